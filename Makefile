@@ -1,0 +1,81 @@
+# Needs Python >= 3.11 and make, nothing else; everything goes into .venv and build/.
+.DEFAULT_GOAL := help
+.PHONY: help tutorial test lab notebooks refresh lint clean
+
+PY  := .venv/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check -qq
+
+# The pinned torch, without a comment that may follow it.
+TORCH := $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements.txt)
+CPU_WHEELS := https://download.pytorch.org/whl/cpu
+
+# A moved folder or a vanished interpreter leaves a .venv that looks whole and is not: make it again.
+$(shell if [ -e .venv/.packages ] && ! { .venv/bin/python -c '' && \
+    [ "$$(cat .venv/.where)" = "$$(pwd)" ]; } 2>/dev/null; then rm -f .venv/.packages; fi)
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+tutorial: .venv/.kit  ## run every notebook on the sample mice; leaves build/notebooks and build/submission
+	@$(PY) notebooks/run.py
+
+notebooks: .venv/.kit  ## the same, or one of them: make notebooks ONLY=03
+	@$(PY) notebooks/run.py $(ONLY)
+
+lab: .venv/.kit  ## open the notebooks in JupyterLab
+	@$(PY) -m jupyterlab --notebook-dir=notebooks
+
+lint: .venv/.kit  ## ruff, and the order of imports
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	.venv/bin/lint-imports --no-logo
+
+# Two workers with one thread each: on few cores more threads are slower, not faster.
+# CI silences progress bars; the sample mice are made once, in build/, for all the tests.
+# The unit tests come last, so that the output closes with their summary.
+test: export CI := 1
+test: export OMP_NUM_THREADS := 1
+test: export KIT_OFFLINE := 1
+test: export KIT_DATA_DIR := $(CURDIR)/build/test-data
+test: export PYDEVD_DISABLE_FILE_VALIDATION := 1
+test: lint  ## lint, committed notebooks against their outputs (nbval), then tests
+	$(PY) -m pytest -p no:python --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
+	    -n 2 --dist loadscope -q notebooks
+	$(PY) -m pytest -n 2 --dist loadgroup tests
+
+refresh: .venv/.kit  ## run the committed notebooks in place, then rewrite README's table and picture
+	@$(PY) notebooks/run.py --in-place
+	$(PY) benchmarks/readme.py
+
+clean:  ## remove everything that make has made
+	rm -rf .venv build .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+
+# Two stamps, each written last: an interrupted install is done again from the start.
+# Only changed pins rebuild .venv; changed metadata or settings reinstall the kit alone (seconds).
+.venv/.kit: .venv/.packages pyproject.toml
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.packages: requirements.txt
+	@python="$(PYTHON)"; \
+	for p in $${python:-python3 python3.14 python3.13 python3.12 python3.11}; do \
+	    if "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	    then found=$$p; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "The kit needs Python 3.11 or newer, and $${python:-python3} is not;" \
+	         "install it, or name one: make PYTHON=/path/to/python3.11"; exit 1; \
+	fi; \
+	echo "making .venv with $$("$$found" --version) (once, a few minutes)"; \
+	"$$found" -m venv --clear .venv
+	@# A plain torch on Linux brings gigabytes of CUDA, of no use without an NVIDIA driver.
+	@if [ "$$(uname)" = Linux ] && ! nvidia-smi >/dev/null 2>&1; then \
+	    echo "installing torch $(TORCH), CPU build (no NVIDIA driver found)"; \
+	    $(PIP) install "torch==$(TORCH)+cpu" 2>/dev/null || \
+	    $(PIP) install "torch==$(TORCH)+cpu" --extra-index-url $(CPU_WHEELS) 2>/dev/null || \
+	    echo "no CPU build to be had, taking the full one (several gigabytes)"; \
+	fi
+	@echo "installing the packages of requirements.txt"
+	@$(PIP) install -r requirements.txt
+	@pwd > .venv/.where
+	@touch $@

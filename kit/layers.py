@@ -1,0 +1,107 @@
+"""The parts of the 2022 models: convolutional core, Gaussian readout, eye-position shifter.
+
+Formulas from Willeke et al. (arXiv 2206.08666); the Gaussian readout from Lurz et al. (ICLR 2021).
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, grid_sample
+
+
+class ConvCore(nn.Module):
+    """Images to features shared by all neurons: a 9x9 layer, then depth-separable 7x7 layers.
+
+    (B, in_channels, H, W) -> (B, channels, H - 8, W - 8). With `nonlinear=False` there is no ELU
+    between the layers and the core is linear: the LN model of 2022.
+    """
+
+    def __init__(self, channels=64, in_channels=1, layers=4, nonlinear=True):
+        super().__init__()
+        self.settings = {"channels": channels, "in_channels": in_channels, "layers": layers,
+                         "nonlinear": nonlinear}  # enough to build the same core again
+        self.layers = nn.ModuleList()
+        for i in range(layers):
+            conv = ([nn.Conv2d(in_channels, channels, 9, bias=False)] if i == 0 else
+                    [nn.Conv2d(channels, channels, 1, bias=False),
+                     nn.Conv2d(channels, channels, 7, padding=3, groups=channels, bias=False),
+                     nn.Conv2d(channels, channels, 1, bias=False)])
+            # momentum .9 as in 2022: the running statistics are nearly those of the last batch
+            norm = nn.BatchNorm2d(channels, momentum=0.9)
+            self.layers.append(nn.Sequential(*conv, norm, *[nn.ELU()] * nonlinear))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.xavier_normal_(module.weight)
+
+    def forward(self, images):
+        features = images.contiguous(memory_format=torch.channels_last)  # faster convolutions
+        for layer in self.layers:
+            features = layer(features)  # first (B, channels, H - 8, W - 8), then the same shape
+        return features
+
+    def penalty(self):
+        """Roughness of the first layer's filters, a scalar: keeps them smooth."""
+        filters = self.layers[0][0].weight  # (channels, in_channels, 9, 9)
+        filters = filters.flatten(0, 1).unsqueeze(1)  # (channels * in_channels, 1, 9, 9)
+        laplace = filters.new_tensor([[0, -1, 0], [-1, 4, -1], [0, -1, 0]])
+        rough = conv2d(filters, laplace[None, None], padding=1)
+        return 6.3831 * rough.pow(2).sum() / filters.pow(2).sum()
+
+
+class GaussianReadout(nn.Module):
+    """Each neuron reads the features at one position and weighs them.
+
+    The mean position is a smooth function of the neuron's place in cortex, so neighbours in cortex
+    look at neighbouring places of the image. In training the position is drawn anew from a Gaussian
+    around it, for every image, which lets the gradient feel the surroundings.
+    Positions are x, y in [-1, 1]: from the centre of the first to that of the last feature pixel.
+
+    coordinates: (N, 2 or 3) in micrometres, of which x and y are used.
+    Forward: features (B, C, h, w), shift (B, 2) or None -> (B, N).
+    """
+
+    def __init__(self, coordinates, channels):
+        super().__init__()
+        place = torch.as_tensor(np.asarray(coordinates)[:, :2], dtype=torch.float32)  # (N, 2)
+        place = place - place.mean(0)
+        self.register_buffer("cortex", place / place.abs().max().clamp(min=1e-6))
+        neurons = len(place)
+        self.retinotopy = nn.Sequential(nn.Linear(2, 30), nn.ELU(), nn.Linear(30, 2), nn.Tanh())
+        self.sigma = nn.Parameter(torch.empty(neurons, 2, 2).uniform_(-0.1, 0.1))
+        self.features = nn.Parameter(torch.full((neurons, channels), 1 / channels))
+        self.bias = nn.Parameter(torch.zeros(neurons))
+
+    def means(self):
+        """Mean position of every neuron, before any shift. Returns (N, 2)."""
+        return self.retinotopy(self.cortex)
+
+    def positions(self, batch):
+        """Where every neuron looks in each image: drawn in training, else the mean. (B, N, 2)."""
+        means = self.means().expand(batch, -1, -1)  # (B, N, 2)
+        if self.training:
+            noise = torch.randn_like(means)
+            means = means + torch.einsum("nij,bnj->bni", self.sigma, noise)
+        return means.clamp(-1, 1)
+
+    def forward(self, features, shift=None):
+        grid = self.positions(len(features))  # (B, N, 2)
+        if shift is not None:
+            grid = grid + shift[:, None]
+        seen = grid_sample(features, grid[:, :, None], align_corners=True)  # (B, C, N, 1)
+        return torch.einsum("bcn,nc->bn", seen[..., 0], self.features) + self.bias  # (B, N)
+
+    def penalty(self):
+        """Sum of the absolute feature weights, a scalar: most neurons need few features."""
+        return 0.0076 * self.features.abs().sum()
+
+
+class Shifter(nn.Module):
+    """Eye position to a common shift of all readout positions: (B, 2) -> (B, 2) in [-1, 1]."""
+
+    def __init__(self):
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(2, 5), nn.Tanh(), nn.Linear(5, 5), nn.Tanh(),
+                                 nn.Linear(5, 2), nn.Tanh())
+
+    def forward(self, pupil_center: Tensor) -> Tensor:
+        return self.mlp(pupil_center)

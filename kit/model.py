@@ -1,0 +1,158 @@
+"""A model of a mouse: a core shared by all mice, a readout and a shifter for each.
+
+`cnn_baseline` and `linear_baseline` are the two baselines of 2022.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.functional import elu
+
+from kit.layers import ConvCore, GaussianReadout, Shifter
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which parts a model has besides its core and readouts."""
+
+    behavior_channels: bool = False  # pupil, its change and running as three extra input images
+    shifter: bool = False            # eye position moves all readout positions
+    image_size: tuple = (36, 64)     # height and width the model is made for
+    seed: int = 42                   # fixes the first weights of readouts and shifters
+
+
+class Model(nn.Module):
+    """Predicts responses: `model(batch, mouse)` -> (B, N), in units of each neuron's std.
+
+    core: any module (B, C, H, W) -> (B, C', h, w); C is 4 with behaviour channels, else 1.
+    neurons: mouse -> coordinates (N, 2 or 3) in micrometres, such as `data.neurons`.
+    """
+
+    def __init__(self, core, neurons, config=None):
+        super().__init__()
+        self.config = config or ModelConfig()
+        self.core = core
+        with torch.random.fork_rng(devices=[]):  # leaves the global random state alone
+            torch.manual_seed(self.config.seed)
+            channels = self._channels()
+            self.readouts = nn.ModuleDict({mouse: GaussianReadout(place, channels)
+                                           for mouse, place in neurons.items()})
+            self.shifters = nn.ModuleDict({mouse: Shifter() for mouse in neurons}
+                                          if self.config.shifter else {})
+        self.trained_on = {}  # mouse -> unit_ids and statistics of its recording, see `meet`
+
+    def _channels(self):
+        """How many channels the core gives, found by showing it one grey image."""
+        mode, inputs = self.core.training, 4 if self.config.behavior_channels else 1
+        grey = torch.zeros(1, inputs, *self.config.image_size)
+        with torch.no_grad():
+            features = self.core.eval()(grey)
+        self.core.train(mode)
+        if features.ndim != 4 or len(features) != 1:
+            raise ValueError(f"the core turned images {tuple(grey.shape)} into "
+                             f"{tuple(features.shape)}; it must give (1, channels, height, width)")
+        return features.shape[1]
+
+    def forward(self, batch, mouse=None):
+        mouse = self.known(mouse)
+        features = self.core(self._inputs(batch))  # (B, C', h, w)
+        shift = self._shift(batch, mouse)  # (B, 2) or None
+        return elu(self.readouts[mouse](features, shift)) + 1  # (B, N), never negative
+
+    def _inputs(self, batch):
+        """Images, with behaviour tiled behind them if the model wants it."""
+        if not self.config.behavior_channels:
+            return batch.images  # (B, 1, H, W)
+        if batch.behavior is None:
+            raise ValueError("this model takes behaviour, which is withheld in these trials; use "
+                             "a recording with behaviour or ModelConfig(behavior_channels=False)")
+        tiled = batch.behavior[:, :, None, None].expand(-1, -1, *batch.images.shape[-2:])
+        return torch.cat([batch.images, tiled], 1)  # (B, 4, H, W)
+
+    def _shift(self, batch, mouse):
+        if not self.config.shifter:
+            return None
+        if batch.pupil_center is None:
+            raise ValueError("this model takes eye position, which is withheld in these trials; "
+                             "use a recording with behaviour or ModelConfig(shifter=False)")
+        return self.shifters[mouse](batch.pupil_center)
+
+    def penalty(self, mouse=None):
+        """What the loss adds to keep the core smooth and the readout sparse, a scalar."""
+        core = self.core.penalty() if hasattr(self.core, "penalty") else 0
+        return core + self.readouts[self.known(mouse)].penalty()
+
+    @property
+    def image_size(self):
+        """Height and width of the images the model takes."""
+        return tuple(self.config.image_size)
+
+    def known(self, mouse=None):
+        """The mouse's id if the model has a readout for it; None stands for the only mouse."""
+        if mouse is None and len(self.readouts) == 1:
+            return next(iter(self.readouts))
+        if mouse not in self.readouts:
+            raise ValueError(f"this model has no readout for mouse {mouse!r}; "
+                             f"it knows {', '.join(self.readouts)}")
+        return mouse
+
+    def meet(self, data):
+        """Remember whose neurons, in which units, the model is trained on; refuse others later."""
+        self.check(data)
+        for mouse, recording in data.items():
+            self.trained_on.setdefault(mouse, {
+                "unit_ids": recording.unit_ids.copy(), **recording.statistics})
+
+    def check(self, data):
+        """Raise ValueError where data do not fit the model: image size, mice, neurons, units."""
+        for mouse, recording in data.items():
+            if tuple(recording.image_size) != self.image_size:
+                raise ValueError(f"this model takes {self.image_size} images, the data are "
+                                 f"{tuple(recording.image_size)}; load them with "
+                                 f"kit.load(..., size={self.image_size})")
+            ours, theirs = len(self.readouts[self.known(mouse)].bias), len(recording.unit_ids)
+            if ours != theirs:
+                raise ValueError(f"this model has {ours} neurons for mouse {mouse}, the recording "
+                                 f"has {theirs}; build the model from data.neurons")
+            for name, value in self.trained_on.get(mouse, {}).items():
+                other = recording.unit_ids if name == "unit_ids" else recording.statistics.get(name)
+                if other is None or value.shape != other.shape or not (value == other).all():
+                    raise ValueError(f"this model was trained with {name} {_brief(value)} of mouse "
+                                     f"{mouse}, the recording has {_brief(other)}; open the "
+                                     "recording it was trained on, or train a new model")
+
+
+def cnn_baseline(data, channels=64, config=None):
+    """The convolutional baseline of 2022 for these recordings, untrained.
+
+    data: a `Dataset`. channels: width of the core; 64 is the published one, 16 suits a laptop.
+    config: a `ModelConfig`; by default behaviour channels and shifter where behaviour is known
+    (the Sensorium+ track), neither where it is withheld (the Sensorium track).
+    """
+    return _baseline(data, config, channels=channels, layers=4, nonlinear=True)
+
+
+def linear_baseline(data, channels=64, config=None):
+    """The linear-nonlinear (LN) baseline of 2022: as `cnn_baseline`, 3 layers without ELU."""
+    return _baseline(data, config, channels=channels, layers=3, nonlinear=False)
+
+
+def _baseline(data, config, **core):
+    if config is None:
+        known = all(recording.behavior is not None for recording in data.values())
+        config = ModelConfig(known, known, tuple(data.image_size))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        core = ConvCore(in_channels=4 if config.behavior_channels else 1, **core)
+    model = Model(core, data.neurons, config)
+    model.meet(data)
+    return model
+
+
+def _brief(value):
+    """An array in few words, for an error message."""
+    if value is None:
+        return "none"
+    start = ", ".join(f"{v:.5g}" for v in value.ravel()[:3])
+    return f"[{start}, …] ({value.size})" if value.size > 3 else f"[{start}]"

@@ -1,0 +1,1 @@
+"""One function a figure: takes data and an axis, returns the axis."""

@@ -1,0 +1,65 @@
+"""What every test can rely on: no network, one data folder in build/, figures without a window."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Before the kit or torch is imported, and inherited by the kernels that tests start. The sample
+# mice are made once for all the tests and kept for the next run.
+os.environ.setdefault("KIT_DATA_DIR", str(ROOT / "build" / "test-data"))
+os.environ["KIT_OFFLINE"] = "1"
+os.environ["CI"] = "1"
+os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # a debugger's warning, of no use here
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread a worker: more are slower on few cores
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+import matplotlib  # noqa: E402
+import torch  # noqa: E402
+
+# By a call, not by MPLBACKEND: a kernel would inherit that, and draw no figures in its notebook.
+matplotlib.use("Agg")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network():
+    """Refuse every connection but to this machine. (KIT_OFFLINE is for the kernels' processes.)"""
+
+    def guarded(connect):
+        def checked(self, address):
+            local = self.family == getattr(socket, "AF_UNIX", None)
+            if not local and address[0] not in ("127.0.0.1", "::1", "localhost"):
+                raise RuntimeError(f"a test tried to reach {address}; use a server on 127.0.0.1")
+            return connect(self, address)
+
+        return checked
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, name, guarded(getattr(socket.socket, name)))
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of recordings and weights that may not be committed."""
+    folder = os.environ.get("KIT_FIXTURES")
+    if not folder:
+        pytest.skip("needs files that may not be committed: set KIT_FIXTURES to their folder")
+    return Path(folder)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """With several workers, keep a file's tests together: what they share is then made once.
+
+    Notebooks are the exception, each a group of its own (see test_notebooks.py).
+    """
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))

@@ -1,0 +1,193 @@
+"""The files around the package agree with each other and with what the README promises."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+CONDA = {"pytorch-cpu": "torch", "matplotlib-base": "matplotlib"}  # conda-forge's name: PyPI's
+TARGETS = ["tutorial", "test", "lab", "notebooks", "refresh", "lint", "help", "clean"]
+
+
+def read(path):
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def specifiers(lines):
+    """Requirement lines as a dict of name to specifier, comments left out."""
+    lines = (line.partition("#")[0].strip() for line in lines)
+    return {r.name: r.specifier for r in map(Requirement, filter(None, lines))}
+
+
+@pytest.fixture(scope="module")
+def pyproject():
+    return tomllib.loads(read("pyproject.toml"))
+
+
+@pytest.fixture(scope="module")
+def runtime(pyproject):
+    return specifiers(pyproject["project"]["dependencies"])
+
+
+@pytest.fixture(scope="module")
+def extras(pyproject):
+    found = pyproject["project"]["optional-dependencies"]
+    return {name: specifiers(lines) for name, lines in found.items()}
+
+
+@pytest.fixture(scope="module")
+def build(pyproject):
+    return specifiers(pyproject["build-system"]["requires"])
+
+
+@pytest.fixture(scope="module")
+def pins():
+    return specifiers(read("requirements.txt").splitlines())
+
+
+@pytest.fixture(scope="module")
+def makefile():
+    return read("Makefile")
+
+
+@pytest.fixture(scope="module")
+def dockerfile():
+    """Its instructions as (name, rest), with continued lines joined."""
+    text = re.sub(r"^\s*#.*\n", "", read("Dockerfile"), flags=re.M).replace("\\\n", " ")
+    return [tuple(line.split(maxsplit=1)) for line in text.splitlines() if line.strip()]
+
+
+def test_pins_and_bounds_name_the_same_packages(runtime, extras, build, pins):
+    wanted = runtime | build
+    for extra in extras.values():
+        wanted |= extra
+    assert set(pins) == set(wanted)
+    for name, pin in pins.items():
+        (spec,) = pin
+        assert spec.operator == "==", f"{name} is not pinned"
+        assert spec.version in wanted[name], f"{name} {spec.version} is not {wanted[name]}"
+
+
+def test_bounds_are_lower_bounds(runtime, extras):
+    for group in (runtime, *extras.values()):
+        for name, bounds in group.items():
+            assert [s.operator for s in bounds] == [">="], name
+
+
+def test_the_kit_installs_beside_what_colab_has(runtime):
+    for name, version in {"torch": "2.11", "numpy": "2.1", "ipywidgets": "7.7"}.items():
+        assert version in runtime[name]
+
+
+def test_environment_is_runtime_and_notebooks(runtime, extras, build, pyproject):
+    environment = yaml.safe_load(read("environment.yml"))
+    (pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    conda = specifiers(entry for entry in environment["dependencies"] if isinstance(entry, str))
+    assert str(conda.pop("python")) == pyproject["project"]["requires-python"]
+    assert not conda.pop("pip")
+    named = {CONDA.get(name, name): bounds for name, bounds in conda.items()} | specifiers(pip)
+    assert named == runtime | extras["notebooks"] | build
+    assert set(specifiers(pip)) == {"lightning-fabric"}
+    assert "defaults" not in environment["channels"]
+
+
+def test_one_version(pyproject):
+    code = read("kit/__init__.py")
+    literal = re.search(r'^__version__ = "([^"]+)"', code, flags=re.M)[1]
+    version = pyproject["project"]["version"]
+    assert literal == version
+    assert str(yaml.safe_load(read("CITATION.cff"))["version"]) == version
+    assert f"## [{version}]" in read("CHANGELOG.md")
+
+
+def test_import_contract_names_every_module(pyproject):
+    (contract,) = pyproject["tool"]["importlinter"]["contracts"]
+    named = [layer.strip("()") for layer in contract["layers"]]
+    assert len(named) == len(set(named)) == 15
+    present = {p.stem for p in (ROOT / "kit").glob("*.py")} - {"__init__", "__main__"}
+    assert present <= set(named)
+    assert {layer for layer in contract["layers"] if not layer.startswith("(")} <= present
+
+
+def test_dockerfile_is_ready_for_binder(dockerfile):
+    names = [name for name, _ in dockerfile]
+    of = {name: [rest for n, rest in dockerfile if n == name] for name in names}
+    (base,) = of["FROM"]
+    assert re.fullmatch(r"[\w./-]+:\d[\w.-]*", base), "the base image's tag is not pinned"
+    assert {"NB_USER=jovyan", "NB_UID=1000"} <= set(of["ARG"])
+    assert any("environment.yml" in rest and "env create" in rest for rest in of["RUN"])
+    assert any("useradd" in rest and "${NB_UID}" in rest for rest in of["RUN"])
+    assert any(rest.startswith("--chown=${NB_UID}") and "${HOME}" in rest for rest in of["COPY"])
+    assert of["USER"] == ["${NB_UID}"], "notebooks would run as root"
+    assert names.index("USER") > max(i for i, name in enumerate(names) if name == "RUN")
+    assert ast.literal_eval(of["ENTRYPOINT"][0]) == ["tini", "--"]  # execs what it is given
+    assert ast.literal_eval(of["CMD"][0])[:2] == ["jupyter", "lab"]
+
+
+def test_make_help_lists_every_target(makefile):
+    helped = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(re.findall(r"^  make (\w+) ", helped.stdout, flags=re.M)) >= set(TARGETS)
+    assert set(re.search(r"^\.PHONY: (.*)$", makefile, flags=re.M)[1].split()) >= set(TARGETS)
+
+
+def test_torch_is_read_from_the_pins(makefile, pins):
+    assert "torch==2" not in makefile
+    assert "s/^torch==" in makefile
+    assert "+cpu" in makefile
+
+
+def test_ci_runs_make_test():
+    script = ROOT / ".ci" / "run"
+    subprocess.run(["bash", "-n", script], check=True)
+    assert read(".ci/run").rstrip().endswith("\nmake test")
+    steps = yaml.safe_load(read(".github/workflows/ci.yml"))["jobs"]["make"]["steps"]
+    assert {"make tutorial", "make test"} <= {step.get("run") for step in steps}
+
+
+def test_hooks_are_local():
+    repos = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"]
+    assert {repo["repo"] for repo in repos} == {"local"}
+
+
+def test_citation_names_the_benchmark():
+    citation = yaml.safe_load(read("CITATION.cff"))
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert any("2206.08666" in reference["url"] for reference in citation["references"])
+
+
+def tracked_files():
+    """Files that git would commit, or skip where this is no checkout."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no git checkout")
+    return [ROOT / name for name in listed.stdout.split("\0") if (ROOT / name).is_file() and name]
+
+
+def test_no_absolute_paths_in_committed_files():
+    folders = "|".join(["home", "Users", "root", "tmp", "work"])
+    pattern = re.compile(rf"(?<![\w.~$}}/-])/(?:{folders})/[\w.]+")
+    allowed = {"/tmp/environment.yml"}  # inside the container that the Dockerfile makes
+    found = []
+    for path in tracked_files():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:  # a picture, an array
+            continue
+        hits = set(pattern.findall(text)) - allowed
+        found += [f"{path.relative_to(ROOT)}: {hit}" for hit in sorted(hits)]
+    assert not found
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_relative_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?![a-z]+:|#)([^)#\s]+)", read(page))
+    links += re.findall(r"(?:src|href)=\"(?![a-z]+:|#)([^\"#]+)\"", read(page))
+    assert [link for link in links if not (ROOT / link).exists()] == []
