@@ -34,10 +34,10 @@ class ConvCore(nn.Module):
                 nn.init.xavier_normal_(module.weight)
 
     def forward(self, images):
-        features = images.contiguous(memory_format=torch.channels_last)  # faster convolutions
-        for layer in self.layers:
-            features = layer(features)  # first (B, channels, H - 8, W - 8), then the same shape
-        return features
+        features = images
+        for layer in self.layers:  # channels last in memory: convolutions are twice as fast
+            features = layer(features.contiguous(memory_format=torch.channels_last))
+        return features  # (B, channels, H - 8, W - 8), as after every layer
 
     def penalty(self):
         """Roughness of the first layer's filters, a scalar: keeps them smooth."""
@@ -71,6 +71,15 @@ class GaussianReadout(nn.Module):
         self.features = nn.Parameter(torch.full((neurons, channels), 1 / channels))
         self.bias = nn.Parameter(torch.zeros(neurons))
 
+    @torch.no_grad()
+    def start_from(self, mean_responses):
+        """Set the biases so that elu(bias) + 1 is each neuron's mean response (N,), in its std.
+
+        Without it training first spends epochs on the means, and ends lower.
+        """
+        low = torch.log(mean_responses.clamp(0.05, 1))  # the inverse of elu + 1 below 1
+        self.bias.copy_(torch.where(mean_responses < 1, low, mean_responses - 1))
+
     def means(self):
         """Mean position of every neuron, before any shift. Returns (N, 2)."""
         return self.retinotopy(self.cortex)
@@ -80,15 +89,15 @@ class GaussianReadout(nn.Module):
         means = self.means().expand(batch, -1, -1)  # (B, N, 2)
         if self.training:
             noise = torch.randn_like(means)
-            means = means + torch.einsum("nij,bnj->bni", self.sigma, noise)
+            means = means + (self.sigma * noise[:, :, None]).sum(-1)  # sigma @ noise: (B, N, 2)
         return means.clamp(-1, 1)
 
     def forward(self, features, shift=None):
         grid = self.positions(len(features))  # (B, N, 2)
         if shift is not None:
             grid = grid + shift[:, None]
-        seen = grid_sample(features, grid[:, :, None], align_corners=True)  # (B, C, N, 1)
-        return torch.einsum("bcn,nc->bn", seen[..., 0], self.features) + self.bias  # (B, N)
+        seen = grid_sample(features, grid[:, :, None], align_corners=True)[..., 0]  # (B, C, N)
+        return (seen * self.features.T).sum(1) + self.bias  # (B, N)
 
     def penalty(self):
         """Sum of the absolute feature weights, a scalar: most neurons need few features."""

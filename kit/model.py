@@ -98,11 +98,17 @@ class Model(nn.Module):
         return mouse
 
     def meet(self, data):
-        """Remember whose neurons, in which units, the model is trained on; refuse others later."""
+        """Get to know the recordings to train on: their neurons, units and mean responses.
+
+        Called by `train`. Later meetings with other neurons or units are refused.
+        """
         self.check(data)
         for mouse, recording in data.items():
-            self.trained_on.setdefault(mouse, {
-                "unit_ids": recording.unit_ids.copy(), **recording.statistics})
+            if mouse not in self.trained_on:
+                mean = recording.responses[recording.rows("train")].mean(0)
+                self.readouts[mouse].start_from(torch.from_numpy(mean))
+                self.trained_on[mouse] = {"unit_ids": recording.unit_ids.copy(),
+                                          **recording.statistics}
 
     def check(self, data):
         """Raise ValueError where data do not fit the model: image size, mice, neurons, units."""
@@ -145,9 +151,7 @@ def _baseline(data, config, **core):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         core = ConvCore(in_channels=4 if config.behavior_channels else 1, **core)
-    model = Model(core, data.neurons, config)
-    model.meet(data)
-    return model
+    return Model(core, data.neurons, config)
 
 
 def _brief(value):

@@ -38,7 +38,7 @@ class TrainConfig:
     @classmethod
     def quick(cls, **changes):
         """For notebooks: most of the score in half a minute on two cores."""
-        return cls(**{"epochs": 20} | changes)
+        return cls(**{"epochs": 12} | changes)
 
 
 @dataclass

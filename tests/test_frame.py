@@ -2,6 +2,7 @@
 
 import ast
 import re
+import socket
 import subprocess
 import tomllib
 from pathlib import Path
@@ -148,6 +149,11 @@ def test_ci_runs_make_test():
     assert read(".ci/run").rstrip().endswith("\nmake test")
     steps = yaml.safe_load(read(".github/workflows/ci.yml"))["jobs"]["make"]["steps"]
     assert {"make tutorial", "make test"} <= {step.get("run") for step in steps}
+
+
+def test_tests_cannot_reach_the_network():
+    with socket.socket() as probe, pytest.raises(RuntimeError, match="tried to reach"):
+        probe.connect(("192.0.2.1", 80))  # an address kept for examples
 
 
 def test_hooks_are_local():
