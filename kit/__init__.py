@@ -86,7 +86,7 @@ def _cgroup(*files):
 
 
 def _limit_threads():
-    """Let torch use the cores this process may use: it counts the host's, which slows containers."""
+    """Let torch use the cores that this process may use; it counts the host's, which is slow."""
     cores = (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
              else os.cpu_count() or 1)
     quota = Path("/sys/fs/cgroup/cpu.max")  # "200000 100000": two cores' worth of time; or "max …"

@@ -71,7 +71,7 @@ def _parser():
     train.add_argument("data", help=data, nargs="+")
     train.add_argument("out", help="where the model goes, a .safetensors file")
     train.add_argument("--model", choices=("cnn", "linear"), default="cnn")
-    train.add_argument("--channels", type=int, default=64, help="width of the core (64; 16 is quick)")
+    train.add_argument("--channels", type=int, default=64, help="width of the core; 16 is quick")
     train.add_argument("--recipe", choices=("default", "quick", "sensorium2022"), default="default")
     train.add_argument("--epochs", type=int)
     train.add_argument("--seed", type=int)

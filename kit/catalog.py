@@ -9,7 +9,7 @@ from pathlib import Path
 import pooch
 from tqdm.auto import tqdm
 
-IMAGES = "GrayImageNet-94c6ff995dac583098847cfecd43e7b6"  # the stimulus set, part of every file name
+IMAGES = "GrayImageNet-94c6ff995dac583098847cfecd43e7b6"  # the stimulus set
 HOST = "https://gin.g-node.org/cajal/Sensorium2022/raw/master/"
 
 
@@ -53,7 +53,7 @@ NAMES = {
 
 
 def data_folder(folder=None):
-    """Where data is kept: the argument, else KIT_DATA_DIR, else the user's cache. Made if absent."""
+    """Where data is kept: the argument, else KIT_DATA_DIR, else the user's cache."""
     chosen = folder or os.environ.get("KIT_DATA_DIR") or pooch.os_cache("sensorium-kit")
     path = Path(chosen).expanduser()
     try:
@@ -81,7 +81,7 @@ def fetch(mouse, folder=None):
     try:
         pooch.retrieve(HOST + entry.file, f"sha256:{entry.sha256}", entry.file, folder,
                        downloader=pooch.HTTPDownloader(progressbar=not quiet()))
-    except (OSError, ValueError) as problem:  # requests' errors are OSErrors; a wrong hash a ValueError
+    except (OSError, ValueError) as problem:  # a ValueError: the wrong hash
         raise ConnectionError(f"recording {mouse} could not be downloaded ({problem}); "
                               f"{by_hand}") from problem
     return path

@@ -17,9 +17,9 @@ class Scores:
 
     single_trial: float | None  # correlation over single trials, mean over neurons
     to_average: float | None    # correlation over images, after averaging over repeats
-    feve: float | None          # fraction of explainable variance explained, neurons with FEV >= .15
+    feve: float | None          # share of explainable variance explained, neurons with FEV >= .15
     ceiling: float | None       # single-trial correlation of the best stimulus-only model
-    per_neuron: dict = field(repr=False)  # name -> (N,) array, in the order of per_neuron["unit_ids"]
+    per_neuron: dict = field(repr=False)  # name -> (N,) array, in the order of "unit_ids"
     n_left_out: int = 0         # neurons left out of feve, FEV < .15
     reason: str = "needs repeats"
 

@@ -44,7 +44,7 @@ def fev(responses, image_ids):
 def feve(predictions, responses, image_ids):
     """Fraction of the explainable variance that the predictions explain.
 
-    predictions, responses: (T, N) in the same units; image_ids: (T,). Returns (N,), unbounded below.
+    predictions, responses: (T, N) in the same units; image_ids: (T,). Returns (N,), at most 1.
     1 - (mean squared error - noise) / (total - noise), Cadena et al. 2019. Unlike the correlations
     it changes when predictions are rescaled or shifted. NaN for a neuron that never varies.
     """

@@ -35,15 +35,15 @@ class Model(nn.Module):
         self.core = core
         with torch.random.fork_rng(devices=[]):  # leaves the global random state alone
             torch.manual_seed(self.config.seed)
-            channels = self._channels()
-            self.readouts = nn.ModuleDict({mouse: GaussianReadout(place, channels)
+            self.feature_shape = self._try_core()  # (C', h, w)
+            self.readouts = nn.ModuleDict({mouse: GaussianReadout(place, self.feature_shape[0])
                                            for mouse, place in neurons.items()})
             self.shifters = nn.ModuleDict({mouse: Shifter() for mouse in neurons}
                                           if self.config.shifter else {})
         self.trained_on = {}  # mouse -> unit_ids and statistics of its recording, see `meet`
 
-    def _channels(self):
-        """How many channels the core gives, found by showing it one grey image."""
+    def _try_core(self):
+        """The shape of the core's features, found by showing it one grey image."""
         mode, inputs = self.core.training, 4 if self.config.behavior_channels else 1
         grey = torch.zeros(1, inputs, *self.config.image_size)
         with torch.no_grad():
@@ -52,12 +52,12 @@ class Model(nn.Module):
         if features.ndim != 4 or len(features) != 1:
             raise ValueError(f"the core turned images {tuple(grey.shape)} into "
                              f"{tuple(features.shape)}; it must give (1, channels, height, width)")
-        return features.shape[1]
+        return tuple(features.shape[1:])
 
     def forward(self, batch, mouse=None):
         mouse = self.known(mouse)
         features = self.core(self._inputs(batch))  # (B, C', h, w)
-        shift = self._shift(batch, mouse)  # (B, 2) or None
+        shift = self._shift(batch.pupil_center, mouse)  # (B, 2) or None
         return elu(self.readouts[mouse](features, shift)) + 1  # (B, N), never negative
 
     def _inputs(self, batch):
@@ -70,18 +70,33 @@ class Model(nn.Module):
         tiled = batch.behavior[:, :, None, None].expand(-1, -1, *batch.images.shape[-2:])
         return torch.cat([batch.images, tiled], 1)  # (B, 4, H, W)
 
-    def _shift(self, batch, mouse):
+    def _shift(self, pupil_center, mouse):
         if not self.config.shifter:
             return None
-        if batch.pupil_center is None:
+        if pupil_center is None:
             raise ValueError("this model takes eye position, which is withheld in these trials; "
                              "use a recording with behaviour or ModelConfig(shifter=False)")
-        return self.shifters[mouse](batch.pupil_center)
+        return self.shifters[mouse](pupil_center)
 
     def penalty(self, mouse=None):
         """What the loss adds to keep the core smooth and the readout sparse, a scalar."""
         core = self.core.penalty() if hasattr(self.core, "penalty") else 0
         return core + self.readouts[self.known(mouse)].penalty()
+
+    @torch.no_grad()
+    def centers(self, recording):
+        """Where each neuron looks while the eye is at its mean: (N, 2) x, y in half images.
+
+        For cores whose features are one image pixel apart, such as the kit's.
+        """
+        grid = self.readouts[self.known(recording.mouse)].means()  # (N, 2) in [-1, 1]
+        if self.config.shifter:
+            eye = None if recording.pupil_center is None else torch.from_numpy(
+                recording.pupil_center[recording.rows("train")]).to(grid.device)
+            grid = grid + self._shift(eye, recording.mouse).mean(0)
+        _, h, w = self.feature_shape
+        return (grid * grid.new_tensor([(w - 1) / self.image_size[1],
+                                        (h - 1) / self.image_size[0]])).cpu().numpy()
 
     @property
     def image_size(self):

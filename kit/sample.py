@@ -120,7 +120,7 @@ def write(target, recording, statistics_from):
 
 def _simulate(spec, target):
     """Simulate one mouse and write its recording and, before it, its truth."""
-    stream = iter(np.random.default_rng(spec.seed).spawn(5))  # one each: sizes do not disturb others
+    stream = iter(np.random.default_rng(spec.seed).spawn(5))  # one for each part
     trials = _trials(spec, next(stream))
     images = _images(trials["images"], next(stream))
     behavior, pupil_center = _behavior(len(trials["tiers"]), next(stream))
@@ -182,7 +182,7 @@ def _trials(spec, rng):
 
 
 def _images(count, rng):
-    """Dead leaves with 1/f texture, (count, 1, 144, 256) uint8: occlusion and natural statistics."""
+    """Dead leaves with 1/f texture: occlusion and natural statistics. (count, 1, 144, 256)."""
     rows, columns, margin = 4, 4, 140  # one sheet is cut into so many images
     height, width = rows * HEIGHT, columns * WIDTH
     leaves, texture = [_leaf(rng) for _ in range(1500)], _pink(1024, rng)

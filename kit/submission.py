@@ -192,7 +192,8 @@ def _match(entries, trials, images, unit_ids):
     problems = []
     row_of = {trial: row for row, trial in enumerate(trials)}
     if len(row_of) < len(trials):
-        problems.append(f"{_some([t for t, n in Counter(trials).items() if n > 1], 'trial')} doubled")
+        twice = [trial for trial, n in Counter(trials).items() if n > 1]
+        problems.append(f"{_some(twice, 'trial')} doubled")
     found = Counter(entry.trial for entry in entries)
     for what, offenders in (
             ("missing", [trial for trial in row_of if trial not in found]),

@@ -23,7 +23,7 @@ class TrainConfig:
     lr: float = 9e-3         # Adam's highest rate
     batch_size: int = 32     # images a step; small batches mean more steps an epoch
     one_cycle: bool = True   # the rate rises, then falls to zero; else it drops on plateaus
-    patience: int = 10       # epochs without a better validation correlation before a drop or the end
+    patience: int = 10       # epochs without a better correlation before a drop or the end
     lr_drops: int = 0        # how often the rate is multiplied by .3 before training ends
     seed: int = 42           # fixes the order of images and the readouts' samples
     device: str = "auto"     # "cpu", "cuda", "mps" or "auto"
@@ -64,7 +64,7 @@ def train(model, data, config=None):
     """Train a model in place on the train tier of all mice in `data`. Returns its `History`.
 
     After every epoch the single-trial correlation on the validation tier decides whether the
-    weights are the best so far; the model ends with the best. Ctrl-C ends training, not the session.
+    weights are the best so far; the model ends with the best. Ctrl-C just ends training.
     Raises ValueError if model and data do not fit, FloatingPointError if the loss is not finite.
     """
     config = config or TrainConfig()
@@ -137,7 +137,7 @@ def _batches(data, config, epoch):
 
 
 def _steps(recording, config):
-    """Batches an epoch. A last one under half the size is left out: it would rule the batch norm."""
+    """Batches an epoch. A last one under half the size is left out, for the batch norm's sake."""
     full, rest = divmod(len(recording.rows("train")), config.batch_size)
     return full + (not full or 2 * rest >= config.batch_size)
 

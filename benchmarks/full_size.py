@@ -1,0 +1,75 @@
+"""Time to open a recording of full size, and the memory it takes.
+
+Writes a recording of 7,000 trials and 7,500 neurons with the kit's own writer (some 2 GB of disk
+for a while), then opens it in a fresh process each time: first, again, and an epoch of batches.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import kit
+
+TRIALS, NEURONS = 7000, 7500
+OPEN = """
+import json, resource, sys, time
+import kit
+marks = [time.perf_counter()]
+data = kit.load(sys.argv[1], folder=sys.argv[2])
+marks.append(time.perf_counter())
+if sys.argv[3] == "epoch":
+    for batch in data.mouse.batches("train", 128, seed=0):
+        pass
+    marks.append(time.perf_counter())
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+print(json.dumps({"seconds": [b - a for a, b in zip(marks, marks[1:])], "peak": peak}))
+"""
+
+
+def write(path):
+    """A recording of noise, in the shape and with the value ranges of a real one."""
+    rng = np.random.default_rng(0)
+    tiers = np.repeat(["train", "validation", "test", "final_test"], [4500, 500, 1000, 1000])
+    kit.sample.write(
+        path,
+        {
+            "images": rng.integers(0, 256, (TRIALS, 1, 144, 256), np.uint8),
+            "responses": rng.standard_exponential((TRIALS, NEURONS), np.float32),
+            "behavior": rng.random((TRIALS, 3)),
+            "pupil_center": rng.random((TRIALS, 2)),
+            "tiers": rng.permutation(tiers),
+            "trial_idx": np.arange(TRIALS),
+            "frame_image_id": np.arange(TRIALS),
+            "unit_ids": np.arange(NEURONS),
+            "cell_motor_coordinates": rng.random((NEURONS, 3)),
+        },
+        statistics_from=slice(None, 500),
+    )
+
+
+def opened(path, folder, mode):
+    run = subprocess.run(
+        [sys.executable, "-c", OPEN, path, folder, mode], check=True, capture_output=True, text=True
+    )
+    return json.loads(run.stdout)
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "static99999-1-1-GrayImageNet-full.zip"
+        write(path)
+        print(f"{TRIALS} trials of {NEURONS} neurons, zip of {path.stat().st_size / 1e6:.0f} MB")
+        first = opened(path, folder, "")
+        again = [opened(path, folder, "epoch") for _ in range(5)]
+        reopen, epoch = np.median([run["seconds"] for run in again], axis=0)
+        print(f"first open      {first['seconds'][0]:6.2f} s, peak {first['peak']:.2f} GB")
+        print(f"reopen          {reopen:6.3f} s (median of 5)")
+        print(f"epoch of batches{epoch:6.2f} s (median of 5), peak {again[0]['peak']:.2f} GB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""A recording of a few neurons and trials in the official layout, written in a moment."""
+
+import hashlib
+
+import numpy as np
+
+import kit
+
+TIERS = {"train": 40, "validation": 12}
+TEST = {"test": (4, 4, 3), "final_test": (4, 3)}  # how often each image of a tier is shown
+
+
+def arrays(seed=0, neurons=24, tiers=TIERS, test=TEST, hashed=True):
+    """What `kit.sample.write` takes: each neuron likes brightness at its own place.
+
+    hashed: whether trial ids are 32 characters, as in the competition mice, or integers.
+    """
+    rng = np.random.default_rng(seed)
+    shows = [(tier, 1) for tier, count in tiers.items() for _ in range(count)]
+    shows += [(tier, count) for tier, counts in test.items() for count in counts]
+    image = np.repeat(np.arange(len(shows)), [count for _, count in shows])
+    image = image[rng.permutation(len(image))]  # (T,)
+    trials = len(image)
+    coarse = rng.standard_normal((len(shows), 1, 9, 16))
+    blocks = np.kron(coarse, np.ones((1, 1, 16, 16)))  # (images, 1, 144, 256)
+    place = rng.uniform(0, 616, (neurons, 3))
+    y = (2 + 5 * place[:, 1] / 616).astype(int)
+    x = (4 + 8 * place[:, 0] / 616).astype(int)
+    rate = 0.1 + np.exp(1.2 * coarse[image, 0][:, y, x])  # (T, N)
+    ids = np.arange(trials)
+    if hashed:
+        ids = np.array([hashlib.md5(str(i).encode()).hexdigest() for i in ids])
+    return {
+        "images": (110 + 45 * blocks).clip(0, 255).astype(np.uint8)[image],
+        "responses": (rate * rng.gamma(4, 0.25, (trials, neurons))).astype(np.float32),
+        "behavior": rng.uniform(1, 3, (trials, 3)),
+        "pupil_center": rng.normal([160, 118], [7, 4], (trials, 2)),
+        "tiers": np.array([tier for tier, _ in shows])[image],
+        "trial_idx": ids,
+        "frame_image_id": 1000 + 7 * image,
+        "unit_ids": 5 + 3 * rng.permutation(neurons),  # not contiguous, not sorted
+        "cell_motor_coordinates": place,
+    }
+
+
+def write(folder, recording=None, mouse="7-1-1", withholds=()):
+    """Write a recording and return the path of its zip.
+
+    withholds: of "responses" (zeros in the test tiers) and "behavior" (zeros throughout).
+    """
+    recording = dict(recording or arrays())
+    seen = np.isin(recording["tiers"], ["train", "validation"])
+    if "responses" in withholds:
+        recording["responses"] = recording["responses"] * seen[:, None]
+    if "behavior" in withholds:
+        recording |= {name: 0 * recording[name] for name in ("behavior", "pupil_center")}
+    path = folder / f"static{mouse}-GrayImageNet-tiny.zip"
+    kit.sample.write(path, recording, statistics_from=seen)
+    return path
+
+
+def standardised(recording):
+    """The responses of all trials in units of each neuron's std, as the recording has them."""
+    seen = np.isin(recording["tiers"], ["train", "validation"])
+    return recording["responses"] / recording["responses"][seen].std(0)
