@@ -11,6 +11,7 @@ import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -175,13 +176,24 @@ def _find(name, folder):
         return {mouse: catalog.fetch(mouse, folder) for mouse in known[name]}
     path = Path(name).expanduser()
     if path.exists():
-        match = re.match(r"static(.+?)-GrayImageNet", path.name)
-        mouse = match[1] if match else path.name.removesuffix(".zip")
-        return {mouse: path.resolve()}
+        return {_mouse(path): path.resolve()}
     near = difflib.get_close_matches(str(name), [*simulated, *known], n=2, cutoff=0.4)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise ValueError(f"{str(name)!r} is neither a known recording nor a path that exists; {hint}"
                      f"names are {', '.join([*sample.NAMES, *catalog.NAMES])}, or a recording's id")
+
+
+def _mouse(path):
+    """The mouse's id: from the path's name, else from the folder inside, else the name itself."""
+    def inside():
+        if path.is_dir():
+            yield from (child.name for child in path.iterdir())
+        elif zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                yield from archive.namelist()
+
+    matches = (re.match(r"static(.+?)-GrayImageNet", name) for name in chain([path.name], inside()))
+    return next((match[1] for match in matches if match), path.stem)
 
 
 def _open(mouse, path, size, folder):

@@ -29,6 +29,17 @@ class TrainConfig:
     device: str = "auto"     # "cpu", "cuda", "mps" or "auto"
     precision: str = "32-true"  # as Lightning Fabric names it; "bf16-mixed" on a recent GPU
 
+    def __post_init__(self):
+        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("lr_drops", 0)):
+            if not isinstance(value := getattr(self, name), int) or value < least:
+                raise ValueError(f"{name}={value!r} is not possible; give a whole number, "
+                                 f"{least} or more")
+        if not 0 < self.lr < inf:
+            raise ValueError(f"lr={self.lr!r} is no learning rate; give a small positive number, "
+                             "such as 0.009")
+        if self.device not in ("auto", "cpu", "cuda", "mps"):
+            raise ValueError(f"device={self.device!r} is unknown; give auto, cpu, cuda or mps")
+
     @classmethod
     def sensorium2022(cls, **changes):
         """The recipe of the published baselines. changes: any field, to try one thing at a time."""
@@ -52,6 +63,14 @@ class History:
     best_epoch: int | None = None                    # whose weights the model has now, from 0
     stopped: str = ""                                # why training ended
 
+    def add(self, loss, correlation, lr, seconds):
+        """Enter one epoch."""
+        self.loss.append(loss)
+        self.correlation.append(correlation)
+        self.lr.append(lr)
+        self.seconds.append(seconds)
+        self.best_epoch = max(range(len(self.loss)), key=self.correlation.__getitem__)
+
     def __repr__(self):
         best = ("no epoch finished" if self.best_epoch is None else
                 f"best validation correlation {self.correlation[self.best_epoch]:.3f} "
@@ -68,12 +87,14 @@ def train(model, data, config=None):
     Raises ValueError if model and data do not fit, FloatingPointError if the loss is not finite.
     """
     config = config or TrainConfig()
+    for recording in data.values():
+        recording.rows("validation")  # refuses a recording that lacks it, before any work
     model.meet(data)
     fabric = Fabric(accelerator=config.device, devices=1, precision=config.precision)
     wrapped, optimizer = fabric.setup(model, Adam(model.parameters(), lr=config.lr))
     steps = sum(_steps(recording, config) for recording in data.values())
     cycle = OneCycleLR(optimizer, config.lr, config.epochs * steps) if config.one_cycle else None
-    history, best, weights, waited, drops = History(), -inf, deepcopy(model.state_dict()), 0, 0
+    history, weights, waited, drops = History(), deepcopy(model.state_dict()), 0, 0
     bar = progress(total=config.epochs * steps, desc="training", unit="step")
     with bar, torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else []):
         torch.manual_seed(config.seed)  # forked: the global random state stays as it was
@@ -94,17 +115,13 @@ def train(model, data, config=None):
                     if cycle:
                         cycle.step()
                     bar.update()
-                history.loss.append(torch.stack(losses).mean().item())
-                history.lr.append(lr)
-                history.correlation.append(score(model, data, "validation").single_trial)
-                history.seconds.append(perf_counter() - started)
-                _refuse_not_finite(history, config)
-                bar.set_postfix(loss=f"{history.loss[-1]:.3f}",
-                                correlation=f"{history.correlation[-1]:.3f}")
+                loss = _finite(torch.stack(losses).mean().item(), epoch, config)
+                correlation = score(model, data, "validation").single_trial
+                history.add(loss, correlation, lr, perf_counter() - started)
+                bar.set_postfix(loss=f"{loss:.3f}", correlation=f"{correlation:.3f}")
                 waited += 1
-                if history.correlation[-1] > best:
-                    best, waited, history.best_epoch = history.correlation[-1], 0, epoch
-                    weights = deepcopy(model.state_dict())
+                if history.best_epoch == epoch:
+                    waited, weights = 0, deepcopy(model.state_dict())
                 elif waited == config.patience and drops < config.lr_drops:
                     waited, drops = 0, drops + 1
                     model.load_state_dict(weights)
@@ -142,10 +159,10 @@ def _steps(recording, config):
     return full + (not full or 2 * rest >= config.batch_size)
 
 
-def _refuse_not_finite(history, config):
-    loss, correlation = history.loss[-1], history.correlation[-1]
-    if not (isfinite(loss) and isfinite(correlation)):
+def _finite(loss, epoch, config):
+    """The loss of an epoch, refused if it is not finite."""
+    if not isfinite(loss):
         raise FloatingPointError(
-            f"the loss became {loss} and the validation correlation {correlation} in epoch "
-            f"{len(history.loss)}, most likely because the learning rate {config.lr} is too high; "
-            "try a third of it, with a new model")
+            f"the loss became {loss} in epoch {epoch + 1}, most likely because the learning rate "
+            f"lr={config.lr} is too high; build the model again and try lr={config.lr / 3:.1g}")
+    return loss
