@@ -18,13 +18,13 @@ def images(pixels, ax=None, columns=4):
     return ax
 
 
-def filters(weights, ax=None, columns=8):
+def filters(weights, ax=None, columns=8, title=None):
     """Filters side by side, each scaled to its largest weight. weights: (F, h, w)."""
     weights = np.asarray(weights)
     weights = weights / np.abs(weights).max((1, 2), keepdims=True)
     ax = _mosaic(weights, ax, columns, "RdBu_r", (-1, 1))
-    ax.set_title(f"{len(weights)} filter{'s' * (len(weights) > 1)} of "
-                 f"{weights.shape[1]} × {weights.shape[2]} pixels")
+    ax.set_title(title or f"{len(weights)} filters of {weights.shape[1]} × {weights.shape[2]} "
+                 "pixels; red positive, blue negative")
     return ax
 
 
@@ -49,7 +49,8 @@ def training(log, ax=None, label="validation", color=BLUE):
     ax.plot(seconds, log.correlation, "o-", color=color, markersize=3, label=label)
     if log.best_epoch is not None:
         ax.plot(seconds[log.best_epoch], log.correlation[log.best_epoch], "o", color=color,
-                markersize=8, fillstyle="none")  # the epoch whose weights were kept
+                markersize=8, fillstyle="none", linestyle="none",
+                label=None if ax.get_legend() else "weights kept")
     ax.set(xlabel="seconds of training", ylabel="single-trial correlation", xlim=(0, None))
     ax.legend(frameon=False, loc="lower right")
     return _clean(ax)
@@ -68,9 +69,10 @@ def neurons(correlation, ax=None, label=None, color=BLUE):
     """How a score is spread over neurons. correlation: (N,)."""
     ax = _axis(ax, 5, 3)
     mean = float(np.mean(correlation))
-    label = f"{label}: mean {mean:.2f}" if label else f"mean {mean:.2f}"
-    ax.hist(correlation, bins=np.linspace(-0.2, 1, 41), color=color, alpha=0.55, label=label)
-    ax.axvline(mean, color=color, linewidth=1.5)
+    label = f"{label}: mean {mean:.3f} (line)" if label else f"mean {mean:.3f} (line)"
+    ax.hist(correlation, bins=np.linspace(-0.2, 1, 41), color=color, histtype="step",
+            linewidth=1.5, label=label)
+    ax.axvline(mean, color=color, linewidth=1)
     ax.set(xlabel="single-trial correlation", ylabel="neurons")
     ax.legend(frameon=False)
     return _clean(ax)
