@@ -4,6 +4,7 @@ import argparse
 import sys
 
 import kit
+from kit.catalog import whole
 
 
 def main(arguments=None):
@@ -14,6 +15,9 @@ def main(arguments=None):
     except (ValueError, OSError, FloatingPointError) as problem:
         print(f"kit {options.command}: {problem}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"kit {options.command}: stopped; nothing half-written was kept", file=sys.stderr)
+        return 130
 
 
 def _fetch(options):
@@ -27,10 +31,11 @@ def _train(options):
               "sensorium2022": kit.TrainConfig.sensorium2022}[options.recipe]
     changes = {name: value for name in ("epochs", "seed", "device")
                if (value := getattr(options, name)) is not None}
-    model = baseline(data, channels=options.channels)
-    print(kit.train(model, data, recipe(**changes)))
-    print(kit.score(model, data, "validation"))
-    kit.save(model, options.out)
+    with whole(options.out) as part:  # around the training: a bad place is refused before it
+        model = baseline(data, channels=options.channels)
+        print(kit.train(model, data, recipe(**changes)))
+        print(kit.score(model, data, "validation"))
+        kit.save(model, part)
     print(f"saved to {options.out}")
 
 

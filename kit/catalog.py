@@ -1,7 +1,11 @@
 """What exists and where: the seven recordings, their hashes, the data folder, the download."""
 
+import errno
+import glob
 import os
+import shutil
 import tempfile
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,21 +92,35 @@ def fetch(mouse, folder=None):
 
 
 @contextmanager
-def whole(path):
+def whole(path, folder=False):
     """A temporary path beside `path` that takes its name only if the block ends well.
 
-    For a file or a folder: what is written appears whole or not at all.
+    For a file, or a folder: what is written appears whole or not at all. Raises OSError, with what
+    to do, where the place cannot be written or is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as workshop:
-        part = Path(workshop) / path.name
-        yield part
-        try:
-            os.replace(part, path)
-        except OSError:  # a folder of this name: another process was first with the same content
-            if not path.is_dir():
-                raise
+    try:
+        if path.is_dir() and not folder:
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as workshop:
+            part = Path(workshop) / path.name
+            yield part
+            if not (folder and path.is_dir()):  # else another process was first, with the same
+                os.replace(part, path)
+    except OSError as problem:
+        if problem.errno is None:  # has its sentence already
+            raise
+        raise type(problem)(f"{path} cannot be written: {problem.strerror.lower()}; make room "
+                            "there, or name another place") from problem
+
+
+def _sweep(path):
+    """Remove what processes that were killed more than a day ago left beside `path`."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}-*"):
+        if time.time() - left.stat().st_mtime > 86_400:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def quiet():

@@ -4,9 +4,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 
 from kit.catalog import whole
 from kit.layers import ConvCore
@@ -20,15 +21,16 @@ def save(model, path):
 
     The file carries its settings, image size, neurons, their ids and the units it was trained in.
     """
-    met = {f"trained_on/{mouse}/{name}": torch.as_tensor(value)
+    met = {f"trained_on/{mouse}/{name}": torch.from_numpy(np.array(value))
            for mouse, values in model.trained_on.items() for name, value in values.items()}
-    weights = {f"model/{name}": value.contiguous() for name, value in model.state_dict().items()}
+    weights = {f"model/{name}": value.contiguous().clone()
+               for name, value in model.state_dict().items()}
     about = {"format": FORMAT, "config": asdict(model.config),
              "core": {"class": type(model.core).__name__,
                       "settings": getattr(model.core, "settings", None)},
              "neurons": {mouse: len(readout.bias) for mouse, readout in model.readouts.items()}}
     with whole(path) as part:
-        save_file({**weights, **met}, part, {"kit": json.dumps(about)})
+        part.write_bytes(to_bytes({**weights, **met}, {"kit": json.dumps(about)}))
 
 
 def load_model(path, core=None):
@@ -44,11 +46,13 @@ def load_model(path, core=None):
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}; kit.save writes one") from None
-    except (SafetensorError, OSError) as problem:
+    except (SafetensorError, OSError, json.JSONDecodeError) as problem:
         raise ValueError(f"{path} is not a model that kit.save wrote ({problem})") from None
-    if about.get("format") != FORMAT:
-        raise ValueError(f"{path} has model format {about.get('format')}, this kit reads {FORMAT}; "
-                         "save it again with this version")
+    if "format" not in about:
+        raise ValueError(f"{path} is not a model that kit.save wrote: it does not say what it is")
+    if about["format"] != FORMAT:
+        raise ValueError(f"{path} has model format {about['format']}, this kit reads {FORMAT}; "
+                         "read it with the version of the kit that wrote it")
     core = core or _core(about["core"], path)
     config = about["config"] | {"image_size": tuple(about["config"]["image_size"])}
     neurons = {mouse: torch.zeros(count, 2) for mouse, count in about["neurons"].items()}
@@ -70,4 +74,5 @@ def _core(about, path):
     if about["class"] != ConvCore.__name__:
         raise ValueError(f"the model in {path} has a core of class {about['class']}, which is not "
                          "the kit's; build one and give it: kit.load_model(path, core=...)")
-    return ConvCore(**about["settings"])
+    with torch.random.fork_rng(devices=[]):  # its first weights are thrown away
+        return ConvCore(**about["settings"])

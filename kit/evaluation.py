@@ -6,6 +6,8 @@ import numpy as np
 import torch
 
 from kit import metrics
+from kit.layers import evaluating
+from kit.recordings import Dataset, dataset
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Scores:
         rows = [("single-trial correlation", self.single_trial),
                 ("correlation to average", self.to_average), ("FEVE", self.feve),
                 ("ceiling of the single-trial correlation", self.ceiling)]
-        lines = [f"{name:<40} " + (f"{value:6.3f}" if value is not None else f"     – "
+        lines = [f"{name:<40} " + (f"{value:6.3f}" if value is not None else f"     - "
                                    f"({self.reason})") for name, value in rows]
         if self.feve is not None:
             lines[2] += f"  ({self.n_left_out} of {len(self.per_neuron['fev'])} neurons left out, "
@@ -73,17 +75,12 @@ def predict(model, data, tier, mouse=None):
 
     data: a `Dataset`; mouse: which of its mice, by default the only one.
     """
-    model.check(data)
-    recording = data.mouse if mouse is None else data[mouse]
+    recording = dataset(data).mouse if mouse is None else dataset(data)[mouse]
+    model.check(Dataset([recording]))
     device = next(model.parameters()).device
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            blocks = [model(batch.to(device), recording.mouse).float().cpu().numpy()
-                      for batch in recording.batches(tier, 256)]
-    finally:
-        model.train(training)
+    with evaluating(model), torch.inference_mode():
+        blocks = [model(batch.to(device), recording.mouse).float().cpu().numpy()
+                  for batch in recording.batches(tier, 256)]
     return np.concatenate(blocks)
 
 
@@ -93,13 +90,14 @@ def score(model, data, tier):
     Neurons of several mice are pooled. Raises ValueError for a tier whose responses are withheld.
     """
     results = []
-    for mouse, recording in data.items():
+    for mouse, recording in dataset(data).items():
         rows = recording.rows(tier)
         if recording.withheld(tier):
             raise ValueError(f"the responses of tier {tier!r} of mouse {mouse} are withheld: write "
                              "a submission with kit.submit, or score \"validation\"")
-        results.append(scores(predict(model, data, tier, mouse), recording.responses[rows],
-                              recording.image_ids[rows], recording.unit_ids))
+        predictions = predict(model, data, tier, mouse)
+        results.append(scores(predictions, recording.responses[rows], recording.image_ids[rows],
+                              recording.unit_ids))
     names = set.intersection(*(set(result.per_neuron) for result in results))
     return _summary({name: np.concatenate([result.per_neuron[name] for result in results])
                      for name in results[0].per_neuron if name in names})

@@ -3,10 +3,24 @@
 Formulas from Willeke et al. (arXiv 2206.08666); the Gaussian readout from Lurz et al. (ICLR 2021).
 """
 
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, grid_sample
+
+
+@contextmanager
+def evaluating(module):
+    """A module in eval mode for the length of a block; every part is left as it was found."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield module
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
 
 
 class ConvCore(nn.Module):
@@ -62,7 +76,7 @@ class GaussianReadout(nn.Module):
 
     def __init__(self, coordinates, channels):
         super().__init__()
-        place = torch.as_tensor(np.asarray(coordinates)[:, :2], dtype=torch.float32)  # (N, 2)
+        place = torch.from_numpy(np.array(coordinates, np.float32)[:, :2])  # (N, 2)
         place = place - place.mean(0)
         self.register_buffer("cortex", place / place.abs().max().clamp(min=1e-6))
         neurons = len(place)

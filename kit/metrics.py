@@ -44,9 +44,10 @@ def fev(responses, image_ids):
 def feve(predictions, responses, image_ids):
     """Fraction of the explainable variance that the predictions explain.
 
-    predictions, responses: (T, N) in the same units; image_ids: (T,). Returns (N,), at most 1.
+    predictions, responses: (T, N) in the same units; image_ids: (T,). Returns (N,).
     1 - (mean squared error - noise) / (total - noise), Cadena et al. 2019. Unlike the correlations
-    it changes when predictions are rescaled or shifted. NaN for a neuron that never varies.
+    it changes when predictions are rescaled or shifted. Predictions that know more than the image
+    can exceed 1. NaN for a neuron that never varies.
     """
     predictions, responses = _pair(predictions, responses)
     total, noise = _variances(responses, image_ids)
@@ -107,7 +108,8 @@ def _variances(responses, image_ids):
     seen = groups.repeated("the explainable variance")
     deviation = responses - groups.mean(responses)[groups.index]
     within = groups.sum(deviation**2)[seen] / (groups.count[seen, None] - 1)
-    return responses.var(0, ddof=1), within.mean(0)
+    varies = (responses != responses[0]).any(0)  # rounding must not make a constant neuron vary
+    return responses.var(0, ddof=1) * varies, within.mean(0) * varies
 
 
 def _ratio(numerator, denominator, empty=0.0):

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn.functional import elu
 
-from kit.layers import ConvCore, GaussianReadout, Shifter
+from kit.layers import ConvCore, GaussianReadout, Shifter, evaluating
+from kit.recordings import dataset
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,19 @@ class Model(nn.Module):
 
     def _try_core(self):
         """The shape of the core's features, found by showing it one grey image."""
-        mode, inputs = self.core.training, 4 if self.config.behavior_channels else 1
+        inputs = 4 if self.config.behavior_channels else 1
         grey = torch.zeros(1, inputs, *self.config.image_size)
-        with torch.no_grad():
-            features = self.core.eval()(grey)
-        self.core.train(mode)
-        if features.ndim != 4 or len(features) != 1:
+        try:
+            with evaluating(self.core), torch.no_grad():
+                features = self.core(grey)
+        except (RuntimeError, ValueError) as problem:
+            raise ValueError(f"the core cannot take images {tuple(grey.shape)}: "
+                             f"{str(problem).splitlines()[0]}") from problem
+        shape = tuple(getattr(features, "shape", ()))
+        if len(shape) != 4 or shape[0] != 1:
             raise ValueError(f"the core turned images {tuple(grey.shape)} into "
-                             f"{tuple(features.shape)}; it must give (1, channels, height, width)")
+                             f"{shape or type(features).__name__}; it must give one tensor "
+                             "(1, channels, height, width)")
         return tuple(features.shape[1:])
 
     def forward(self, batch, mouse=None):
@@ -118,7 +124,7 @@ class Model(nn.Module):
         Called by `train`. Later meetings with other neurons or units are refused.
         """
         self.check(data)
-        for mouse, recording in data.items():
+        for mouse, recording in dataset(data).items():
             if mouse not in self.trained_on:
                 mean = recording.responses[recording.rows("train")].mean(0)
                 self.readouts[mouse].start_from(torch.from_numpy(mean))
@@ -127,7 +133,7 @@ class Model(nn.Module):
 
     def check(self, data):
         """Raise ValueError where data do not fit the model: image size, mice, neurons, units."""
-        for mouse, recording in data.items():
+        for mouse, recording in dataset(data).items():
             if tuple(recording.image_size) != self.image_size:
                 raise ValueError(f"this model takes {self.image_size} images, the data are "
                                  f"{tuple(recording.image_size)}; load them with "
@@ -160,6 +166,10 @@ def linear_baseline(data, channels=64, config=None):
 
 
 def _baseline(data, config, **core):
+    if not isinstance(core["channels"], int) or core["channels"] < 1:
+        raise ValueError(f"channels={core['channels']!r} is not a width; give a whole number from "
+                         "1 up, such as 16")
+    data = dataset(data)
     if config is None:
         known = all(recording.behavior is not None for recording in data.values())
         config = ModelConfig(known, known, tuple(data.image_size))

@@ -6,10 +6,10 @@ standardised as in the 2022 baselines and as in the official ground truth.
 
 import difflib
 import hashlib
-import io
+import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -18,15 +18,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from kit import catalog, sample
+from kit.layout import META, TIERS, Source, pack
 
 PACKED = 1  # version of the packed arrays: part of the cache key
-TIERS = ("train", "validation", "test", "final_test")
-META = {"tiers": "trials/tiers", "image_ids": "trials/frame_image_id",
-        "trial_ids": "trials/trial_idx", "unit_ids": "neurons/unit_ids",
-        "coordinates": "neurons/cell_motor_coordinates"}
 ARRAYS = ("images", "responses", "behavior", "pupil_center")
 
 
@@ -59,6 +55,11 @@ class Recording:
     coordinates: np.ndarray          # (N, 3) place in cortex, micrometres
     statistics: dict                 # name -> the mean or std that was used, in raw units
 
+    def __post_init__(self):
+        for value in [*vars(self).values(), *self.statistics.values()]:
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+
     @property
     def image_size(self):
         """Height and width of the images, in pixels."""
@@ -77,24 +78,26 @@ class Recording:
         return not self.responses[self.rows(tier)].any()
 
     def batch(self, rows):
-        """The trials at these indices, as one `Batch`."""
+        """The trials at these indices, as one `Batch` of copies."""
+        rows = np.atleast_1d(np.arange(len(self.tiers))[rows])  # a slice would give views
         return Batch(*(value if value is None else torch.from_numpy(value[rows])
                        for value in (self.images, self.responses, self.behavior,
                                      self.pupil_center)))
 
     def first(self, tier, n):
         """The first n trials of a tier (all of them if it has fewer), as one `Batch`."""
+        if not isinstance(n, int | np.integer) or n < 1:
+            raise ValueError(f"the first {n!r} trials cannot be had; give 1 or more")
         return self.batch(self.rows(tier)[:n])
 
     def batches(self, tier, size=128, seed=None):
         """Each trial of a tier once, `size` at a time; shuffled if a seed is given."""
-        if size < 1:
-            raise ValueError(f"a batch of {size} trials is not possible; give size=1 or more")
+        if not isinstance(size, int | np.integer) or size < 1:
+            raise ValueError(f"a batch of {size!r} trials is not possible; give size=1 or more")
         rows = self.rows(tier)
         if seed is not None:
             rows = np.random.default_rng(seed).permutation(rows)
-        for start in range(0, len(rows), size):
-            yield self.batch(rows[start:start + size])
+        return (self.batch(rows[start:start + size]) for start in range(0, len(rows), size))
 
     def __repr__(self):
         counts = ", ".join(f"{(self.tiers == t).sum()} {t}" for t in TIERS if t in self.tiers)
@@ -123,9 +126,9 @@ class Dataset(Mapping):
     @property
     def mouse(self):
         """The only recording; an error if there are several."""
-        if len(self) > 1:
+        if len(self) != 1:
             raise ValueError(f"there are {len(self)} mice here; choose one, for example "
-                             f"data[{next(iter(self))!r}], of {', '.join(self)}")
+                             f"data[{next(iter(self), '…')!r}], of {', '.join(self)}")
         return next(iter(self.values()))
 
     @property
@@ -142,6 +145,14 @@ class Dataset(Mapping):
         return "\n".join(map(repr, self.values()))
 
 
+def dataset(data):
+    """`data` itself if it is a `Dataset`, as what takes one needs; else a ValueError."""
+    if not isinstance(data, Dataset):
+        raise ValueError(f"a Dataset is needed, not a {type(data).__name__}; open one with "
+                         'kit.load, for example kit.load("sample+")')
+    return data
+
+
 def load(names, size=(36, 64), folder=None):
     """Open recordings by name, id or path. Returns a `Dataset`.
 
@@ -153,34 +164,50 @@ def load(names, size=(36, 64), folder=None):
     The first opening packs the recording into the data folder; it never writes into the recording.
     """
     if not isinstance(size, tuple | list) or len(size) != 2 or not all(
-            isinstance(n, int) and n > 0 for n in size):
+            isinstance(n, int | np.integer) and 0 < n <= 1024 for n in size):
         raise ValueError(f"size={size!r} is not a height and width in pixels, such as (36, 64)")
-    listed = [names] if isinstance(names, str | Path) else list(names)
-    if not listed:
-        raise ValueError('no recording named; try kit.load("sample+")')
-    found = {}  # mouse -> path, each once
+    listed = list(names) if isinstance(names, list | tuple) else [names]
+    if not listed or not all(isinstance(name, str | Path) and str(name) for name in listed):
+        raise ValueError(f"{names!r} names no recording; try kit.load(\"sample+\")")
+    found = {}  # mouse -> how to get its path; all names are looked up before any work
     for name in listed:
-        for mouse, path in _find(name, folder).items():
-            if found.setdefault(mouse, path) != path:
-                raise ValueError(f"mouse {mouse} is in both {found[mouse]} and {path}; name one")
-    return Dataset([_open(mouse, path, tuple(size), folder) for mouse, path in found.items()])
+        for mouse, get in _find(name).items():
+            if found.setdefault(mouse, get) != get:
+                raise ValueError(f"mouse {mouse} is in both {found[mouse].argument} and "
+                                 f"{get.argument}; name one")
+    return Dataset([_open(mouse, get(folder), (int(size[0]), int(size[1])), folder)
+                    for mouse, get in found.items()])
 
 
-def _find(name, folder):
-    """Mouse -> path of its zip or folder, for one name."""
+def _find(name):
+    """Mouse -> function from the data folder to the path of its zip or folder, for one name."""
     known = {**catalog.NAMES, **{mouse: [mouse] for mouse in catalog.RECORDINGS}}
     simulated = {**sample.NAMES, **{mouse: [mouse] for mouse in sample.MICE}}
-    if name in simulated:
-        return {mouse: sample.path(mouse, folder) for mouse in simulated[name]}
-    if name in known:
-        return {mouse: catalog.fetch(mouse, folder) for mouse in known[name]}
-    path = Path(name).expanduser()
-    if path.exists():
-        return {_mouse(path): path.resolve()}
+    for names, get in ((simulated, sample.path), (known, catalog.fetch)):
+        if name in names:
+            return {mouse: _Getter(get, mouse) for mouse in names[name]}
+    path = Path(os.path.expanduser(name))
+    if os.path.exists(path):
+        path = path.resolve()
+        return {_mouse(path): _Getter(_given, path)}
     near = difflib.get_close_matches(str(name), [*simulated, *known], n=2, cutoff=0.4)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise ValueError(f"{str(name)!r} is neither a known recording nor a path that exists; {hint}"
                      f"names are {', '.join([*sample.NAMES, *catalog.NAMES])}, or a recording's id")
+
+
+class _Getter(NamedTuple):
+    """A function and its first argument: two of the same recording are equal."""
+
+    function: Callable
+    argument: object
+
+    def __call__(self, folder):
+        return self.function(self.argument, folder)
+
+
+def _given(path, _folder):
+    return path
 
 
 def _mouse(path):
@@ -193,7 +220,9 @@ def _mouse(path):
                 yield from archive.namelist()
 
     matches = (re.match(r"static(.+?)-GrayImageNet", name) for name in chain([path.name], inside()))
-    return next((match[1] for match in matches if match), path.stem)
+    mouse = next((match[1] for match in matches if match), path.name.removesuffix(".zip"))
+    mouse = mouse.replace(".", "-")  # torch allows no dot in a readout's name, nor its own words
+    return f"mouse-{mouse}" if hasattr(torch.nn.ModuleDict, mouse) else mouse
 
 
 def _open(mouse, path, size, folder):
@@ -201,15 +230,19 @@ def _open(mouse, path, size, folder):
     key = hashlib.sha1(repr((PACKED, _fingerprint(path))).encode()).hexdigest()[:16]
     packed = catalog.data_folder(folder) / "packed" / f"{mouse}-{size[0]}x{size[1]}-{key}"
     if not packed.is_dir():
-        with _source(path) as source, catalog.whole(packed) as part:
+        with Source(path) as source, catalog.whole(packed, folder=True) as part:
             part.mkdir()
-            _pack(mouse, source, part, size)
-    arrays = {name: np.load(file, mmap_mode="r") if (file := packed / f"{name}.npy").exists()
-              else None for name in ARRAYS}
-    with np.load(packed / "meta.npz") as meta:
-        values = {name: meta[name] for name in meta.files}
-    meta = {name: values.pop(name) for name in META}
-    return Recording(mouse, **arrays, **meta, statistics=values)
+            pack(mouse, source, part, size)
+    try:
+        with np.load(packed / "meta.npz") as meta:
+            values = {name: meta[name] for name in meta.files}
+        arrays = {name: np.load(packed / f"{name}.npy", mmap_mode="r")
+                  if f"{name}_std" in values else None for name in ARRAYS}
+        meta = {name: values.pop(name) for name in META}
+        return Recording(mouse, **arrays, **meta, statistics=values)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        raise ValueError(f"the packed copy {packed} is damaged; delete that folder and load "
+                         "again") from None
 
 
 def _fingerprint(path):
@@ -218,110 +251,3 @@ def _fingerprint(path):
     stats = [file.stat() for file in files]
     return str(path), [(str(f), s.st_size, s.st_mtime_ns)
                        for f, s in zip(files, stats, strict=True)]
-
-
-# ---- packing ----
-
-class _source:
-    """Reads the arrays of a recording, from a zip or a folder, by their official names."""
-
-    def __init__(self, path):
-        self.path = path
-        try:
-            self.archive = zipfile.ZipFile(path) if path.is_file() else None
-        except zipfile.BadZipFile:
-            raise ValueError(f"{path} is not a zip file; it may be cut off or a web page: "
-                             "download it again") from None
-        names = self.archive.namelist() if self.archive else [
-            file.relative_to(path).as_posix() for file in path.rglob("*.npy")]
-        mark = "meta/trials/tiers.npy"  # the folder that holds it is the recording's top
-        tops = [name.removesuffix(mark) for name in names
-                if name.endswith(mark) and "__MACOSX" not in name]
-        if len(tops) != 1:
-            raise ValueError(f"{path} is not one recording in the official layout: it holds "
-                             f"{len(tops)} files {mark}; give the static…zip or its folder")
-        self.top, self.names = tops[0], set(names)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.archive:
-            self.archive.close()
-
-    def read(self, name, shape=None):
-        """The array of that name; an error if it is missing or has another shape."""
-        member = f"{self.top}{name}.npy"
-        if member not in self.names:
-            raise ValueError(f"{self.path} has no {name}.npy; the recording is incomplete, "
-                             "download or unpack it again")
-        try:
-            data = self.archive.read(member) if self.archive else (self.path / member).read_bytes()
-            array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-        except (ValueError, EOFError, OSError, zipfile.BadZipFile, RuntimeError) as problem:
-            raise ValueError(f"{name}.npy in {self.path} cannot be read ({problem}); "
-                             "download or unpack the recording again") from None
-        if shape is not None and array.shape != shape:
-            raise ValueError(f"{name}.npy in {self.path} has shape {array.shape}, "
-                             f"expected {shape}; the recording is damaged")
-        return array
-
-
-def _pack(mouse, source, part, size):
-    """Write the standardised arrays and meta.npz into the folder `part`."""
-    meta = {name: source.read(f"meta/{file}") for name, file in META.items()}
-    trials, neurons = len(meta["tiers"]), len(meta["unit_ids"])
-    for name, values in meta.items():
-        expected = {"unit_ids": (neurons,), "coordinates": (neurons, 3)}.get(name, (trials,))
-        if values.shape != expected:
-            raise ValueError(f"{META[name]}.npy in {source.path} has shape {values.shape}, "
-                             f"expected {expected}; the recording is damaged")
-    unknown = sorted(set(meta["tiers"].tolist()) - set(TIERS))
-    if unknown:
-        raise ValueError(f"{source.path} has the unknown tiers {unknown}; known: {TIERS}")
-
-    raw = source.read("data/images/0").shape
-    shapes = {"images": raw, "responses": (neurons,), "behavior": (3,), "pupil_center": (2,)}
-    statistics = {}
-    for kind, shape in shapes.items():
-        packed_shape = (trials, 1, *size) if kind == "images" else (trials, *shape)
-        out = np.lib.format.open_memmap(part / f"{kind}.npy", "w+", np.float32, packed_shape)
-        mean, std = _standardisation(source, kind, shape)
-        blocks = range(0, trials, 128)
-        seen = False  # anything but zeros?
-        for start in catalog.progress(blocks, desc=f"packing {mouse} {kind}", unit="block"):
-            block = np.stack([source.read(f"data/{kind}/{trial}", shape).astype(np.float32)
-                              for trial in range(start, min(start + 128, trials))])
-            if not np.isfinite(block).all():
-                raise ValueError(f"data/{kind} in {source.path} has values that are not finite, "
-                                 f"in trials {start} to {start + len(block) - 1}")
-            seen = seen or block.any()
-            block = (block - mean) / std
-            if kind == "images" and shape[-2:] != size:
-                block = interpolate(torch.from_numpy(block), size=size, mode="bilinear",
-                                    align_corners=False).numpy()  # (B, 1, H, W)
-            out[start:start + len(block)] = block
-        out.flush()
-        del out
-        if not seen and kind in ("behavior", "pupil_center"):  # withheld: zeros throughout
-            (part / f"{kind}.npy").unlink()
-        else:
-            statistics |= {f"{kind}_mean": mean, f"{kind}_std": std}
-    np.savez(part / "meta.npz", **meta, **statistics)
-
-
-def _standardisation(source, kind, shape):
-    """The float32 mean to subtract and std to divide by."""
-    std = source.read(f"meta/statistics/{kind}/all/std").astype(np.float32)
-    mean = np.zeros_like(std)  # responses and behaviour are scaled, not centred
-    if kind in ("images", "pupil_center"):
-        mean = source.read(f"meta/statistics/{kind}/all/mean").astype(np.float32)
-    if kind == "images":
-        return mean, std
-    if std.shape != shape or mean.shape != shape:
-        raise ValueError(f"meta/statistics/{kind}/all in {source.path} has shape {std.shape}, "
-                         f"expected {shape}; the recording is damaged")
-    if kind == "responses":
-        floor = 0.01 * std.mean()  # so that silent neurons do not explode
-        return mean, np.where(std > floor, std, floor)
-    return mean, np.where(std > 0, std, 1).astype(np.float32)

@@ -6,8 +6,6 @@ noise. The truth lies beside the recording; only `truth` opens it.
 """
 
 import hashlib
-import io
-import zipfile
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -15,6 +13,7 @@ import torch
 from torch.nn.functional import avg_pool2d, grid_sample
 
 from kit.catalog import data_folder, progress, whole
+from kit.layout import write
 
 VERSION = 1  # part of every file name: a changed simulator never meets an old file
 HEIGHT, WIDTH = 144, 256  # of the images on disk; cells see them at half of this
@@ -66,7 +65,7 @@ class Truth:
 def path(mouse, folder=None):
     """Path of a sample mouse's zip, simulated on first use (some seconds) and then kept."""
     target = _place(mouse, folder)
-    if not target.exists():
+    if not (target.exists() and _beside(target).exists()):
         _simulate(MICE[mouse], target)
     return target
 
@@ -81,39 +80,6 @@ def truth(name, folder=None):
                          f"{', '.join(repr(n) for n in [*NAMES, *MICE])}")
     with np.load(_beside(path(mice[0], folder))) as file:
         return Truth(**{field.name: file[field.name] for field in fields(Truth)})
-
-
-def write(target, recording, statistics_from):
-    """Write one recording as a zip in the official layout.
-
-    recording: dict of arrays, one row a trial: images (T, 1, 144, 256) in 0-255, responses (T, N),
-    behavior (T, 3), pupil_center (T, 2), tiers, trial_idx, frame_image_id; one row a neuron:
-    unit_ids, cell_motor_coordinates (N, 3) in micrometres. statistics_from: (T,) bool, the trials
-    that the mean and std files describe.
-    """
-    folder = target.stem
-    with whole(target) as part, zipfile.ZipFile(part, "w") as archive:
-
-        def put(member, array):
-            member = zipfile.ZipInfo(f"{folder}/{member}.npy", (2022, 6, 15, 0, 0, 0))
-            buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)
-            # level 1: half the size of the images for little time; responses do not compress
-            small = zipfile.ZIP_DEFLATED if "/images/" in member.filename else zipfile.ZIP_STORED
-            archive.writestr(member, buffer.getbuffer(), small, 1)
-
-        for kind in ("images", "responses", "behavior", "pupil_center"):
-            values = recording[kind]
-            for trial in progress(range(len(values)), desc=f"writing {kind}", unit="trial"):
-                put(f"data/{kind}/{trial}", values[trial])
-            axes = None if kind == "images" else 0
-            for name in ("mean", "std", "median", "min", "max"):
-                put(f"meta/statistics/{kind}/all/{name}",
-                    getattr(np, name)(values[statistics_from], axis=axes))
-        for name in ("unit_ids", "cell_motor_coordinates"):
-            put(f"meta/neurons/{name}", recording[name])
-        for name in ("tiers", "trial_idx", "frame_image_id"):
-            put(f"meta/trials/{name}", recording[name])
 
 
 # ---- the simulation: images, trials, behaviour, cells, noise ----
@@ -141,6 +107,7 @@ def _simulate(spec, target):
 
     seen = np.isin(trials["tiers"], ["train", "validation"])
     std = responses[seen].std(0)
+    std[std == 0] = 1  # a neuron that never fired
     unit = cells["scale"] / std
     visible = responses.copy()
     if "responses" in spec.withholds:

@@ -6,6 +6,7 @@ has responses for prediction. Trials and neurons are matched by their ids, in an
 
 import csv
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ import orjson
 
 from kit.catalog import whole
 from kit.evaluation import predict, scores
+from kit.recordings import dataset
 
 FILES = {"test": "submission_file_live_test.csv", "final_test": "submission_file_final_test.csv"}
 TRUTH_FILES = {"test": "ground_truth_file_test.csv",
@@ -27,15 +29,20 @@ def submit(model, data, folder):
     The files are checked before they get their names; a file that is there is replaced.
     Raises ValueError if the recording lacks a test tier or a prediction is not finite.
     """
-    recording = data.mouse
+    recording = dataset(data).mouse
     predictions = {tier: predict(model, data, tier) for tier in FILES}
     for tier, values in predictions.items():
         bad = ~np.isfinite(values)
         if bad.any():
             raise ValueError(f"{bad.sum()} of {bad.size} predictions for tier {tier!r} are not "
                              "finite, so nothing was written; train the model again")
-    return tuple(_write(Path(folder) / name, recording, tier, predictions[tier], "prediction")
-                 for tier, name in FILES.items())
+    with ExitStack() as stack:  # both files get their names, or neither
+        for tier, name in FILES.items():
+            part = stack.enter_context(whole(Path(folder) / name))
+            _write(part, recording, tier, predictions[tier], "prediction")
+            if not (report := check(part, data)):
+                raise ValueError("nothing was written: " + "; ".join(report.problems))
+    return tuple(Path(folder) / name for name in FILES.values())
 
 
 def write_ground_truth(data, responses, folder):
@@ -44,25 +51,30 @@ def write_ground_truth(data, responses, folder):
     responses: (T, N) for all trials of the recording, divided by each neuron's std, such as
     `kit.sample.truth(name).responses`. Returns the paths.
     """
-    recording, responses = data.mouse, np.asarray(responses)
-    if responses.shape != recording.responses.shape:
-        raise ValueError(f"responses have shape {responses.shape}; the recording needs "
-                         f"{recording.responses.shape}, one row a trial of any tier")
-    return tuple(_write(Path(folder) / name, recording, tier, responses[recording.rows(tier)],
-                        "responses") for tier, name in TRUTH_FILES.items())
+    recording, responses = dataset(data).mouse, np.asarray(responses)
+    if responses.shape != recording.responses.shape or responses.dtype.kind not in "iuf":
+        raise ValueError(f"responses are {responses.dtype} of shape {responses.shape}; the "
+                         f"recording needs numbers of shape {recording.responses.shape}, one row "
+                         "per trial of any tier")
+    if not np.isfinite(responses).all():
+        raise ValueError(f"{(~np.isfinite(responses)).sum()} responses are not finite")
+    with ExitStack() as stack:
+        for tier, name in TRUTH_FILES.items():
+            part = stack.enter_context(whole(Path(folder) / name))
+            _write(part, recording, tier, responses[recording.rows(tier)], "responses")
+    return tuple(Path(folder) / name for name in TRUTH_FILES.values())
 
 
 def _write(path, recording, tier, values, column):
     """One official CSV file: a row a trial, its lists in brackets and quotes."""
     rows = recording.rows(tier)
     neurons = orjson.dumps(recording.unit_ids.tolist()).decode()
-    with whole(path) as part, part.open("w", encoding="ascii", newline="") as file:
+    with path.open("w", encoding="ascii", newline="") as file:
         file.write(f"trial_indices,image_ids,{column},neuron_ids\n")
         for row, value in zip(rows, np.ascontiguousarray(values), strict=True):
             numbers = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
             file.write(f'{recording.trial_ids[row]},{recording.image_ids[row]},'
                        f'"{numbers}","{neurons}"\n')
-    return path
 
 
 # ---- checking and grading ----
@@ -93,7 +105,7 @@ def check(path, data):
     Looks for trials and neurons that are missing, doubled or unknown, for values that are not
     finite, and for damaged rows. Raises FileNotFoundError or ValueError if it is no such file.
     """
-    path, recording = Path(path), data.mouse
+    path, recording = Path(path), dataset(data).mouse
     if path.is_dir():
         reports = [check(path / name, data) for name in FILES.values()]
         return Report(path, tuple(f"{report.path.name}: {problem}" for report in reports
@@ -103,7 +115,7 @@ def check(path, data):
     tier = _tier(path, entries, recording)
     rows = recording.rows(tier)
     _, more = _match(entries, recording.trial_ids[rows].astype(str),
-                     recording.image_ids[rows].astype(str), recording.unit_ids)
+                     [_id(image) for image in recording.image_ids[rows]], recording.unit_ids)
     return Report(path, (*problems, *more), f"tier {tier}, {len(rows)} trials of "
                                             f"{len(recording.unit_ids)} neurons")
 
@@ -117,9 +129,12 @@ def grade(submission, ground_truth):
     """
     truth, problems = _read(ground_truth, "responses")
     if not truth:
-        raise ValueError(f"{ground_truth} holds no trials; it is no ground truth to grade against")
+        raise ValueError("; ".join([f"{ground_truth} holds no trials to grade against", *problems]))
     trials, images = [e.trial for e in truth], [e.image for e in truth]
-    unit_ids = np.unique(truth[0].neurons)
+    lists = {id(entry.neurons): entry.neurons for entry in truth}  # nearly always one
+    unit_ids = np.unique(np.concatenate(list(lists.values())))
+    if not len(unit_ids):
+        raise ValueError(f"{ground_truth} lists no neurons to grade")
     responses, more = _match(truth, trials, images, unit_ids)
     _refuse(ground_truth, [*problems, *more])
     entries, problems = _read(submission, "prediction")
@@ -152,13 +167,18 @@ def _read(path, column):
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}; kit.submit writes "
                                 f"{' and '.join(FILES.values())}") from None
+    except IsADirectoryError:
+        raise IsADirectoryError(f"{path} is a folder; give one of its CSV files") from None
     except (UnicodeDecodeError, csv.Error) as problem:
-        raise ValueError(f"{path} is not a CSV file ({problem})") from None
+        raise ValueError(f"{path} is not a CSV file ({problem}); if it is compressed, unpack it, "
+                         "if a spreadsheet wrote it, save it as CSV in UTF-8") from None
     wanted = ("trial_indices", "image_ids", column, "neuron_ids")
     header = [name.strip() for name in lines[0]] if lines else []
     missing = [name for name in wanted if name not in header]
     if missing:
-        raise ValueError(f"{path} has no column {', '.join(missing)}; it needs {', '.join(wanted)}")
+        raise ValueError(f"{path} has no column {', '.join(missing)}; its first line must name "
+                         f"{', '.join(wanted)}, with commas between, and is "
+                         f"{','.join(header)[:80]!r}")
     at = [header.index(name) for name in wanted]
     entries, damaged, lists = [], [], {}  # lists: neuron_ids are the same text in nearly all rows
     for number, line in enumerate(lines[1:], 2):
@@ -171,29 +191,33 @@ def _read(path, column):
         if values is None or neurons is None or len(values) != len(neurons):
             damaged.append(number)
         else:
-            entries.append(_Entry(trial.strip(), image.strip().removesuffix(".0"), values, neurons))
+            entries.append(_Entry(trial.strip(), _id(image), values, neurons))
     return entries, [f"{_some(damaged, 'row')} without two lists of equal length, {column} and "
                      "neuron_ids (counted by line of the file)"] * bool(damaged)
+
+
+def _id(image):
+    """An image's id as text; spreadsheets turn 7 into 7.0."""
+    return str(image).strip().removesuffix(".0")
 
 
 def _numbers(text, dtype):
     """A bracketed list as an array, None if it is none. NaN and infinities are read as such."""
     try:
-        return np.array(orjson.loads(text), dtype).reshape(-1)
-    except (ValueError, TypeError, OverflowError):
-        try:  # what JSON cannot say but numpy and pandas write
-            return np.array([dtype(number) for number in text.strip().strip("[]").split(",")])
-        except (ValueError, OverflowError):
+        numbers = np.array(orjson.loads(text), np.float64)
+    except (ValueError, TypeError):
+        try:  # what JSON cannot say but numpy and pandas write: nan, inf
+            numbers = np.array(text.strip().strip("[]").split(","), np.float64)
+        except ValueError:
             return None
+    fits = numbers.ndim == 1 and (dtype is np.float64 or (numbers == numbers.round()).all())
+    return numbers.astype(dtype) if fits else None
 
 
 def _match(entries, trials, images, unit_ids):
     """Values of `entries` (T, N) in the order of trials and unit_ids, and what is wrong."""
     problems = []
     row_of = {trial: row for row, trial in enumerate(trials)}
-    if len(row_of) < len(trials):
-        twice = [trial for trial, n in Counter(trials).items() if n > 1]
-        problems.append(f"{_some(twice, 'trial')} doubled")
     found = Counter(entry.trial for entry in entries)
     for what, offenders in (
             ("missing", [trial for trial in row_of if trial not in found]),

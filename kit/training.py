@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from kit.catalog import progress
 from kit.evaluation import score
+from kit.recordings import dataset
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,16 @@ class TrainConfig:
         if not 0 < self.lr < inf:
             raise ValueError(f"lr={self.lr!r} is no learning rate; give a small positive number, "
                              "such as 0.009")
-        if self.device not in ("auto", "cpu", "cuda", "mps"):
-            raise ValueError(f"device={self.device!r} is unknown; give auto, cpu, cuda or mps")
+        if self.one_cycle and self.lr_drops:
+            raise ValueError(f"lr_drops={self.lr_drops} has no effect in one cycle; give "
+                             "one_cycle=False too")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"seed={self.seed!r} is no seed; give a whole number, 0 or more")
+        for name, known in (("device", ("auto", "cpu", "cuda", "mps")),
+                            ("precision", ("32-true", "bf16-mixed", "16-mixed"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; give one of "
+                                 f"{', '.join(known)}")
 
     @classmethod
     def sensorium2022(cls, **changes):
@@ -87,10 +96,14 @@ def train(model, data, config=None):
     Raises ValueError if model and data do not fit, FloatingPointError if the loss is not finite.
     """
     config = config or TrainConfig()
-    for recording in data.values():
+    for recording in dataset(data).values():
         recording.rows("validation")  # refuses a recording that lacks it, before any work
+    try:
+        fabric = Fabric(accelerator=config.device, devices=1, precision=config.precision)
+    except (RuntimeError, ValueError) as problem:
+        raise ValueError(f"device={config.device!r} is not to be had here ({problem}); use "
+                         "device=\"auto\"") from None
     model.meet(data)
-    fabric = Fabric(accelerator=config.device, devices=1, precision=config.precision)
     wrapped, optimizer = fabric.setup(model, Adam(model.parameters(), lr=config.lr))
     steps = sum(_steps(recording, config) for recording in data.values())
     cycle = OneCycleLR(optimizer, config.lr, config.epochs * steps) if config.one_cycle else None
@@ -115,8 +128,9 @@ def train(model, data, config=None):
                     if cycle:
                         cycle.step()
                     bar.update()
-                loss = _finite(torch.stack(losses).mean().item(), epoch, config)
-                correlation = score(model, data, "validation").single_trial
+                loss = torch.stack(losses).mean().item()
+                correlation = score(model, data, "validation").single_trial if isfinite(loss) else 0
+                _refuse_not_finite(loss, correlation, epoch, config)
                 history.add(loss, correlation, lr, perf_counter() - started)
                 bar.set_postfix(loss=f"{loss:.3f}", correlation=f"{correlation:.3f}")
                 waited += 1
@@ -159,10 +173,9 @@ def _steps(recording, config):
     return full + (not full or 2 * rest >= config.batch_size)
 
 
-def _finite(loss, epoch, config):
-    """The loss of an epoch, refused if it is not finite."""
-    if not isfinite(loss):
+def _refuse_not_finite(loss, correlation, epoch, config):
+    if not (isfinite(loss) and isfinite(correlation)):
+        what = "validation correlation" if isfinite(loss) else "loss"
         raise FloatingPointError(
-            f"the loss became {loss} in epoch {epoch + 1}, most likely because the learning rate "
+            f"the {what} became nan in epoch {epoch + 1}, most likely because the learning rate "
             f"lr={config.lr} is too high; build the model again and try lr={config.lr / 3:.1g}")
-    return loss

@@ -1,4 +1,4 @@
-"""Saved models: they predict the same when they come back, and refuse what they were not made for."""
+"""Saved models: they come back the same, and refuse what they were not made for."""
 
 import json
 
@@ -89,7 +89,9 @@ def test_every_setting_comes_back(data, tmp_path, build, behavior, shifter):
 
 
 def test_a_model_of_several_mice(folder, tmp_path):
-    paths = [tiny.write(tmp_path, tiny.arrays(s, n), m) for s, n, m in ((1, 9, "8-1"), (2, 5, "8-2"))]
+    paths = [
+        tiny.write(tmp_path, tiny.arrays(s, n), m) for s, n, m in ((1, 9, "8-1"), (2, 5, "8-2"))
+    ]
     data = kit.load(paths, SIZE, tmp_path / "data")
     model = kit.cnn_baseline(data, channels=2)
     model.meet(data)
@@ -169,7 +171,7 @@ def test_other_data_are_refused(file, tmp_path, options, said):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no file .*mine; kit.save writes one"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*mine; kit\.save writes one"):
         kit.load_model(tmp_path / "mine")
 
 
@@ -177,12 +179,12 @@ def test_a_missing_file(tmp_path):
 def test_what_is_no_model(file, tmp_path, content):
     path = tmp_path / "mine"
     path.write_bytes(file.read_bytes()[:5000] if content == "half" else content)
-    with pytest.raises(ValueError, match="mine is not a model that kit.save wrote"):
+    with pytest.raises(ValueError, match=r"mine is not a model that kit\.save wrote"):
         kit.load_model(path)
 
 
 def test_a_folder_is_no_model(tmp_path):
-    with pytest.raises(ValueError, match="is not a model that kit.save wrote"):
+    with pytest.raises(ValueError, match=r"is not a model that kit\.save wrote"):
         kit.load_model(tmp_path)
 
 
@@ -209,7 +211,7 @@ def test_another_format_is_refused(file, tmp_path):
 
 def test_weights_that_do_not_fit_are_refused(file, tmp_path):
     lacking = rewritten(file, tmp_path / "lacking", lambda _, t: t.pop("model/readouts.7-1-1.bias"))
-    with pytest.raises(ValueError, match="weights in .*lacking do not fit") as caught:
+    with pytest.raises(ValueError, match=r"weights in .*lacking do not fit") as caught:
         kit.load_model(lacking)
     assert "\n" not in str(caught.value)
 

@@ -172,7 +172,9 @@ def test_single_precision_in_double_precision_out():
     predictions, responses, ids = experiment(6)
     single = all_of(predictions.astype(np.float32), responses.astype(np.float32), ids)
     double = all_of(
-        predictions.astype(np.float32).astype(float), responses.astype(np.float32).astype(float), ids
+        predictions.astype(np.float32).astype(float),
+        responses.astype(np.float32).astype(float),
+        ids,
     )
     for name, values in single.items():
         assert values.dtype == np.float64
@@ -227,7 +229,9 @@ def test_the_file_stands_alone():
         name
         for node in ast.walk(tree)
         if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in ([a.name for a in node.names] if isinstance(node, ast.Import) else [node.module])
+        for name in (
+            [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module]
+        )
     ]
     assert imported == ["numpy"]
 

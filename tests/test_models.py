@@ -106,7 +106,10 @@ def test_the_linear_core_is_linear():
     core = ConvCore(3, layers=3, nonlinear=False).eval()
     a, b, zero = torch.randn(1, 1, 20, 20), torch.randn(1, 1, 20, 20), torch.zeros(1, 1, 20, 20)
     with torch.no_grad():
-        close(core(2 * a + 3 * b) - core(zero), 2 * (core(a) - core(zero)) + 3 * (core(b) - core(zero)))
+        close(
+            core(2 * a + 3 * b) - core(zero),
+            2 * (core(a) - core(zero)) + 3 * (core(b) - core(zero)),
+        )
 
 
 @pytest.mark.parametrize(

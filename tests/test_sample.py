@@ -101,7 +101,9 @@ def test_the_layout_is_the_official_one(simulate):
     for kind, shape in kinds.items():
         for trial in range(trials):
             assert found[f"data/{kind}/{trial}"].shape == shape
-        assert found[f"meta/statistics/{kind}/all/mean"].shape == (() if kind == "images" else shape)
+        assert found[f"meta/statistics/{kind}/all/mean"].shape == (
+            () if kind == "images" else shape
+        )
     images = np.stack([found[f"data/images/{trial}"] for trial in range(trials)])
     assert images.min() >= 0
     assert images.max() <= 255
@@ -125,7 +127,9 @@ def test_statistics_are_those_of_the_trials_one_may_see(simulate):
 def test_trials(simulate):
     found = members(simulate(train=40, test=30))
     tiers, images = found["meta/trials/tiers"], found["meta/trials/frame_image_id"]
-    shown = {tier: np.unique(images[tiers == tier], return_counts=True) for tier in np.unique(tiers)}
+    shown = {
+        tier: np.unique(images[tiers == tier], return_counts=True) for tier in np.unique(tiers)
+    }
     assert {tier: len(ids) for tier, (ids, _) in shown.items()} == {
         "train": 40,
         "validation": 6,
@@ -162,9 +166,7 @@ def test_units_and_places(simulate):
 
 
 @pytest.mark.parametrize("withholds", [(), ("responses",), ("responses", "behavior")])
-def test_what_is_withheld_is_zero_in_the_file_and_known_to_the_truth(
-    simulate, tmp_path, withholds
-):
+def test_what_is_withheld_is_zero_in_the_file_and_known_to_the_truth(simulate, tmp_path, withholds):
     found = members(simulate(withholds=withholds))
     tiers = found["meta/trials/tiers"]
     kinds = ("responses", "behavior", "pupil_center")
@@ -272,7 +274,9 @@ def test_names_of_truths():
     with pytest.raises(ValueError, match="holds the mice 99003-1-1, 99004-1-1; ask for one"):
         sample.truth("sample-pretrain")
     for name in ("sensorium+", "26872-17-20", "nothing"):
-        with pytest.raises(ValueError, match=f"{name!r} is not a simulated mouse".replace("+", ".")):
+        with pytest.raises(
+            ValueError, match=f"{name!r} is not a simulated mouse".replace("+", ".")
+        ):
             sample.truth(name)
     np.testing.assert_array_equal(
         sample.truth("sample+").centers, sample.truth("99002-1-1").centers
@@ -299,10 +303,12 @@ def test_sizes_and_withholding(name, mouse):
 def test_images_have_the_statistics_of_photographs(name, mouse):
     path = sample.path(sample.NAMES[name][0])
     with zipfile.ZipFile(path) as archive:
-        images = np.stack([
-            np.load(io.BytesIO(archive.read(f"{path.stem}/data/images/{row}.npy")))[0]
-            for row in mouse.rows("train")[:300]
-        ]).astype(float)
+        images = np.stack(
+            [
+                np.load(io.BytesIO(archive.read(f"{path.stem}/data/images/{row}.npy")))[0]
+                for row in mouse.rows("train")[:300]
+            ]
+        ).astype(float)
     assert images.mean() == pytest.approx(113.5, abs=5)
     assert images.std() == pytest.approx(64.6, abs=4)
     contrast = images.std((1, 2))
@@ -310,9 +316,9 @@ def test_images_have_the_statistics_of_photographs(name, mouse):
     assert contrast.std() == pytest.approx(16, abs=3)
     assert len(np.unique(images.mean((1, 2)))) > 290  # not one image many times
     window = np.hanning(144)[:, None] * np.hanning(256)
-    power = (
-        np.abs(np.fft.fft2((images - images.mean((1, 2), keepdims=True)) * window)) ** 2
-    ).mean(0)
+    power = (np.abs(np.fft.fft2((images - images.mean((1, 2), keepdims=True)) * window)) ** 2).mean(
+        0
+    )
     frequency = np.hypot(np.fft.fftfreq(144)[:, None], np.fft.fftfreq(256))
     band = (frequency > 0.02) & (frequency < 0.3)
     slope = np.polyfit(np.log(frequency[band]), np.log(power[band]), 1)[0]

@@ -1,4 +1,4 @@
-"""Training: it learns, it repeats bit for bit, it stops when it should and keeps the best weights."""
+"""Training: it learns, repeats bit for bit, stops when it should, keeps the best weights."""
 
 import contextlib
 import copy
@@ -265,7 +265,9 @@ def test_a_recording_without_validation_is_refused_before_any_work(tmp_path):
 # ---- recordings of any size, several mice ----
 
 
-@pytest.mark.parametrize("batch_size, steps", [(128, 1), (40, 1), (39, 1), (32, 1), (26, 2), (7, 6)])
+@pytest.mark.parametrize(
+    "batch_size, steps", [(128, 1), (40, 1), (39, 1), (32, 1), (26, 2), (7, 6)]
+)
 def test_steps_an_epoch(small, monkeypatch, batch_size, steps):
     """40 trials: a last batch under half the size is left out, but there is always one."""
     calls = []

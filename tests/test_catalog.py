@@ -1,0 +1,322 @@
+"""Where data is kept, how files appear, and downloads: from a server on this machine only."""
+
+import contextlib
+import dataclasses
+import hashlib
+import http.server
+import os
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+import tiny
+
+import kit
+from kit import catalog
+
+# ---- the data folder ----
+
+
+def test_argument_before_environment_before_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalog.pooch, "os_cache", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setenv("KIT_DATA_DIR", str(tmp_path / "environment"))
+    assert kit.data_folder(tmp_path / "argument") == tmp_path / "argument"
+    assert kit.data_folder(str(tmp_path / "argument")) == tmp_path / "argument"
+    assert kit.data_folder() == tmp_path / "environment"
+    monkeypatch.setenv("KIT_DATA_DIR", "")
+    assert kit.data_folder() == tmp_path / "cache" / "sensorium-kit"
+    monkeypatch.delenv("KIT_DATA_DIR")
+    assert kit.data_folder() == tmp_path / "cache" / "sensorium-kit"
+    for name in ("argument", "environment", "cache/sensorium-kit"):
+        assert (tmp_path / name).is_dir()  # made where it was absent
+    assert kit.data_folder() == kit.data_folder()  # and again
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert kit.data_folder("~/mice") == tmp_path / "mice"
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file" / "data", tmp_path / "file"):
+        monkeypatch.setenv("KIT_DATA_DIR", str(place))
+        with pytest.raises(OSError, match=f"data folder {place} cannot be made .*KIT_DATA_DIR"):
+            kit.data_folder()
+        with pytest.raises(OSError, match="KIT_DATA_DIR"):
+            kit.load("sample+")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
+def test_a_folder_that_cannot_be_written(tmp_path):
+    source = tiny.write(tmp_path)
+    (tmp_path / "data").mkdir(mode=0o555)
+    with pytest.raises(OSError, match="KIT_DATA_DIR"):
+        kit.load(source, folder=tmp_path / "data")
+    assert not kit.doctor(tmp_path / "data")
+
+
+# ---- whole or not at all ----
+
+
+def test_a_file_appears_when_the_block_has_ended(tmp_path):
+    path = tmp_path / "new" / "file"
+    with catalog.whole(path) as part:
+        part.write_text("content")
+        assert not path.exists()
+        assert part.parent.parent == path.parent  # the same disk: a rename is enough
+    assert path.read_text() == "content"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_appears_when_the_block_has_ended(tmp_path):
+    path = tmp_path / "folder"
+    with catalog.whole(path) as part:
+        part.mkdir()
+        (part / "file").write_text("content")
+        assert not path.exists()
+    assert (path / "file").read_text() == "content"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("problem", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("older", [None, "older"])
+def test_an_exception_leaves_things_as_they_were(tmp_path, problem, older):
+    path = tmp_path / "file"
+    if older:
+        path.write_text(older)
+    with pytest.raises(problem), catalog.whole(path) as part:
+        part.write_text("half of i")
+        raise problem
+    assert [p.read_text() for p in tmp_path.iterdir()] == [older] * bool(older)
+
+
+def test_an_older_file_is_replaced(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("older and longer")
+    with catalog.whole(path) as part:
+        part.write_text("newer")
+    assert path.read_text() == "newer"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_of_two_equal_folders_the_first_stays(tmp_path):
+    path = tmp_path / "folder"
+    with catalog.whole(path, folder=True) as late:
+        late.mkdir()
+        (late / "file").write_text("late")
+        with catalog.whole(path, folder=True) as first:
+            first.mkdir()
+            (first / "file").write_text("first")
+    assert (path / "file").read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_never_takes_the_place_of_a_folder_in_silence(tmp_path):
+    (tmp_path / "place").mkdir()
+    with pytest.raises(OSError, match="place"), catalog.whole(tmp_path / "place") as part:
+        part.write_text("content")
+    assert list(tmp_path.iterdir()) == [tmp_path / "place"]
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path):
+    with pytest.raises(OSError), catalog.whole(tmp_path / "file"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_permissions_are_the_usual_ones(tmp_path):
+    """A data folder is shared: others must be able to read what one has packed."""
+    with catalog.whole(tmp_path / "folder") as part:
+        part.mkdir()
+    with catalog.whole(tmp_path / "file") as part:
+        part.write_text("")
+    (tmp_path / "usual").mkdir()
+    assert (tmp_path / "folder").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    (tmp_path / "usual.txt").write_text("")
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "usual.txt").stat().st_mode
+
+
+# ---- what exists ----
+
+
+def test_the_seven_recordings():
+    assert len(catalog.RECORDINGS) == 7
+    assert sum(entry.neurons for entry in catalog.RECORDINGS.values()) == 54_569
+    for mouse, entry in catalog.RECORDINGS.items():
+        assert entry.mouse == mouse
+        assert entry.file == f"static{mouse}-GrayImageNet-94c6ff995dac583098847cfecd43e7b6.zip"
+        assert len(bytes.fromhex(entry.sha256)) == 32
+        assert 390 < entry.megabytes < 430
+    assert len({entry.sha256 for entry in catalog.RECORDINGS.values()}) == 7
+    assert catalog.NAMES["sensorium"] == ["26872-17-20"]
+    assert catalog.NAMES["sensorium+"] == ["27204-5-13"]
+    assert len(catalog.NAMES["pretrain"]) == 5
+    assert set(catalog.NAMES["all"]) == set(catalog.RECORDINGS)
+
+
+# ---- downloads ----
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves one content under every name, or misbehaves in one way."""
+
+    def __init__(self, content, fault=None):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content, self.fault, self.asked = content, fault, []
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        if self.server.fault == "missing":
+            self.send_error(404)
+            return
+        content = self.server.content
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.server.fault == "cut off":
+            content = content[: len(content) // 2]
+        elif self.server.fault == "damaged":
+            content = content[:-1] + bytes([content[-1] ^ 1])
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def recording(tmp_path, monkeypatch):
+    """A tiny recording under the name of a published one, which the network may be asked for."""
+    content = tiny.write(tmp_path / "elsewhere").read_bytes()
+    entry = dataclasses.replace(
+        catalog.RECORDINGS["27204-5-13"], sha256=hashlib.sha256(content).hexdigest()
+    )
+    monkeypatch.setitem(catalog.RECORDINGS, "27204-5-13", entry)
+    monkeypatch.setenv("KIT_OFFLINE", "0")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return content
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    with contextlib.ExitStack() as stack:
+
+        def start(content, fault=None):
+            server = Server(content, fault)
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            stack.callback(server.server_close)
+            stack.callback(thread.join)
+            stack.callback(server.shutdown)
+            monkeypatch.setattr(catalog, "HOST", f"http://127.0.0.1:{server.server_port}/raw/")
+            return server
+
+        yield start
+
+
+def files_below(folder):
+    return [path.name for path in folder.rglob("*") if path.is_file()]
+
+
+def test_a_recording_is_downloaded_once(recording, serve, tmp_path, capfd):
+    server = serve(recording)
+    data = kit.load("sensorium+", folder=tmp_path / "data")
+    assert list(data) == ["27204-5-13"]
+    path = catalog.fetch("27204-5-13", tmp_path / "data")
+    assert path.read_bytes() == recording
+    assert path.parent == tmp_path / "data" / "recordings"
+    assert files_below(path.parent) == [path.name]
+    kit.load("27204-5-13", folder=tmp_path / "data")
+    assert server.asked == [f"/raw/{path.name}"]
+    assert "%" not in "".join(capfd.readouterr())  # no progress bar in CI
+
+
+def test_a_file_put_there_by_hand_is_taken(recording, serve, tmp_path):
+    server = serve(recording)
+    place = tmp_path / "data" / "recordings" / catalog.RECORDINGS["27204-5-13"].file
+    place.parent.mkdir(parents=True)
+    place.write_bytes(recording)
+    assert list(kit.load("sensorium+", folder=tmp_path / "data")) == ["27204-5-13"]
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("fault", ["missing", "cut off", "damaged", "no server"])
+def test_a_failed_download_says_what_to_do_and_leaves_no_file(
+    recording, serve, tmp_path, monkeypatch, fault
+):
+    if fault == "no server":
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        monkeypatch.setattr(catalog, "HOST", f"http://127.0.0.1:{port}/raw/")
+    else:
+        serve(recording, fault)
+    name = catalog.RECORDINGS["27204-5-13"].file
+    place = tmp_path / "data" / "recordings" / name
+    with pytest.raises(ConnectionError) as caught:
+        kit.load("sensorium+", folder=tmp_path / "data")
+    assert f"{catalog.HOST}{name}" in str(caught.value)
+    assert str(place) in str(caught.value)
+    assert 'kit.load("sample+") works without it' in str(caught.value)
+    assert "27204-5-13" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not place.exists()
+    serve(recording)  # another try, with a server that behaves
+    assert list(kit.load("sensorium+", folder=tmp_path / "data")) == ["27204-5-13"]
+    assert files_below(place.parent) == [name]
+
+
+@pytest.mark.parametrize("value", ["1", "true", "yes"])
+def test_offline_asks_no_server(recording, serve, tmp_path, monkeypatch, value):
+    server = serve(recording)
+    monkeypatch.setenv("KIT_OFFLINE", value)
+    with pytest.raises(ConnectionError, match="KIT_OFFLINE forbids the network; unset it, or down"):
+        kit.load("sensorium+", folder=tmp_path / "data")
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("value", ["", "0"])
+def test_online_is_what_it_is_otherwise(recording, serve, tmp_path, monkeypatch, value):
+    server = serve(recording)
+    monkeypatch.setenv("KIT_OFFLINE", value)
+    kit.load("sensorium+", folder=tmp_path / "data")
+    assert len(server.asked) == 1
+
+
+def test_sample_mice_need_no_network(monkeypatch):
+    def connect(*_):
+        raise AssertionError("asked the network")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setenv("KIT_OFFLINE", "0")
+    assert len(kit.load("sample+")) == 1
+
+
+# ---- progress ----
+
+
+def test_progress_is_silent_in_ci_and_shown_elsewhere(monkeypatch, capfd):
+    monkeypatch.setenv("CI", "1")
+    assert list(catalog.progress(range(3), desc="working")) == [0, 1, 2]
+    assert capfd.readouterr() == ("", "")
+    for value in ("", None):
+        monkeypatch.setenv("CI", value) if value is not None else monkeypatch.delenv("CI")
+        assert list(catalog.progress(range(3), desc="working")) == [0, 1, 2]
+        assert "working" in capfd.readouterr().err
+
+
+def test_the_package_writes_nothing_where_it_stands(tmp_path, monkeypatch):
+    """Neither the working folder nor the package is written to."""
+    package = Path(kit.__file__).parent
+    source = tiny.write(tmp_path / "source")
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    before = sorted(p for p in package.rglob("*") if "__pycache__" not in p.parts)
+    kit.load(source, folder=tmp_path / "data")
+    assert sorted(p for p in package.rglob("*") if "__pycache__" not in p.parts) == before
+    assert list(work.iterdir()) == []
