@@ -78,7 +78,7 @@ def picture(runs):
         recording.image_ids[rows],
         axes[1, 0],
         rates=truth.rates[rows, best],
-    ).set_title("one neuron on images that nobody was shown the answer to")
+    ).set_title("one neuron, on images with withheld responses")
     kit.plots.positions(cnn.centers(recording), truth.centers, axes[1, 1])
     figure.savefig(HERE / "readme.png")
 

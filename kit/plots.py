@@ -51,7 +51,9 @@ def training(log, ax=None, label="validation", color=BLUE):
         ax.plot(seconds[log.best_epoch], log.correlation[log.best_epoch], "o", color=color,
                 markersize=8, fillstyle="none", linestyle="none",
                 label=None if ax.get_legend() else "weights kept")
-    ax.set(xlabel="seconds of training", ylabel="single-trial correlation", xlim=(0, None))
+    ax.set(xlabel="seconds of training", ylabel="single-trial correlation")
+    ax.autoscale()  # room for a second log on the same axis
+    ax.set_xlim(left=0)
     ax.legend(frameon=False, loc="lower right")
     return _clean(ax)
 
