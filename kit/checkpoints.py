@@ -55,7 +55,7 @@ def load_model(path, core=None):
                          "read it with the version of the kit that wrote it")
     core = core or _core(about["core"], path)
     config = about["config"] | {"image_size": tuple(about["config"]["image_size"])}
-    neurons = {mouse: torch.zeros(count, 2) for mouse, count in about["neurons"].items()}
+    neurons = {mouse: np.zeros((count, 2)) for mouse, count in about["neurons"].items()}
     model = Model(core, neurons, ModelConfig(**config))
     try:
         model.load_state_dict({name.removeprefix("model/"): value

@@ -76,7 +76,7 @@ class GaussianReadout(nn.Module):
 
     def __init__(self, coordinates, channels):
         super().__init__()
-        place = torch.from_numpy(np.array(coordinates, np.float32)[:, :2])  # (N, 2)
+        place = torch.from_numpy(np.asarray(coordinates)[:, :2].astype(np.float32))  # (N, 2)
         place = place - place.mean(0)
         self.register_buffer("cortex", place / place.abs().max().clamp(min=1e-6))
         neurons = len(place)

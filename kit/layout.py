@@ -42,15 +42,24 @@ def write(target, recording, statistics_from):
             values = recording[kind]
             for trial in progress(range(len(values)), desc=f"writing {kind}", unit="trial"):
                 put(f"data/{kind}/{trial}", values[trial])
-            axes = None if kind == "images" else 0
-            for name in ("mean", "std", "median", "min", "max"):
-                put(f"meta/statistics/{kind}/all/{name}",
-                    getattr(np, name)(values[statistics_from], axis=axes))
+            for name, value in _statistics(values[statistics_from]).items():
+                put(f"meta/statistics/{kind}/all/{name}", value)
         for name in ("unit_ids", "cell_motor_coordinates"):
             put(f"meta/neurons/{name}", recording[name])
         for name in ("tiers", "trial_idx", "frame_image_id"):
             put(f"meta/trials/{name}", recording[name])
     os.utime(target, (0, 0))  # the same mouse, simulated twice, is the same file
+
+
+def _statistics(values):
+    """What the statistics folder holds: over all pixels of images, else over trials."""
+    axis = None if values.ndim > 2 else 0
+    mean = np.mean(values, axis)
+    # trial by trial, as the squares of all images at once would fill half a gigabyte
+    variance = np.mean([np.mean((value - mean) ** 2, axis) if axis is None else (value - mean) ** 2
+                        for value in values], 0)
+    return {"mean": mean, "std": np.sqrt(variance), "median": np.median(values, axis),
+            "min": np.min(values, axis), "max": np.max(values, axis)}
 
 
 class Source:
