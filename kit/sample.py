@@ -230,7 +230,7 @@ def _cells(neurons, rng):
     # retinotopy: an affine map, turned by about 90 degrees, and a modest scatter of single cells
     retinotopy = np.array([[0.03, -0.20], [0.20, 0.02]])
     centers = place @ retinotopy + [0.05, -0.04] + 0.03 * rng.standard_normal((neurons, 2))
-    # about .04 cycles a degree (Niell & Stryker 2008) on a screen of 2 degrees a pixel at 36 x 64
+    # low, as mice see: .04 cycles a degree, if a pixel of 36 x 64 is taken for 2 degrees
     wavelength = 13 * 2 ** rng.normal(0, 0.65, neurons).clip(-1.4, 1.4)  # pixels
     size = (wavelength / 13) ** 0.5 * np.exp(0.12 * rng.standard_normal(neurons))
     return {
@@ -239,7 +239,7 @@ def _cells(neurons, rng):
         "sigma": size[:, None] * [5.0, 3.0],  # (N, 2) width and height of the envelope, pixels
         "orientation": rng.uniform(0, np.pi, neurons),
         "phase": rng.uniform(0, 2 * np.pi, neurons),
-        "is_complex": rng.random(neurons) < 0.35,  # most cells of layer 2/3 are simple
+        "is_complex": rng.random(neurons) < 0.35,  # an assumption: simple cells prevail
         "tuning": rng.beta(4, 1.2, neurons),  # share of the rate that the image drives; some weak
         "gain_weights": np.stack([rng.normal(0.135, 0.06, neurons),   # x 1.5 from -1.5 to 1.5 std
                                   rng.normal(0.182, 0.08, neurons)]),  # + 20 % for one std
