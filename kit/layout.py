@@ -4,7 +4,6 @@ A zip or folder with one .npy file per trial and kind, and meta files; see `writ
 """
 
 import io
-import os
 import zipfile
 
 import numpy as np
@@ -48,7 +47,6 @@ def write(target, recording, statistics_from):
             put(f"meta/neurons/{name}", recording[name])
         for name in ("tiers", "trial_idx", "frame_image_id"):
             put(f"meta/trials/{name}", recording[name])
-    os.utime(target, (0, 0))  # the same mouse, simulated twice, is the same file
 
 
 def _statistics(values):

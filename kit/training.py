@@ -105,6 +105,7 @@ def train(model, data, config=None):
                          "device=\"auto\"") from None
     model.meet(data)
     wrapped, optimizer = fabric.setup(model, Adam(model.parameters(), lr=config.lr))
+    trials = {mouse: len(recording.rows("train")) for mouse, recording in data.items()}
     steps = sum(_steps(recording, config) for recording in data.values())
     cycle = OneCycleLR(optimizer, config.lr, config.epochs * steps) if config.one_cycle else None
     history, weights, waited, drops = History(), deepcopy(model.state_dict()), 0, 0
@@ -119,9 +120,9 @@ def train(model, data, config=None):
                     batch = batch.to(fabric.device)
                     loss = poisson_loss(wrapped(batch, mouse), batch.responses)
                     losses.append(loss.detach() / batch.responses.numel())
-                    trials = (data[mouse].tiers == "train").sum()
                     # the sum over a batch, scaled as in 2022 against the penalty of the weights
-                    fabric.backward(loss * sqrt(trials / len(batch.images)) + model.penalty(mouse))
+                    scale = sqrt(trials[mouse] / len(batch.images))
+                    fabric.backward(loss * scale + model.penalty(mouse))
                     optimizer.step()
                     optimizer.zero_grad()
                     lr = optimizer.param_groups[0]["lr"]

@@ -268,6 +268,20 @@ def test_a_changed_source_is_packed_again(tmp_path):
     np.testing.assert_array_equal(first.responses, kept)  # what is open stays as it was
 
 
+def test_a_recording_rewritten_in_the_same_size_is_packed_again(tmp_path):
+    recording = tiny.arrays()
+    path = tiny.write(tmp_path, recording)
+    size, kept = (
+        path.stat().st_size,
+        kit.load(path, folder=tmp_path / "data").mouse.responses.copy(),
+    )
+    recording["responses"] = recording["responses"][::-1].copy()
+    tiny.write(tmp_path, recording)
+    assert path.stat().st_size == size
+    again = kit.load(path, folder=tmp_path / "data").mouse.responses
+    assert not np.array_equal(again, kept)
+
+
 def test_a_changed_file_of_a_folder_is_packed_again(source, tmp_path):
     with zipfile.ZipFile(source) as archive:
         archive.extractall(tmp_path)
