@@ -16,7 +16,7 @@ def main(arguments=None):
         print(f"kit {options.command}: {problem}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"kit {options.command}: stopped; nothing half-written was kept", file=sys.stderr)
+        print(f"kit {options.command}: stopped; no half-written file has its name", file=sys.stderr)
         return 130
 
 

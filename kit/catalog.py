@@ -3,18 +3,26 @@
 import errno
 import glob
 import os
+import re
 import shutil
+import sys
 import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pooch
+import requests
+from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 IMAGES = "GrayImageNet-94c6ff995dac583098847cfecd43e7b6"  # the stimulus set
 HOST = "https://gin.g-node.org/cajal/Sensorium2022/raw/master/"
+TRIES = 3           # in a row without a new byte, then a download is given up
+PAUSE = 1           # seconds before the next try, twice as long after each in vain
+TIMEOUT = (10, 30)  # seconds to connect, and to wait for the next byte
 
 
 @dataclass(frozen=True)
@@ -73,23 +81,180 @@ def fetch(mouse, folder=None):
 
     mouse: an id in `RECORDINGS`. Raises ConnectionError, with what to do, if it cannot be had.
     """
-    entry, folder = RECORDINGS[mouse], data_folder(folder) / "recordings"
-    path = folder / entry.file
-    if path.exists():  # it got this name only after its hash was checked, or was put there by hand
-        return path
-    by_hand = (f"download {HOST}{entry.file} ({entry.megabytes} MB) by other means and put it at "
-               f'{path}; kit.load("sample+") works without it')
-    if os.environ.get("KIT_OFFLINE", "0") not in ("", "0"):
-        raise ConnectionError(f"recording {mouse} is not on this machine and KIT_OFFLINE forbids "
-                              f"the network; unset it, or {by_hand}")
-    try:
-        pooch.retrieve(HOST + entry.file, f"sha256:{entry.sha256}", entry.file, folder,
-                       downloader=pooch.HTTPDownloader(progressbar=not quiet()))
-    except (OSError, ValueError) as problem:  # a ValueError: the wrong hash
-        raise ConnectionError(f"recording {mouse} could not be downloaded ({problem}); "
-                              f"{by_hand}") from problem
+    entry = RECORDINGS[mouse]
+    path = data_folder(folder) / "recordings" / entry.file
+    if not path.exists():  # it gets this name when its hash is right, or by the user's hand
+        download(f"recording {mouse}", HOST + entry.file, path, entry.sha256, entry.megabytes)
     return path
 
+
+# ---- downloads: into `….part`, which gets its name when its hash is right ----
+
+def download(what, url, path, sha256, megabytes):
+    """Download a file. What has come stays in `path`.part, and the next call asks for the rest.
+
+    The environment's KIT_MIRROR, a URL or a folder that holds a file of the same name, takes the
+    place of `url`; KIT_OFFLINE forbids the network. Raises ConnectionError, with what to do.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        source = _source(url)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(path):
+            if not path.exists():  # else another process was first
+                _room(part, megabytes)
+                _complete(source, part, path, sha256, megabytes)
+    except OSError as problem:  # those of requests are too
+        kept = (f"{_size(part) / 1e6:.1f} MB are kept in {part} for the next try; "
+                if _size(part) else "")
+        raise ConnectionError(
+            f"{what} could not be had: {_reason(problem, part)}; {kept}or download {url} "
+            f"({megabytes} MB) by other means and put it at {path}; "
+            'kit.load("sample+") works without it') from problem
+
+
+@contextmanager
+def _alone(path):
+    """Wait until no other process is downloading `path`."""
+    file = path.with_name(path.name + ".lock")
+    lock = FileLock(file)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        print(f"waiting for another process that is downloading {path.name}", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+    file.unlink(missing_ok=True)
+
+
+def _source(url):
+    """Where a file comes from: a URL, or a path if KIT_MIRROR names a folder."""
+    mirror, name = os.environ.get("KIT_MIRROR", ""), url.rpartition("/")[2]
+    if mirror and "://" not in mirror:
+        path = Path(mirror).expanduser() / name
+        if not path.exists():  # a link that leads nowhere is what git-annex leaves
+            raise ConnectionError(f"KIT_MIRROR is {mirror!r}, a folder without the file {name}; "
+                                  "put it there, name another folder or URL, or unset it")
+        return path
+    if os.environ.get("KIT_OFFLINE", "0") not in ("", "0"):
+        raise ConnectionError("KIT_OFFLINE forbids the network: unset it")
+    return f"{mirror.rstrip('/')}/{name}" if mirror else url
+
+
+def _room(part, megabytes):
+    """Refuse what would fill the disk: a recording is packed into about its own size again."""
+    needed = 2 * megabytes * 1e6 - _size(part)
+    free = shutil.disk_usage(part.parent).free
+    if free < needed:
+        raise ConnectionError(f"{needed / 1e9:.2f} GB are needed in {part.parent} and "
+                              f"{free / 1e9:.2f} GB are free: make room, or name another data "
+                              "folder in KIT_DATA_DIR")
+
+
+def _complete(source, part, path, sha256, megabytes):
+    """Bring `part` to its end and, if its hash is right, to its name."""
+    fill = _copied if isinstance(source, Path) else _received
+    for last in (False, True):
+        begun = part.exists()
+        pieces = begun + fill(source, part, sha256, megabytes)
+        found = pooch.file_hash(part)
+        if found == sha256:
+            os.replace(part, path)
+            return
+        if last or pieces == 1:
+            raise ConnectionError(f"its SHA-256 is {found}, expected {sha256}: if you trust what "
+                                  f"came, rename {part.name} to {path.name}")
+        part.unlink()  # the file may have changed between two pieces: once more, from the start
+
+
+def _copied(source, part, _sha256, megabytes):
+    """Fill `part` from a file. Returns 1, the number of pieces."""
+    with source.open("rb") as file:
+        _write(part, iter(lambda: file.read(2**20), b""), 0, megabytes)
+    return 1
+
+
+def _received(url, part, sha256, megabytes):
+    """Append to `part` until the server has no more. Returns how many answers that took."""
+    most, vain, answers = _size(part), 0, 0
+    while True:
+        try:
+            answers += 1
+            _append(url, part, megabytes)
+            if _size(part) < (megabytes - 1) * 1e6 and pooch.file_hash(part) != sha256:
+                raise requests.ConnectionError("it ended early")  # though no length said so
+            return answers
+        except (requests.ConnectionError, requests.Timeout, requests.HTTPError,
+                requests.exceptions.ChunkedEncodingError) as problem:
+            vain = 0 if _size(part) > most else vain + 1
+            status = getattr(problem.response, "status_code", 500)
+            if vain == TRIES or (status < 500 and status not in (408, 429)):
+                raise
+            most = max(most, _size(part))
+            time.sleep(PAUSE * 2**vain)
+
+
+def _append(url, part, megabytes):
+    """Ask once for what `part` lacks, and write what comes; it may be the file from its start."""
+    start = _size(part)
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+        status, span = answer.status_code, answer.headers.get("Content-Range", "")
+        if start and status == 416 and span == f"bytes */{start}":
+            return  # all of it was there already
+        if start and (status == 416 or (
+                status == 206 and not re.match(rf"bytes {start}-\d+/", span))):
+            part.unlink()  # the server has a shorter file, or answers what was not asked
+            return _append(url, part, megabytes)
+        answer.raise_for_status()
+        _write(part, answer.iter_content(2**16), start if status == 206 else 0, megabytes)
+
+
+def _write(part, blocks, start, megabytes):
+    """Write blocks of bytes to `part` from `start` on, unless they are no such file at all."""
+    first = next(blocks, b"")
+    text = first[:300].lstrip().lower()
+    if not start and (text.startswith((b"<!doctype", b"<html")) or b"annex/objects" in text):
+        raise ConnectionError("a web page came instead of the file" if text.startswith(b"<") else
+                              "a git-annex pointer came instead of the file")
+    limit = (megabytes + 1) * 2**20
+    with part.open("ab" if start else "wb") as file, progress(
+            desc="downloading", total=megabytes * 1e6, initial=start, unit="B",
+            unit_scale=True) as bar:
+        for block in chain([first], blocks):
+            file.write(block)
+            bar.update(len(block))
+            if file.tell() > limit:
+                break
+    if _size(part) > limit:
+        part.unlink()
+        raise ConnectionError(f"more came than the {megabytes} MB that the file has")
+
+
+def _size(path):
+    return path.stat().st_size if path.exists() else 0
+
+
+def _reason(problem, part):
+    """What went wrong, as a clause."""
+    if isinstance(problem, requests.HTTPError):
+        return f"the server answered {problem.response.status_code} {problem.response.reason}"
+    if isinstance(problem, requests.TooManyRedirects):
+        return "the server redirects in a circle"
+    if isinstance(problem, ValueError):  # InvalidURL, InvalidSchema, …
+        return "the address, or one that it redirects to, does not begin with http:// or https://"
+    if isinstance(problem, requests.ConnectionError | requests.Timeout
+                  | requests.exceptions.ChunkedEncodingError):
+        return "the connection failed, was lost or fell silent"
+    if problem.errno is not None:
+        return f"{problem.filename or part}: {problem.strerror.lower()}"
+    return str(problem)
+
+
+# ---- files that appear whole or not at all ----
 
 @contextmanager
 def whole(path, folder=False):

@@ -63,3 +63,18 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what servers and files did, what the user saw, and what then lay on the disk."""
+    reports = [report for kind in terminalreporter.stats.values() for report in kind]
+    rows = [
+        value
+        for report in reports
+        for name, value in getattr(report, "user_properties", ())
+        if name == "fault" and report.when == "call"
+    ]
+    if rows:
+        terminalreporter.section("faults: what was done | what the user saw | what lies on disk")
+        for row in rows:
+            terminalreporter.line(" | ".join(row))

@@ -1,12 +1,7 @@
 """Where data is kept, how files appear, and downloads: from a server on this machine only."""
 
-import contextlib
-import dataclasses
-import hashlib
-import http.server
 import os
 import socket
-import threading
 from pathlib import Path
 
 import pytest
@@ -157,134 +152,7 @@ def test_the_seven_recordings():
     assert set(catalog.NAMES["all"]) == set(catalog.RECORDINGS)
 
 
-# ---- downloads ----
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Serves one content under every name, or misbehaves in one way."""
-
-    def __init__(self, content, fault=None):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.content, self.fault, self.asked = content, fault, []
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.asked.append(self.path)
-        if self.server.fault == "missing":
-            self.send_error(404)
-            return
-        content = self.server.content
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if self.server.fault == "cut off":
-            content = content[: len(content) // 2]
-        elif self.server.fault == "damaged":
-            content = content[:-1] + bytes([content[-1] ^ 1])
-        self.wfile.write(content)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def recording(tmp_path, monkeypatch):
-    """A tiny recording under the name of a published one, which the network may be asked for."""
-    content = tiny.write(tmp_path / "elsewhere").read_bytes()
-    entry = dataclasses.replace(
-        catalog.RECORDINGS["27204-5-13"], sha256=hashlib.sha256(content).hexdigest()
-    )
-    monkeypatch.setitem(catalog.RECORDINGS, "27204-5-13", entry)
-    monkeypatch.setenv("KIT_OFFLINE", "0")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    return content
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    with contextlib.ExitStack() as stack:
-
-        def start(content, fault=None):
-            server = Server(content, fault)
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-            thread.start()
-            stack.callback(server.server_close)
-            stack.callback(thread.join)
-            stack.callback(server.shutdown)
-            monkeypatch.setattr(catalog, "HOST", f"http://127.0.0.1:{server.server_port}/raw/")
-            return server
-
-        yield start
-
-
-def files_below(folder):
-    return [path.name for path in folder.rglob("*") if path.is_file()]
-
-
-def test_a_recording_is_downloaded_once(recording, serve, tmp_path, capfd):
-    server = serve(recording)
-    data = kit.load("sensorium+", folder=tmp_path / "data")
-    assert list(data) == ["27204-5-13"]
-    path = catalog.fetch("27204-5-13", tmp_path / "data")
-    assert path.read_bytes() == recording
-    assert path.parent == tmp_path / "data" / "recordings"
-    assert files_below(path.parent) == [path.name]
-    kit.load("27204-5-13", folder=tmp_path / "data")
-    assert server.asked == [f"/raw/{path.name}"]
-    assert "%" not in "".join(capfd.readouterr())  # no progress bar in CI
-
-
-def test_a_file_put_there_by_hand_is_taken(recording, serve, tmp_path):
-    server = serve(recording)
-    place = tmp_path / "data" / "recordings" / catalog.RECORDINGS["27204-5-13"].file
-    place.parent.mkdir(parents=True)
-    place.write_bytes(recording)
-    assert list(kit.load("sensorium+", folder=tmp_path / "data")) == ["27204-5-13"]
-    assert server.asked == []
-
-
-@pytest.mark.parametrize("fault", ["missing", "cut off", "damaged", "no server"])
-def test_a_failed_download_says_what_to_do_and_leaves_no_file(
-    recording, serve, tmp_path, monkeypatch, fault
-):
-    if fault == "no server":
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        monkeypatch.setattr(catalog, "HOST", f"http://127.0.0.1:{port}/raw/")
-    else:
-        serve(recording, fault)
-    name = catalog.RECORDINGS["27204-5-13"].file
-    place = tmp_path / "data" / "recordings" / name
-    with pytest.raises(ConnectionError) as caught:
-        kit.load("sensorium+", folder=tmp_path / "data")
-    assert f"{catalog.HOST}{name}" in str(caught.value)
-    assert str(place) in str(caught.value)
-    assert 'kit.load("sample+") works without it' in str(caught.value)
-    assert "27204-5-13" in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert not place.exists()
-    serve(recording)  # another try, with a server that behaves
-    assert list(kit.load("sensorium+", folder=tmp_path / "data")) == ["27204-5-13"]
-    assert files_below(place.parent) == [name]
-
-
-@pytest.mark.parametrize("value", ["1", "true", "yes"])
-def test_offline_asks_no_server(recording, serve, tmp_path, monkeypatch, value):
-    server = serve(recording)
-    monkeypatch.setenv("KIT_OFFLINE", value)
-    with pytest.raises(ConnectionError, match="KIT_OFFLINE forbids the network; unset it, or down"):
-        kit.load("sensorium+", folder=tmp_path / "data")
-    assert server.asked == []
-
-
-@pytest.mark.parametrize("value", ["", "0"])
-def test_online_is_what_it_is_otherwise(recording, serve, tmp_path, monkeypatch, value):
-    server = serve(recording)
-    monkeypatch.setenv("KIT_OFFLINE", value)
-    kit.load("sensorium+", folder=tmp_path / "data")
-    assert len(server.asked) == 1
+# ---- progress ----
 
 
 def test_sample_mice_need_no_network(monkeypatch):
@@ -294,9 +162,6 @@ def test_sample_mice_need_no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", connect)
     monkeypatch.setenv("KIT_OFFLINE", "0")
     assert len(kit.load("sample+")) == 1
-
-
-# ---- progress ----
 
 
 def test_progress_is_silent_in_ci_and_shown_elsewhere(monkeypatch, capfd):
