@@ -278,7 +278,7 @@ def whole(path, folder=False):
         if problem.errno is None:  # has its sentence already
             raise
         raise type(problem)(f"{path} cannot be written: {problem.strerror.lower()}; make room "
-                            "there, or name another place") from problem
+                            "there, or name another place (for data, in KIT_DATA_DIR)") from problem
 
 
 def _sweep(path):

@@ -3,8 +3,17 @@
 A zip or folder with one .npy file per trial and kind, and meta files; see `write` for its members.
 """
 
+import errno
 import io
+import lzma
+import math
+import os
+import re
+import shutil
+import struct
 import zipfile
+import zlib
+from pathlib import PurePosixPath
 
 import numpy as np
 import torch
@@ -60,25 +69,57 @@ def _statistics(values):
             "min": np.min(values, axis), "max": np.max(values, axis)}
 
 
+MARK = "meta/trials/tiers.npy"  # the folder that holds it is a recording's top
+LARGEST = 2**26  # bytes of one array: many times any that a recording holds
+
+
+def tops(path):
+    """The folder of a recording's files: those found at `path` and up to two levels below."""
+    return [mark.parents[2] for stars in ("", "*/", "*/*/") for mark in path.glob(stars + MARK)
+            if "__MACOSX" not in mark.parts]
+
+
+def members(path):
+    """The names in a zip file. Raises ValueError if it is damaged or was made to do harm."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except UNREADABLE:
+        raise ValueError(f"{path} is not a zip file; it may be cut off or a web page: "
+                         "download it again") from None
+    for name in names:
+        if ".." in PurePosixPath(name).parts or name.startswith(("/", "\\")) or ":" in name:
+            raise ValueError(f"{path} has a member that leads out of its folder, {name[:80]!r}; "
+                             "no published recording has: download it again")
+    return names
+
+
+# what zipfile, zlib and numpy raise on damaged, encrypted or hostile bytes
+UNREADABLE = (ValueError, TypeError, EOFError, OSError, RuntimeError, SyntaxError, OverflowError,
+              MemoryError, zipfile.BadZipFile, zlib.error, struct.error, lzma.LZMAError)
+
+
 class Source:
     """Reads the arrays of a recording, from a zip or a folder, by their official names."""
 
     def __init__(self, path):
-        self.path = path
-        try:
-            self.archive = zipfile.ZipFile(path) if path.is_file() else None
-        except zipfile.BadZipFile:
-            raise ValueError(f"{path} is not a zip file; it may be cut off or a web page: "
-                             "download it again") from None
-        names = self.archive.namelist() if self.archive else [
-            file.relative_to(path).as_posix() for file in path.rglob("*.npy")]
-        mark = "meta/trials/tiers.npy"  # the folder that holds it is the recording's top
-        tops = [name.removesuffix(mark) for name in names
-                if name.endswith(mark) and "__MACOSX" not in name]
-        if len(tops) != 1:
+        self.path, self.archive = path, None
+        if path.is_file():
+            names = members(path)
+            found = [name.removesuffix(MARK) for name in names
+                     if name.endswith(MARK) and "__MACOSX" not in name]
+        else:
+            found = tops(path)
+        if len(found) != 1:
             raise ValueError(f"{path} is not one recording in the official layout: it holds "
-                             f"{len(tops)} files {mark}; give the static…zip or its folder")
-        self.top, self.names = tops[0], set(names)
+                             f"{len(found)} files {MARK}; give the static…zip or its folder")
+        if path.is_file():
+            self.top, self.names = found[0], set(names)
+            self.archive = zipfile.ZipFile(path)
+        else:
+            self.path, self.top = found[0], ""
+            self.names = {file.relative_to(self.path).as_posix() for room in ("data", "meta")
+                          for file in (self.path / room).rglob("*.npy")}
 
     def __enter__(self):
         return self
@@ -93,17 +134,54 @@ class Source:
         if member not in self.names:
             raise ValueError(f"{self.path} has no {name}.npy; the recording is incomplete, "
                              "download or unpack it again")
+        largest = LARGEST if shape is None else 4096 + 16 * int(np.prod(shape))
         try:
-            data = self.archive.read(member) if self.archive else (self.path / member).read_bytes()
-            array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-        except (ValueError, EOFError, OSError, zipfile.BadZipFile, RuntimeError) as problem:
-            raise ValueError(f"{name}.npy in {self.path} cannot be read ({problem}); "
+            size = (self.archive.getinfo(member).file_size if self.archive
+                    else (self.path / member).stat().st_size)
+            if size > largest:
+                raise ValueError(f"it unpacks to {size:,} bytes, at most {largest:,} can be right")
+            array = _array(self.archive.read(member) if self.archive
+                           else (self.path / member).read_bytes())
+        except UNREADABLE as problem:
+            said = " ".join(str(problem).split())[:200]
+            raise ValueError(f"{name}.npy in {self.path} cannot be read ({said}); "
                              "download or unpack the recording again") from None
         if shape is not None and (array.shape != shape or array.dtype.kind not in "biuf"):
             raise ValueError(f"{name}.npy in {self.path} holds {array.dtype} of shape "
                              f"{array.shape}, expected numbers of shape {shape}; the recording is "
                              "damaged")
         return array
+
+    def expect(self, kind, trials):
+        """Refuse a recording that has not one file of a kind for each trial, 0.npy and so on."""
+        start = f"{self.top}data/{kind}/"
+        found = {name.removeprefix(start) for name in self.names if name.startswith(start)}
+        found = {name for name in found if re.fullmatch(r"\d+\.npy", name)}  # not a Mac's ._0.npy
+        expected = {f"{trial}.npy" for trial in range(trials)}
+        wrong = sorted(expected ^ found, key=lambda name: (len(name), name))
+        if wrong:
+            raise ValueError(f"data/{kind} in {self.path} holds {len(found)} files where "
+                             f"{MARK} lists {trials} trials: "
+                             f"{len(expected - found)} missing, {len(found - expected)} too many, "
+                             f"the first is {wrong[0]}; download or unpack the recording again")
+
+
+def _array(data):
+    """The array in the bytes of an .npy file, which may promise more than it holds."""
+    file = io.BytesIO(data)
+    try:
+        header = {(1, 0): np.lib.format.read_array_header_1_0,
+                  (2, 0): np.lib.format.read_array_header_2_0}[np.lib.format.read_magic(file)]
+        shape, columns_first, dtype = header(file)
+    except (*UNREADABLE, KeyError):
+        raise ValueError("it does not begin as an .npy file of version 1 or 2 does") from None
+    if dtype.hasobject:
+        raise ValueError("it holds pickled Python objects, which could run code")
+    promised, there = math.prod(shape) * dtype.itemsize, len(data) - file.tell()
+    if promised != there or min(shape, default=0) < 0:
+        raise ValueError(f"its header promises {promised:,} bytes, {there:,} are there")
+    array = np.frombuffer(data, dtype, offset=file.tell())
+    return array.reshape(shape, order="F" if columns_first else "C")
 
 
 def pack(mouse, source, part, size):
@@ -113,21 +191,27 @@ def pack(mouse, source, part, size):
     for name, values in meta.items():
         expected = {"unit_ids": (neurons,), "coordinates": (neurons, 3)}.get(name, (trials,))
         if values.shape != expected:
-            raise ValueError(f"{META[name]}.npy in {source.path} has shape {values.shape}, "
+            raise ValueError(f"meta/{META[name]}.npy in {source.path} has shape {values.shape}, "
                              f"expected {expected}; the recording is damaged")
     unknown = sorted(set(map(str, meta["tiers"].tolist())) - set(TIERS))
     if unknown:
-        raise ValueError(f"{source.path} has {len(unknown)} unknown tiers ({unknown[0]!r}, …); "
-                         f"known are {', '.join(TIERS)}")
-    for name in ("unit_ids", "trial_ids"):
-        ids, kinds = meta[name], "iu" if name == "unit_ids" else "iuU"
-        if ids.dtype.kind not in kinds or len(np.unique(ids)) < len(ids):
-            raise ValueError(f"{META[name]}.npy in {source.path} is not a list of ids, each once; "
-                             "the recording is damaged")
-    if not np.isfinite(meta["coordinates"]).all():
-        raise ValueError(f"{META['coordinates']}.npy in {source.path} has values that are not "
-                         "finite; the recording is damaged")
+        raise ValueError(f"{source.path} has the unknown tier {unknown[0][:40]!r} "
+                         f"({len(unknown)} unknown in all); known are {', '.join(TIERS)}")
+    for name, kinds in (("unit_ids", "iu"), ("trial_ids", "iuU"), ("image_ids", "iufU"),
+                        ("coordinates", "iuf")):
+        values, once = meta[name], name in ("unit_ids", "trial_ids")
+        if (values.dtype.kind not in kinds or (once and len(np.unique(values)) < len(values))
+                or (values.dtype.kind == "f" and not np.isfinite(values).all())):
+            raise ValueError(f"meta/{META[name]}.npy in {source.path} does not hold "
+                             f"{'ids, each once' if once else 'finite numbers'}; the recording is "
+                             "damaged")
 
+    needed = 4 * trials * (size[0] * size[1] + neurons + 5)
+    if shutil.disk_usage(part).free < needed:  # said now, not after minutes of packing
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for kind in ("images", "responses", "behavior", "pupil_center"):
+        source.expect(kind, trials)
     raw = source.read("data/images/0").shape
     if len(raw) != 3 or raw[0] != 1:
         raise ValueError(f"data/images/0.npy in {source.path} has shape {raw}, expected one grey "
@@ -166,17 +250,23 @@ def pack(mouse, source, part, size):
 
 def _standardisation(source, kind, shape):
     """The float32 mean to subtract and std to divide by."""
-    std = source.read(f"meta/statistics/{kind}/all/std").astype(np.float32)
-    mean = np.zeros_like(std)  # responses and behaviour are scaled, not centred
-    if kind in ("images", "pupil_center"):
-        mean = source.read(f"meta/statistics/{kind}/all/mean").astype(np.float32)
-    shape = () if kind == "images" else shape
-    for name, value in (("mean", mean), ("std", std)):
-        if value.size != np.prod(shape) or not np.isfinite(value).all() or (std < 0).any():
-            raise ValueError(f"meta/statistics/{kind}/all/{name}.npy in {source.path} has shape "
-                             f"{value.shape}, expected {shape}, or values that are not finite or "
-                             "negative; the recording is damaged")
+    mean, std = (_statistic(source, f"meta/statistics/{kind}/all/{name}",
+                            () if kind == "images" else shape) for name in ("mean", "std"))
+    if kind in ("responses", "behavior"):
+        mean = np.zeros_like(std)  # scaled, not centred
     if kind == "responses" and std.any():
         floor = 0.01 * std.mean()  # so that silent neurons do not explode
         return mean, np.where(std > floor, std, floor)
     return mean, np.where(std > 0, std, 1).astype(np.float32)
+
+
+def _statistic(source, name, shape):
+    values = source.read(name)
+    if values.size != math.prod(shape) or values.dtype.kind not in "biuf":
+        raise ValueError(f"{name}.npy in {source.path} holds {values.dtype} of shape "
+                         f"{values.shape}, expected {math.prod(shape)} numbers; the recording is "
+                         "damaged")
+    if not np.isfinite(values).all() or (name.endswith("std") and (values < 0).any()):
+        raise ValueError(f"{name}.npy in {source.path} has values that are not finite, or "
+                         "negative; the recording is damaged")
+    return values.astype(np.float32).reshape(shape)

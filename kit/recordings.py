@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from kit import catalog, sample
-from kit.layout import META, TIERS, Source, pack
+from kit.layout import META, TIERS, Source, members, pack, tops
 
 PACKED = 1  # version of the packed arrays: part of the cache key
 ARRAYS = ("images", "responses", "behavior", "pupil_center")
@@ -216,8 +216,7 @@ def _mouse(path):
         if path.is_dir():
             yield from (child.name for child in path.iterdir())
         elif zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                yield from archive.namelist()
+            yield from members(path)
 
     matches = (re.match(r"static(.+?)-GrayImageNet", name) for name in chain([path.name], inside()))
     mouse = next((match[1] for match in matches if match), path.name.removesuffix(".zip"))
@@ -227,12 +226,19 @@ def _mouse(path):
 
 def _open(mouse, path, size, folder):
     """The packed recording, packed first if the source or the size is new."""
-    key = hashlib.sha1(repr((PACKED, _fingerprint(path))).encode()).hexdigest()[:16]
-    packed = catalog.data_folder(folder) / "packed" / f"{mouse}-{size[0]}x{size[1]}-{key}"
+    root = catalog.data_folder(folder)
+    key = hashlib.sha1(repr((PACKED, _fingerprint(path, root))).encode()).hexdigest()[:16]
+    packed = root / "packed" / f"{mouse}-{size[0]}x{size[1]}-{key}"
     if not packed.is_dir():
-        with Source(path) as source, catalog.whole(packed, folder=True) as part:
-            part.mkdir()
-            pack(mouse, source, part, size)
+        try:
+            with Source(path) as source, catalog.whole(packed, folder=True) as part:
+                part.mkdir()
+                pack(mouse, source, part, size)
+        except ValueError:
+            if mouse not in sample.MICE:
+                raise
+            raise ValueError(f"the simulated mouse {path} is damaged; delete that file and it is "
+                             "simulated anew") from None
     try:
         with np.load(packed / "meta.npz") as meta:
             values = {name: meta[name] for name in meta.files}
@@ -245,9 +251,14 @@ def _open(mouse, path, size, folder):
                          "again") from None
 
 
-def _fingerprint(path):
-    """What changes when a recording's files change: path, sizes and times of change."""
-    files = [path] if path.is_file() else sorted(path.rglob("*.npy"))
-    stats = [file.stat() for file in files]
-    return str(path), [(str(f), s.st_size, s.st_mtime_ns)
-                       for f, s in zip(files, stats, strict=True)]
+def _fingerprint(path, root):
+    """What changes when a recording's files change: place, sizes and times of change.
+
+    Inside the data folder the place is relative, so that the folder may be moved or mounted.
+    """
+    place, root = path.resolve(), root.resolve()
+    files = [path] if path.is_file() else sorted(
+        file for top in tops(path) for file in top.rglob("*.npy"))
+    stats = [(file.relative_to(path).as_posix(), file.stat()) for file in files]
+    return (str(place.relative_to(root) if place.is_relative_to(root) else place),
+            [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])

@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import avg_pool2d, grid_sample
 
 from kit.catalog import data_folder, progress, whole
-from kit.layout import write
+from kit.layout import UNREADABLE, write
 
 VERSION = 1  # part of every file name: a changed simulator never meets an old file
 HEIGHT, WIDTH = 144, 256  # of the images on disk; cells see them at half of this
@@ -79,8 +79,13 @@ def truth(name, folder=None):
     if mice[0] not in MICE:
         raise ValueError(f"{name!r} is not a simulated mouse; there is a truth for "
                          f"{', '.join(repr(n) for n in [*NAMES, *MICE])}")
-    with np.load(_beside(path(mice[0], folder))) as file:
-        return Truth(**{field.name: file[field.name] for field in fields(Truth)})
+    beside = _beside(path(mice[0], folder))
+    try:
+        with np.load(beside) as file:
+            return Truth(**{field.name: file[field.name] for field in fields(Truth)})
+    except (*UNREADABLE, KeyError):
+        raise ValueError(f"{beside} is damaged; delete that file and it is simulated "
+                         "anew") from None
 
 
 # ---- the simulation: images, trials, behaviour, cells, noise ----

@@ -1,11 +1,7 @@
 """Recordings: the official layout in, standardised batches out; the source is never touched."""
 
 import dataclasses
-import io
-import os
 import shutil
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
@@ -34,26 +30,6 @@ def source(tmp_path_factory, arrays):
 @pytest.fixture(scope="module")
 def mouse(source, tmp_path_factory):
     return kit.load(source, folder=tmp_path_factory.mktemp("data")).mouse
-
-
-def rewritten(source, target, rename=str, changes=None):
-    """A copy of a zip with members renamed, and others replaced by bytes or (None) left out."""
-    changes = changes or {}
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
-        for name in old.namelist():
-            short = name.removeprefix(f"{TOP}/")
-            content = changes.get(short, old.read(name))
-            if content is not None:
-                new.writestr(rename(name), content)
-        for name in changes.keys() - {n.removeprefix(f"{TOP}/") for n in old.namelist()}:
-            new.writestr(name, changes[name])
-    return target
-
-
-def npy(array, **options):
-    buffer = io.BytesIO()
-    np.save(buffer, array, **options)
-    return buffer.getvalue()
 
 
 def same(one, other):
@@ -142,9 +118,10 @@ def test_a_behaviour_that_never_varies_stays_finite(tmp_path):
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64, np.int64])
 def test_images_of_any_number_type(source, mouse, arrays, tmp_path, dtype):
     changes = {
-        f"data/images/{i}.npy": npy(image.astype(dtype)) for i, image in enumerate(arrays["images"])
+        f"data/images/{i}.npy": tiny.npy(image.astype(dtype))
+        for i, image in enumerate(arrays["images"])
     }
-    copy = rewritten(source, tmp_path / source.name, changes=changes)
+    copy = tiny.rewritten(source, tmp_path / source.name, changes=changes)
     same(kit.load(copy, folder=tmp_path / "data").mouse, mouse)
 
 
@@ -168,7 +145,7 @@ def test_zip_and_folder_give_equal_arrays(source, mouse, tmp_path):
     ids=["no top folder", "another above", "another name"],
 )
 def test_other_top_folders_are_tolerated(source, mouse, tmp_path, rename, unpacked):
-    path = rewritten(source, tmp_path / source.name, rename)
+    path = tiny.rewritten(source, tmp_path / source.name, rename)
     if unpacked:
         with zipfile.ZipFile(path) as archive:
             archive.extractall(tmp_path / TOP)
@@ -186,7 +163,7 @@ def test_what_a_mac_adds_is_left_alone(source, mouse, tmp_path, unpacked):
         f"{TOP}/.DS_Store": b"\0\0\0\1Bud1",
         f"{TOP}/data/images/.DS_Store": b"\0\0\0\1Bud1",
     }
-    path = rewritten(source, tmp_path / source.name, changes=added)
+    path = tiny.rewritten(source, tmp_path / source.name, changes=added)
     if unpacked:
         with zipfile.ZipFile(path) as archive:
             archive.extractall(tmp_path / TOP)
@@ -202,7 +179,7 @@ def test_files_that_are_not_used_are_not_required(source, mouse, tmp_path):
         if name.endswith(("/median.npy", "/min.npy", "/max.npy"))
     ]
     assert len(unused) == 12
-    path = rewritten(source, tmp_path / source.name, changes=dict.fromkeys(unused))
+    path = tiny.rewritten(source, tmp_path / source.name, changes=dict.fromkeys(unused))
     same(kit.load(path, folder=tmp_path / "data").mouse, mouse)
 
 
@@ -309,99 +286,6 @@ def test_a_size_that_is_none(source, tmp_path, size):
         kit.load(source, size=size, folder=tmp_path)
 
 
-DAMAGES = {
-    "a trial missing": ({"data/images/5.npy": None}, "no data/images/5.npy"),
-    "a meta file missing": ({"meta/neurons/unit_ids.npy": None}, "no meta/neurons/unit_ids.npy"),
-    "statistics missing": (
-        {"meta/statistics/responses/all/std.npy": None},
-        "no meta/statistics/responses/all/std.npy",
-    ),
-    "cut off": ({"data/responses/5.npy": npy(np.ones(24))[:-9]}, "data/responses/5.npy in"),
-    "no array": ({"data/responses/5.npy": b"<!doctype html>"}, "data/responses/5.npy in"),
-    "empty": ({"data/behavior/5.npy": b""}, "data/behavior/5.npy in"),
-    "a pickle": (
-        {"data/behavior/5.npy": npy(np.array([{}]), allow_pickle=True)},
-        "data/behavior/5.npy in",
-    ),
-    "another shape": ({"data/responses/5.npy": npy(np.ones(23))}, r"shape \(23,\), .*\(24,\)"),
-    "another image": (
-        {"data/images/69.npy": npy(np.ones((1, 36, 64)))},
-        r"shape \(1, 36, 64\), .*\(1, 144, 256\)",
-    ),
-    "images without channel": (
-        {f"data/images/{i}.npy": npy(np.ones((144, 256))) for i in range(70)},
-        r"shape \(144, 256\)",
-    ),
-    "too few ids": ({"meta/trials/trial_idx.npy": npy(np.arange(69))}, r"\(69,\), .*\(70,\)"),
-    "too few units": (
-        {"meta/neurons/cell_motor_coordinates.npy": npy(np.ones((23, 3)))},
-        r"\(23, 3\), .*\(24, 3\)",
-    ),
-    "not finite": ({"data/responses/5.npy": npy(np.full(24, np.nan))}, "not finite"),
-    "statistics not finite": (
-        {"meta/statistics/responses/all/std.npy": npy(np.full(24, np.nan))},
-        "statistics/responses/all.*not finite",
-    ),
-    "another statistic": (
-        {"meta/statistics/behavior/all/std.npy": npy(np.ones(2))},
-        r"\(2,\), .*\(3,\)",
-    ),
-    "an unknown tier": (
-        {"meta/trials/tiers.npy": npy(np.array(["train"] * 69 + ["oracle"]))},
-        "unknown tiers .*oracle",
-    ),
-}
-
-
-@pytest.mark.parametrize("unpacked", [False, True], ids=["zip", "folder"])
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_is_one_sentence_and_leaves_nothing(source, tmp_path, damage, unpacked):
-    changes, said = DAMAGES[damage]
-    path = rewritten(source, tmp_path / source.name, changes=changes)
-    if unpacked:
-        with zipfile.ZipFile(path) as archive:
-            archive.extractall(tmp_path)
-        path = tmp_path / TOP
-    with pytest.raises(ValueError, match=said) as caught:
-        kit.load(path, folder=tmp_path / "data")
-    assert TOP in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert not [p for p in (tmp_path / "data").rglob("*") if not p.is_dir()]
-    assert not list((tmp_path / "data").glob("packed/*"))
-
-
-def test_a_flipped_bit_is_found(source, tmp_path):
-    with zipfile.ZipFile(source) as archive:
-        info = archive.getinfo(f"{TOP}/data/responses/9.npy")
-    content = bytearray(source.read_bytes())
-    content[info.header_offset + 30 + len(info.filename) + info.file_size // 2] ^= 1
-    path = tmp_path / source.name
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"data/responses/9.npy in .* cannot be read"):
-        kit.load(path, folder=tmp_path / "data")
-    assert not list((tmp_path / "data").glob("packed/*"))
-
-
-@pytest.mark.parametrize("content", [b"", b"<!doctype html>", "half"])
-def test_what_is_no_zip(source, tmp_path, content):
-    path = tmp_path / source.name
-    whole = source.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2] if content == "half" else content)
-    with pytest.raises(ValueError, match="is not a zip file; it may be cut off or a web page"):
-        kit.load(path, folder=tmp_path / "data")
-
-
-def test_a_folder_that_holds_no_recording_or_two(source, tmp_path):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"it holds 0 files meta/trials/tiers\.npy"):
-        kit.load(tmp_path / "empty", folder=tmp_path / "data")
-    for name in ("one", "two"):
-        with zipfile.ZipFile(source) as archive:
-            archive.extractall(tmp_path / "both" / name)
-    with pytest.raises(ValueError, match=r"it holds 2 files meta/trials/tiers\.npy"):
-        kit.load(tmp_path / "both", folder=tmp_path / "data")
-
-
 def test_a_folder_of_any_name_gives_a_mouse_that_can_be_modelled(source, tmp_path, monkeypatch):
     """Its name becomes the mouse's; no name may trip a model later."""
     with zipfile.ZipFile(source) as archive:
@@ -414,27 +298,6 @@ def test_a_folder_of_any_name_gives_a_mouse_that_can_be_modelled(source, tmp_pat
     monkeypatch.chdir(tmp_path / TOP)
     data = kit.load(".", folder=tmp_path / "data")
     assert data.mouse.mouse == "7-1-1"
-
-
-@pytest.mark.slow
-def test_two_processes_may_open_a_fresh_recording_at_once(source, mouse, tmp_path):
-    code = f"import kit; print(kit.load({str(source)!r}, folder={str(tmp_path)!r}).mouse)"
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", code],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-        for _ in range(2)
-    ]
-    for process in processes:
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
-        assert out.startswith("mouse 7-1-1: 24 neurons")
-    assert len(list((tmp_path / "packed").iterdir())) == 1
-    same(kit.load(source, folder=tmp_path).mouse, mouse)
 
 
 def test_two_threads_meeting_at_the_end_both_succeed(source, mouse, tmp_path, monkeypatch):

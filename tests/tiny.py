@@ -1,6 +1,8 @@
 """A recording of a few neurons and trials in the official layout, written in a moment."""
 
 import hashlib
+import io
+import zipfile
 
 import numpy as np
 
@@ -63,3 +65,25 @@ def standardised(recording):
     """The responses of all trials in units of each neuron's std, as the recording has them."""
     seen = np.isin(recording["tiers"], ["train", "validation"])
     return recording["responses"] / recording["responses"][seen].std(0)
+
+
+def rewritten(source, target, rename=str, changes=None):
+    """A copy of a zip with members renamed, and others replaced by bytes or (None) left out."""
+    changes = changes or {}
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            short = name.partition("/")[2]
+            content = changes.get(short, old.read(name))
+            if content is not None:
+                new.writestr(rename(name), content)
+            top = name.partition("/")[0]
+        for name in changes.keys() - {n.partition("/")[2] for n in old.namelist()}:
+            new.writestr(f"{top}/{name}" if name.startswith("data/") else name, changes[name])
+    return target
+
+
+def npy(array, **options):
+    """The bytes of an .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, **options)
+    return buffer.getvalue()
