@@ -84,6 +84,8 @@ def members(path):
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+    except PermissionError:
+        raise PermissionError(f"{path} may not be read by you; ask its owner, or copy it") from None
     except UNREADABLE:
         raise ValueError(f"{path} is not a zip file; it may be cut off or a web page: "
                          "download it again") from None
