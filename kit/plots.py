@@ -135,15 +135,19 @@ def barcodes(pixels, responses, ax=None):
     if len(pixels) != len(responses):
         raise ValueError(f"{len(pixels)} images and {len(responses)} rows of responses; give one "
                          "row for each image")
-    ax = images(pixels, _axis(ax, 6, 2.6), columns=len(pixels))
-    ax.set_title(f"{len(pixels)} images, and what {responses.shape[1]} neurons say to each")
+    count, (height, width) = len(pixels), pixels.shape[-2:]
+    strip = 6 * height / width / count  # inches
+    ax = _axis(ax, 6, strip + 1.7)
+    ax.axis("off")
+    top = images(pixels, ax.inset_axes([0, 1.3 / (strip + 1.3), 1, strip / (strip + 1.3)]), count)
+    top.set_title(f"{count} images, and what {responses.shape[1]} neurons say to each")
     for i, row in enumerate(responses):
-        below = ax.inset_axes([(i + 0.02) / len(pixels), -1.5, 0.94 / len(pixels), 1.3])
-        below.vlines(np.arange(len(row)), 0, row, color=BLUE, linewidth=1)
-        below.set(ylim=(0, 1.05 * max(responses.max(), 1)), xlabel="neuron")
-        below.tick_params(labelleft=i == 0, labelsize="small")
-        below.set_ylabel("response (std)" if i == 0 else None)
-        _clean(below)
+        bars = ax.inset_axes([(i + 0.02) / count, 0, 0.94 / count, 1.15 / (strip + 1.3)])
+        bars.vlines(np.arange(len(row)), 0, row, color=BLUE, linewidth=1)
+        bars.set(ylim=(0, 1.05 * max(responses.max(), 1)), xlabel="neuron")
+        bars.tick_params(labelleft=i == 0, labelsize="small")
+        bars.set_ylabel("response (std)" if i == 0 else None)
+        _clean(bars)
     return ax
 
 
