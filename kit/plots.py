@@ -67,15 +67,15 @@ def level(value, text, ax):
     return ax
 
 
-def neurons(correlation, ax=None, label=None, color=BLUE):
-    """How a score is spread over neurons. correlation: (N,)."""
+def neurons(correlation, ax=None, label=None, color=BLUE, score="single-trial correlation"):
+    """How a score is spread over neurons. correlation: (N,); score: its name, for the axis."""
     ax = _axis(ax, 5, 3)
     mean = float(np.mean(correlation))
     label = f"{label}: mean {mean:.3f} (line)" if label else f"mean {mean:.3f} (line)"
     ax.hist(correlation, bins=np.linspace(-0.2, 1, 41), color=color, histtype="step",
             linewidth=1.5, label=label)
     ax.axvline(mean, color=color, linewidth=1)
-    ax.set(xlabel="single-trial correlation", ylabel="neurons")
+    ax.set(xlabel=score, ylabel="neurons")
     ax.legend(frameon=False)
     return _clean(ax)
 
@@ -123,6 +123,124 @@ def positions(learned, true, ax=None):
            title=f"receptive-field centres: r = {r[0]:.2f} (x), {r[1]:.2f} (y)")
     ax.invert_yaxis()  # as in the image, y grows downwards
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return _clean(ax)
+
+
+def barcodes(pixels, responses, ax=None):
+    """Images in a row, and below each the response of every neuron as one line.
+
+    pixels: (B, 1, H, W) or (B, H, W); responses: (B, N) in units of each neuron's std.
+    """
+    pixels, responses = np.asarray(pixels), np.asarray(responses)
+    if len(pixels) != len(responses):
+        raise ValueError(f"{len(pixels)} images and {len(responses)} rows of responses; give one "
+                         "row for each image")
+    count, (height, width) = len(pixels), pixels.shape[-2:]
+    strip = 6 * height / width / count  # inches
+    ax = _axis(ax, 6, strip + 1.7)
+    ax.axis("off")
+    top = images(pixels, ax.inset_axes([0, 1.3 / (strip + 1.3), 1, strip / (strip + 1.3)]), count)
+    top.set_title(f"{count} images, and what {responses.shape[1]} neurons say to each")
+    for i, row in enumerate(responses):
+        bars = ax.inset_axes([(i + 0.02) / count, 0, 0.94 / count, 1.15 / (strip + 1.3)])
+        bars.vlines(np.arange(len(row)), 0, row, color=BLUE, linewidth=1)
+        bars.set(ylim=(0, 1.05 * max(responses.max(), 1)), xlabel="neuron")
+        bars.tick_params(labelleft=i == 0, labelsize="small")
+        bars.set_ylabel("response (std)" if i == 0 else None)
+        _clean(bars)
+    return ax
+
+
+def raster(responses, image_ids=None, ax=None):
+    """Every response as one spot: neurons down, trials to the right, in the order given.
+
+    responses: (T, N) in units of each neuron's std, black from 3 on; a few hundred of each fit.
+    image_ids: (T,); if given, a tick stands where the next image begins.
+    """
+    responses = np.asarray(responses)
+    ax = _axis(ax, 7, 3.6)
+    spots = ax.imshow(responses.T, aspect="auto", cmap="Greys", vmin=0, vmax=3,
+                      interpolation="nearest")
+    ax.figure.colorbar(spots, ax=ax, label="response (std)", extend="max", pad=0.01)
+    ax.set(xlabel=f"{len(responses)} trials", ylabel="neurons")
+    if image_ids is not None:
+        starts = np.flatnonzero(np.diff(image_ids)) + 0.5
+        ax.set_xticks(starts, [""] * len(starts))
+        ax.set_xlabel(f"{len(responses)} trials; a tick where the next image begins")
+    return ax
+
+
+def repeats(columns, ax=None, xlabel="image"):
+    """Single trials as dots, one column after another, and the mean of each column.
+
+    columns: a list of (n,) responses in units of a neuron's std; n may differ.
+    """
+    ax = _axis(ax, 6, 3)
+    x = np.repeat(np.arange(len(columns)), [len(column) for column in columns])
+    ax.plot(x, np.concatenate(columns), "o", color=GREY, markersize=4, alpha=0.6,
+            markeredgewidth=0, label="one trial")
+    ax.plot([np.mean(column) for column in columns], "_", color=VERMILION, markersize=9,
+            markeredgewidth=2, label="mean")
+    ax.set(xlabel=xlabel, ylabel="response (std)")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(frameon=False)
+    return _clean(ax)
+
+
+def traces(values, names, ax=None):
+    """Traces above one another, each in units of its own std. values: (T, K); names: K strings."""
+    values = np.asarray(values)
+    if len(names) != values.shape[1]:
+        raise ValueError(f"{values.shape[1]} traces and {len(names)} names; give one name for each")
+    ax = _axis(ax, 6, 0.6 + 0.6 * len(names))
+    std = values.std(0)
+    values = (values - values.mean(0)) / np.where(std > 0, std, 1)
+    base = -6.0 * np.arange(len(names))
+    ax.plot(values + base, color=BLUE, linewidth=0.9)
+    ax.plot([-0.02 * len(values)] * 2, [base[0], base[0] + 3], color=BLACK, linewidth=2)
+    ax.annotate("3 std ", (-0.02 * len(values), base[0] + 1.5), ha="right", va="center",
+                fontsize="small", rotation=90)
+    ax.set_yticks(base, names)
+    ax.set(xlabel="trial, in the order of the recording")
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    return _clean(ax)
+
+
+def tenths(x, y, ax=None, label=None, color=BLUE, xlabel=""):
+    """Mean of y ± its s.e.m. in ten groups of as many trials each, from small x to large x.
+
+    x: (T,), named with its unit in xlabel; y: (T,) responses in units of each neuron's std.
+    """
+    x, y = np.asarray(x), np.asarray(y)
+    if x.shape != y.shape or len(x) < 20:
+        raise ValueError(f"x {x.shape} and y {y.shape} must have one value for each trial, and "
+                         "at least 20 trials, two for each tenth")
+    ax = _axis(ax, 5, 3)
+    parts = np.array_split(np.argsort(x, kind="stable"), 10)
+    error = [y[part].std(ddof=1) / np.sqrt(len(part)) for part in parts]
+    ax.errorbar([x[part].mean() for part in parts], [y[part].mean() for part in parts], error,
+                fmt="o-", color=color, markersize=4, label=label)
+    ax.set(xlabel=xlabel, ylabel="mean response (std)")
+    if label:
+        ax.legend(frameon=False)
+    return _clean(ax)
+
+
+def cortex(coordinates, values, ax=None, label=""):
+    """Neurons at their place in cortex, seen from above, coloured by a value.
+
+    coordinates: (N, 2 or 3) in µm; values: (N,); label: what they are, with the unit. The colours
+    span the middle 90 % of the values.
+    """
+    coordinates, values = np.asarray(coordinates), np.asarray(values)
+    if len(coordinates) != len(values):
+        raise ValueError(f"{len(coordinates)} places and {len(values)} values; give one for each")
+    ax = _axis(ax, 4.4, 3.2)
+    low, high = np.percentile(values, [5, 95])
+    dots = ax.scatter(*coordinates[:, :2].T, c=values, s=10, linewidth=0, vmin=low, vmax=high)
+    ax.figure.colorbar(dots, ax=ax, label=label, extend="both")
+    ax.set(xlabel="cortical x (µm)", ylabel="cortical y (µm)", aspect="equal")
     return _clean(ax)
 
 

@@ -1,0 +1,112 @@
+"""What the figures draw, read back from their axes: numbers worked out by hand, labels, units."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from kit import plots
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def labels(ax):
+    return ax.get_xlabel(), ax.get_ylabel()
+
+
+def drawn(ax):
+    """A function's own axis comes back, and only it was made."""
+    return len(plt.get_fignums()) == 1 and ax.figure is plt.gcf()
+
+
+def test_barcodes_draw_one_line_per_neuron_below_each_image():
+    pixels = np.arange(2 * 3 * 4).reshape(2, 1, 3, 4)
+    ax = plots.barcodes(pixels, [[0, 2, 0], [1, 0, 5]])
+    top, first, second = ax.child_axes
+    assert drawn(ax) and top.get_title() == "2 images, and what 3 neurons say to each"
+    heights = [segment[1] for segment in second.collections[0].get_segments()]
+    np.testing.assert_array_equal(heights, [[0, 1], [1, 0], [2, 5]])
+    assert labels(first) == ("neuron", "response (std)")
+    assert first.get_ylim() == second.get_ylim() and first.get_ylim()[1] > 5  # one scale
+    with pytest.raises(ValueError, match="2 images and 3 rows"):
+        plots.barcodes(pixels, np.zeros((3, 5)))
+
+
+def test_raster_has_neurons_down_and_trials_to_the_right():
+    ax = plots.raster([[0, 1], [0, 2], [0, 9]], image_ids=[7, 7, 4])
+    np.testing.assert_array_equal(ax.images[0].get_array(), [[0, 0, 0], [1, 2, 9]])
+    np.testing.assert_array_equal(ax.get_xticks(), [1.5])  # between the second and third trial
+    assert ax.get_xlabel().startswith("3 trials") and ax.get_ylabel() == "neurons"
+    assert ax.images[0].colorbar.ax.get_ylabel() == "response (std)"
+
+
+def test_repeats_show_every_trial_and_the_mean():
+    ax = plots.repeats([[1, 3], [4, 5, 9]], xlabel="image")
+    dots, means = ax.lines
+    np.testing.assert_array_equal(dots.get_xydata(), [[0, 1], [0, 3], [1, 4], [1, 5], [1, 9]])
+    np.testing.assert_array_equal(means.get_ydata(), [2, 6])
+    assert labels(ax) == ("image", "response (std)")
+
+
+def test_traces_are_in_std_and_above_one_another():
+    ax = plots.traces([[0, 5], [20, 5], [0, 5], [20, 5]], ["pupil", "still"])
+    pupil, still, scale = ax.lines
+    np.testing.assert_allclose(pupil.get_ydata(), [-1, 1, -1, 1])  # mean 10, std 10
+    np.testing.assert_allclose(still.get_ydata(), -6)  # never varies: a straight line
+    assert np.ptp(scale.get_ydata()) == 3  # the bar that says "3 std"
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["pupil", "still"]
+    with pytest.raises(ValueError, match="2 traces and 1 names"):
+        plots.traces(np.zeros((4, 2)), ["pupil"])
+
+
+def test_tenths_average_in_groups_of_rising_x():
+    x = np.arange(20)[::-1]  # falling, so the groups must be sorted
+    ax = plots.tenths(x, 2.0 * x, xlabel="pupil (std)")
+    (bars,) = ax.containers
+    np.testing.assert_allclose(bars[0].get_xydata()[[0, 9]], [[0.5, 1], [18.5, 37]])
+    low, high = bars[2][0].get_segments()[0][:, 1]  # 0 and 2: std √2, s.e.m. 1
+    assert (low, high) == pytest.approx((0, 2))
+    assert labels(ax) == ("pupil (std)", "mean response (std)")
+    assert plots.tenths(x, x, ax, "again") is ax and len(ax.containers) == 2
+    for other in (np.arange(19), np.arange(21)):
+        with pytest.raises(ValueError, match="one value for each trial"):
+            plots.tenths(other, np.arange(19))
+
+
+def test_cortex_puts_each_neuron_at_its_place():
+    place = np.array([[0, 10, 200], [300, 20, 200], [600, 30, 250]])
+    ax = plots.cortex(place, [0.1, 0.2, 0.3], label="x (half images)")
+    (dots,) = ax.collections
+    np.testing.assert_array_equal(dots.get_offsets(), place[:, :2])
+    np.testing.assert_array_equal(dots.get_array(), [0.1, 0.2, 0.3])
+    assert all("µm" in label for label in labels(ax))
+    assert dots.colorbar.ax.get_ylabel() == "x (half images)"
+    with pytest.raises(ValueError, match="3 places and 2 values"):
+        plots.cortex(place, [1, 2])
+
+
+def test_neurons_names_the_score():
+    ax = plots.neurons([0.1, 0.3], label="estimated", score="FEV")
+    assert labels(ax) == ("FEV", "neurons")
+    assert ax.get_legend().get_texts()[0].get_text() == "estimated: mean 0.200 (line)"
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda ax: plots.barcodes(np.eye(4)[None], [[1, 2]], ax),
+        lambda ax: plots.raster(np.eye(3), ax=ax),
+        lambda ax: plots.repeats([[1, 2]], ax),
+        lambda ax: plots.traces(np.eye(3), ["a", "b", "c"], ax),
+        lambda ax: plots.tenths(np.arange(20), np.arange(20), ax),
+        lambda ax: plots.cortex(np.eye(3), [1, 2, 3], ax),
+    ],
+    ids=["barcodes", "raster", "repeats", "traces", "tenths", "cortex"],
+)
+def test_draws_on_the_axis_it_is_given(draw):
+    ax = plt.subplots(layout="constrained")[1]
+    assert draw(ax) is ax and len(plt.get_fignums()) == 1
+    ax.figure.canvas.draw()
