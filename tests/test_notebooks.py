@@ -20,6 +20,7 @@ SOLUTIONS = sorted((NOTEBOOKS / "solutions").glob("*.ipynb"))
 SHORT = {
     "00": {"channels": 8, "epochs": 2},
     "03": {"channels": 8, "epochs": 2},
+    "05": {"channels": 4, "epochs": 1},
 }
 SHORT_SOLUTIONS = {}
 
