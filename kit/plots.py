@@ -244,6 +244,32 @@ def cortex(coordinates, values, ax=None, label=""):
     return _clean(ax)
 
 
+def entries(scores, ax=None):
+    """The three scores of several entries. scores: name -> `Scores`, drawn from top to bottom.
+
+    A score that is None has no bar. A bar ends at -0.5 where the score is lower; its number tells.
+    """
+    ax = _axis(ax, 6, 0.9 + 0.6 * len(scores))
+    lowest = -0.5
+    for i, (name, label, color) in enumerate((
+            ("single_trial", "single-trial correlation", BLUE),
+            ("to_average", "correlation to average", SKY), ("feve", "FEVE", ORANGE))):
+        values = np.array([getattr(entry, name) for entry in scores.values()], float)  # None: NaN
+        places = np.arange(len(scores)) + 0.27 * (i - 1)
+        ax.barh(places, values.clip(min=lowest), 0.25, color=color, label=label)
+        for place, value in zip(places, values, strict=True):
+            if np.isfinite(value):
+                text = f"{value:.2f}" if value >= lowest else f"{value:,.0f}, beyond the edge"
+                ax.annotate(text, (max(value, 0), place), (3, 0), textcoords="offset points",
+                            va="center", fontsize="small")
+    ax.axvline(0, color=BLACK, linewidth=0.8)
+    ax.set(xlim=(lowest, 1), xlabel="score", yticks=range(len(scores)), yticklabels=list(scores))
+    ax.invert_yaxis()
+    ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize="small",
+              columnspacing=1)
+    return _clean(ax)
+
+
 def _axis(ax, width, height):
     """The axis given, or that of a new figure of so many inches."""
     if ax is not None:

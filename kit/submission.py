@@ -21,6 +21,7 @@ from kit.recordings import dataset
 FILES = {"test": "submission_file_live_test.csv", "final_test": "submission_file_final_test.csv"}
 TRUTH_FILES = {"test": "ground_truth_file_test.csv",
                "final_test": "ground_truth_file_final_test.csv"}
+LARGEST = 1e30  # no response is as large, and the square of a much larger number is infinite
 
 
 def submit(model, data, folder):
@@ -103,7 +104,8 @@ def check(path, data):
 
     path: one submission file, or the folder that holds both. data: the recording's `Dataset`.
     Looks for trials and neurons that are missing, doubled or unknown, for values that are not
-    finite, and for damaged rows. Raises FileNotFoundError or ValueError if it is no such file.
+    finite or absurdly large, and for damaged rows. Raises FileNotFoundError or ValueError if it
+    is no such file.
     """
     path, recording = Path(path), dataset(data).mouse
     if path.is_dir():
@@ -179,6 +181,10 @@ def _read(path, column):
         raise ValueError(f"{path} has no column {', '.join(missing)}; its first line must name "
                          f"{', '.join(wanted)}, with commas between, and is "
                          f"{','.join(header)[:80]!r}")
+    doubled = [name for name in wanted if header.count(name) > 1]
+    if doubled:
+        raise ValueError(f"{path} names the column {', '.join(doubled)} more than once in its "
+                         "first line; keep one")
     at = [header.index(name) for name in wanted]
     entries, damaged, lists = [], [], {}  # lists: neuron_ids are the same text in nearly all rows
     for number, line in enumerate(lines[1:], 2):
@@ -210,7 +216,8 @@ def _numbers(text, dtype):
             numbers = np.array(text.strip().strip("[]").split(","), np.float64)
         except ValueError:
             return None
-    fits = numbers.ndim == 1 and (dtype is np.float64 or (numbers == numbers.round()).all())
+    whole_numbers = (numbers == numbers.round()) & (np.abs(numbers) < 2**53)
+    fits = numbers.ndim == 1 and (dtype is np.float64 or whole_numbers.all())
     return numbers.astype(dtype) if fits else None
 
 
@@ -247,7 +254,7 @@ def _match(entries, trials, images, unit_ids):
                     wrong[what].setdefault(neuron, entry.trial)
         place, known = checked[id(entry.neurons)]
         values[row, place[known]] = entry.values[known]
-        if not np.isfinite(entry.values).all():
+        if not (np.abs(entry.values) <= LARGEST).all():  # nor where one is NaN
             infinite.append(entry.trial)
         if entry.image != images[row]:
             other_image.append(entry.trial)
@@ -256,7 +263,8 @@ def _match(entries, trials, images, unit_ids):
             problems.append(f"{_some(list(neurons), 'neuron')} {what}, first in trial "
                             f"{next(iter(neurons.values()))}")
     if infinite:
-        problems.append(f"{_some(infinite, 'trial')} with values that are not finite")
+        problems.append(f"{_some(infinite, 'trial')} with values that are not finite, or beyond "
+                        f"{LARGEST:.0e}")
     if other_image:
         problems.append(f"{_some(other_image, 'trial')} with the image_ids of another image")
     return values, problems

@@ -21,6 +21,7 @@ SHORT = {
     "00": {"channels": 8, "epochs": 2},
     "01": {"mouse": "sample", "trials": 40},  # withholds what can be withheld
     "03": {"channels": 8, "epochs": 2},
+    "05": {"channels": 4, "epochs": 1},
 }
 SHORT_SOLUTIONS = {}
 

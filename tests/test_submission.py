@@ -253,6 +253,11 @@ def fault_infinite(rows):
     return ["2 trials (", "values that are not finite", 1]
 
 
+def fault_absurdly_large(rows):
+    rows[7][2][5] = -1e300  # its square is infinite, and so would be the scores
+    return ["1 trial (", "values that are not finite, or beyond 1e+30", 7]
+
+
 def fault_null(rows):
     rows[2] = [*rows[2][:2], json.dumps([None, *rows[2][2][1:]]), rows[2][3]]
     return ["1 trial (", "values that are not finite", 2]
@@ -281,6 +286,11 @@ def fault_empty_lists(rows):
 
 def fault_fractional_neuron(rows):
     rows[4][3] = [neuron + 0.5 for neuron in rows[4][3]]
+    return ["1 row (6)"]
+
+
+def fault_endless_neuron(rows):
+    rows[4][3] = "[" + ",".join(["1e300", *map(str, rows[4][3][1:])]) + "]"
     return ["1 row (6)"]
 
 
@@ -340,6 +350,18 @@ def test_missing_columns_are_named(world, truth, live, tmp_path):
     path = write(tmp_path / LIVE, ["trial", "image_ids", "response", "neuron_ids"], rows)
     for call in (lambda: kit.check(path, world[1]), lambda: kit.grade(path, truth)):
         with pytest.raises(ValueError, match="no column trial_indices, prediction; its first"):
+            call()
+
+
+def test_a_column_named_twice_is_refused(world, truth, live, tmp_path):
+    header, rows = live
+    path = tmp_path / LIVE
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*header, "prediction"])
+        writer.writerows([t, i, str(v), str(n), str(v)] for t, i, v, n in rows)
+    for call in (lambda: kit.check(path, world[1]), lambda: kit.grade(path, truth)):
+        with pytest.raises(ValueError, match="column prediction more than once"):
             call()
 
 
