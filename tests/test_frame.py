@@ -271,5 +271,5 @@ def test_badges_need_a_github_address(badges, tmp_path):
     (tmp_path / "pyproject.toml").write_text(
         '[project.urls]\nRepository = "https://example.org/kit"\n'
     )
-    with pytest.raises(ValueError, match="need https:.*/OWNER/NAME"):
+    with pytest.raises(ValueError, match="need https"):
         badges["stamp"](tmp_path)
