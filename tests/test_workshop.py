@@ -353,6 +353,14 @@ def test_sample_mice_are_copied_once_with_their_times(stick, tmp_path):
     assert hashlib.sha256(copied.read_bytes()).hexdigest() == files[MOUSE]
 
 
+def test_what_a_killed_run_left_half_written_is_swept_up_later(stick, tmp_path):
+    old = write(tmp_path / f".{MOUSE}.1.part", "ha")
+    young = write(tmp_path / f".{MOUSE}.2.part", "ha")
+    os.utime(old, (0, 0))
+    install.copy(stick / "sample" / MOUSE, tmp_path / MOUSE)
+    assert young.exists() and not old.exists()
+
+
 def test_the_stamps_are_what_the_makefile_looks_at(tmp_path):
     folder = tmp_path.resolve()
     makefile = shutil.copy(ROOT / "Makefile", folder)

@@ -8,6 +8,7 @@ files of the kit that were changed by hand are kept.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -119,6 +120,10 @@ def copy(source, target, changed=None):
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    for left in target.parent.glob(f".{target.name}.*.part"):  # by a run that was killed
+        with contextlib.suppress(OSError):  # another installation swept it away
+            if time.time() - left.stat().st_mtime > 3600:  # a younger one may still be written
+                left.unlink()
     try:
         shutil.copyfile(str(source), str(part))
         if changed is not None:

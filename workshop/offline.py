@@ -168,10 +168,11 @@ def write_contents(part):
         for wheel in (part / "wheels").glob("*.whl")
         for member in zipfile.ZipFile(wheel).infolist()
     )
+    mice = size(part / "sample")
     contents = {
         "python": python,
         "platform": platform,
-        "room": int(unpacked * 1.2),  # and the bytecode that pip compiles
+        "room": int(unpacked * 1.3) + mice,  # the packages with their bytecode
         "files": {path.relative_to(part).as_posix(): install.digest(path) for path in paths},
         "times": {path.name: path.stat().st_mtime_ns for path in (part / "sample").glob("*")},
     }
