@@ -1,6 +1,6 @@
 # Needs Python >= 3.11 and make, nothing else; everything goes into .venv and build/.
 .DEFAULT_GOAL := help
-.PHONY: help tutorial test lab notebooks refresh lint clean
+.PHONY: help tutorial test lab notebooks refresh badges offline lint clean
 
 PY  := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq
@@ -11,7 +11,7 @@ CPU_WHEELS := https://download.pytorch.org/whl/cpu
 
 # A moved folder or a vanished interpreter leaves a .venv that looks whole and is not: make it again.
 $(shell if [ -e .venv/.packages ] && ! { .venv/bin/python -c '' && \
-    [ "$$(cat .venv/.where)" = "$$(pwd)" ]; } 2>/dev/null; then rm -f .venv/.packages; fi)
+    [ "$$(cat .venv/.where)" = "$$(pwd -P)" ]; } 2>/dev/null; then rm -f .venv/.packages; fi)
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,12 @@ refresh: .venv/.kit  ## run the committed notebooks in place, then rewrite READM
 	@$(PY) notebooks/run.py --in-place
 	$(PY) benchmarks/readme.py
 
+badges: .venv/.kit  ## write the repository's name, set in pyproject.toml, into badges and %pip lines
+	@$(PY) notebooks/badges.py
+
+offline: .venv/.kit  ## pack a folder for USB sticks that installs without a network, and try it
+	@$(PY) workshop/offline.py --cpu-wheels $(CPU_WHEELS)
+
 clean:  ## remove everything that make has made
 	rm -rf .venv build .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
 
@@ -77,5 +83,5 @@ clean:  ## remove everything that make has made
 	fi
 	@echo "installing the packages of requirements.txt"
 	@$(PIP) install -r requirements.txt
-	@pwd > .venv/.where
+	@pwd -P > .venv/.where
 	@touch $@

@@ -124,6 +124,10 @@ def main():
         peak = f"{r.megabytes:.0f}" if r.megabytes else "–"
         print(f"{name:{width}}  {r.seconds:7.1f}  {peak:>7}  {'FAILED' if r.error else r.headline}")
     print("The executed notebooks are in build/notebooks.")
+    if args.in_place:
+        import badges  # beside this file
+
+        badges.stamp()
 
     failed = sum(bool(r.error) for r in results.values())
     submitted = any(name.startswith("00") and not r.error for name, r in results.items())

@@ -1,7 +1,9 @@
 """The files around the package agree with each other and with what the README promises."""
 
 import ast
+import json
 import re
+import runpy
 import socket
 import subprocess
 import tomllib
@@ -13,7 +15,8 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 CONDA = {"pytorch-cpu": "torch", "matplotlib-base": "matplotlib"}  # conda-forge's name: PyPI's
-TARGETS = ["tutorial", "test", "lab", "notebooks", "refresh", "lint", "help", "clean"]
+TARGETS = ["tutorial", "test", "lab", "notebooks", "refresh", "badges", "offline", "lint", "help",
+           "clean"]  # fmt: skip
 
 
 def read(path):
@@ -192,8 +195,81 @@ def test_no_absolute_paths_in_committed_files():
     assert not found
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "workshop/README.md"])
 def test_relative_links_lead_somewhere(page):
     links = re.findall(r"\]\((?![a-z]+:|#)([^)#\s]+)", read(page))
     links += re.findall(r"(?:src|href)=\"(?![a-z]+:|#)([^\"#]+)\"", read(page))
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+# The repository's name: set in pyproject.toml, written everywhere else by notebooks/badges.py.
+
+
+@pytest.fixture(scope="module")
+def badges():
+    return runpy.run_path(str(ROOT / "notebooks" / "badges.py"))
+
+
+@pytest.fixture(scope="module")
+def tutorials():
+    return sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+def test_every_link_to_this_repository_has_its_name(pyproject, tutorials):
+    url = pyproject["project"]["urls"]["Repository"]
+    owner_and_name = url.removeprefix("https://github.com/")
+    solutions = (ROOT / "notebooks" / "solutions").glob("*.ipynb")
+    pages = ["README.md", "CONTRIBUTING.md", "CITATION.cff", "Dockerfile", "workshop/README.md"]
+    found = []
+    for path in [*tutorials, *solutions, *map(ROOT.joinpath, pages)]:
+        text = path.read_text(encoding="utf-8")
+        found += re.findall(r"colab\.research\.google\.com/github/([^/]+/[^/]+)/blob/main/", text)
+        found += re.findall(r"mybinder\.org/v2/gh/([^/]+/[^/]+)/HEAD\?labpath=", text)
+        found += re.findall(r"sensorium-kit @ git\+https://github\.com/([\w.-]+/[\w.-]+)", text)
+        found += re.findall(r"repository-code: \"?https://github\.com/([\w.-]+/[\w.-]+)", text)
+    assert set(found) == {owner_and_name}, "make badges"
+    assert len(found) >= 2 + 3 * len(tutorials)
+
+
+def test_every_tutorial_opens_itself_in_colab_and_binder(tutorials):
+    for path in tutorials:
+        title, blank, line = "".join(
+            json.loads(path.read_text("utf-8"))["cells"][0]["source"]
+        ).split("\n")[:3]
+        assert title.startswith("# ") and not blank
+        images = re.findall(r"\[!\[[\w ]+\]\((.*?)\)\]", line)
+        assert images == ["https://colab.research.google.com/assets/colab-badge.svg",
+                          "https://mybinder.org/badge_logo.svg"], "make badges"  # fmt: skip
+        assert f"/blob/main/notebooks/{path.name})" in line
+        assert f"/HEAD?labpath=notebooks%2F{path.name})" in line
+
+
+def test_a_new_name_reaches_every_link_and_no_other(badges, tmp_path):
+    theirs = ("[a](https://github.com/sinzlab/sensorium) git+https://github.com/sinzlab/sensorium "
+              "https://colab.research.google.com/github/fastai/x/blob/main/a.ipynb")  # fmt: skip
+    ours = ("[b](https://colab.research.google.com/github/{0}/blob/main/notebooks/00_a.ipynb) "
+            "[c](https://mybinder.org/v2/gh/{0}/HEAD?labpath=notebooks%2F00_a.ipynb) "
+            'pip install "sensorium-kit[test] @ git+https://github.com/{0}".')  # fmt: skip
+    source = ["# Title\n", "\n", "Text with é.\n", theirs]
+    notebook = {"cells": [{"cell_type": "markdown", "source": source}], "nbformat": 4}
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "00_a.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+    (tmp_path / "README.md").write_text(ours.format("old/na.me") + theirs, encoding="utf-8")
+    (tmp_path / "pyproject.toml").write_text(
+        '[project.urls]\nRepository = "https://github.com/new-owner/new.kit"\n'
+    )
+    assert badges["stamp"](tmp_path) == ["README.md", "notebooks/00_a.ipynb"]
+    assert badges["stamp"](tmp_path) == [], "twice is the same as once"
+    assert (tmp_path / "README.md").read_text("utf-8") == ours.format("new-owner/new.kit") + theirs
+    text = (tmp_path / "notebooks" / "00_a.ipynb").read_text("utf-8")
+    lines = "".join(json.loads(text)["cells"][0]["source"]).split("\n")
+    line = badges["badge_line"]("notebooks/00_a.ipynb", "new-owner/new.kit")
+    assert lines == ["# Title", "", line, "", "Text with é.", theirs]
+
+
+def test_badges_need_a_github_address(badges, tmp_path):
+    (tmp_path / "pyproject.toml").write_text(
+        '[project.urls]\nRepository = "https://example.org/kit"\n'
+    )
+    with pytest.raises(ValueError, match="need https"):
+        badges["stamp"](tmp_path)

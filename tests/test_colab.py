@@ -1,0 +1,105 @@
+"""Installed beside what Colab has, the kit replaces nothing: not numpy, not torch, nothing else.
+
+pip is asked, without a network, what it would install into an environment that holds the kit's
+dependencies as empty shells: names and versions without code.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+RUNTIME = [Requirement(line) for line in PROJECT["dependencies"]]
+LOWEST = {r.name: next(s.version for s in r.specifier if s.operator == ">=") for r in RUNTIME}
+
+# What a Colab session of August 2026 holds, where known; the rest at its lower bound.
+COLAB = {"numpy": "2.1.3", "torch": "2.11.0+cu128", "ipywidgets": "7.7.1", "matplotlib": "3.10.0",
+         "tqdm": "4.67.1", "joblib": "1.5.1", "pooch": "1.8.2", "safetensors": "0.6.2",
+         "requests": "2.32.4", "filelock": "3.19.1"}  # fmt: skip
+BESIDE_COLAB = {name: COLAB.get(name, lowest) for name, lowest in LOWEST.items()}
+PYTHONS = ["3.12", "3.13"]  # what Colab has had lately; pip is asked with the one at hand
+
+
+def pip(*arguments):
+    command = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", *arguments]
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The kit, built from a copy: setuptools leaves its own build folder where it works."""
+    source = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / "kit", source / "kit", ignore=shutil.ignore_patterns("__pycache__"))
+    built = tmp_path_factory.mktemp("built")
+    options = ["--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", built]
+    done = pip("wheel", *options, source)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = built.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture
+def beside(tmp_path):
+    """A function from {name: version} to the Python of an environment that holds just these."""
+
+    def make(versions):
+        venv = [sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"]
+        subprocess.run(venv, check=True)
+        python = next((tmp_path / "venv").glob("[bS]*/python*"))
+        where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+        site = subprocess.run([python, "-c", where], capture_output=True, text=True, check=True)
+        for name, version in versions.items():
+            shell = Path(site.stdout.strip()) / f"{name.replace('-', '_')}-{version}.dist-info"
+            shell.mkdir()
+            text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+            (shell / "METADATA").write_text(text, encoding="utf-8")
+        return python
+
+    return make
+
+
+def would_install(python, wheel):
+    """Names that pip would install; raises, with pip's words, where it cannot."""
+    command = ["install", "--dry-run", "--no-index", "--quiet", "--report", "-", wheel]
+    done = pip("--python", python, *command)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return {item["metadata"]["name"] for item in json.loads(done.stdout)["install"]}
+
+
+@pytest.mark.parametrize("versions", [BESIDE_COLAB, LOWEST], ids=["colab", "lowest"])
+def test_nothing_but_the_kit_is_installed(versions, beside, wheel):
+    assert would_install(beside(versions), wheel) == {"sensorium-kit"}
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_same_goes_for_the_pythons_that_colab_has(python, wheel):
+    """No dependency depends on Python's version, and the wheel fits all that the kit allows."""
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert python in SpecifierSet(PROJECT["requires-python"])
+    assert [r for r in RUNTIME if r.marker or r.url or r.extras] == []
+    for versions in (BESIDE_COLAB, LOWEST):
+        assert [r for r in RUNTIME if versions[r.name] not in r.specifier] == []
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+def test_a_version_below_the_bound_would_be_replaced(name, beside, wheel):
+    """The tests above can fail: without a network pip can only say what it wanted."""
+    with pytest.raises(RuntimeError, match=rf"No matching distribution found for {name}>="):
+        would_install(beside(BESIDE_COLAB | {name: "0.1"}), wheel)
+
+
+def test_a_dependency_that_colab_lacks_would_be_fetched(beside, wheel):
+    versions = {name: version for name, version in BESIDE_COLAB.items() if name != "pooch"}
+    with pytest.raises(RuntimeError, match="No matching distribution found for pooch"):
+        would_install(beside(versions), wheel)
