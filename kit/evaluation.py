@@ -77,9 +77,8 @@ def predict(model, data, tier, mouse=None):
     """
     recording = dataset(data).mouse if mouse is None else dataset(data)[mouse]
     model.check(Dataset([recording]))
-    device = next(model.parameters()).device
     with evaluating(model), torch.inference_mode():
-        blocks = [model(batch.to(device), recording.mouse).float().cpu().numpy()
+        blocks = [model(batch, recording.mouse).float().cpu().numpy()
                   for batch in recording.batches(tier, 256)]
     return np.concatenate(blocks)
 

@@ -62,6 +62,7 @@ class Model(nn.Module):
 
     def forward(self, batch, mouse=None):
         mouse = self.known(mouse)
+        batch = batch.to(next(self.parameters()).device)  # training may have moved the model
         features = self.core(self._inputs(batch))  # (B, C', h, w)
         shift = self._shift(batch.pupil_center, mouse)  # (B, 2) or None
         return elu(self.readouts[mouse](features, shift)) + 1  # (B, N), never negative

@@ -515,6 +515,15 @@ def test_withheld_responses_cannot_be_scored(plus):
         kit.score(model, plus, "test")
 
 
+def test_a_batch_is_brought_to_where_the_model_is(plus):
+    """After training on a GPU, model(batch) must not fail; the device "meta" stands in for one."""
+    model = kit.cnn_baseline(plus, channels=2).to("meta")
+    batch = plus.mouse.first("train", 5)
+    predictions = model(batch, plus.mouse.mouse)
+    assert predictions.device.type == "meta" and predictions.shape == (5, 24)
+    assert batch.images.device.type == "cpu"
+
+
 # ---- the 2022 library ----
 
 
