@@ -51,9 +51,10 @@ def doctor(folder=None):
     try:
         path = data_folder(folder)
         free, writable = shutil.disk_usage(path).free / 1e9, os.access(path, os.W_OK)
-        lines += [(writable, f"data folder {path}",
+        packed = any((path / "packed").glob("*"))  # a shared folder may be read-only
+        lines += [(writable or packed, f"data folder {path}" + " (read-only)" * (not writable),
                    "it cannot be written: name another in KIT_DATA_DIR"),
-                  (free >= 1, f"disk {free:.1f} GB free there",
+                  (free >= 1 or not writable, f"disk {free:.1f} GB free there",
                    "a sample mouse takes 0.2 GB, a real one 0.8 GB: make room or name another "
                    "folder in KIT_DATA_DIR")]
     except OSError as problem:
