@@ -16,7 +16,8 @@ def main(arguments=None):
         print(f"kit {options.command}: {problem}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"kit {options.command}: stopped; no half-written file has its name", file=sys.stderr)
+        print(f"kit {options.command}: stopped; a download goes on from there next time",
+              file=sys.stderr)
         return 130
 
 

@@ -10,6 +10,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from itertools import chain
 from pathlib import Path
 
@@ -67,12 +68,15 @@ NAMES = {
 def data_folder(folder=None):
     """Where data is kept: the argument, else KIT_DATA_DIR, else the user's cache."""
     chosen = folder or os.environ.get("KIT_DATA_DIR") or pooch.os_cache("sensorium-kit")
-    path = Path(chosen).expanduser()
+    if not isinstance(chosen, str | Path):
+        raise ValueError(f"{chosen!r} is no folder; give its path as text, or leave it out")
+    path = Path(os.path.expanduser(chosen))
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise OSError(f"the data folder {path} cannot be made ({problem.strerror}); name one that "
-                      "can be written, in KIT_DATA_DIR or as an argument") from None
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or problem
+        raise OSError(f"the data folder {str(path)[:200]!r} cannot be made ({reason}); name one "
+                      "that can be written, in KIT_DATA_DIR or as an argument") from None
     return path
 
 
@@ -83,12 +87,16 @@ def fetch(mouse, folder=None):
     """
     entry = RECORDINGS[mouse]
     path = data_folder(folder) / "recordings" / entry.file
-    if not path.exists():  # it gets this name when its hash is right, or by the user's hand
+    if not os.path.exists(path):  # it gets this name when its hash is right, or by hand
         download(f"recording {mouse}", HOST + entry.file, path, entry.sha256, entry.megabytes)
     return path
 
 
 # ---- downloads: into `….part`, which gets its name when its hash is right ----
+
+class WrongHash(ValueError):
+    """What came is not what was promised."""
+
 
 def download(what, url, path, sha256, megabytes):
     """Download a file. What has come stays in `path`.part, and the next call asks for the rest.
@@ -104,9 +112,9 @@ def download(what, url, path, sha256, megabytes):
             if not path.exists():  # else another process was first
                 _room(part, megabytes)
                 _complete(source, part, path, sha256, megabytes)
-    except OSError as problem:  # those of requests are too
+    except (OSError, ValueError) as problem:  # OSErrors: those of requests too
         kept = (f"{_size(part) / 1e6:.1f} MB are kept in {part} for the next try; "
-                if _size(part) else "")
+                if _size(part) and not isinstance(problem, WrongHash) else "")
         raise ConnectionError(
             f"{what} could not be had: {_reason(problem, part)}; {kept}or download {url} "
             f"({megabytes} MB) by other means and put it at {path}; "
@@ -132,12 +140,13 @@ def _alone(path):
 
 def _source(url):
     """Where a file comes from: a URL, or a path if KIT_MIRROR names a folder."""
-    mirror, name = os.environ.get("KIT_MIRROR", ""), url.rpartition("/")[2]
+    mirror, name = os.environ.get("KIT_MIRROR", "").strip(" '\""), url.rpartition("/")[2]
     if mirror and "://" not in mirror:
-        path = Path(mirror).expanduser() / name
-        if not path.exists():  # a link that leads nowhere is what git-annex leaves
-            raise ConnectionError(f"KIT_MIRROR is {mirror!r}, a folder without the file {name}; "
-                                  "put it there, name another folder or URL, or unset it")
+        path = Path(os.path.expanduser(mirror)) / name
+        if not path.is_file():  # a link that leads nowhere is what git-annex leaves
+            what = "a folder without the file " + name if path.parent.is_dir() else "no folder"
+            raise ConnectionError(f"KIT_MIRROR is {mirror[:200]!r}, {what}; put the file there, "
+                                  "name another folder or URL, or unset it")
         return path
     if os.environ.get("KIT_OFFLINE", "0") not in ("", "0"):
         raise ConnectionError("KIT_OFFLINE forbids the network: unset it")
@@ -156,6 +165,8 @@ def _room(part, megabytes):
 
 def _complete(source, part, path, sha256, megabytes):
     """Bring `part` to its end and, if its hash is right, to its name."""
+    if part.is_symlink() or (part.exists() and part.stat().st_nlink > 1):
+        part.unlink()  # another name of a file that is not ours to write to
     fill = _copied if isinstance(source, Path) else _received
     for last in (False, True):
         begun = part.exists()
@@ -165,8 +176,8 @@ def _complete(source, part, path, sha256, megabytes):
             os.replace(part, path)
             return
         if last or pieces == 1:
-            raise ConnectionError(f"its SHA-256 is {found}, expected {sha256}: if you trust what "
-                                  f"came, rename {part.name} to {path.name}")
+            raise WrongHash(f"its SHA-256 is {found}, expected {sha256}: if you trust what came, "
+                            f"rename {part} to {path.name}, else delete it")
         part.unlink()  # the file may have changed between two pieces: once more, from the start
 
 
@@ -175,6 +186,10 @@ def _copied(source, part, _sha256, megabytes):
     with source.open("rb") as file:
         _write(part, iter(lambda: file.read(2**20), b""), 0, megabytes)
     return 1
+
+
+RETRIED = (requests.ConnectionError, requests.Timeout, requests.HTTPError,
+           requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError)
 
 
 def _received(url, part, sha256, megabytes):
@@ -187,69 +202,95 @@ def _received(url, part, sha256, megabytes):
             if _size(part) < (megabytes - 1) * 1e6 and pooch.file_hash(part) != sha256:
                 raise requests.ConnectionError("it ended early")  # though no length said so
             return answers
-        except (requests.ConnectionError, requests.Timeout, requests.HTTPError,
-                requests.exceptions.ChunkedEncodingError) as problem:
-            vain = 0 if _size(part) > most else vain + 1
+        except RETRIED as problem:
+            vain = 0 if _size(part) >= most + 2**16 else vain + 1
             status = getattr(problem.response, "status_code", 500)
-            if vain == TRIES or (status < 500 and status not in (408, 429)):
+            hopeless = status < 500 and status not in (408, 429)
+            if vain == TRIES or hopeless or isinstance(problem, requests.exceptions.SSLError):
                 raise
             most = max(most, _size(part))
             time.sleep(PAUSE * 2**vain)
 
 
-def _append(url, part, megabytes):
+def _append(url, part, megabytes, resume=True):
     """Ask once for what `part` lacks, and write what comes; it may be the file from its start."""
-    start = _size(part)
+    start = _size(part) if resume else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
         status, span = answer.status_code, answer.headers.get("Content-Range", "")
         if start and status == 416 and span == f"bytes */{start}":
             return  # all of it was there already
-        if start and (status == 416 or (
-                status == 206 and not re.match(rf"bytes {start}-\d+/", span))):
-            part.unlink()  # the server has a shorter file, or answers what was not asked
-            return _append(url, part, megabytes)
-        answer.raise_for_status()
-        _write(part, answer.iter_content(2**16), start if status == 206 else 0, megabytes)
+        if start and (status == 416 or (status == 206 and (
+                not re.match(rf"bytes {start}-\d+/", span, re.IGNORECASE)
+                or answer.headers.get("Content-Encoding", "identity") != "identity"))):
+            # the server has a shorter file, or answers what was not asked
+            return _append(url, part, megabytes, resume=False)
+        if status != 200 and not (start and status == 206):
+            answer.raise_for_status()
+            raise requests.HTTPError(response=answer)
+        # small blocks: one that is cut off is lost
+        _write(part, answer.iter_content(2**13), start if status == 206 else 0, megabytes)
 
 
 def _write(part, blocks, start, megabytes):
-    """Write blocks of bytes to `part` from `start` on, unless they are no such file at all."""
+    """Write blocks of bytes to `part` from `start` on, unless they are no such file at all.
+
+    From 0, they take the place of what was there only if all of them come, or more than that was.
+    """
     first = next(blocks, b"")
-    text = first[:300].lstrip().lower()
-    if not start and (text.startswith((b"<!doctype", b"<html")) or b"annex/objects" in text):
-        raise ConnectionError("a web page came instead of the file" if text.startswith(b"<") else
-                              "a git-annex pointer came instead of the file")
+    if not start and not first.startswith(b"PK\x03\x04"):  # zips, and what torch saves
+        what = ("a git-annex pointer" if b"annex/objects" in first[:300] else
+                "a web page" if b"<" in first[:10] else "something else" if first else "nothing")
+        raise ConnectionError(f"{what} came instead of the file")
+    target = part if start or not part.exists() else part.with_name(part.name + ".new")
     limit = (megabytes + 1) * 2**20
-    with part.open("ab" if start else "wb") as file, progress(
-            desc="downloading", total=megabytes * 1e6, initial=start, unit="B",
-            unit_scale=True) as bar:
-        for block in chain([first], blocks):
-            file.write(block)
-            bar.update(len(block))
-            if file.tell() > limit:
-                break
-    if _size(part) > limit:
-        part.unlink()
+    try:
+        with target.open("ab" if start else "wb") as file, progress(
+                desc="downloading", total=megabytes * 1e6, initial=start, unit="B",
+                unit_scale=True) as bar:
+            for block in chain([first], blocks):
+                file.write(block)
+                bar.update(len(block))
+                if file.tell() > limit:
+                    break
+    except BaseException:
+        if target != part and _size(target) <= _size(part):
+            target.unlink()
+        elif target != part:
+            os.replace(target, part)
+        raise
+    if _size(target) > limit:
+        target.unlink()
         raise ConnectionError(f"more came than the {megabytes} MB that the file has")
+    os.replace(target, part)
 
 
 def _size(path):
-    return path.stat().st_size if path.exists() else 0
+    return os.path.getsize(path) if os.path.isfile(path) else 0
 
 
 def _reason(problem, part):
     """What went wrong, as a clause."""
     if isinstance(problem, requests.HTTPError):
-        return f"the server answered {problem.response.status_code} {problem.response.reason}"
-    if isinstance(problem, requests.TooManyRedirects):
-        return "the server redirects in a circle"
-    if isinstance(problem, ValueError):  # InvalidURL, InvalidSchema, …
-        return "the address, or one that it redirects to, does not begin with http:// or https://"
-    if isinstance(problem, requests.ConnectionError | requests.Timeout
-                  | requests.exceptions.ChunkedEncodingError):
-        return "the connection failed, was lost or fell silent"
-    if problem.errno is not None:
+        status = problem.response.status_code
+        known = status in set(HTTPStatus)
+        return f"the server answered {status}" + (f" {HTTPStatus(status).phrase}" if known else "")
+    if isinstance(problem, WrongHash):
+        return str(problem)
+    for kind, reason in (
+            (requests.TooManyRedirects, "the server redirects in a circle"),
+            (requests.exceptions.SSLError, "the server's certificate is not trusted; if a proxy "
+             "stands between, set REQUESTS_CA_BUNDLE to the file with its certificate"),
+            (requests.exceptions.ProxyError, "the proxy that HTTP_PROXY or HTTPS_PROXY names does "
+             "not answer"),
+            (requests.exceptions.ContentDecodingError, "what came could not be unpacked"),
+            ((requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema), "the address, "
+             "or one that it redirects to, does not begin with http:// or https://"),
+            ((requests.RequestException, ValueError), "the connection failed, was lost or fell "
+             "silent, or an address on the way is not valid")):
+        if isinstance(problem, kind):
+            return reason
+    if getattr(problem, "errno", None) is not None:
         return f"{problem.filename or part}: {problem.strerror.lower()}"
     return str(problem)
 

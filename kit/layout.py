@@ -69,6 +69,7 @@ def _statistics(values):
             "min": np.min(values, axis), "max": np.max(values, axis)}
 
 
+PLAIN = re.compile(r"[!#-+\--~]+")  # ids that a CSV file can hold: no comma, quote or blank
 MARK = "meta/trials/tiers.npy"  # the folder that holds it is a recording's top
 LARGEST = 2**26  # bytes of one array: many times any that a recording holds
 
@@ -90,7 +91,7 @@ def members(path):
         raise ValueError(f"{path} is not a zip file; it may be cut off or a web page: "
                          "download it again") from None
     for name in names:
-        if ".." in PurePosixPath(name).parts or name.startswith(("/", "\\")) or ":" in name:
+        if ".." in PurePosixPath(name).parts or re.match(r"[/\\]|[A-Za-z]:", name):
             raise ValueError(f"{path} has a member that leads out of its folder, {name[:80]!r}; "
                              "no published recording has: download it again")
     return names
@@ -138,6 +139,8 @@ class Source:
                              "download or unpack it again")
         largest = LARGEST if shape is None else 4096 + 16 * int(np.prod(shape))
         try:
+            if not self.archive and not (self.path / member).is_file():
+                raise ValueError("it is no file")
             size = (self.archive.getinfo(member).file_size if self.archive
                     else (self.path / member).stat().st_size)
             if size > largest:
@@ -189,7 +192,10 @@ def _array(data):
 def pack(mouse, source, part, size):
     """Write the standardised arrays and meta.npz into the folder `part`."""
     meta = {name: source.read(f"meta/{file}") for name, file in META.items()}
-    trials, neurons = len(meta["tiers"]), len(meta["unit_ids"])
+    trials, neurons = meta["tiers"].size, meta["unit_ids"].size
+    if not trials or not neurons:
+        raise ValueError(f"{source.path} lists {trials} trials of {neurons} neurons; a recording "
+                         "has at least one of each")
     for name, values in meta.items():
         expected = {"unit_ids": (neurons,), "coordinates": (neurons, 3)}.get(name, (trials,))
         if values.shape != expected:
@@ -203,7 +209,9 @@ def pack(mouse, source, part, size):
                         ("coordinates", "iuf")):
         values, once = meta[name], name in ("unit_ids", "trial_ids")
         if (values.dtype.kind not in kinds or (once and len(np.unique(values)) < len(values))
-                or (values.dtype.kind == "f" and not np.isfinite(values).all())):
+                or (values.dtype.kind == "f" and not np.isfinite(values.astype(np.float32)).all())
+                or (name == "unit_ids" and np.abs(values.astype(float)).max() >= 2**53)
+                or (values.dtype.kind == "U" and not all(map(PLAIN.fullmatch, values.tolist())))):
             raise ValueError(f"meta/{META[name]}.npy in {source.path} does not hold "
                              f"{'ids, each once' if once else 'finite numbers'}; the recording is "
                              "damaged")
@@ -215,9 +223,10 @@ def pack(mouse, source, part, size):
     for kind in ("images", "responses", "behavior", "pupil_center"):
         source.expect(kind, trials)
     raw = source.read("data/images/0").shape
-    if len(raw) != 3 or raw[0] != 1:
+    if len(raw) != 3 or raw[0] != 1 or not 0 < min(raw) <= max(raw) <= 1024:
         raise ValueError(f"data/images/0.npy in {source.path} has shape {raw}, expected one grey "
-                         "image (1, height, width); only such recordings can be read")
+                         "image (1, height, width) of up to 1024 pixels; only such recordings can "
+                         "be read")
     shapes = {"images": raw, "responses": (neurons,), "behavior": (3,), "pupil_center": (2,)}
     statistics = {}
     for kind, shape in shapes.items():
@@ -238,7 +247,11 @@ def pack(mouse, source, part, size):
                                      f"trials {start} to {start + len(block) - 1}; the recording "
                                      "is damaged")
                 seen = seen or block.any()
-                block = (block - mean) / std
+                with np.errstate(all="ignore"):  # what overflows is found below
+                    block = (block - mean) / std
+                if not np.isfinite(block).all():
+                    raise ValueError(f"data/{kind} in {source.path} cannot be standardised: its "
+                                     "statistics do not fit its values; the recording is damaged")
                 if kind == "images" and shape[-2:] != size:
                     block = interpolate(torch.from_numpy(block), size=size, mode="bilinear",
                                         align_corners=False).numpy()  # (B, 1, H, W)
@@ -268,7 +281,9 @@ def _statistic(source, name, shape):
         raise ValueError(f"{name}.npy in {source.path} holds {values.dtype} of shape "
                          f"{values.shape}, expected {math.prod(shape)} numbers; the recording is "
                          "damaged")
-    if not np.isfinite(values).all() or (name.endswith("std") and (values < 0).any()):
+    with np.errstate(all="ignore"):
+        numbers = values.astype(np.float32).reshape(shape)
+    if not np.isfinite(numbers).all() or (name.endswith("std") and (numbers < 0).any()):
         raise ValueError(f"{name}.npy in {source.path} has values that are not finite, or "
                          "negative; the recording is damaged")
-    return values.astype(np.float32).reshape(shape)
+    return numbers

@@ -8,6 +8,7 @@ import difflib
 import hashlib
 import os
 import re
+import tokenize
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from kit import catalog, sample
-from kit.layout import META, TIERS, Source, members, pack, tops
+from kit.layout import META, TIERS, UNREADABLE, Source, members, pack, tops
 
 PACKED = 1  # version of the packed arrays: part of the cache key
 ARRAYS = ("images", "responses", "behavior", "pupil_center")
@@ -164,11 +165,11 @@ def load(names, size=(36, 64), folder=None):
     The first opening packs the recording into the data folder; it never writes into the recording.
     """
     if not isinstance(size, tuple | list) or len(size) != 2 or not all(
-            isinstance(n, int | np.integer) and 0 < n <= 1024 for n in size):
+            isinstance(n, int | np.integer) and n is not True and 0 < n <= 1024 for n in size):
         raise ValueError(f"size={size!r} is not a height and width in pixels, such as (36, 64)")
     listed = list(names) if isinstance(names, list | tuple) else [names]
     if not listed or not all(isinstance(name, str | Path) and str(name) for name in listed):
-        raise ValueError(f"{names!r} names no recording; try kit.load(\"sample+\")")
+        raise ValueError(f"{str(names)[:80]!r} names no recording; try kit.load(\"sample+\")")
     found = {}  # mouse -> how to get its path; all names are looked up before any work
     for name in listed:
         for mouse, get in _find(name).items():
@@ -187,13 +188,14 @@ def _find(name):
         if name in names:
             return {mouse: _Getter(get, mouse) for mouse in names[name]}
     path = Path(os.path.expanduser(name))
-    if os.path.exists(path):
+    if os.path.isfile(path) or os.path.isdir(path):
         path = path.resolve()
         return {_mouse(path): _Getter(_given, path)}
     near = difflib.get_close_matches(str(name), [*simulated, *known], n=2, cutoff=0.4)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise ValueError(f"{str(name)!r} is neither a known recording nor a path that exists; {hint}"
-                     f"names are {', '.join([*sample.NAMES, *catalog.NAMES])}, or a recording's id")
+    raise ValueError(f"{str(name)[:200]!r} is neither a known recording nor a file or folder; "
+                     f"{hint}names are {', '.join([*sample.NAMES, *catalog.NAMES])}, or a "
+                     "recording's id")
 
 
 class _Getter(NamedTuple):
@@ -218,9 +220,11 @@ def _mouse(path):
         elif zipfile.is_zipfile(path):
             yield from members(path)
 
-    matches = (re.match(r"static(.+?)-GrayImageNet", name) for name in chain([path.name], inside()))
+    matches = (re.match(r"static([^/\\]+?)-GrayImageNet", name)
+               for name in chain([path.name], inside()))
     mouse = next((match[1] for match in matches if match), path.name.removesuffix(".zip"))
-    mouse = mouse.replace(".", "-")  # torch allows no dot in a readout's name, nor its own words
+    # part of a file's name; and torch allows no dot in a readout's name, nor its own words
+    mouse = re.sub(r"[^\w+-]", "-", mouse)[:80]
     return f"mouse-{mouse}" if hasattr(torch.nn.ModuleDict, mouse) else mouse
 
 
@@ -245,8 +249,15 @@ def _open(mouse, path, size, folder):
         arrays = {name: np.load(packed / f"{name}.npy", mmap_mode="r")
                   if f"{name}_std" in values else None for name in ARRAYS}
         meta = {name: values.pop(name) for name in META}
+        trials, neurons = len(meta["tiers"]), len(meta["unit_ids"])
+        shapes = {"images": (trials, 1, *size), "responses": (trials, neurons),
+                  "behavior": (trials, 3), "pupil_center": (trials, 2)}
+        for name, array in arrays.items():
+            if (array is None and name in ARRAYS[:2]) or (array is not None and (
+                    array.shape != shapes[name] or array.dtype != np.float32)):
+                raise ValueError(name)
         return Recording(mouse, **arrays, **meta, statistics=values)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (*UNREADABLE, KeyError, AttributeError, tokenize.TokenError):
         raise ValueError(f"the packed copy {packed} is damaged; delete that folder and load "
                          "again") from None
 
@@ -259,6 +270,10 @@ def _fingerprint(path, root):
     place, root = path.resolve(), root.resolve()
     files = [path] if path.is_file() else sorted(
         file for top in tops(path) for file in top.rglob("*.npy"))
-    stats = [(file.relative_to(path).as_posix(), file.stat()) for file in files]
+    try:
+        stats = [(file.relative_to(path).as_posix(), file.stat()) for file in files]
+    except OSError as problem:
+        raise ValueError(f"{problem.filename} cannot be read ({problem.strerror.lower()}); if it "
+                         "is a link of git-annex, get its content first") from None
     return (str(place.relative_to(root) if place.is_relative_to(root) else place),
             [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])

@@ -38,7 +38,7 @@ def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file" / "data", tmp_path / "file"):
         monkeypatch.setenv("KIT_DATA_DIR", str(place))
-        with pytest.raises(OSError, match=f"data folder {place} cannot be made .*KIT_DATA_DIR"):
+        with pytest.raises(OSError, match=f"data folder '{place}' cannot be made .*KIT_DATA_DIR"):
             kit.data_folder()
         with pytest.raises(OSError, match="KIT_DATA_DIR"):
             kit.load("sample+")

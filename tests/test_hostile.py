@@ -138,6 +138,32 @@ DAMAGES = {
         {"meta/trials/tiers.npy": npy(np.array(["train"] * 69 + ["oracle"]))},
         "unknown tier .oracle. .*known are train, validation, test, final_test",
     ),
+    "one tier for all": (
+        {"meta/trials/tiers.npy": npy(np.array("train"))}, r"shape \(\), expected",
+    ),
+    "no neurons": (
+        {"meta/neurons/unit_ids.npy": npy(np.zeros(0, int))}, "lists 70 trials of 0 neurons",
+    ),
+    "an image without pixels": (
+        {"data/images/0.npy": npy(np.ones((1, 0, 5)))}, r"shape \(1, 0, 5\), expected one grey",
+    ),
+    "an image of enormous size": (
+        {"data/images/0.npy": npy(np.ones((1, 2000, 2000), np.uint8))}, "of up to 1024 pixels",
+    ),
+    "trial ids with commas": (
+        {"meta/trials/trial_idx.npy": npy(np.array([f"{i},1" for i in range(70)]))},
+        "trial_idx.npy in .* does not hold ids, each once",
+    ),
+    "unit ids beyond all counting": (
+        {"meta/neurons/unit_ids.npy": npy(np.arange(24) + 2**60)}, "unit_ids.npy .* not hold ids",
+    ),
+    "statistics that overflow": (
+        {"meta/statistics/images/all/mean.npy": npy(np.float64(1e300))}, "not finite",
+    ),
+    "statistics that do not fit": (
+        {"meta/statistics/images/all/std.npy": npy(np.float64(1e-38))},
+        "cannot be standardised: its statistics do not fit",
+    ),
     "a zip bomb": ({responses: npy(np.zeros(2_000_000))}, "unpacks to 16,000,128 bytes, at most"),
 }  # fmt: skip
 
@@ -241,6 +267,47 @@ def test_what_is_no_recording(source, tmp_path, record_property):
             archive.extractall(tmp_path / "both" / name)
     said = refused(tmp_path / "both", tmp_path / "data")
     assert "it holds 2 files meta/trials/tiers.npy" in said
+
+
+def test_a_name_inside_a_zip_is_no_way_out_of_the_data_folder(source, tmp_path):
+    """The mouse's id comes from a name in the file, and becomes part of a path."""
+    for top in (f"static{tmp_path}/evil/x-GrayImageNet", "static/../x-GrayImageNet",
+                "static..\\x-GrayImageNet", "static" + 300 * "x" + "-GrayImageNet"):  # fmt: skip
+        path = tmp_path / "my.zip"
+        tiny.rewritten(source, path, lambda name, top=top: name.replace(TOP, top))
+        try:
+            mouse = kit.load(path, folder=tmp_path / "data").mouse.mouse
+        except ValueError as problem:
+            assert "leads out of its folder" in str(problem)
+            continue
+        assert not set(mouse) & set("/\\.") and len(mouse) <= 80
+    assert {p.name for p in tmp_path.iterdir()} <= {"data", "my.zip"}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+def test_files_that_never_end(source, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for path in ("/dev/zero", tmp_path / "fifo"):
+        assert "nor a file or folder" in refused(path, tmp_path / "data")
+    for place, target in (("8", "/dev/zero"), ("9", tmp_path / "nowhere")):
+        with zipfile.ZipFile(source) as archive:
+            archive.extractall(tmp_path / place)
+        file = tmp_path / place / TOP / "data" / "responses" / "3.npy"
+        file.unlink()
+        file.symlink_to(target)
+        said = refused(tmp_path / place / TOP, tmp_path / "data")
+        assert "it is no file" in said or "if it is a link of git-annex" in said
+
+
+def test_arguments_that_are_no_names(tmp_path):
+    for name in (None, 5, b"sample", [], [["sample"]], "", {}):
+        assert "names no recording" in refused(name, tmp_path / "data")
+    assert len(refused("x" * 5000, tmp_path / "data")) < 700
+    for folder in (5, True, b"data"):
+        with pytest.raises(ValueError, match="is no folder; give its path as text"):
+            kit.load("sample", folder=folder)
+    with pytest.raises(OSError, match="cannot be made"):
+        kit.load("sample", folder="a\0b")
 
 
 def test_a_large_folder_that_is_no_recording_is_not_searched_through(tmp_path):
@@ -467,9 +534,25 @@ def test_a_damaged_copy_of_a_simulated_mouse(tmp_path, record_property):
         kit.sample.truth("sample", folder=tmp_path)
 
 
-def test_a_damaged_packed_copy(source, tmp_path):
+PACKED = {
+    "cut off": ("responses.npy", lambda data: data[:6]),
+    "an array where an archive should be": ("meta.npz", lambda _: npy(np.ones(3))),
+    "a broken header": ("images.npy", lambda data: data[:10] + b"(" * 60 + data[70:]),
+    "another shape": ("images.npy", lambda _: npy(np.ones((3, 1, 36, 64), np.float32))),
+    "no numbers": ("behavior.npy", lambda _: npy(np.full((TRIALS, 3), "x"))),
+    "gone": ("pupil_center.npy", None),
+    "an encrypted archive": ("meta.npz", lambda data: encrypted(data)),
+}
+
+
+@pytest.mark.parametrize("damage", PACKED)
+def test_a_damaged_packed_copy(source, tmp_path, damage):
     kit.load(source, folder=tmp_path)
     (packed,) = (tmp_path / "packed").iterdir()
-    (packed / "responses.npy").write_bytes(b"\x93NUMPY")
+    name, change = PACKED[damage]
+    content = (packed / name).read_bytes()
+    (packed / name).unlink()
+    if change:
+        (packed / name).write_bytes(change(content))
     with pytest.raises(ValueError, match="is damaged; delete that folder and load again"):
         kit.load(source, folder=tmp_path)

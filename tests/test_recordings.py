@@ -452,7 +452,7 @@ def test_recordings_are_read_only(two):
         ("Sensorium+", "did you mean 'sensorium"),
         ("sensorium_plus", "did you mean 'sensorium"),
         ("27204-5-1", "did you mean '27204-5-13'"),
-        ("no/such/file.zip", "nor a path that exists; "),
+        ("no/such/file.zip", "nor a file or folder; "),
     ],
 )
 def test_an_unknown_name_is_answered_with_those_that_are_known(tmp_path, name, said):
