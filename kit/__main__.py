@@ -4,7 +4,7 @@ import argparse
 import sys
 
 import kit
-from kit.catalog import whole
+from kit.files import whole
 
 
 def main(arguments=None):

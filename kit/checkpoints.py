@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
-from kit.catalog import whole
+from kit.files import whole
 from kit.layers import ConvCore
 from kit.model import Model, ModelConfig
 

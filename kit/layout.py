@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from kit.catalog import progress, whole
+from kit.files import progress, whole
 
 TIERS = ("train", "validation", "test", "final_test")
 META = {"tiers": "trials/tiers", "image_ids": "trials/frame_image_id",

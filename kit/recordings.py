@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from kit import catalog, sample
+from kit.files import whole
 from kit.layout import META, TIERS, UNREADABLE, Source, members, pack, tops
 
 PACKED = 1  # version of the packed arrays: part of the cache key
@@ -235,7 +236,7 @@ def _open(mouse, path, size, folder):
     packed = root / "packed" / f"{mouse}-{size[0]}x{size[1]}-{key}"
     if not packed.is_dir():
         try:
-            with Source(path) as source, catalog.whole(packed, folder=True) as part:
+            with Source(path) as source, whole(packed, folder=True) as part:
                 part.mkdir()
                 pack(mouse, source, part, size)
         except ValueError:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch.nn.functional import avg_pool2d, grid_sample
 
-from kit.catalog import data_folder, progress, whole
+from kit.catalog import data_folder
+from kit.files import progress, whole
 from kit.layout import UNREADABLE, write
 
 VERSION = 1  # part of every file name: a changed simulator never meets an old file

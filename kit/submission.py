@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
-from kit.catalog import whole
 from kit.evaluation import predict, scores
+from kit.files import whole
 from kit.recordings import dataset
 
 FILES = {"test": "submission_file_live_test.csv", "final_test": "submission_file_final_test.csv"}

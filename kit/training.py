@@ -11,8 +11,8 @@ from lightning_fabric import Fabric
 from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
 
-from kit.catalog import progress
 from kit.evaluation import score
+from kit.files import progress
 from kit.recordings import dataset
 
 

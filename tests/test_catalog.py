@@ -8,7 +8,7 @@ import pytest
 import tiny
 
 import kit
-from kit import catalog
+from kit import catalog, files
 
 # ---- the data folder ----
 
@@ -58,7 +58,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 def test_a_file_appears_when_the_block_has_ended(tmp_path):
     path = tmp_path / "new" / "file"
-    with catalog.whole(path) as part:
+    with files.whole(path) as part:
         part.write_text("content")
         assert not path.exists()
         assert part.parent.parent == path.parent  # the same disk: a rename is enough
@@ -68,7 +68,7 @@ def test_a_file_appears_when_the_block_has_ended(tmp_path):
 
 def test_a_folder_appears_when_the_block_has_ended(tmp_path):
     path = tmp_path / "folder"
-    with catalog.whole(path) as part:
+    with files.whole(path) as part:
         part.mkdir()
         (part / "file").write_text("content")
         assert not path.exists()
@@ -82,7 +82,7 @@ def test_an_exception_leaves_things_as_they_were(tmp_path, problem, older):
     path = tmp_path / "file"
     if older:
         path.write_text(older)
-    with pytest.raises(problem), catalog.whole(path) as part:
+    with pytest.raises(problem), files.whole(path) as part:
         part.write_text("half of i")
         raise problem
     assert [p.read_text() for p in tmp_path.iterdir()] == [older] * bool(older)
@@ -91,7 +91,7 @@ def test_an_exception_leaves_things_as_they_were(tmp_path, problem, older):
 def test_an_older_file_is_replaced(tmp_path):
     path = tmp_path / "file"
     path.write_text("older and longer")
-    with catalog.whole(path) as part:
+    with files.whole(path) as part:
         part.write_text("newer")
     assert path.read_text() == "newer"
     assert list(tmp_path.iterdir()) == [path]
@@ -99,10 +99,10 @@ def test_an_older_file_is_replaced(tmp_path):
 
 def test_of_two_equal_folders_the_first_stays(tmp_path):
     path = tmp_path / "folder"
-    with catalog.whole(path, folder=True) as late:
+    with files.whole(path, folder=True) as late:
         late.mkdir()
         (late / "file").write_text("late")
-        with catalog.whole(path, folder=True) as first:
+        with files.whole(path, folder=True) as first:
             first.mkdir()
             (first / "file").write_text("first")
     assert (path / "file").read_text() == "first"
@@ -111,22 +111,22 @@ def test_of_two_equal_folders_the_first_stays(tmp_path):
 
 def test_a_file_never_takes_the_place_of_a_folder_in_silence(tmp_path):
     (tmp_path / "place").mkdir()
-    with pytest.raises(OSError, match="place"), catalog.whole(tmp_path / "place") as part:
+    with pytest.raises(OSError, match="place"), files.whole(tmp_path / "place") as part:
         part.write_text("content")
     assert list(tmp_path.iterdir()) == [tmp_path / "place"]
 
 
 def test_a_block_that_writes_nothing_is_an_error(tmp_path):
-    with pytest.raises(OSError), catalog.whole(tmp_path / "file"):
+    with pytest.raises(OSError), files.whole(tmp_path / "file"):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
 def test_permissions_are_the_usual_ones(tmp_path):
     """A data folder is shared: others must be able to read what one has packed."""
-    with catalog.whole(tmp_path / "folder") as part:
+    with files.whole(tmp_path / "folder") as part:
         part.mkdir()
-    with catalog.whole(tmp_path / "file") as part:
+    with files.whole(tmp_path / "file") as part:
         part.write_text("")
     (tmp_path / "usual").mkdir()
     assert (tmp_path / "folder").stat().st_mode == (tmp_path / "usual").stat().st_mode
@@ -166,11 +166,11 @@ def test_sample_mice_need_no_network(monkeypatch):
 
 def test_progress_is_silent_in_ci_and_shown_elsewhere(monkeypatch, capfd):
     monkeypatch.setenv("CI", "1")
-    assert list(catalog.progress(range(3), desc="working")) == [0, 1, 2]
+    assert list(files.progress(range(3), desc="working")) == [0, 1, 2]
     assert capfd.readouterr() == ("", "")
     for value in ("", None):
         monkeypatch.setenv("CI", value) if value is not None else monkeypatch.delenv("CI")
-        assert list(catalog.progress(range(3), desc="working")) == [0, 1, 2]
+        assert list(files.progress(range(3), desc="working")) == [0, 1, 2]
         assert "working" in capfd.readouterr().err
 
 

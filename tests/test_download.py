@@ -25,7 +25,7 @@ import pytest
 import tiny
 
 import kit
-from kit import catalog
+from kit import catalog, files
 
 CONTENT = b"PK\x03\x04" + random.Random(0).randbytes(3_000_000)
 OLDER = b"PK\x03\x04" + random.Random(1).randbytes(3_000_000)
@@ -200,8 +200,8 @@ def network(monkeypatch):
     monkeypatch.setenv("KIT_OFFLINE", "0")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("KIT_MIRROR", raising=False)
-    monkeypatch.setattr(catalog, "PAUSE", 0)
-    monkeypatch.setattr(catalog, "TIMEOUT", (5, 0.4))
+    monkeypatch.setattr(files, "PAUSE", 0)
+    monkeypatch.setattr(files, "TIMEOUT", (5, 0.4))
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def serve():
 
 def download(url, folder, sha256=SHA256):
     path = folder / "recordings" / "file.zip"
-    catalog.download("recording 7-1-1", url, path, sha256, MEGABYTES)
+    files.download("recording 7-1-1", url, path, sha256, MEGABYTES)
     return path
 
 
@@ -373,13 +373,13 @@ def test_no_server(tmp_path, record_property):
 def test_too_little_room(serve, tmp_path, monkeypatch, record_property):
     """Twice the file is asked for: the recording is packed too."""
     server = serve(good())
-    usage = catalog.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(catalog.shutil, "disk_usage", lambda _: usage._replace(free=5_900_000))
+    usage = files.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage._replace(free=5_900_000))
     said = refused(server.url, tmp_path)
     assert re.search(r"0.01 GB are needed in .* and 0.01 GB are free: make room, or", said)
     assert "KIT_DATA_DIR" in said and server.ranges == [] and below(tmp_path) == {}
     record_property("fault", ("disk is too small", said.partition("; ")[0], "nothing"))
-    monkeypatch.setattr(catalog.shutil, "disk_usage", lambda _: usage._replace(free=6_100_000))
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage._replace(free=6_100_000))
     download(server.url, tmp_path)
 
 
@@ -458,8 +458,8 @@ def test_online_is_what_it_is_otherwise(serve, tmp_path, monkeypatch, value):
 SCRIPT = """
 import sys
 from pathlib import Path
-from kit import catalog
-catalog.download("recording 7-1-1", sys.argv[1], Path(sys.argv[2]), sys.argv[3], 3)
+from kit import catalog, files
+files.download("recording 7-1-1", sys.argv[1], Path(sys.argv[2]), sys.argv[3], 3)
 """
 
 

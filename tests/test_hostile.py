@@ -401,10 +401,10 @@ def test_300_mutations_are_refused_or_good(tmp_path, record_property):
 
 TRY = """
 import sys, shutil, kit
-from kit import catalog
+from kit import files
 if sys.argv[3] == "late":
     usage = shutil.disk_usage(sys.argv[2])
-    catalog.shutil.disk_usage = lambda _: usage._replace(free=10**12)
+    files.shutil.disk_usage = lambda _: usage._replace(free=10**12)
 try:
     print("opened", kit.load(sys.argv[1], folder=sys.argv[2]).mouse)
 except OSError as problem:
