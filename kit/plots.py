@@ -155,7 +155,8 @@ def raster(responses, image_ids=None, ax=None):
     """Every response as one spot: neurons down, trials to the right, in the order given.
 
     responses: (T, N) in units of each neuron's std, black from 3 on; a few hundred of each fit.
-    image_ids: (T,); if given, a tick stands where the next image begins.
+    image_ids: (T,); if given, images are numbered from 1 in the order given, with a tick where the
+    next one begins.
     """
     responses = np.asarray(responses)
     ax = _axis(ax, 7, 3.6)
@@ -164,9 +165,16 @@ def raster(responses, image_ids=None, ax=None):
     ax.figure.colorbar(spots, ax=ax, label="response (std)", extend="max", pad=0.01)
     ax.set(xlabel=f"{len(responses)} trials", ylabel="neurons")
     if image_ids is not None:
-        starts = np.flatnonzero(np.diff(image_ids)) + 0.5
-        ax.set_xticks(starts, [""] * len(starts))
-        ax.set_xlabel(f"{len(responses)} trials; a tick where the next image begins")
+        edges = np.concatenate([[-0.5], np.flatnonzero(np.diff(image_ids)) + 0.5,
+                                [len(responses) - 0.5]])
+        count = len(edges) - 1
+        every = -(-count // 20)  # more than 20 numbers would run into one another
+        ax.set_xticks(edges[1:-1], [""] * (count - 1))
+        ax.set_xticks(((edges[:-1] + edges[1:]) / 2)[every - 1::every],
+                      range(every, count + 1, every), minor=True)
+        ax.tick_params(axis="x", which="minor", length=0)
+        ax.set_xlabel(f"{len(responses)} trials, by number of the image; a tick where the next "
+                      "image begins")
     return ax
 
 
@@ -208,7 +216,7 @@ def traces(values, names, ax=None):
 
 
 def tenths(x, y, ax=None, label=None, color=BLUE, xlabel=""):
-    """Mean of y ± its s.e.m. in ten groups of as many trials each, from small x to large x.
+    """Mean of y ± its standard error (s.e.m.) in ten groups of as many trials, by rising x.
 
     x: (T,), named with its unit in xlabel; y: (T,) responses in units of each neuron's std.
     """
@@ -221,7 +229,9 @@ def tenths(x, y, ax=None, label=None, color=BLUE, xlabel=""):
     error = [y[part].std(ddof=1) / np.sqrt(len(part)) for part in parts]
     ax.errorbar([x[part].mean() for part in parts], [y[part].mean() for part in parts], error,
                 fmt="o-", color=color, markersize=4, label=label)
-    ax.set(xlabel=xlabel, ylabel="mean response (std)")
+    ax.set(xlabel=xlabel, ylabel="mean response ± s.e.m. (std)")
+    ax.autoscale(axis="y")  # room for a second line on the same axis
+    ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))  # from 0, lest small differences look large
     if label:
         ax.legend(frameon=False)
     return _clean(ax)

@@ -23,6 +23,11 @@ def drawn(ax):
     return len(plt.get_fignums()) == 1 and ax.figure is plt.gcf()
 
 
+def numbers_below(ax):
+    places, texts = ax.get_xticks(minor=True), ax.get_xticklabels(minor=True)
+    return {place: text.get_text() for place, text in zip(places.tolist(), texts, strict=True)}
+
+
 def test_barcodes_draw_one_line_per_neuron_below_each_image():
     pixels = np.arange(2 * 3 * 4).reshape(2, 1, 3, 4)
     ax = plots.barcodes(pixels, [[0, 2, 0], [1, 0, 5]])
@@ -42,6 +47,14 @@ def test_raster_has_neurons_down_and_trials_to_the_right():
     np.testing.assert_array_equal(ax.get_xticks(), [1.5])  # between the second and third trial
     assert ax.get_xlabel().startswith("3 trials") and ax.get_ylabel() == "neurons"
     assert ax.images[0].colorbar.ax.get_ylabel() == "response (std)"
+    assert numbers_below(ax) == {0.5: "1", 2.0: "2"}  # in the middle of each image's trials
+
+
+def test_raster_numbers_at_most_20_images():
+    ax = plots.raster(np.zeros((45, 2)), image_ids=np.arange(45))
+    below = numbers_below(ax)
+    assert len(ax.get_xticks()) == 44 and len(below) == 15
+    assert all(number == str(round(place + 1)) for place, number in below.items())  # 3, 6, …
 
 
 def test_repeats_show_every_trial_and_the_mean():
@@ -70,8 +83,14 @@ def test_tenths_average_in_groups_of_rising_x():
     np.testing.assert_allclose(bars[0].get_xydata()[[0, 9]], [[0.5, 1], [18.5, 37]])
     low, high = bars[2][0].get_segments()[0][:, 1]  # 0 and 2: std √2, s.e.m. 1
     assert (low, high) == pytest.approx((0, 2))
-    assert labels(ax) == ("pupil (std)", "mean response (std)")
-    assert plots.tenths(x, x, ax, "again") is ax and len(ax.containers) == 2
+    assert labels(ax) == ("pupil (std)", "mean response ± s.e.m. (std)")
+    assert plots.tenths(x, 9.0 * x, ax, "again") is ax and len(ax.containers) == 2
+    assert ax.get_ylim()[1] > 9 * 18.5  # the second line has room
+
+
+def test_tenths_start_at_zero():
+    ax = plots.tenths(np.arange(20), np.linspace(50, 51, 20))
+    assert ax.get_ylim()[0] == 0 and ax.get_ylim()[1] > 51
     for other in (np.arange(19), np.arange(21)):
         with pytest.raises(ValueError, match="one value for each trial"):
             plots.tenths(other, np.arange(19))
