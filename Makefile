@@ -1,6 +1,6 @@
 # Needs Python >= 3.11 and make, nothing else; everything goes into .venv and build/.
 .DEFAULT_GOAL := help
-.PHONY: help tutorial test lab notebooks refresh badges offline lint clean
+.PHONY: help tutorial test lab notebooks refresh weights badges offline lint clean
 
 PY  := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq
@@ -46,6 +46,9 @@ test: lint  ## lint, committed notebooks against their outputs (nbval), then tes
 refresh: .venv/.kit  ## run the committed notebooks in place, then rewrite README's table and picture
 	@$(PY) notebooks/run.py --in-place
 	$(PY) benchmarks/readme.py
+
+weights: .venv/.kit  ## train the sample models again: kit/weights and their card
+	$(PY) benchmarks/weights.py
 
 badges: .venv/.kit  ## write the repository's name, set in pyproject.toml, into badges and %pip lines
 	@$(PY) notebooks/badges.py

@@ -17,7 +17,7 @@ import torch
 
 from kit import layers, metrics, plots, sample
 from kit.catalog import data_folder
-from kit.checkpoints import load_model, save
+from kit.checkpoints import load_model, pretrained, save
 from kit.evaluation import Scores, predict, score
 from kit.model import Model, ModelConfig, cnn_baseline, linear_baseline
 from kit.recordings import Batch, Dataset, Recording, load
@@ -28,8 +28,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch", "Dataset", "History", "Model", "ModelConfig", "Recording", "Scores", "TrainConfig",
     "check", "cnn_baseline", "data_folder", "doctor", "grade", "layers", "linear_baseline", "load",
-    "load_model", "metrics", "plots", "predict", "sample", "save", "score", "submit", "train",
-    "write_ground_truth",
+    "load_model", "metrics", "plots", "predict", "pretrained", "sample", "save", "score", "submit",
+    "train", "write_ground_truth",
 ]
 
 

@@ -1,4 +1,4 @@
-"""What exists and where: the seven recordings, their hashes, the data folder."""
+"""What exists and where: the seven recordings, the four published models, the data folder."""
 
 import os
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from kit.files import download
 
 IMAGES = "GrayImageNet-94c6ff995dac583098847cfecd43e7b6"  # the stimulus set
 HOST = "https://gin.g-node.org/cajal/Sensorium2022/raw/master/"
+WEIGHTS_HOST = ("https://raw.githubusercontent.com/sinzlab/sensorium/main/notebooks/model_tutorial/"
+                "model_checkpoints/pretrained/")
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,46 @@ NAMES = {
 }
 
 
+@dataclass(frozen=True)
+class Weights:
+    """One published baseline of 2022 (MIT licence): what it is, how to know its file, its scores.
+
+    live, final: single-trial correlation, correlation to average, FEVE on the two test sets
+    (Willeke et al. 2022); None where we know of no published number.
+    """
+
+    kind: str   # "CNN" or "LN"
+    mouse: str  # whose track it is for
+    file: str
+    bytes: int
+    sha256: str
+    live: tuple = (None, None, None)
+    final: tuple = (None, None, None)
+
+    @property
+    def track(self):
+        return RECORDINGS[self.mouse].role
+
+
+WEIGHTS = {
+    "sensorium-cnn": Weights(
+        "CNN", "26872-17-20", "sensorium_sota_model.pth", 2383728,
+        "7a87989732c34068fe10aaf1dd2c0421cb47cb1693b4f95a5e0e381632456173",
+        (0.274, 0.513, 0.433), (0.287, 0.528, 0.439)),
+    "sensorium-ln": Weights(
+        "LN", "26872-17-20", "sensorium_ln_model.pth", 2334280,
+        "4a243d8b76b9a523563c58530414bc6da5778be0448c7ec37b9d1a010989114a",
+        final=(0.207, 0.377, None)),
+    "sensorium+-cnn": Weights(
+        "CNN", "27204-5-13", "sensorium_p_sota_model.pth", 2380702,
+        "2c82812e8193ce72896d37e0ca6a5bf688ec3e284ba1e27dad8040ee21da274a",
+        (0.374, 0.571, None), (0.384, 0.578, None)),
+    "sensorium+-ln": Weights(
+        "LN", "27204-5-13", "sensorium_p_ln_model.pth", 2331190,
+        "786723be498d87f676459f7fd9e975df61d7c86295dda8ea3afae8a29dc1d161"),
+}
+
+
 def data_folder(folder=None):
     """Where data is kept: the argument, else KIT_DATA_DIR, else the user's cache."""
     chosen = folder or os.environ.get("KIT_DATA_DIR") or pooch.os_cache("sensorium-kit")
@@ -75,4 +117,17 @@ def fetch(mouse, folder=None):
     path = data_folder(folder) / "recordings" / entry.file
     if not os.path.exists(path):  # it gets this name when its hash is right, or by hand
         download(f"recording {mouse}", HOST + entry.file, path, entry.sha256, entry.megabytes)
+    return path
+
+
+def fetch_weights(name, folder=None):
+    """Path of a published model's file, downloaded once and checked against its SHA-256.
+
+    name: a key of `WEIGHTS`. Raises ConnectionError, with what to do, if it cannot be had.
+    """
+    entry = WEIGHTS[name]
+    path = data_folder(folder) / "weights" / entry.file
+    if not path.exists():
+        download(f"model {name}", WEIGHTS_HOST + entry.file, path, entry.sha256,
+                 round(entry.bytes / 1e6, 1), 'kit.pretrained("sample+-cnn")')
     return path

@@ -29,11 +29,12 @@ class WrongHash(ValueError):
     """What came is not what was promised."""
 
 
-def download(what, url, path, sha256, megabytes):
+def download(what, url, path, sha256, megabytes, instead='kit.load("sample+")'):
     """Download a file. What has come stays in `path`.part, and the next call asks for the rest.
 
     The environment's KIT_MIRROR, a URL or a folder that holds a file of the same name, takes the
     place of `url`; KIT_OFFLINE forbids the network. Raises ConnectionError, with what to do.
+    instead: what works without the file, for that sentence.
     """
     part = path.with_name(path.name + ".part")
     try:
@@ -49,7 +50,7 @@ def download(what, url, path, sha256, megabytes):
         raise ConnectionError(
             f"{what} could not be had: {_reason(problem, part)}; {kept}or download {url} "
             f"({megabytes} MB) by other means and put it at {path}; "
-            'kit.load("sample+") works without it') from problem
+            f"{instead} works without it") from problem
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from torch.nn.functional import elu
 from kit.layers import ConvCore, GaussianReadout, Shifter, evaluating
 from kit.recordings import dataset
 
+FURTHER = "trained further since; what it was before:"
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -42,6 +44,7 @@ class Model(nn.Module):
             self.shifters = nn.ModuleDict({mouse: Shifter() for mouse in neurons}
                                           if self.config.shifter else {})
         self.trained_on = {}  # mouse -> unit_ids and statistics of its recording, see `meet`
+        self.about = ""       # where it comes from and how it scores, lines for its print
 
     def _try_core(self):
         """The shape of the core's features, found by showing it one grey image."""
@@ -60,6 +63,22 @@ class Model(nn.Module):
                              "(1, channels, height, width)")
         return tuple(features.shape[1:])
 
+    def __repr__(self):
+        """What it is, whom it predicts, what it takes and where it comes from, in a few lines."""
+        (channels, h, w), (height, width) = self.feature_shape, self.image_size
+        mice = ", ".join(f"{mouse} ({len(readout.bias)} neurons)"
+                         for mouse, readout in self.readouts.items())
+        extras = [what for what, taken in (("behaviour", self.config.behavior_channels),
+                                           ("eye position", self.config.shifter)) if taken]
+        met = [f"trained on the recording of mouse {', '.join(self.trained_on)}"]
+        return "\n".join([
+            f"{_kind(self.core)}: images {height} x {width} -> {channels} channels {h} x {w}",
+            f"predicts mouse {mice}",
+            f"takes images, {' and '.join(extras)} (kit.Batch.typical gives images a usual state)"
+            if extras else "takes images alone",
+            *(met if self.trained_on else [] if self.about else ["not trained yet"]),
+            *self.about.splitlines()])
+
     def forward(self, batch, mouse=None):
         mouse = self.known(mouse)
         batch = batch.to(next(self.parameters()).device)  # training may have moved the model
@@ -73,7 +92,8 @@ class Model(nn.Module):
             return batch.images  # (B, 1, H, W)
         if batch.behavior is None:
             raise ValueError("this model takes behaviour, which is withheld in these trials; use "
-                             "a recording with behaviour or ModelConfig(behavior_channels=False)")
+                             "a recording with behaviour, kit.Batch.typical(images) or "
+                             "ModelConfig(behavior_channels=False)")
         tiled = batch.behavior[:, :, None, None].expand(-1, -1, *batch.images.shape[-2:])
         return torch.cat([batch.images, tiled], 1)  # (B, 4, H, W)
 
@@ -82,7 +102,8 @@ class Model(nn.Module):
             return None
         if pupil_center is None:
             raise ValueError("this model takes eye position, which is withheld in these trials; "
-                             "use a recording with behaviour or ModelConfig(shifter=False)")
+                             "use a recording with behaviour, kit.Batch.typical(images) or "
+                             "ModelConfig(shifter=False)")
         return self.shifters[mouse](pupil_center)
 
     def penalty(self, mouse=None):
@@ -125,10 +146,14 @@ class Model(nn.Module):
         Called by `train`. Later meetings with other neurons or units are refused.
         """
         self.check(data)
+        if self.about and not self.about.startswith(FURTHER):
+            self.about = f"{FURTHER}\n{self.about}"
         for mouse, recording in dataset(data).items():
             if mouse not in self.trained_on:
-                mean = recording.responses[recording.rows("train")].mean(0)
-                self.readouts[mouse].start_from(torch.from_numpy(mean))
+                readout = self.readouts[mouse]
+                if not readout.bias.any():  # else it was trained elsewhere, as published models
+                    mean = recording.responses[recording.rows("train")].mean(0)
+                    readout.start_from(torch.from_numpy(mean))
                 self.trained_on[mouse] = {"unit_ids": recording.unit_ids.copy(),
                                           **recording.statistics}
 
@@ -178,6 +203,14 @@ def _baseline(data, config, **core):
         torch.manual_seed(config.seed)
         core = ConvCore(in_channels=4 if config.behavior_channels else 1, **core)
     return Model(core, data.neurons, config)
+
+
+def _kind(core):
+    """A core in few words."""
+    if not isinstance(core, ConvCore):
+        return f"model with the core {type(core).__name__}"
+    kind = "CNN" if core.settings["nonlinear"] else "linear-nonlinear (LN) model"
+    return f"{kind} of {core.settings['layers']} convolutional layers"
 
 
 def _brief(value):

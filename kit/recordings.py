@@ -26,6 +26,7 @@ from kit.layout import META, TIERS, UNREADABLE, Source, members, pack, tops
 
 PACKED = 1  # version of the packed arrays: part of the cache key
 ARRAYS = ("images", "responses", "behavior", "pupil_center")
+TYPICAL_BEHAVIOR = (4, 0, 0.5)  # pupil size, its change, running speed, each in its std
 
 
 class Batch(NamedTuple):
@@ -39,6 +40,26 @@ class Batch(NamedTuple):
     def to(self, device):
         """The same batch on another device."""
         return Batch(*(value if value is None else value.to(device) for value in self))
+
+    @classmethod
+    def typical(cls, images):
+        """Images of your own as a mouse sees them in a usual state, its eye at its mean position.
+
+        images: array or tensor, (B, 1, H, W) or (B, H, W), z-scored. For every image behaviour is
+        (4, 0, .5): a pupil of four times its std, which does not change, and a little running.
+        Zeros would not be neutral: behaviour is divided by its std but not centred, so they mean a
+        pupil of size 0, which no model has met. Models of images alone leave it aside.
+        """
+        images = torch.as_tensor(images)
+        if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[1] != 1):
+            raise ValueError(f"images of shape {tuple(images.shape)} are not (B, 1, H, W) or "
+                             "(B, H, W); give one image as images[None]")
+        if not images.is_floating_point():
+            raise ValueError(f"images of {images.dtype} are not z-scored; 0 to 255 becomes so by "
+                             "(images - 113.5) / 64.6, mean and std of the benchmark's")
+        images = images.float().reshape(-1, 1, *images.shape[-2:])
+        state = images.new_tensor([TYPICAL_BEHAVIOR]).expand(len(images), -1)
+        return cls(images, None, state, images.new_zeros(len(images), 2))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

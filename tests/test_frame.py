@@ -15,8 +15,8 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 CONDA = {"pytorch-cpu": "torch", "matplotlib-base": "matplotlib"}  # conda-forge's name: PyPI's
-TARGETS = ["tutorial", "test", "lab", "notebooks", "refresh", "badges", "offline", "lint", "help",
-           "clean"]  # fmt: skip
+TARGETS = ["tutorial", "test", "lab", "notebooks", "refresh", "weights", "badges", "offline",
+           "lint", "help", "clean"]  # fmt: skip
 
 
 def read(path):
