@@ -14,12 +14,6 @@ HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
 BUILDERS = {"LN": kit.linear_baseline, "CNN": kit.cnn_baseline}
 TRACKS = {"sample": "Sensorium", "sample+": "Sensorium+"}
-PUBLISHED = {  # final test set of the real competition mice: single-trial, to average, FEVE
-    ("Sensorium", "LN"): (".207", ".377", "–"),
-    ("Sensorium", "CNN"): (".287", ".528", ".439"),
-    ("Sensorium+", "LN"): ("–", "–", "–"),
-    ("Sensorium+", "CNN"): (".384", ".578", "–"),
-}
 
 
 def graded(name, builder):
@@ -45,7 +39,9 @@ def table(runs):
         ours = (
             f"{value:.3f}"[1:] for value in (scores.single_trial, scores.to_average, scores.feve)
         )
-        row = [TRACKS[name], kind, *ours, *PUBLISHED[TRACKS[name], kind]]
+        published = kit.catalog.WEIGHTS[f"{TRACKS[name]}-{kind}".lower()].final
+        theirs = (f"{value:.3f}"[1:] if value else "–" for value in published)
+        row = [TRACKS[name], kind, *ours, *theirs]
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
 

@@ -146,9 +146,10 @@ def _tensors(name, path):
                          "the right one")
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-        if all(isinstance(value, torch.Tensor) for value in tensors.values()):
+        if all(isinstance(key, str) and isinstance(value, torch.Tensor)
+               for key, value in tensors.items()):
             return tensors
-    except (UnpicklingError, RuntimeError, EOFError, AttributeError):
+    except (UnpicklingError, RuntimeError, EOFError, OSError, AttributeError):
         pass  # cut off, no pickle, one with code in it, or something else than a dict
     raise ValueError(f"{path} holds something else than named tensors, so it was not opened; "
                      f"remove it, and kit.pretrained({name!r}) downloads the right one")
@@ -164,7 +165,7 @@ def _published(entry, tensors, path):
     core = _core({"class": "ConvCore", "settings": {
         "channels": 64, "in_channels": 4 if plus else 1, "layers": 3 if linear else 4,
         "nonlinear": not linear}}, path)
-    neurons = len(tensors.get(f"readout.{entry.mouse}.bias", [0]))
+    neurons = tensors.get(f"readout.{entry.mouse}.bias", torch.empty(0)).numel() or 1
     model = Model(core, {entry.mouse: np.zeros((neurons, 2))}, ModelConfig(plus, plus))
     views = _as_2022(model)
     _refuse_others(views, tensors, path)
