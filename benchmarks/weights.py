@@ -39,7 +39,7 @@ def made(name, kind):
     numbers = [f"{value:.3f}"[1:] for value in (final.single_trial, final.to_average, final.feve)]
     model.about = "\n".join(
         [
-            f'baseline of the simulated mouse kit.load("{name}"); MIT licence; kit/weights/README.md',
+            f'baseline of the simulated mouse kit.load("{name}"); MIT; see kit/weights/README.md',
             f"scores, single-trial / to average / FEVE: final {' / '.join(numbers)}",
         ]
     )

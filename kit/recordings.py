@@ -50,7 +50,8 @@ class Batch(NamedTuple):
         Zeros would not be neutral: behaviour is divided by its std but not centred, so they mean a
         pupil of size 0, which no model has met. Models of images alone leave it aside.
         """
-        images = torch.as_tensor(images)
+        if not isinstance(images, Tensor):  # an array may be read-only or flipped: a copy
+            images = torch.from_numpy(np.array(images, order="C"))
         if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[1] != 1):
             raise ValueError(f"images of shape {tuple(images.shape)} are not (B, 1, H, W) or "
                              "(B, H, W); give one image as images[None]")

@@ -289,6 +289,12 @@ def test_without_a_network_the_sentence_names_what_works(tmp_path):
 # ---- images of one's own ----
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pretrained")
+    return kit.load(tiny.write(folder, withholds=["responses"]), (18, 32), folder / "data")
+
+
 @pytest.mark.parametrize("shape", [(3, 1, 36, 64), (3, 36, 64)])
 @pytest.mark.parametrize("kind", ["float32", "float64", "tensor"])
 def test_a_typical_state(shape, kind):
@@ -299,6 +305,11 @@ def test_a_typical_state(shape, kind):
     assert batch.behavior.tolist() == [[4, 0, 0.5]] * 3
     assert batch.pupil_center.tolist() == [[0, 0]] * 3
     assert batch.responses is None
+
+
+def test_images_may_be_a_view_of_a_recording(data):
+    images = data.mouse.images[:4, 0, ::-1]  # read-only, upside down
+    np.testing.assert_array_equal(kit.Batch.typical(images).images[:, 0], images)
 
 
 def test_images_that_are_none_are_refused():
@@ -322,12 +333,6 @@ def test_a_model_with_behaviour_predicts_for_images_alone(images):
 
 
 # ---- what a model says about itself ----
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pretrained")
-    return kit.load(tiny.write(folder, withholds=["responses"]), (18, 32), folder / "data")
 
 
 def test_a_published_model_says_what_it_is(publish):
