@@ -173,7 +173,7 @@ def _published(entry, tensors, path):
         view.copy_(tensors[name])
     model.about = "\n".join([
         f"baseline of the {entry.track} track, trained in 2022 on the recording {entry.mouse}",
-        "published scores, single-trial / to average / FEVE: " + (
+        "published single-trial / to average / FEVE: " + (
             ", ".join(_scores("live", entry.live) + _scores("final", entry.final)) or "none known"),
         f"Willeke et al., arXiv 2206.08666; weights: MIT licence, {SOURCE}"])
     return model.eval()

@@ -342,7 +342,7 @@ def test_a_published_model_says_what_it_is(publish):
         "predicts mouse 27204-5-13 (11 neurons)\n"
         "takes images, behaviour and eye position (kit.Batch.typical gives images a usual state)\n"
         "baseline of the Sensorium+ track, trained in 2022 on the recording 27204-5-13\n"
-        "published scores, single-trial / to average / FEVE: live .374 / .571 / –, "
+        "published single-trial / to average / FEVE: live .374 / .571 / –, "
         "final .384 / .578 / –\n"
         "Willeke et al., arXiv 2206.08666; weights: MIT licence, https://github.com/sinzlab/sensorium"
     )
