@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, grid_sample
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import conv2d, embedding_bag, grid_sample
 
 
 @contextmanager
@@ -42,7 +43,7 @@ class ConvCore(nn.Module):
                      nn.Conv2d(channels, channels, 1, bias=False)])
             # momentum .9 as in 2022: the running statistics are nearly those of the last batch
             norm = nn.BatchNorm2d(channels, momentum=0.9)
-            self.layers.append(nn.Sequential(*conv, norm, *[nn.ELU()] * nonlinear))
+            self.layers.append(nn.Sequential(*conv, norm, *[nn.ELU(inplace=True)] * nonlinear))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_normal_(module.weight)
@@ -60,6 +61,86 @@ class ConvCore(nn.Module):
         laplace = filters.new_tensor([[0, -1, 0], [-1, 4, -1], [0, -1, 0]])
         rough = conv2d(filters, laplace[None, None], padding=1)
         return 6.3831 * rough.pow(2).sum() / filters.pow(2).sum()
+
+
+def read(features, grid, weights):
+    """Features (B, C, h, w) at positions grid (B, N, 2), weighed by weights (N, C): (B, N)."""
+    wide = weights.shape[0] >= 1000 and weights.shape[1] >= 32  # else the plain way is faster
+    if wide and features.device.type == "cpu" and features.dtype == grid.dtype == weights.dtype:
+        return _Read.apply(features, grid, weights)
+    return read_plainly(features, grid, weights)
+
+
+def read_plainly(features, grid, weights):
+    """What `read` computes, in the two lines that define it."""
+    seen = grid_sample(features, grid[:, :, None], align_corners=True)[..., 0]  # (B, C, N)
+    return (seen * weights.T).sum(1)
+
+
+class _Read(torch.autograd.Function):
+    """`read_plainly`, twice as fast on a CPU: image by image, which stays in its cache.
+
+    Sampling is a sum of four rows of features, weighed by nearness, and its gradient a sum of rows
+    of the neurons that look at a pixel: `embedding_bag` does both on whole rows of C values.
+    """
+
+    @staticmethod
+    def forward(ctx, features, grid, weights):
+        ctx.save_for_backward(features, grid, weights)
+        rows, pixels, near = _rows(features), *_corners(grid.detach(), features.shape[-2:])
+        return torch.stack([
+            (embedding_bag(pixels[i], rows[i], mode="sum", per_sample_weights=near[i])
+             * weights).sum(1) for i in range(len(rows))])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):  # (B, N)
+        features, grid, weights = ctx.saved_tensors
+        with torch.enable_grad():
+            grid = grid.detach().requires_grad_()
+            rows, pixels, near = _rows(features), *_corners(grid, features.shape[-2:])
+        to_rows, to_near = torch.empty_like(rows), torch.empty_like(near)
+        to_weights = torch.zeros_like(weights)
+        for i in range(len(rows)):
+            to_seen = weights * gradient[i, :, None]  # (N, C)
+            with torch.enable_grad():
+                close = near[i].detach().requires_grad_()
+                seen = embedding_bag(pixels[i], rows[i], mode="sum", per_sample_weights=close)
+            to_near[i], = torch.autograd.grad(seen, close, to_seen)
+            to_weights.addcmul_(seen.detach(), gradient[i, :, None])
+            # the other way round: which neurons look at each pixel
+            looked_at = pixels[i].flatten()  # (4 N,)
+            small = np.int16 if rows.shape[1] < 2**15 else np.int32  # numpy sorts these fastest
+            order = torch.from_numpy(looked_at.numpy().astype(small).argsort(kind="stable"))
+            counts = looked_at.bincount(minlength=rows.shape[1])
+            to_rows[i] = embedding_bag(order // 4, to_seen, counts.cumsum(0) - counts, mode="sum",
+                                       per_sample_weights=close.detach().flatten()[order])
+        to_grid, = torch.autograd.grad(near, grid, to_near)
+        _, c, h, w = features.shape
+        return to_rows.view(-1, h, w, c).permute(0, 3, 1, 2), to_grid, to_weights
+
+
+def _rows(features):
+    """(B, C, h, w) as (B, h * w, C); no copy if channels are last in memory."""
+    return features.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
+
+
+def _corners(grid, size):
+    """The four pixels around every position, (B, N, 4), and how much each counts, (B, N, 4).
+
+    grid: (B, N, 2) x, y in [-1, 1]; what lies beyond counts as zero, as in grid_sample.
+    """
+    h, w = size
+    place = (grid + 1) * grid.new_tensor([(w - 1) / 2, (h - 1) / 2])  # in pixels
+    low = place.floor()
+    share = place - low
+    x = torch.stack([low[..., 0], low[..., 0] + 1], -1)  # (B, N, 2)
+    y = torch.stack([low[..., 1], low[..., 1] + 1], -1)
+    near_x = torch.stack([1 - share[..., 0], share[..., 0]], -1) * ((x >= 0) & (x < w))
+    near_y = torch.stack([1 - share[..., 1], share[..., 1]], -1) * ((y >= 0) & (y < h))
+    pixels = (y.clamp(0, h - 1) * w)[..., None] + x.clamp(0, w - 1)[..., None, :]  # (B, N, 2, 2)
+    near = near_y[..., None] * near_x[..., None, :]
+    return pixels.flatten(-2).long(), near.flatten(-2)
 
 
 class GaussianReadout(nn.Module):
@@ -110,8 +191,7 @@ class GaussianReadout(nn.Module):
         grid = self.positions(len(features))  # (B, N, 2)
         if shift is not None:
             grid = grid + shift[:, None]
-        seen = grid_sample(features, grid[:, :, None], align_corners=True)[..., 0]  # (B, C, N)
-        return (seen * self.features.T).sum(1) + self.bias  # (B, N)
+        return read(features, grid, self.features) + self.bias  # (B, N)
 
     def penalty(self):
         """Sum of the absolute feature weights, a scalar: most neurons need few features."""

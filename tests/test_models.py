@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import kit
+from kit import layers
 from kit.layers import ConvCore, GaussianReadout, Shifter
 from kit.recordings import Batch
 
@@ -522,6 +523,33 @@ def test_a_batch_is_brought_to_where_the_model_is(plus):
     predictions = model(batch, plus.mouse.mouse)
     assert predictions.device.type == "meta" and predictions.shape == (5, 24)
     assert batch.images.device.type == "cpu"
+
+
+@pytest.mark.parametrize("dtype, close", [(torch.float64, 1e-12), (torch.float32, 1e-4)])
+def test_the_fast_readout_is_the_plain_one(dtype, close):
+    """Values and all gradients; some positions lie beyond the edge, some on it."""
+    features = torch.randn(3, 8, 7, 9, dtype=dtype, requires_grad=True)
+    grid = torch.rand(3, 50, 2, dtype=dtype) * 2.6 - 1.3
+    grid[0, :4] = torch.tensor([[-1, -1], [1, 1], [-1, 1], [0, 0]])
+    grid.requires_grad_()
+    weights = torch.randn(50, 8, dtype=dtype, requires_grad=True)
+    inputs, upstream = (features, grid, weights), torch.randn(3, 50, dtype=dtype)
+    fast, plain = (read(*inputs) for read in (layers._Read.apply, layers.read_plainly))
+    torch.testing.assert_close(fast, plain, rtol=0, atol=close)
+    for one, other in zip(torch.autograd.grad(fast, inputs, upstream),
+                          torch.autograd.grad(plain, inputs, upstream), strict=True):  # fmt: skip
+        torch.testing.assert_close(one, other, rtol=0, atol=close)
+
+
+def test_the_fast_readout_is_taken_where_it_pays(monkeypatch):
+    taken = []
+    monkeypatch.setattr(layers, "read_plainly", lambda *_: taken.append("plain"))
+    monkeypatch.setattr(layers._Read, "apply", lambda *_: taken.append("fast"))
+    for neurons, channels, dtype in ((1000, 32, None), (999, 32, None), (1000, 16, None),
+                                     (1000, 32, torch.bfloat16)):  # fmt: skip
+        features = torch.zeros(1, channels, 2, 2, dtype=dtype)
+        layers.read(features, torch.zeros(1, neurons, 2), torch.zeros(neurons, channels))
+    assert taken == ["fast", "plain", "plain", "plain"]
 
 
 # ---- the 2022 library ----
