@@ -5,25 +5,23 @@ On one device, or on as many as `torchrun` starts processes for, through Lightni
 
 import io
 import os
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from itertools import repeat, zip_longest
 from math import inf, isfinite, sqrt
-from pathlib import Path
+from pickle import UnpicklingError
 from time import perf_counter
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
 
 from kit.evaluation import score
 from kit.files import progress, whole
-from kit.recordings import Batch, dataset
+from kit.processes import apart, average_buffers, by_first, generators, share, start
+from kit.recordings import dataset
 
 MAGIC = b"kit.train checkpoint 1\n"  # how a checkpoint begins; then its SHA-256, then its content
 
@@ -114,12 +112,12 @@ def train(model, data, config=None, checkpoint=None):
     config = config or TrainConfig()
     for recording in dataset(data).values():
         recording.rows("validation")  # refuses a recording that lacks it, before any work
-    fabric = _fabric(config)
+    fabric = start(model, config.device, config.precision)
     model.check(data)
-    kept = _read(checkpoint, _identity(model, data, config), fabric)
+    kept = by_first(fabric, lambda: _kept(checkpoint, _identity(model, data, config), fabric))
     model.meet(data)
     run = _Run(model, data, config, fabric)
-    with _random(config.seed, fabric):
+    with apart(config.seed, fabric):
         try:
             run.restore(kept)
             run.go(checkpoint)
@@ -185,7 +183,7 @@ class _Run:
         # the sum over a batch, scaled as in 2022 against the penalty of the weights
         scale = sqrt(self.trials[mouse] / len(batch.images)) * self.fabric.world_size
         values = batch.responses.numel()
-        batch, counts = _share(batch, self.fabric.global_rank, self.fabric.world_size)
+        batch, counts = share(batch, self.fabric.global_rank, self.fabric.world_size)
         batch = batch.to(self.fabric.device)
         loss = poisson_loss(self.wrapped(batch, mouse), batch.responses) * counts
         # several processes take the mean of their gradients: of penalties that is one penalty
@@ -194,12 +192,9 @@ class _Run:
 
     def validate(self):
         """Validation correlation: computed by the first process, known to all."""
-        if self.fabric.world_size > 1:  # statistics of batch norm: each process has its own
-            for value in filter(torch.is_floating_point, self.model.buffers()):
-                value.copy_(self.fabric.all_reduce(value.double()))  # float64: equal ones stay
-        first = self.fabric.is_global_zero
-        return self.fabric.broadcast(
-            score(self.model, self.data, "validation").single_trial if first else None)
+        average_buffers(self.model, self.fabric)
+        return by_first(self.fabric,
+                        lambda: score(self.model, self.data, "validation").single_trial)
 
     def judge(self):
         """Keep the best weights; drop the rate, or end, where it has not been better for long."""
@@ -218,25 +213,20 @@ class _Run:
 
     def keep(self, path):
         """Write to `path`, whole or not at all, what is needed to go on from here."""
-        if path is None:
-            return
-        fabric = self.fabric
-        random = [[state.cpu() for state in fabric.all_gather(part.get_rng_state())
-                   .view(fabric.world_size, -1)] for part in _generators(fabric)]
-        if not fabric.is_global_zero:
-            return
-        content = io.BytesIO()
-        torch.save({"identity": _identity(self.model, self.data, self.config),
-                    "place": _place(fabric), "random": random,
-                    "model": self.model.state_dict(), "best": self.best,
-                    "optimizer": self.optimizer.state_dict(),
-                    "cycle": self.cycle.state_dict() if self.cycle else {},
-                    "scaler": fabric.strategy.precision.state_dict(),
-                    "history": asdict(self.history), "waited": self.waited,
-                    "drops": self.drops}, content)
-        digest = sha256(content.getbuffer()).hexdigest().encode()
-        with whole(path) as part, part.open("wb") as file:
-            file.writelines([MAGIC, digest, content.getbuffer()])
+        if path is not None:
+            random = [self.fabric.all_gather(part.get_rng_state()).view(self.fabric.world_size, -1)
+                      for part in generators(self.fabric)]
+            by_first(self.fabric, lambda: _write(path, self.state() | {"random": random}))
+
+    def state(self):
+        """All that `restore` takes but the random numbers, of which each process has its own."""
+        return {"identity": _identity(self.model, self.data, self.config),
+                "place": _place(self.fabric),
+                "model": self.model.state_dict(), "best": self.best,
+                "optimizer": self.optimizer.state_dict(),
+                "cycle": self.cycle.state_dict() if self.cycle else {},
+                "scaler": self.fabric.strategy.precision.state_dict(),
+                "history": asdict(self.history), "waited": self.waited, "drops": self.drops}
 
     def restore(self, kept):
         """Go back to what `keep` wrote, if there is any."""
@@ -250,51 +240,8 @@ class _Run:
         self.history, self.best = History(**kept["history"]), kept["best"]
         self.waited, self.drops = kept["waited"], kept["drops"]
         if not self.history.stopped:
-            for part, states in zip(_generators(self.fabric), kept["random"], strict=True):
-                part.set_rng_state(states[self.fabric.global_rank])
-
-
-# ---- processes ----
-
-def _fabric(config):
-    """One device, or the processes that torchrun started."""
-    several = torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
-    total, here = (int(os.environ.get(name, 1)) if several else 1
-                   for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-    try:
-        fabric = Fabric(accelerator=config.device, devices=here, num_nodes=total // here,
-                        # a step is of one mouse: the readouts of the others are not in use
-                        strategy="ddp_find_unused_parameters_true" if total > 1 else "auto",
-                        precision=config.precision)
-    except (RuntimeError, ValueError, MisconfigurationException) as problem:
-        raise ValueError(f"device={config.device!r} is not to be had here ({problem}); use "
-                         "device=\"auto\"") from None
-    fabric.launch()
-    return fabric
-
-
-def _share(batch, rank, processes):
-    """This process's images of a batch, and 1; if there are none, the first image and 0.
-
-    So that it takes part in the step, and its loss can be left out.
-    """
-    share = Batch(*(value if value is None else value[rank::processes] for value in batch))
-    if len(share.images):
-        return share, 1
-    return Batch(*(value if value is None else value[:1] for value in batch)), 0
-
-
-def _generators(fabric):
-    """Where random numbers come from: modules with get_rng_state and set_rng_state."""
-    return [torch.random, *[torch.get_device_module(fabric.device)] * (fabric.device.type != "cpu")]
-
-
-@contextmanager
-def _random(seed, fabric):
-    """Random numbers from a seed, others in each process; outside, the state stays as it was."""
-    with torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else []):
-        torch.manual_seed(seed + fabric.global_rank)
-        yield
+            for part, states in zip(generators(self.fabric), kept["random"], strict=True):
+                part.set_rng_state(states[self.fabric.global_rank].clone())
 
 
 # ---- checkpoints ----
@@ -305,63 +252,63 @@ def _identity(model, data, config):
              "core": f"{type(model.core).__name__} {getattr(model.core, 'settings', '')}"}
     for mouse, recording in data.items():
         digest = sha256()
-        for value in (recording.unit_ids, *recording.statistics.values()):
+        for _, value in [("", recording.unit_ids), *sorted(recording.statistics.items())]:
             digest.update(np.ascontiguousarray(value))
         about[f"neurons of {mouse}"] = (f"{len(recording.unit_ids)} (ids and units "
                                         f"{digest.hexdigest()[:8]})")
         about[f"images of {mouse}"] = len(recording.rows("train"))
-    for name, value in model.state_dict().items():
-        about[f"shape of {name}"] = tuple(value.shape)
+    about |= {f"shape of {name}": tuple(value.shape) for name, value in model.state_dict().items()}
     return {name: str(value) for name, value in about.items()}
 
 
 def _place(fabric):
-    """On what a training runs: random numbers depend on it."""
+    """Where a training runs: random numbers depend on it."""
     return {"processes": str(fabric.world_size), "device": fabric.device.type}
 
 
-def _read(path, identity, fabric):
-    """What `_Run.keep` wrote, if it is of this training; None if there is nothing yet.
+def _kept(path, identity, fabric):
+    """What `_Run.keep` wrote to `path`, None if nothing yet.
 
-    The first process reads it for all.
+    Raises ValueError if it is no checkpoint, damaged, or of another training.
     """
-    kept = None
-    if path is not None and fabric.is_global_zero and os.path.lexists(path):
-        kept = _content(Path(path))
-        _refuse_other(path, kept["identity"], identity)
-        if not kept["history"]["stopped"]:
-            _refuse_other(path, kept["place"], _place(fabric))
-    return fabric.broadcast(kept)
-
-
-def _content(path):
-    """The content of a checkpoint. Raises ValueError if the file is none, or damaged."""
-    try:
-        with path.open("rb") as file:
-            magic, digest, content = file.read(len(MAGIC)), file.read(64), b""
-            if magic == MAGIC:
-                content = file.read()
-    except OSError as problem:
-        raise type(problem)(f"{path} cannot be read as a checkpoint: {problem.strerror.lower()}; "
-                            "name another file") from None
-    if magic != MAGIC:
-        raise ValueError(f"{path} is not a checkpoint that kit.train wrote; name another file, or "
-                         "delete it to start anew")
-    try:
-        if sha256(content).hexdigest().encode() != digest:
-            raise ValueError("its SHA-256 is not the one it names")
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as problem:  # what unpickling may raise is not to be foreseen
-        raise ValueError(f"the checkpoint {path} is damaged ({str(problem).splitlines()[0]}); "
-                         "delete it to start anew") from None
-
-
-def _refuse_other(path, then, now):
+    if path is None or not os.path.lexists(path):
+        return None
+    kept = _read(path)
+    then, now = kept["identity"], identity
+    if not kept["history"]["stopped"]:
+        then, now = then | kept["place"], now | _place(fabric)
     for name in {**now, **then}:
         if then.get(name) != now.get(name):
             raise ValueError(f"the checkpoint {path} is of a training with {name}="
                              f"{then.get(name)}, this one has {name}={now.get(name)}; go on with "
                              "the same, or name another file")
+    return kept
+
+
+def _write(path, state):
+    content = io.BytesIO()
+    torch.save(state, content)
+    digest = sha256(content.getbuffer()).hexdigest().encode()
+    with whole(path) as part, part.open("wb") as file:
+        file.writelines([MAGIC, digest, content.getbuffer()])
+
+
+def _read(path):
+    try:
+        with open(path, "rb") as file:
+            magic = file.read(len(MAGIC))
+            digest, content = (file.read(64), file.read()) if magic == MAGIC else (b"", b"")
+        if magic != MAGIC:
+            raise ValueError(f"{path} is not a checkpoint that kit.train wrote; name another file")
+        if sha256(content).hexdigest().encode() != digest:
+            raise ValueError(f"the checkpoint {path} is damaged; delete it to start anew")
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except OSError as problem:
+        raise type(problem)(f"{path} cannot be read as a checkpoint: {problem.strerror.lower()}; "
+                            "name another file") from None
+    except (UnpicklingError, RuntimeError, EOFError) as problem:
+        raise ValueError(f"the checkpoint {path} holds more than numbers and is not opened "
+                         f"({str(problem).splitlines()[0]}); delete it to start anew") from None
 
 
 # ---- steps ----
