@@ -63,6 +63,13 @@ def generators(fabric):
     return [torch.random, *[torch.get_device_module(fabric.device)] * (fabric.device.type != "cpu")]
 
 
+def gathered(state, fabric):
+    """Each process's tensor (n,), known to all: (processes, n)."""
+    states = torch.zeros(fabric.world_size, *state.shape, dtype=state.dtype, device=fabric.device)
+    states[fabric.global_rank] = state.to(fabric.device)
+    return fabric.all_reduce(states, reduce_op="sum")
+
+
 def share(batch, rank, processes):
     """This process's images of a batch, and 1; where none are left, the first image and 0.
 

@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from kit.evaluation import score
 from kit.files import progress, whole
-from kit.processes import apart, average_buffers, by_first, generators, share, start
+from kit.processes import apart, average_buffers, by_first, gathered, generators, share, start
 from kit.recordings import dataset
 
 MAGIC = b"kit.train checkpoint 1\n"  # how a checkpoint begins; then its SHA-256, then its content
@@ -214,7 +214,7 @@ class _Run:
     def keep(self, path):
         """Write to `path`, whole or not at all, what is needed to go on from here."""
         if path is not None:
-            random = [self.fabric.all_gather(part.get_rng_state()).view(self.fabric.world_size, -1)
+            random = [gathered(part.get_rng_state(), self.fabric)
                       for part in generators(self.fabric)]
             by_first(self.fabric, lambda: _write(path, self.state() | {"random": random}))
 
