@@ -1,7 +1,9 @@
 """The kit from a shell: python -m kit fetch | train | submit | check | grade | doctor."""
 
 import argparse
+import os
 import sys
+from pathlib import Path
 
 import kit
 from kit.files import whole
@@ -32,9 +34,19 @@ def _train(options):
               "sensorium2022": kit.TrainConfig.sensorium2022}[options.recipe]
     changes = {name: value for name in ("epochs", "seed", "device")
                if (value := getattr(options, name)) is not None}
-    with whole(options.out) as part:  # around the training: a bad place is refused before it
+    if options.checkpoint and Path(options.checkpoint).resolve() == Path(options.out).resolve():
+        raise ValueError(f"{options.out} cannot be both model and checkpoint; name another file")
+
+    def trained():
         model = baseline(data, channels=options.channels)
-        print(kit.train(model, data, recipe(**changes)))
+        return model, kit.train(model, data, recipe(**changes), options.checkpoint)
+
+    if os.environ.get("RANK", "0") != "0":  # torchrun's first process prints and saves for all
+        trained()
+        return
+    with whole(options.out) as part:  # around the training: a bad place is refused before it
+        model, log = trained()
+        print(log)
         print(kit.score(model, data, "validation"))
         kit.save(model, part)
     print(f"saved to {options.out}")
@@ -82,6 +94,8 @@ def _parser():
     train.add_argument("--epochs", type=int)
     train.add_argument("--seed", type=int)
     train.add_argument("--device", help="cpu, cuda, mps or auto")
+    train.add_argument("--checkpoint", metavar="PATH", help="kept here after every epoch; the same "
+                       "command goes on from it")
     submit = command(_submit, "write the two official submission files of a saved model")
     submit.add_argument("checkpoint", help="what train or kit.save wrote")
     submit.add_argument("data", help=data)

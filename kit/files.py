@@ -262,8 +262,8 @@ def _sweep(path):
 
 
 def quiet():
-    """Whether progress bars should stay away: in CI, whose logs they would fill."""
-    return bool(os.environ.get("CI"))
+    """Whether progress bars should stay away: in CI, and in all but torchrun's first process."""
+    return bool(os.environ.get("CI")) or os.environ.get("RANK", "0") != "0"
 
 
 def progress(iterable=None, **options):

@@ -1,19 +1,29 @@
-"""Training: settings, the loop, its history. One device unless asked, through Lightning Fabric."""
+"""Training: settings, the loop, its history, and checkpoints from which it goes on.
 
+On one device, or on as many as `torchrun` starts processes for, through Lightning Fabric.
+"""
+
+import io
+import os
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from itertools import repeat, zip_longest
 from math import inf, isfinite, sqrt
+from pickle import UnpicklingError
 from time import perf_counter
 
+import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
 
 from kit.evaluation import score
-from kit.files import progress
+from kit.files import progress, whole
+from kit.processes import apart, average_buffers, by_first, gathered, generators, share, start
 from kit.recordings import dataset
+
+MAGIC = b"kit.train checkpoint 1\n"  # how a checkpoint begins; then its SHA-256, then its content
 
 
 @dataclass(frozen=True)
@@ -88,71 +98,220 @@ class History:
                 f"stopped: {self.stopped}")
 
 
-def train(model, data, config=None):
+def train(model, data, config=None, checkpoint=None):
     """Train a model in place on the train tier of all mice in `data`. Returns its `History`.
 
     After every epoch the single-trial correlation on the validation tier decides whether the
     weights are the best so far; the model ends with the best. Ctrl-C just ends training.
-    Raises ValueError if model and data do not fit, FloatingPointError if the loss is not finite.
+    checkpoint: a file where the state of the training is kept after every epoch. The same call
+    goes on from there, to the same weights as without a break; once finished, it only reads them.
+    Under `torchrun` every process takes its share of each batch, and all end with the same weights.
+    Raises ValueError if model and data do not fit or the checkpoint is of another training, OSError
+    if it cannot be written, FloatingPointError if the loss is not finite.
     """
     config = config or TrainConfig()
     for recording in dataset(data).values():
         recording.rows("validation")  # refuses a recording that lacks it, before any work
-    try:
-        fabric = Fabric(accelerator=config.device, devices=1, precision=config.precision)
-    except (RuntimeError, ValueError) as problem:
-        raise ValueError(f"device={config.device!r} is not to be had here ({problem}); use "
-                         "device=\"auto\"") from None
+    fabric = start(model, config.device, config.precision)
+    model.check(data)
+    kept = by_first(fabric, lambda: _kept(checkpoint, _identity(model, data, config), fabric))
     model.meet(data)
-    wrapped, optimizer = fabric.setup(model, Adam(model.parameters(), lr=config.lr))
-    trials = {mouse: len(recording.rows("train")) for mouse, recording in data.items()}
-    steps = sum(_steps(recording, config) for recording in data.values())
-    cycle = OneCycleLR(optimizer, config.lr, config.epochs * steps) if config.one_cycle else None
-    history, weights, waited, drops = History(), deepcopy(model.state_dict()), 0, 0
-    bar = progress(total=config.epochs * steps, desc="training", unit="step")
-    with bar, torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else []):
-        torch.manual_seed(config.seed)  # forked: the global random state stays as it was
+    run = _Run(model, data, config, fabric)
+    with apart(config.seed, fabric):
         try:
-            for epoch in range(config.epochs):
-                started, losses = perf_counter(), []
-                wrapped.train()
-                for mouse, batch in _batches(data, config, epoch):
-                    batch = batch.to(fabric.device)
-                    loss = poisson_loss(wrapped(batch, mouse), batch.responses)
-                    losses.append(loss.detach() / batch.responses.numel())
-                    # the sum over a batch, scaled as in 2022 against the penalty of the weights
-                    scale = sqrt(trials[mouse] / len(batch.images))
-                    fabric.backward(loss * scale + model.penalty(mouse))
-                    optimizer.step()
-                    optimizer.zero_grad()
-                    lr = optimizer.param_groups[0]["lr"]
-                    if cycle:
-                        cycle.step()
-                    bar.update()
-                loss = torch.stack(losses).mean().item()
-                correlation = score(model, data, "validation").single_trial if isfinite(loss) else 0
-                _refuse_not_finite(loss, correlation, epoch, config)
-                history.add(loss, correlation, lr, perf_counter() - started)
-                bar.set_postfix(loss=f"{loss:.3f}", correlation=f"{correlation:.3f}")
-                waited += 1
-                if history.best_epoch == epoch:
-                    waited, weights = 0, deepcopy(model.state_dict())
-                elif waited == config.patience and drops < config.lr_drops:
-                    waited, drops = 0, drops + 1
-                    model.load_state_dict(weights)
-                    optimizer.param_groups[0]["lr"] *= 0.3
-                elif waited == config.patience:
-                    history.stopped = f"no better for {config.patience} epochs"
-                    break
-            else:
-                history.stopped = f"all {config.epochs} epochs done"
+            run.restore(kept)
+            run.go(checkpoint)
         except KeyboardInterrupt:
-            history.stopped = "interrupted"
+            if fabric.world_size > 1:  # the processes may have come to different points
+                raise
+            run.history.stopped = "interrupted"
         finally:
-            model.load_state_dict(weights)
+            model.load_state_dict(run.best)
             model.eval()
-    return history
+    return run.history
 
+
+class _Run:
+    """A training under way: all that changes from step to step, and what is done with it."""
+
+    def __init__(self, model, data, config, fabric):
+        self.model, self.data, self.config, self.fabric = model, data, config, fabric
+        lr = float(config.lr)
+        self.wrapped, self.optimizer = fabric.setup(model, Adam(model.parameters(), lr=lr))
+        self.trials = {mouse: len(recording.rows("train")) for mouse, recording in data.items()}
+        self.steps = sum(_steps(recording, config) for recording in data.values())
+        self.cycle = (OneCycleLR(self.optimizer, lr, config.epochs * self.steps)
+                      if config.one_cycle else None)
+        self.history, self.best = History(), deepcopy(model.state_dict())
+        self.waited = self.drops = 0  # epochs without a better score, and drops of the rate
+
+    def go(self, checkpoint):
+        """Train to the end, from wherever it is; the state is kept before and after each epoch."""
+        if not self.history.stopped:  # before the first too: a bad place is told before any work
+            self.keep(checkpoint)
+        with progress(total=self.config.epochs * self.steps, desc="training", unit="step",
+                      initial=len(self.history.loss) * self.steps) as bar:
+            while not self.history.stopped:
+                self.epoch(bar)
+                self.judge()
+                self.keep(checkpoint)
+
+    def epoch(self, bar):
+        """One epoch of steps and its validation, entered in the history."""
+        started, losses, number = perf_counter(), [], len(self.history.loss)
+        self.wrapped.train()
+        for mouse, batch in _batches(self.data, self.config, number):
+            losses.append(self.backward(mouse, batch))
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            lr = self.optimizer.param_groups[0]["lr"]
+            if self.cycle:
+                self.cycle.step()
+            bar.update()
+        loss = self.fabric.all_reduce(torch.stack(losses), reduce_op="sum").mean().item()
+        correlation = self.validate() if isfinite(loss) else 0
+        _refuse_not_finite(loss, correlation, number, self.config)
+        self.history.add(loss, correlation, lr,
+                         self.fabric.broadcast(perf_counter() - started))
+        bar.set_postfix(loss=f"{loss:.3f}", correlation=f"{correlation:.3f}")
+
+    def backward(self, mouse, batch):
+        """Gradients of a batch, of which each process takes its share.
+
+        Returns this process's part of the batch's mean loss a neuron and trial, a scalar.
+        """
+        # the sum over a batch, scaled as in 2022 against the penalty of the weights
+        scale = sqrt(self.trials[mouse] / len(batch.images)) * self.fabric.world_size
+        values = batch.responses.numel()
+        batch, counts = share(batch, self.fabric.global_rank, self.fabric.world_size)
+        batch = batch.to(self.fabric.device)
+        loss = poisson_loss(self.wrapped(batch, mouse), batch.responses) * counts
+        # several processes take the mean of their gradients: of penalties that is one penalty
+        self.fabric.backward(loss * scale + self.model.penalty(mouse))
+        return loss.detach() / values
+
+    def validate(self):
+        """Validation correlation: computed by the first process, known to all."""
+        average_buffers(self.model, self.fabric)
+        return by_first(self.fabric,
+                        lambda: score(self.model, self.data, "validation").single_trial)
+
+    def judge(self):
+        """Keep the best weights; drop the rate, or end, where it has not been better for long."""
+        config, history = self.config, self.history
+        self.waited += 1
+        if history.best_epoch == len(history.loss) - 1:
+            self.waited, self.best = 0, deepcopy(self.model.state_dict())
+        elif self.waited == config.patience and self.drops < config.lr_drops:
+            self.waited, self.drops = 0, self.drops + 1
+            self.model.load_state_dict(self.best)
+            self.optimizer.param_groups[0]["lr"] *= 0.3
+        elif self.waited == config.patience:
+            history.stopped = f"no better for {config.patience} epochs"
+        if not history.stopped and len(history.loss) == config.epochs:
+            history.stopped = f"all {config.epochs} epochs done"
+
+    def keep(self, path):
+        """Write to `path`, whole or not at all, what is needed to go on from here."""
+        if path is not None:
+            random = [gathered(part.get_rng_state(), self.fabric)
+                      for part in generators(self.fabric)]
+            by_first(self.fabric, lambda: _write(path, self.state() | {"random": random}))
+
+    def state(self):
+        """All that `restore` takes but the random numbers, of which each process has its own."""
+        return {"identity": _identity(self.model, self.data, self.config),
+                "place": _place(self.fabric),
+                "model": self.model.state_dict(), "best": self.best,
+                "optimizer": self.optimizer.state_dict(),
+                "cycle": self.cycle.state_dict() if self.cycle else {},
+                "scaler": self.fabric.strategy.precision.state_dict(),
+                "history": asdict(self.history), "waited": self.waited, "drops": self.drops}
+
+    def restore(self, kept):
+        """Go back to what `keep` wrote, if there is any."""
+        if kept is None:
+            return
+        self.model.load_state_dict(kept["model"])
+        self.optimizer.load_state_dict(kept["optimizer"])
+        if self.cycle:
+            self.cycle.load_state_dict(kept["cycle"])
+        self.fabric.strategy.precision.load_state_dict(kept["scaler"])
+        self.history, self.best = History(**kept["history"]), kept["best"]
+        self.waited, self.drops = kept["waited"], kept["drops"]
+        if not self.history.stopped:
+            for part, states in zip(generators(self.fabric), kept["random"], strict=True):
+                part.set_rng_state(states[self.fabric.global_rank].clone())
+
+
+# ---- checkpoints ----
+
+def _identity(model, data, config):
+    """What must be the same for a training to go on: names and values in plain words."""
+    about = {**asdict(config), "mice": ", ".join(data), "model": model.config,
+             "core": f"{type(model.core).__name__} {getattr(model.core, 'settings', '')}"}
+    for mouse, recording in data.items():
+        digest = sha256()
+        for _, value in [("", recording.unit_ids), *sorted(recording.statistics.items())]:
+            digest.update(np.ascontiguousarray(value))
+        about[f"neurons of {mouse}"] = (f"{len(recording.unit_ids)} (ids and units "
+                                        f"{digest.hexdigest()[:8]})")
+        about[f"images of {mouse}"] = len(recording.rows("train"))
+    about |= {f"shape of {name}": tuple(value.shape) for name, value in model.state_dict().items()}
+    return {name: str(value) for name, value in about.items()}
+
+
+def _place(fabric):
+    """Where a training runs: random numbers depend on it."""
+    return {"processes": str(fabric.world_size), "device": fabric.device.type}
+
+
+def _kept(path, identity, fabric):
+    """What `_Run.keep` wrote to `path`, None if nothing yet.
+
+    Raises ValueError if it is no checkpoint, damaged, or of another training.
+    """
+    if path is None or not os.path.lexists(path):
+        return None
+    kept = _read(path)
+    then, now = kept["identity"], identity
+    if not kept["history"]["stopped"]:
+        then, now = then | kept["place"], now | _place(fabric)
+    for name in {**now, **then}:
+        if then.get(name) != now.get(name):
+            raise ValueError(f"the checkpoint {path} is of a training with {name}="
+                             f"{then.get(name)}, this one has {name}={now.get(name)}; go on with "
+                             "the same, or name another file")
+    return kept
+
+
+def _write(path, state):
+    content = io.BytesIO()
+    torch.save(state, content)
+    digest = sha256(content.getbuffer()).hexdigest().encode()
+    with whole(path) as part, part.open("wb") as file:
+        file.writelines([MAGIC, digest, content.getbuffer()])
+
+
+def _read(path):
+    try:
+        with open(path, "rb") as file:
+            magic = file.read(len(MAGIC))
+            digest, content = (file.read(64), file.read()) if magic == MAGIC else (b"", b"")
+        if magic != MAGIC:
+            raise ValueError(f"{path} is not a checkpoint that kit.train wrote; name another file")
+        if sha256(content).hexdigest().encode() != digest:
+            raise ValueError(f"the checkpoint {path} is damaged; delete it to start anew")
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except OSError as problem:
+        raise type(problem)(f"{path} cannot be read as a checkpoint: {problem.strerror.lower()}; "
+                            "name another file") from None
+    except (UnpicklingError, RuntimeError, EOFError) as problem:
+        raise ValueError(f"the checkpoint {path} holds more than numbers and is not opened "
+                         f"({str(problem).splitlines()[0]}); delete it to start anew") from None
+
+
+# ---- steps ----
 
 def poisson_loss(predictions, responses):
     """Poisson loss of predictions (B, N), summed over trials and neurons: a scalar."""

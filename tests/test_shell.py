@@ -99,6 +99,26 @@ def test_training_from_a_shell_is_training_from_python(capsys, zipped, folder, t
     assert all(torch.equal(value, other[name]) for name, value in model.state_dict().items())
 
 
+def test_training_goes_on_from_its_checkpoint(capsys, zipped, tmp_path, monkeypatch):
+    train = ["train", zipped, tmp_path / "model", "--channels", 2, "--epochs", 2]
+    train += ["--device", "cpu", "--checkpoint", tmp_path / "checkpoint"]
+    status, out, _ = run(capsys, *train)
+    assert status == 0
+    monkeypatch.setattr(kit.training, "poisson_loss", lambda *_: pytest.fail("trained again"))
+    assert run(capsys, *train) == (0, out, "")  # even the seconds are those of the first time
+
+
+def test_only_the_first_of_several_processes_prints_and_saves(
+    capsys, zipped, tmp_path, monkeypatch
+):
+    trained = []
+    monkeypatch.setattr(kit, "train", lambda *_: trained.append(1))
+    monkeypatch.setenv("RANK", "1")
+    assert run(capsys, "train", zipped, tmp_path / "model", "--channels", 2) == (0, "", "")
+    assert trained == [1]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_faulty_submission_is_told_in_full(capsys, zipped, folder, checkpoint, tmp_path):
     good = (folder / "mine" / FILES["test"]).read_text().splitlines(keepends=True)
     path = tmp_path / FILES["test"]
@@ -166,6 +186,10 @@ BAD = {  # arguments, and what the sentence must name
     "no such device": (f"{TRAIN} --device mps", "mps"),
     "model into a folder": ("train {zip} {tmp}/folder --channels 2 --epochs 1", "folder"),
     "model below a file": ("train {zip} {tmp}/file/new --channels 2 --epochs 1", "file"),
+    "checkpoint in a folder": (f"{TRAIN} --checkpoint {{tmp}}/folder", "is a directory"),
+    "no checkpoint": (f"{TRAIN} --checkpoint {{tmp}}/file", "not a checkpoint"),
+    "checkpoint below a file": (f"{TRAIN} --checkpoint {{tmp}}/file/run", "file/run cannot be"),
+    "model as checkpoint": (f"{TRAIN} --checkpoint {{tmp}}/new", "both model and checkpoint"),
     "train on nothing": ("train nothing {tmp}/new", "'nothing'"),
     "submit without model": ("submit {tmp}/none {zip} {tmp}/new", "there is no file"),
     "submit no model": ("submit {tmp}/file {zip} {tmp}/new", "not a model"),

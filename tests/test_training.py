@@ -3,7 +3,11 @@
 import contextlib
 import copy
 import dataclasses
+import hashlib
+import io
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -260,6 +264,162 @@ def test_a_recording_without_validation_is_refused_before_any_work(tmp_path):
         kit.train(model, data, quick())
     assert same_weights(model, before)
     assert model.trained_on == {}
+
+
+# ---- checkpoints: killed processes and several of them are in test_processes.py ----
+
+
+PLATEAUS = {"epochs": 30, "one_cycle": False, "patience": 2, "lr_drops": 2}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"epochs": 6}, PLATEAUS, {"epochs": 6, "precision": "bf16-mixed"}], ids=str
+)
+def test_an_interrupted_training_goes_on_as_if_nothing_had_been(
+    small, tmp_path, monkeypatch, changes
+):
+    config, path = quick(**changes), tmp_path / "new" / "run"
+    whole, broken, again = build(small), build(small), build(small, seed=43)
+    log = kit.train(whole, small, config)
+    score, calls = kit.training.score, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return score(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kit.training, "score", interrupted)
+        first = kit.train(broken, small, config, path)
+    assert first.stopped == "interrupted"
+    assert len(first.loss) == 3
+    again.config = broken.config  # other first weights are no matter
+    second = kit.train(again, small, config, checkpoint=path)
+    assert same_weights(whole, again)
+    assert not again.training
+    assert second.seconds[:3] == first.seconds
+    assert vars(second) | {"seconds": None} == vars(log) | {"seconds": None}
+    assert list(tmp_path.rglob("*")) == [path.parent, path]
+
+
+def test_a_checkpoint_changes_nothing_and_is_only_read_when_finished(small, tmp_path, monkeypatch):
+    plain, kept, again = build(small), build(small), build(small)
+    log = kit.train(plain, small, quick())
+    same = kit.train(kept, small, quick(), tmp_path / "run")
+    assert same_weights(plain, kept)
+    assert same.correlation == log.correlation
+    before = (tmp_path / "run").stat().st_mtime_ns
+    monkeypatch.setattr(kit.training, "poisson_loss", lambda *_: pytest.fail("trained again"))
+    assert kit.train(again, small, quick(), tmp_path / "run") == same
+    assert same_weights(plain, again)
+    assert (tmp_path / "run").stat().st_mtime_ns == before
+    assert kit.score(again, small, "validation").single_trial == max(log.correlation)
+
+
+@pytest.fixture(scope="module")
+def finished(small, folder):
+    path = folder / "finished"
+    kit.train(build(small), small, quick(epochs=1), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes", [{"epochs": 2}, {"lr": 0.01}, {"batch_size": 8}, {"seed": 1}, {"patience": 3}],
+    ids=str,
+)  # fmt: skip
+def test_a_checkpoint_of_other_settings_is_refused(small, finished, changes):
+    ((name, value),) = changes.items()
+    then = getattr(quick(epochs=1), name)
+    model = build(small)
+    before = copy.deepcopy(model)
+    with pytest.raises(ValueError, match=f"with {name}={then}, this one has {name}={value}; go on"):
+        kit.train(model, small, quick(**{"epochs": 1} | changes), finished)
+    assert same_weights(model, before)
+
+
+def test_a_checkpoint_of_another_model_or_mouse_is_refused(small, data, finished, folder):
+    changed = kit.load(tiny.write(folder, tiny.arrays(4), "8-1-1"), (18, 32), folder / "changed")
+    cnn = kit.cnn_baseline(small, 4, kit.ModelConfig(image_size=(18, 32)))
+    own = kit.Model(torch.nn.Conv2d(1, 4, 9), small.neurons, build(small).config)
+    for model, mice, said in (
+        (build(data), data, "mice=8-1-1, this one has mice=7-1-1"),
+        (build(changed), changed, "neurons of 8-1-1=24 "),
+        (build(small, channels=5), small, "core=ConvCore .*'channels': 4.* has core=.* 5"),
+        (build(small, seed=1), small, "model=ModelConfig"),
+        (cnn, small, "core=ConvCore"),
+        (own, small, "core=ConvCore .* has core=Conv2d"),
+    ):
+        with pytest.raises(ValueError, match=f"{finished} is of a training with {said}"):
+            kit.train(model, mice, quick(epochs=1), finished)
+
+
+def test_a_damaged_or_foreign_checkpoint_is_refused(small, finished, tmp_path):
+    content, path = finished.read_bytes(), tmp_path / "run"
+    magic = len(kit.training.MAGIC)
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    for damage, said in (
+        (content[:-1], "damaged"),
+        (content[: magic + 10], "damaged"),
+        (flipped, "damaged"),
+        (content + b"more", "damaged"),
+        (b"", "not a checkpoint that kit.train wrote"),
+        (content[magic:], "not a checkpoint that kit.train wrote"),
+        (b"PK\x03\x04 something else", "not a checkpoint that kit.train wrote"),
+    ):
+        path.write_bytes(damage)
+        with pytest.raises(ValueError, match=f"{path} is {said}"):
+            kit.train(build(small), small, quick(epochs=1), path)
+        assert path.read_bytes() == damage
+
+
+class Harmful:
+    def __reduce__(self):
+        return pytest.fail, ("code in a checkpoint was run",)
+
+
+def test_no_code_in_a_checkpoint_is_run(small, tmp_path):
+    content = io.BytesIO()
+    torch.save({"identity": Harmful()}, content)
+    digest = hashlib.sha256(content.getvalue()).hexdigest().encode()
+    (tmp_path / "run").write_bytes(kit.training.MAGIC + digest + content.getvalue())
+    with pytest.raises(ValueError, match="holds more than numbers and is not opened"):
+        kit.train(build(small), small, quick(), tmp_path / "run")
+
+
+@pytest.mark.parametrize("place", ["", "file/run", "missing/../file/run"])
+def test_a_place_that_cannot_hold_the_checkpoint_is_told_before_training(
+    small, tmp_path, monkeypatch, place
+):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(kit.training, "poisson_loss", lambda *_: pytest.fail("trained"))
+    with pytest.raises(OSError, match=r"cannot be (read|written)[^\n]*: [^\n]*; "):
+        kit.train(build(small), small, quick(), tmp_path / place)
+
+
+@pytest.mark.skipif(os.name == "nt" or not hasattr(os, "geteuid") or os.geteuid() == 0,
+                    reason="this user may write everywhere")  # fmt: skip
+def test_a_checkpoint_where_one_may_not_write_is_told_before_training(small, tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(PermissionError, match="run cannot be written: permission denied; "):
+        kit.train(build(small), small, quick(), tmp_path / "locked" / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells no resident memory")
+def test_memory_stays_flat_over_200_epochs(small, tmp_path, monkeypatch):
+    sizes, score = [], kit.training.score
+
+    def measured(*arguments):
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        sizes.append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
+        return score(*arguments)
+
+    monkeypatch.setattr(kit.training, "score", measured)
+    kit.train(build(small), small, quick(epochs=200, patience=200), tmp_path / "run")
+    assert len(sizes) == 200
+    assert sizes[199] - sizes[19] < 30
 
 
 # ---- recordings of any size, several mice ----

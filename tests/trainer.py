@@ -1,0 +1,106 @@
+"""Trainings for tests that start two processes, or kill one.
+
+trainer.py FOLDER all: all in which several processes are compared with one
+trainer.py FOLDER train OUT [CHECKPOINT DIE]: train; at step DIE the last process kills itself
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import tiny
+import torch
+
+import kit
+import kit.training
+
+RANK, PROCESSES = (int(os.environ.get(name, n)) for name, n in (("RANK", 0), ("WORLD_SIZE", 1)))
+SCRIPT = Path(__file__)
+SMALL = ("8-1-1", "9-1-1")
+
+
+def write(folder):
+    """A mouse that can be learned well, and two small ones."""
+    tiny.write(folder, tiny.arrays(neurons=100, tiers={"train": 800, "validation": 150}))
+    tiny.write(folder, mouse=SMALL[0])
+    tiny.write(folder, tiny.arrays(3, neurons=10, tiers={"train": 1, "validation": 12}), SMALL[1])
+
+
+def load(folder, *mice):
+    paths = [folder / f"static{mouse}-GrayImageNet-tiny.zip" for mouse in mice]
+    return kit.load(paths, size=(18, 32), folder=folder / "data")
+
+
+def train(folder, out, checkpoint=None, die=None):
+    """Two mice, in batches that cannot be halved; of one mouse there is but one image."""
+    data = load(folder, *SMALL)
+    model = kit.cnn_baseline(data, channels=4)
+    config = kit.TrainConfig(epochs=6, batch_size=13, device="cpu")
+    with dying_at(int(die or 0) if RANK == PROCESSES - 1 else 0):
+        log = kit.train(model, data, config, checkpoint)
+    finish(folder, out, {"weights": model.state_dict(), "history": vars(log)})
+
+
+def learn(folder):
+    data = load(folder, "7-1-1")
+    model = kit.linear_baseline(data, channels=16)
+    log = kit.train(model, data, kit.TrainConfig(epochs=10, batch_size=16, device="cpu"))
+    finish(folder, "learned", {"weights": model.state_dict(), "history": vars(log)})
+
+
+def gradients(folder, mice):
+    """Those of one step for batches of 1, 2, 5 and 16 images of every mouse, without chance."""
+    data, found = load(folder, *mice), {}
+    model = kit.cnn_baseline(data, channels=4)
+    fabric = kit.training.start(model, "cpu", "32-true")
+    run = kit.training._Run(model, data, kit.TrainConfig(), fabric)
+    for part in model.train().modules():
+        part.training = not isinstance(part, torch.nn.BatchNorm2d)
+    for mouse in data:
+        for images in (1, 2, 5, 16):
+            run.optimizer.zero_grad()
+            batch = data[mouse].first("validation", images)
+            still = mock.patch("torch.randn_like", torch.zeros_like)  # the readouts' sampling
+            with still, kit.training.apart(1, fabric):
+                loss = fabric.all_reduce(run.backward(mouse, batch), reduce_op="sum")
+            grads = {name: value.grad.clone() for name, value in model.named_parameters()
+                     if value.grad is not None}  # fmt: skip
+            found[mouse, images] = grads | {"loss": loss}
+    finish(folder, f"gradients-{len(mice)}", found)
+
+
+def finish(folder, out, outcome):
+    torch.save(outcome, folder / f"{out}-{RANK}-of-{PROCESSES}.pt")
+
+
+def outcome(folder, out, rank=0, processes=1):
+    return torch.load(folder / f"{out}-{rank}-of-{processes}.pt")
+
+
+def dying_at(step):
+    """A loss that kills its process at a step, without a word; 0 is never."""
+    calls, loss = [], kit.training.poisson_loss
+
+    def deadly(*arguments):
+        calls.append(1)
+        if len(calls) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return loss(*arguments)
+
+    return mock.patch("kit.training.poisson_loss", deadly)
+
+
+def everything(folder):
+    gradients(folder, SMALL[:1])
+    gradients(folder, SMALL)
+    train(folder, "small")
+    learn(folder)
+    with pytest.raises(ValueError, match="is not a checkpoint that kit"):
+        train(folder, "refused", SCRIPT)  # in every process, and none waits for another
+
+
+if __name__ == "__main__":
+    {"train": train, "all": everything}[sys.argv[2]](Path(sys.argv[1]), *sys.argv[3:])
