@@ -1,6 +1,6 @@
 # Needs Python >= 3.11 and make, nothing else; everything goes into .venv and build/.
 .DEFAULT_GOAL := help
-.PHONY: help tutorial test lab notebooks refresh weights badges offline lint clean
+.PHONY: help tutorial test lab notebooks bench refresh weights badges offline lint clean
 
 PY  := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq
@@ -46,6 +46,9 @@ test: lint  ## lint, committed notebooks against their outputs (nbval), then tes
 refresh: .venv/.kit  ## run the committed notebooks in place, then rewrite README's table and picture
 	@$(PY) notebooks/run.py --in-place
 	$(PY) benchmarks/readme.py
+
+bench: .venv/.kit  ## time opening, steps, predictions and memory, beside the 2022 library if it is installed
+	$(PY) benchmarks/bench.py
 
 weights: .venv/.kit  ## train the sample models again: kit/weights and their card
 	$(PY) benchmarks/weights.py

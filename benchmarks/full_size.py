@@ -33,7 +33,9 @@ print(json.dumps({"seconds": [b - a for a, b in zip(marks, marks[1:])], "peak": 
 def write(path):
     """A recording of noise, in the shape and with the value ranges of a real one."""
     rng = np.random.default_rng(0)
-    tiers = np.repeat(["train", "validation", "test", "final_test"], [4500, 500, 1000, 1000])
+    names, shares = ("train", "validation", "test", "final_test"), np.array([45, 5, 10, 10]) / 70
+    tiers = np.repeat(names, (shares * TRIALS).round().astype(int))
+    tiers = np.resize(tiers, TRIALS)
     kit.sample.write(
         path,
         {

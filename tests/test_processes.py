@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,24 @@ def test_the_shell_command_under_torchrun_prints_and_saves_once(folder):
     assert done.stdout.count(f"saved to {folder / 'out'}") == 1
     assert done.stdout.count("2 epochs in") == 1
     assert isinstance(kit.load_model(folder / "out"), kit.Model)
+
+
+def test_buffers_are_kept_and_given_back():
+    """Large arrays of a training stay with the process; after it they are the system's again."""
+    process = textwrap.dedent("""
+        import numpy as np
+        from pathlib import Path
+        from kit.processes import buffers_kept
+        def resident():
+            return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+        before = resident()
+        with buffers_kept():
+            array = np.ones(20_000_000)  # 160 MB
+            del array
+            within = resident()
+        print(within - before > 100, resident() - before < 50)
+    """)
+    if not sys.platform.startswith("linux"):
+        pytest.skip("only the C library of Linux is told")
+    done = subprocess.run([sys.executable, "-c", process], capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "True"], done.stderr
