@@ -79,7 +79,7 @@ def predict(model, data, tier, mouse=None):
     model.check(Dataset([recording]))
     with evaluating(model), torch.inference_mode():
         blocks = [model(batch, recording.mouse).float().cpu().numpy()
-                  for batch in recording.batches(tier, 256)]
+                  for batch in recording.batches(tier, 64)]  # more leave the cache
     return np.concatenate(blocks)
 
 
