@@ -552,6 +552,23 @@ def test_the_fast_readout_is_taken_where_it_pays(monkeypatch):
     assert taken == ["fast", "plain", "plain", "plain"]
 
 
+def test_units_may_differ_in_their_last_digits_and_no_more(plus):
+    """A mouse simulated on another machine is the same mouse."""
+    model = kit.linear_baseline(plus, channels=2)
+    model.meet(plus)
+    known = model.trained_on[plus.mouse.mouse]
+    std = known["responses_std"]
+    known["responses_std"] = std * np.float32(1 + 1e-6)
+    model.check(plus)
+    known["responses_std"] = std * np.float32(1 + 1e-3)
+    with pytest.raises(ValueError, match="trained with responses_std"):
+        model.check(plus)
+    known["responses_std"] = std
+    known["unit_ids"] = known["unit_ids"] + (np.arange(24) == 3)
+    with pytest.raises(ValueError, match="trained with unit_ids"):
+        model.check(plus)
+
+
 # ---- the 2022 library ----
 
 
