@@ -115,8 +115,7 @@ def fetch(mouse, folder=None):
     """
     entry = RECORDINGS[mouse]
     path = data_folder(folder) / "recordings" / entry.file
-    if not os.path.exists(path):  # it gets this name when its hash is right, or by hand
-        download(f"recording {mouse}", HOST + entry.file, path, entry.sha256, entry.megabytes)
+    download(f"recording {mouse}", HOST + entry.file, path, entry.sha256, entry.megabytes)
     return path
 
 
@@ -127,7 +126,6 @@ def fetch_weights(name, folder=None):
     """
     entry = WEIGHTS[name]
     path = data_folder(folder) / "weights" / entry.file
-    if not path.exists():
-        download(f"model {name}", WEIGHTS_HOST + entry.file, path, entry.sha256,
-                 round(entry.bytes / 1e6, 1), 'kit.pretrained("sample+-cnn")')
+    download(f"model {name}", WEIGHTS_HOST + entry.file, path, entry.sha256,
+             round(entry.bytes / 1e6, 1), 'kit.pretrained("sample+-cnn")')
     return path

@@ -30,12 +30,14 @@ class WrongHash(ValueError):
 
 
 def download(what, url, path, sha256, megabytes, instead='kit.load("sample+")'):
-    """Download a file. What has come stays in `path`.part, and the next call asks for the rest.
+    """Download a file that is not there yet. What has come stays in `path`.part for the next call.
 
     The environment's KIT_MIRROR, a URL or a folder that holds a file of the same name, takes the
     place of `url`; KIT_OFFLINE forbids the network. Raises ConnectionError, with what to do.
     instead: what works without the file, for that sentence.
     """
+    if os.path.exists(path):  # it got this name when its hash was right, or by the user's hand
+        return
     part = path.with_name(path.name + ".part")
     try:
         source = _source(url)
