@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import conv2d, embedding_bag, grid_sample
+from torch.nn.functional import conv2d, embedding_bag, grid_sample, pad
+from torch.nn.grad import conv2d_weight
 
 
 @contextmanager
@@ -39,7 +40,7 @@ class ConvCore(nn.Module):
         for i in range(layers):
             conv = ([nn.Conv2d(in_channels, channels, 9, bias=False)] if i == 0 else
                     [nn.Conv2d(channels, channels, 1, bias=False),
-                     nn.Conv2d(channels, channels, 7, padding=3, groups=channels, bias=False),
+                     Depthwise(channels),
                      nn.Conv2d(channels, channels, 1, bias=False)])
             # momentum .9 as in 2022: the running statistics are nearly those of the last batch
             norm = nn.BatchNorm2d(channels, momentum=0.9)
@@ -63,12 +64,56 @@ class ConvCore(nn.Module):
         return 6.3831 * rough.pow(2).sum() / filters.pow(2).sum()
 
 
+class Depthwise(nn.Conv2d):
+    """A 7x7 convolution of every channel by itself: (B, C, h, w) -> (B, C, h, w)."""
+
+    def __init__(self, channels):
+        super().__init__(channels, channels, 7, padding=3, groups=channels, bias=False)
+
+    def forward(self, features):
+        if features.device.type == "cpu" and features.dtype == self.weight.dtype:
+            return _Depthwise.apply(features, self.weight)
+        return super().forward(features)
+
+
+class _Depthwise(torch.autograd.Function):
+    """The same, with the gradient of the weights in three parts, three columns each.
+
+    On a CPU only kernels of up to three columns have a fast gradient: 25 ms instead of 100.
+    """
+
+    @staticmethod
+    def forward(ctx, features, weight):
+        ctx.save_for_backward(features, weight)
+        return conv2d(features, weight, padding=3, groups=len(weight))
+
+    @staticmethod
+    def backward(ctx, gradient):
+        features, weight = ctx.saved_tensors
+        to_features = to_weight = None
+        if ctx.needs_input_grad[0]:
+            to_features = conv2d(gradient, weight.flip(2, 3), padding=3, groups=len(weight))
+        if ctx.needs_input_grad[1]:
+            left, middle, right = (
+                conv2d_weight(pad(features, (-step, step)) if step else features,
+                              (len(weight), 1, 7, 3), gradient, padding=(3, 1), groups=len(weight))
+                for step in (-2, 0, 2))
+            # moving the features loses the edge that the inner columns need
+            to_weight = torch.cat([left[..., :2], middle, right[..., 1:]], -1)  # (C, 1, 7, 7)
+        return to_features, to_weight
+
+
 def read(features, grid, weights):
     """Features (B, C, h, w) at positions grid (B, N, 2), weighed by weights (N, C): (B, N)."""
     wide = weights.shape[0] >= 1000 and weights.shape[1] >= 32  # else the plain way is faster
-    if wide and features.device.type == "cpu" and features.dtype == grid.dtype == weights.dtype:
+    if (not wide or features.device.type != "cpu" or min(features.shape[2:]) < 2
+            or not features.dtype == grid.dtype == weights.dtype):
+        return read_plainly(features, grid, weights)
+    if torch.is_grad_enabled():
         return _Read.apply(features, grid, weights)
-    return read_plainly(features, grid, weights)
+    pixels, near, *_ = _corners(grid, features.shape[2:])
+    return torch.stack([(_sums(*image) * weights).sum(1)
+                        for image in zip(pixels, _rows(features), near, strict=True)])
 
 
 def read_plainly(features, grid, weights):
@@ -78,46 +123,43 @@ def read_plainly(features, grid, weights):
 
 
 class _Read(torch.autograd.Function):
-    """`read_plainly`, twice as fast on a CPU: image by image, which stays in its cache.
+    """`read_plainly`, three times as fast on a CPU: image by image, which stays in its cache.
 
-    Sampling is a sum of four rows of features, weighed by nearness, and its gradient a sum of rows
-    of the neurons that look at a pixel: `embedding_bag` does both on whole rows of C values.
+    What a neuron sees is a sum of four pixels' features; the gradient of a pixel is a sum over the
+    neurons that look at it. `embedding_bag` adds up such rows of C values without copying them.
     """
 
     @staticmethod
     def forward(ctx, features, grid, weights):
-        ctx.save_for_backward(features, grid, weights)
-        rows, pixels, near = _rows(features), *_corners(grid.detach(), features.shape[-2:])
-        return torch.stack([
-            (embedding_bag(pixels[i], rows[i], mode="sum", per_sample_weights=near[i])
-             * weights).sum(1) for i in range(len(rows))])
+        rows, (pixels, near, *slopes) = _rows(features), _corners(grid, features.shape[2:])
+        dots = torch.empty_like(near)  # (B, N, 4): a corner's features times the neuron's weights
+        for i in range(len(rows)):
+            with torch.enable_grad():  # by them the sum changes as the corner's share does
+                share = near[i].detach().requires_grad_()
+                seen = _sums(pixels[i], rows[i], share)  # (N, C)
+            dots[i], = torch.autograd.grad(seen, share, weights)
+        moved = torch.stack([(slope * dots).sum(-1) for slope in slopes], -1)  # (B, N, 2)
+        ctx.save_for_backward(features, weights, pixels, near, moved)
+        return (near * dots).sum(-1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):  # (B, N)
-        features, grid, weights = ctx.saved_tensors
-        with torch.enable_grad():
-            grid = grid.detach().requires_grad_()
-            rows, pixels, near = _rows(features), *_corners(grid, features.shape[-2:])
-        to_rows, to_near = torch.empty_like(rows), torch.empty_like(near)
-        to_weights = torch.zeros_like(weights)
-        for i in range(len(rows)):
-            to_seen = weights * gradient[i, :, None]  # (N, C)
-            with torch.enable_grad():
-                close = near[i].detach().requires_grad_()
-                seen = embedding_bag(pixels[i], rows[i], mode="sum", per_sample_weights=close)
-            to_near[i], = torch.autograd.grad(seen, close, to_seen)
-            to_weights.addcmul_(seen.detach(), gradient[i, :, None])
-            # the other way round: which neurons look at each pixel
-            looked_at = pixels[i].flatten()  # (4 N,)
-            small = np.int16 if rows.shape[1] < 2**15 else np.int32  # numpy sorts these fastest
-            order = torch.from_numpy(looked_at.numpy().astype(small).argsort(kind="stable"))
-            counts = looked_at.bincount(minlength=rows.shape[1])
-            to_rows[i] = embedding_bag(order // 4, to_seen, counts.cumsum(0) - counts, mode="sum",
-                                       per_sample_weights=close.detach().flatten()[order])
-        to_grid, = torch.autograd.grad(near, grid, to_near)
+        features, weights, pixels, near, moved = ctx.saved_tensors
         _, c, h, w = features.shape
-        return to_rows.view(-1, h, w, c).permute(0, 3, 1, 2), to_grid, to_weights
+        rows, near, gradient = _rows(features), near * gradient[..., None], gradient[..., None]
+        to_rows, to_weights = torch.zeros_like(rows), torch.zeros_like(weights)
+        small = np.int16 if h * w < 2**15 else np.int32  # numpy sorts these fastest
+        for i in range(len(rows)):
+            to_weights += _sums(pixels[i], rows[i], near[i])
+            # the other way round: who looks at a pixel, as the first of four, the second, ...
+            first = pixels[i, :, 0]
+            order = torch.from_numpy(first.numpy().astype(small).argsort(kind="stable")).int()
+            counts = first.bincount(minlength=h * w)
+            starts = (counts.cumsum(0) - counts).int()
+            for step, share in zip((0, 1, w, w + 1), near[i, order].T.contiguous(), strict=True):
+                to_rows[i, step:] += _sums(order, weights, share, starts)[:h * w - step]
+        return to_rows.view(-1, h, w, c).permute(0, 3, 1, 2), moved * gradient, to_weights
 
 
 def _rows(features):
@@ -125,22 +167,35 @@ def _rows(features):
     return features.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
 
 
+def _sums(which, rows, shares, starts=None):
+    """Weighed sums of rows (R, C): of each line of `which`, or from each start to the next."""
+    return embedding_bag(which, rows, starts, mode="sum", per_sample_weights=shares)
+
+
 def _corners(grid, size):
-    """The four pixels around every position, (B, N, 4), and how much each counts, (B, N, 4).
+    """The four pixels around every position, how much each counts, and its slopes along x and y.
 
     grid: (B, N, 2) x, y in [-1, 1]; what lies beyond counts as zero, as in grid_sample.
+    Returns four tensors (B, N, 4).
     """
-    h, w = size
-    place = (grid + 1) * grid.new_tensor([(w - 1) / 2, (h - 1) / 2])  # in pixels
-    low = place.floor()
-    share = place - low
-    x = torch.stack([low[..., 0], low[..., 0] + 1], -1)  # (B, N, 2)
-    y = torch.stack([low[..., 1], low[..., 1] + 1], -1)
-    near_x = torch.stack([1 - share[..., 0], share[..., 0]], -1) * ((x >= 0) & (x < w))
-    near_y = torch.stack([1 - share[..., 1], share[..., 1]], -1) * ((y >= 0) & (y < h))
-    pixels = (y.clamp(0, h - 1) * w)[..., None] + x.clamp(0, w - 1)[..., None, :]  # (B, N, 2, 2)
-    near = near_y[..., None] * near_x[..., None, :]
-    return pixels.flatten(-2).long(), near.flatten(-2)
+    x, near_x, slope_x = _beside(grid[..., 0], size[1])
+    y, near_y, slope_y = _beside(grid[..., 1], size[0])
+    steps = torch.tensor([0, 1, size[1], size[1] + 1], dtype=torch.int32)
+    pixels = (y * size[1] + x).int()[..., None] + steps
+    return pixels, *(torch.stack([v * u for v in down for u in across], -1) for down, across in
+                     ((near_y, near_x), (near_y, slope_x), (slope_y, near_x)))
+
+
+def _beside(place, size):
+    """The pixel before a place, how much it and the next one count, and the slopes of both."""
+    place = (place + 1) * ((size - 1) / 2)  # in pixels
+    first = place.floor().nan_to_num(0).clamp(0, size - 2)  # a training that fails says so itself
+    ahead = (place - first, place - first - 1)
+    inside = [(far >= -1) & (far < 1) for far in ahead]
+    near = [(1 - far.abs()) * close for far, close in zip(ahead, inside, strict=True)]
+    slope = [((far < 0) * (size - 1.0) - (size - 1) / 2) * close
+             for far, close in zip(ahead, inside, strict=True)]
+    return first, near, slope
 
 
 class GaussianReadout(nn.Module):
