@@ -65,12 +65,12 @@ def inputs(neurons):
     ).astype(np.float32)
 
 
-def kit_model(name, coordinates):
+def kit_model(name, coordinates, mouse="mouse"):
     import kit
 
     layers, nonlinear, behavior = MODELS[name]
     core = kit.layers.ConvCore(64, 4 if behavior else 1, layers, nonlinear)
-    return kit.Model(core, {"mouse": coordinates}, kit.ModelConfig(behavior, behavior))
+    return kit.Model(core, {mouse: coordinates}, kit.ModelConfig(behavior, behavior))
 
 
 def kit_step(name, neurons):
@@ -209,8 +209,16 @@ def one(who, what, *arguments):
     """Measure in this process and print JSON."""
     given = [int(a) if a.isdigit() else a for a in arguments]
     found = globals()[f"{who}_{what}"](*given)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"seconds": found, "peak": peak / (1e9 if sys.platform == "darwin" else 1e6)}))
+    print(json.dumps({"seconds": found, "peak": peak_memory()}))
+
+
+def peak_memory():
+    """The most memory this process had, in GB."""
+    try:  # what getrusage says on Linux counts the process that started this one
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1e6  # kB
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9  # bytes on macOS
 
 
 # ---- all measurements ----
@@ -240,9 +248,8 @@ def recording(folder):
     """A recording of noise as zip, and unpacked beside it, for the two to open."""
     import full_size
 
-    full_size.TRIALS, full_size.NEURONS = TRIALS, NEURONS
     path = Path(folder) / "static99999-1-1-GrayImageNet-bench.zip"
-    full_size.write(path)
+    full_size.write(path, TRIALS, NEURONS)
     with zipfile.ZipFile(path) as archive:
         archive.extractall(folder)
     return path

@@ -30,24 +30,24 @@ print(json.dumps({"seconds": [b - a for a, b in zip(marks, marks[1:])], "peak": 
 """
 
 
-def write(path):
+def write(path, trials=TRIALS, neurons=NEURONS):
     """A recording of noise, in the shape and with the value ranges of a real one."""
     rng = np.random.default_rng(0)
     names, shares = ("train", "validation", "test", "final_test"), np.array([45, 5, 10, 10]) / 70
-    tiers = np.repeat(names, (shares * TRIALS).round().astype(int))
-    tiers = np.resize(tiers, TRIALS)
+    tiers = np.repeat(names, (shares * trials).round().astype(int))
+    tiers = np.resize(tiers, trials)
     kit.sample.write(
         path,
         {
-            "images": rng.integers(0, 256, (TRIALS, 1, 144, 256), np.uint8),
-            "responses": rng.standard_exponential((TRIALS, NEURONS), np.float32),
-            "behavior": rng.random((TRIALS, 3)),
-            "pupil_center": rng.random((TRIALS, 2)),
+            "images": rng.integers(0, 256, (trials, 1, 144, 256), np.uint8),
+            "responses": rng.standard_exponential((trials, neurons), np.float32),
+            "behavior": rng.random((trials, 3)),
+            "pupil_center": rng.random((trials, 2)),
             "tiers": rng.permutation(tiers),
-            "trial_idx": np.arange(TRIALS),
-            "frame_image_id": np.arange(TRIALS),
-            "unit_ids": np.arange(NEURONS),
-            "cell_motor_coordinates": rng.random((NEURONS, 3)),
+            "trial_idx": np.arange(trials),
+            "frame_image_id": np.arange(trials),
+            "unit_ids": np.arange(neurons),
+            "cell_motor_coordinates": rng.random((neurons, 3)),
         },
         statistics_from=slice(None, 500),
     )

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import conv2d, embedding_bag, grid_sample, pad
+from torch.nn.functional import conv2d, elu, embedding_bag, grid_sample, pad
 from torch.nn.grad import conv2d_weight
 
 
@@ -263,3 +263,37 @@ class Shifter(nn.Module):
 
     def forward(self, pupil_center: Tensor) -> Tensor:
         return self.mlp(pupil_center)
+
+
+class Gain(nn.Module):
+    """Behaviour to a factor on each neuron's prediction: (B, 3) -> (B, N), never negative.
+
+    Starts as 1 for all, so that a model with it begins as the one without.
+    """
+
+    def __init__(self, neurons):
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(3, 10), nn.Tanh(), nn.Linear(10, neurons))
+        nn.init.zeros_(self.mlp[2].weight)
+        nn.init.zeros_(self.mlp[2].bias)
+
+    def forward(self, behavior: Tensor) -> Tensor:
+        return elu(self.mlp(behavior)) + 1
+
+
+class UnitRange(nn.Module):
+    """Scales each of three values so that 0 and 1 are the ends of the range it was fitted to."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("low", torch.zeros(3))
+        self.register_buffer("span", torch.ones(3))
+
+    def fit(self, behavior):
+        """behavior: array (T, 3)."""
+        low, high = torch.from_numpy(behavior.min(0)), torch.from_numpy(behavior.max(0))
+        self.low.copy_(low)
+        self.span.copy_(torch.where(high > low, high - low, 1))
+
+    def forward(self, behavior: Tensor) -> Tensor:
+        return (behavior - self.low) / self.span  # (B, 3)

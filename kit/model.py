@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import elu
 
-from kit.layers import ConvCore, GaussianReadout, Shifter, evaluating
+from kit.layers import ConvCore, Gain, GaussianReadout, Shifter, UnitRange, evaluating
 from kit.recordings import dataset
 
 FURTHER = "trained further since; what it was before:"
@@ -23,13 +23,16 @@ class ModelConfig:
     behavior_channels: bool = False  # pupil, its change and running as three extra input images
     shifter: bool = False            # eye position moves all readout positions
     image_size: tuple = (36, 64)     # height and width the model is made for
-    seed: int = 42                   # fixes the first weights of readouts and shifters
+    seed: int = 42                   # fixes the first weights of all but the core
+    gain: bool = False               # behaviour scales each neuron's prediction
+    unit_behavior: bool = False      # the model sees behaviour scaled to 0-1, by its range in train
 
 
 class Model(nn.Module):
     """Predicts responses: `model(batch, mouse)` -> (B, N), in units of each neuron's std.
 
-    core: any module (B, C, H, W) -> (B, C', h, w); C is 4 with behaviour channels, else 1.
+    core: any module (B, C, H, W) -> (B, C', h, w); C is 4 with behaviour channels, else 1. One with
+        a true attribute `takes_state` is called with the state too, (B, 5): behaviour, then eye.
     neurons: mouse -> coordinates (N, 2 or 3) in micrometres, such as `data.neurons`.
     """
 
@@ -44,6 +47,10 @@ class Model(nn.Module):
                                            for mouse, place in neurons.items()})
             self.shifters = nn.ModuleDict({mouse: Shifter() for mouse in neurons}
                                           if self.config.shifter else {})
+            self.gains = nn.ModuleDict({mouse: Gain(len(place)) for mouse, place in neurons.items()}
+                                       if self.config.gain else {})
+            self.ranges = nn.ModuleDict({mouse: UnitRange() for mouse in neurons}
+                                        if self.config.unit_behavior else {})
         self.trained_on = {}  # mouse -> unit_ids and statistics of its recording, see `meet`
         self.about = ""       # where it comes from and how it scores, lines for its print
 
@@ -51,9 +58,12 @@ class Model(nn.Module):
         """The shape of the core's features, found by showing it one grey image."""
         inputs = 4 if self.config.behavior_channels else 1
         grey = torch.zeros(1, inputs, *self.config.image_size)
+        if self.config.unit_behavior and not self.takes_behavior:
+            raise ValueError("unit_behavior=True has no effect on a model that does not take "
+                             "behaviour; add behavior_channels=True or gain=True, or leave it out")
         try:
             with evaluating(self.core), torch.no_grad():
-                features = self.core(grey)
+                features = self._features(grey, torch.zeros(1, 5))
         except (RuntimeError, ValueError) as problem:
             raise ValueError(f"the core cannot take images {tuple(grey.shape)}: "
                              f"{str(problem).splitlines()[0]}") from problem
@@ -69,8 +79,8 @@ class Model(nn.Module):
         (channels, h, w), (height, width) = self.feature_shape, self.image_size
         mice = ", ".join(f"{mouse} ({len(readout.bias)} neurons)"
                          for mouse, readout in self.readouts.items())
-        extras = [what for what, taken in (("behaviour", self.config.behavior_channels),
-                                           ("eye position", self.config.shifter)) if taken]
+        extras = [what for what, taken in (("behaviour", self.takes_behavior),
+                                           ("eye position", self.takes_eye)) if taken]
         met = [f"trained on the recording of mouse {', '.join(self.trained_on)}"]
         return "\n".join([
             f"{_kind(self.core)}: images {height} x {width} -> {channels} channels {h} x {w}",
@@ -80,32 +90,58 @@ class Model(nn.Module):
             *(met if self.trained_on else [] if self.about else ["not trained yet"]),
             *self.about.splitlines()])
 
+    @property
+    def takes_behavior(self):
+        """Whether predictions depend on pupil size, its change and running."""
+        return self.config.behavior_channels or self.config.gain or self._core_takes_state
+
+    @property
+    def takes_eye(self):
+        """Whether predictions depend on eye position."""
+        return self.config.shifter or self._core_takes_state
+
+    @property
+    def _core_takes_state(self):
+        return getattr(self.core, "takes_state", False)
+
     def forward(self, batch, mouse=None):
         mouse = self.known(mouse)
+        batch = self._ready(batch, mouse)
+        features = self._features(*self._inputs(batch))  # (B, C', h, w)
+        shift = self.shifters[mouse](batch.pupil_center) if self.config.shifter else None  # (B, 2)
+        rates = elu(self.readouts[mouse](features, shift)) + 1  # (B, N), never negative
+        return rates * self.gains[mouse](batch.behavior) if self.config.gain else rates
+
+    def _ready(self, batch, mouse):
+        """The batch on the model's device, with all that it takes, behaviour in its units."""
+        self._refuse_withheld(batch, "in these trials")
         batch = batch.to(next(self.parameters()).device)  # training may have moved the model
-        features = self.core(self._inputs(batch))  # (B, C', h, w)
-        shift = self._shift(batch.pupil_center, mouse)  # (B, 2) or None
-        return elu(self.readouts[mouse](features, shift)) + 1  # (B, N), never negative
+        if self.config.unit_behavior:
+            return batch._replace(behavior=self.ranges[mouse](batch.behavior))
+        return batch
+
+    def _refuse_withheld(self, given, whose):
+        """Raise ValueError where a batch or recording lacks what the model takes."""
+        for what, taken, value in (("behaviour", self.takes_behavior, given.behavior),
+                                   ("eye position", self.takes_eye, given.pupil_center)):
+            if taken and value is None:
+                raise ValueError(f"this model takes {what}, and that {whose} is withheld: on the "
+                                 "Sensorium track models predict from the images alone; use a "
+                                 "mouse of the Sensorium+ track, kit.Batch.typical(images), or a "
+                                 "model with kit.ModelConfig()")
 
     def _inputs(self, batch):
-        """Images, with behaviour tiled behind them if the model wants it."""
-        if not self.config.behavior_channels:
-            return batch.images  # (B, 1, H, W)
-        if batch.behavior is None:
-            raise ValueError("this model takes behaviour, which is withheld in these trials; use "
-                             "a recording with behaviour, kit.Batch.typical(images) or "
-                             "ModelConfig(behavior_channels=False)")
-        tiled = batch.behavior[:, :, None, None].expand(-1, -1, *batch.images.shape[-2:])
-        return torch.cat([batch.images, tiled], 1)  # (B, 4, H, W)
+        """What the core sees: images, with behaviour tiled behind them or not, and the state."""
+        images, state = batch.images, None
+        if self._core_takes_state:
+            state = torch.cat([batch.behavior, batch.pupil_center], 1)  # (B, 5)
+        if self.config.behavior_channels:
+            tiled = batch.behavior[:, :, None, None].expand(-1, -1, *images.shape[-2:])
+            images = torch.cat([images, tiled], 1)  # (B, 4, H, W)
+        return images, state
 
-    def _shift(self, pupil_center, mouse):
-        if not self.config.shifter:
-            return None
-        if pupil_center is None:
-            raise ValueError("this model takes eye position, which is withheld in these trials; "
-                             "use a recording with behaviour, kit.Batch.typical(images) or "
-                             "ModelConfig(shifter=False)")
-        return self.shifters[mouse](pupil_center)
+    def _features(self, images, state):
+        return self.core(images, state) if self._core_takes_state else self.core(images)
 
     def penalty(self, mouse=None):
         """What the loss adds to keep the core smooth and the readout sparse, a scalar."""
@@ -120,9 +156,9 @@ class Model(nn.Module):
         """
         grid = self.readouts[self.known(recording.mouse)].means()  # (N, 2) in [-1, 1]
         if self.config.shifter:
-            eye = None if recording.pupil_center is None else torch.from_numpy(
-                recording.pupil_center[recording.rows("train")]).to(grid.device)
-            grid = grid + self._shift(eye, recording.mouse).mean(0)
+            self._refuse_withheld(recording, f"of mouse {recording.mouse}")
+            eye = torch.from_numpy(recording.pupil_center[recording.rows("train")])
+            grid = grid + self.shifters[recording.mouse](eye.to(grid.device)).mean(0)
         _, h, w = self.feature_shape
         return (grid * grid.new_tensor([(w - 1) / self.image_size[1],
                                         (h - 1) / self.image_size[0]])).cpu().numpy()
@@ -155,17 +191,20 @@ class Model(nn.Module):
                 if not readout.bias.any():  # else it was trained elsewhere, as published models
                     mean = recording.responses[recording.rows("train")].mean(0)
                     readout.start_from(torch.from_numpy(mean))
+                if self.config.unit_behavior:
+                    self.ranges[mouse].fit(recording.behavior[recording.rows("train")])
                 self.trained_on[mouse] = {"unit_ids": recording.unit_ids.copy(),
                                           **recording.statistics}
 
     def check(self, data):
-        """Raise ValueError where data do not fit the model: image size, mice, neurons, units."""
+        """Raise ValueError where data do not fit the model: track, size, mice, neurons, units."""
         for mouse, recording in dataset(data).items():
             if tuple(recording.image_size) != self.image_size:
                 raise ValueError(f"this model takes {self.image_size} images, the data are "
                                  f"{tuple(recording.image_size)}; load them with "
                                  f"kit.load(..., size={self.image_size})")
             ours, theirs = len(self.readouts[self.known(mouse)].bias), len(recording.unit_ids)
+            self._refuse_withheld(recording, f"of mouse {mouse}")
             if ours != theirs:
                 raise ValueError(f"this model has {ours} neurons for mouse {mouse}, the recording "
                                  f"has {theirs}; build the model from data.neurons")
@@ -205,7 +244,9 @@ def _baseline(data, config, **core):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         core = ConvCore(in_channels=4 if config.behavior_channels else 1, **core)
-    return Model(core, data.neurons, config)
+    model = Model(core, data.neurons, config)
+    model.check(data)
+    return model
 
 
 def _kind(core):

@@ -491,14 +491,116 @@ def test_other_ids_or_units_than_it_was_trained_in_are_refused(plus, tmp_path, c
         assert f"[{value.ravel()[0]:.5g}" in str(caught.value)
 
 
-def test_withheld_behavior_is_refused(plain):
-    for config, said in (
-        (kit.ModelConfig(True, False, SIZE), r"takes behaviour, .*behavior_channels=False"),
-        (kit.ModelConfig(False, True, SIZE), r"takes eye position, .*shifter=False"),
-    ):
-        model = kit.cnn_baseline(plain, 2, config)
+@pytest.mark.parametrize(
+    "taken, said",
+    [
+        ({"behavior_channels": True}, "takes behaviour"),
+        ({"gain": True}, "takes behaviour"),
+        ({"shifter": True}, "takes eye position"),
+    ],
+)
+def test_withheld_behavior_is_refused(plain, plus, taken, said):
+    """When the model is built, and when one that was built for another mouse meets data."""
+    config = kit.ModelConfig(image_size=SIZE, **taken)
+    said += ".* of mouse 8-1-1 is withheld: on the Sensorium track"
+    with pytest.raises(ValueError, match=said):
+        kit.cnn_baseline(plain, 2, config)
+    core = ConvCore(2, 4 if config.behavior_channels else 1)
+    model = kit.Model(core, plain.neurons, config)
+    for use in (kit.train, lambda *given: kit.predict(*given, "test")):
         with pytest.raises(ValueError, match=said):
-            kit.predict(model, plain, "test")
+            use(model, plain)
+    with pytest.raises(ValueError, match="in these trials is withheld"):
+        model(plain.mouse.first("test", 2))
+
+
+# ---- behaviour, four ways ----
+
+
+def parts(config):
+    """What a model of a mouse with 24 neurons has besides its core and readout."""
+    model = kit.Model(ConvCore(2, 4 if config.behavior_channels else 1), {"m": PLACES}, config)
+    named = {name.split(".")[0] for name, _ in model.named_parameters()}
+    return named - {"core", "readouts"}
+
+
+PLACES = np.random.default_rng(0).uniform(0, 600, (24, 3))
+
+
+def test_each_part_is_on_or_off_alone():
+    assert parts(kit.ModelConfig()) == set()
+    assert parts(kit.ModelConfig(behavior_channels=True)) == set()
+    assert parts(kit.ModelConfig(shifter=True)) == {"shifters"}
+    assert parts(kit.ModelConfig(gain=True)) == {"gains"}
+    assert parts(kit.ModelConfig(gain=True, unit_behavior=True)) == {"gains"}
+    with pytest.raises(ValueError, match="unit_behavior=True has no effect"):
+        parts(kit.ModelConfig(shifter=True, unit_behavior=True))
+
+
+def test_a_gain_begins_as_doing_nothing(plus):
+    """And then scales: by elu(mlp) + 1, worked out here by hand for one neuron."""
+    batch = plus.mouse.first("train", 5)
+    config = {"image_size": SIZE}
+    core = ConvCore(2)
+    without = kit.Model(core, plus.neurons, kit.ModelConfig(**config)).eval()
+    model = kit.Model(core, plus.neurons, kit.ModelConfig(gain=True, **config)).eval()
+    model.readouts.load_state_dict(without.readouts.state_dict())
+    torch.testing.assert_close(model(batch), without(batch), rtol=0, atol=0)
+    first, _, last = model.gains[plus.mouse.mouse].mlp
+    with torch.no_grad():
+        first.weight.copy_(torch.eye(10, 3))
+        first.bias.zero_()
+        last.weight[7, 0], last.bias[7] = 2.0, -0.5
+        scaled = model(batch) / without(batch)
+    drive = 2 * np.tanh(batch.behavior[:, 0].numpy()) - 0.5
+    expected = np.where(drive > 0, drive + 1, np.exp(np.minimum(drive, 0)))
+    np.testing.assert_allclose(scaled[:, 7].detach(), expected, rtol=1e-5)
+    np.testing.assert_allclose(scaled[:, :7].detach(), 1, rtol=1e-5)
+
+
+def test_unit_behavior_spans_the_train_tier(plus, tmp_path):
+    """The model sees 0 to 1, whatever the other tiers hold, and keeps the range when saved."""
+    config = kit.ModelConfig(image_size=SIZE, gain=True, unit_behavior=True)
+    model = kit.Model(ConvCore(2), plus.neurons, config)
+    model.meet(plus)
+    scale = model.ranges[plus.mouse.mouse]
+    train = torch.from_numpy(plus.mouse.behavior[plus.mouse.rows("train")])
+    seen = scale(train)
+    np.testing.assert_allclose(seen.min(0).values, 0, atol=1e-6)
+    np.testing.assert_allclose(seen.max(0).values, 1, atol=1e-6)
+    taken = []
+    model.gains[plus.mouse.mouse].register_forward_pre_hook(lambda _, given: taken.append(given[0]))
+    model(plus.mouse.first("train", 4))
+    torch.testing.assert_close(taken[0], seen[:4])
+    kit.save(model, tmp_path / "m.safetensors")
+    again = kit.load_model(tmp_path / "m.safetensors")
+    torch.testing.assert_close(again.ranges[plus.mouse.mouse](train), seen, rtol=0, atol=0)
+    constant = layers.UnitRange()
+    constant.fit(np.ones((5, 3), np.float32))
+    assert (constant(torch.ones(2, 3)) == 0).all()
+
+
+def test_a_core_may_take_the_state(plus):
+    """One that says so is given behaviour and eye position, (B, 5), beside the images."""
+
+    class Stateful(nn.Module):
+        takes_state = True
+
+        def __init__(self):
+            super().__init__()
+            self.conv, self.seen = nn.Conv2d(1, 3, 5), None
+
+        def forward(self, images, state):
+            self.seen = state
+            return self.conv(images) + state.mean(1)[:, None, None, None]
+
+    model = kit.Model(Stateful(), plus.neurons, kit.ModelConfig(image_size=SIZE)).eval()
+    batch = plus.mouse.first("train", 4)
+    assert model(batch).shape == (4, 24)
+    torch.testing.assert_close(model.core.seen, torch.cat([batch.behavior, batch.pupil_center], 1))
+    assert "behaviour and eye position" in repr(model)
+    with pytest.raises(ValueError, match="takes behaviour, and that in these trials is withheld"):
+        model(kit.Batch(batch.images))
 
 
 def test_an_unknown_mouse_is_refused(plus, plain, two):
