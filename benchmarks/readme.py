@@ -7,13 +7,12 @@ import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from weights import BUILDERS, TRACKS, ceiling
 
 import kit
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
-BUILDERS = {"LN": kit.linear_baseline, "CNN": kit.cnn_baseline}
-TRACKS = {"sample": "Sensorium", "sample+": "Sensorium+"}
 
 
 def graded(name, builder):
@@ -44,13 +43,6 @@ def table(runs):
         row = [TRACKS[name], kind, *ours, *theirs]
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
-
-
-def ceiling(name, tier):
-    """What the true rates would score: no model can expect more."""
-    recording, truth = kit.load(name).mouse, kit.sample.truth(name)
-    rows = recording.rows(tier)
-    return kit.metrics.correlation(truth.rates[rows], truth.responses[rows]).mean()
 
 
 def picture(runs):

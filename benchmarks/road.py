@@ -66,7 +66,7 @@ def theirs(folder, coordinates):
     torch.manual_seed(0)
     parts = peer_parts("CNN with behaviour", coordinates)
     train, validation = (loader(folder, tier) for tier in ("train", "validation"))
-    images = len(train.sampler)
+    images = len(train.dataset)  # of all tiers, as in 2022
     optimizer = torch.optim.Adam(parts.parameters(), 0.009)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, "max", 0.3, patience=5, threshold=1e-6, threshold_mode="abs", min_lr=1e-4

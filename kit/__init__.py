@@ -22,14 +22,14 @@ from kit.evaluation import Scores, predict, score
 from kit.model import Model, ModelConfig, cnn_baseline, linear_baseline
 from kit.recordings import Batch, Dataset, Recording, load
 from kit.submission import check, grade, submit, write_ground_truth
-from kit.training import History, TrainConfig, train
+from kit.training import History, TrainConfig, train, transfer
 
 __version__ = "0.1.0"
 __all__ = [
     "Batch", "Dataset", "History", "Model", "ModelConfig", "Recording", "Scores", "TrainConfig",
     "check", "cnn_baseline", "data_folder", "doctor", "grade", "layers", "linear_baseline", "load",
     "load_model", "metrics", "plots", "predict", "pretrained", "sample", "save", "score", "submit",
-    "train", "write_ground_truth",
+    "train", "transfer", "write_ground_truth",
 ]
 
 

@@ -1,5 +1,6 @@
 """What exists and where: the seven recordings, the four published models, the data folder."""
 
+import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,3 +130,9 @@ def fetch_weights(name, folder=None):
     download(f"model {name}", WEIGHTS_HOST + entry.file, path, entry.sha256,
              round(entry.bytes / 1e6, 1), 'kit.pretrained("sample+-cnn")')
     return path
+
+
+def meant(name, known):
+    """"Did you mean …? " for an error message, or nothing where no known name is near."""
+    near = difflib.get_close_matches(str(name), known, n=2, cutoff=0.4)
+    return f"did you mean {' or '.join(map(repr, near))}? " if near else ""

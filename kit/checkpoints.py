@@ -1,9 +1,10 @@
-"""Models on disk: weights with everything that is needed to refuse a mismatch; trained models."""
+"""Models and trainings on disk, with all that is needed to refuse a mismatch; trained models."""
 
-import difflib
+import io
 import json
 import re
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -19,6 +20,7 @@ from kit.layers import ConvCore
 from kit.model import Model, ModelConfig
 
 FORMAT = 1  # of the file; a newer one is refused
+MAGIC = b"kit.train checkpoint 1\n"  # how a checkpoint begins; then its SHA-256, then its content
 SHIPPED = Path(__file__).parent / "weights"  # models of the sample mice, by benchmarks/weights.py
 SOURCE = "https://github.com/sinzlab/sensorium"
 
@@ -87,6 +89,34 @@ def _core(about, path):
         return ConvCore(**about["settings"])
 
 
+# ---- the state of a training, to go on from ----
+
+def write_state(path, state):
+    content = io.BytesIO()
+    torch.save(state, content)
+    digest = sha256(content.getbuffer()).hexdigest().encode()
+    with whole(path) as part, part.open("wb") as file:
+        file.writelines([MAGIC, digest, content.getbuffer()])
+
+
+def read_state(path):
+    try:
+        with open(path, "rb") as file:
+            magic = file.read(len(MAGIC))
+            digest, content = (file.read(64), file.read()) if magic == MAGIC else (b"", b"")
+        if magic != MAGIC:
+            raise ValueError(f"{path} is not a checkpoint that kit.train wrote; name another file")
+        if sha256(content).hexdigest().encode() != digest:
+            raise ValueError(f"the checkpoint {path} is damaged; delete it to start anew")
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except OSError as problem:
+        raise type(problem)(f"{path} cannot be read as a checkpoint: {problem.strerror.lower()}; "
+                            "name another file") from None
+    except (UnpicklingError, RuntimeError, EOFError) as problem:
+        raise ValueError(f"the checkpoint {path} holds more than numbers and is not opened "
+                         f"({str(problem).splitlines()[0]}); delete it to start anew") from None
+
+
 # ---- trained models: the published ones of 2022, and those of the sample mice ----
 
 NAMES = (  # of tensors: a pattern of ours, what 2022 calls it
@@ -110,14 +140,15 @@ def pretrained(name, path=None, folder=None):
 
     name: "sensorium-cnn", "sensorium-ln", "sensorium+-cnn", "sensorium+-ln", the baselines that
         Willeke et al. (2022) published of real mice; or "sample-cnn", "sample-ln", "sample+-cnn",
-        "sample+-ln", the kit's own of the sample mice, which come with it.
+        "sample+-ln", the kit's own of the sample mice, which come with it, as does an ablation of
+        what eyes and behaviour buy: "sample+-shifter-gain-1" and its like, see kit/weights.
     path: a published model's file if you have it; else it is downloaded once, 2.4 MB.
     folder: the data folder to download into; else KIT_DATA_DIR, else the user's cache.
     Images of your own: `model(kit.Batch.typical(images))` -> (B, N), in units of each neuron's std.
     Raises ValueError for an unknown name or a file that is not the published one, FileNotFoundError
     if there is none at `path`, ConnectionError if it cannot be downloaded.
     """
-    shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.safetensors"))}
+    shipped = {file.stem: file for file in sorted(SHIPPED.rglob("*.safetensors"))}
     name = str(name)
     if name in shipped and path is None:
         return load_model(shipped[name])
@@ -126,10 +157,9 @@ def pretrained(name, path=None, folder=None):
                          "kit.save wrote with kit.load_model(path)")
     if name not in catalog.WEIGHTS:
         known = [*catalog.WEIGHTS, *shipped]
-        near = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
-        hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-        raise ValueError(f"there is no trained model {name[:200]!r}; {hint}names are "
-                         f"{', '.join(known)}")
+        main = [each for each in known if not each[-1].isdigit()]
+        raise ValueError(f"there is no trained model {name[:200]!r}; {catalog.meant(name, known)}"
+                         f"names are {', '.join(main)}, and those of an ablation in kit/weights")
     path = catalog.fetch_weights(name, folder) if path is None else Path(path)
     return _published(catalog.WEIGHTS[name], _tensors(name, path), path)
 

@@ -191,6 +191,38 @@ def _array(data):
 
 def pack(mouse, source, part, size):
     """Write the standardised arrays and meta.npz into the folder `part`."""
+    meta = _meta(source)
+    trials, neurons = len(meta["tiers"]), len(meta["unit_ids"])
+    needed = 4 * trials * (size[0] * size[1] + neurons + 5)
+    if shutil.disk_usage(part).free < needed:  # said now, not after minutes of packing
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    statistics = {}
+    for kind, shape in _shapes(source, trials, neurons).items():
+        mean, std = _standardisation(source, kind, shape)
+        packed = part / f"{kind}.npy"
+        with packed.open("wb") as out:  # a memory map would crash on a full disk
+            np.lib.format.write_array_header_1_0(out, {
+                "descr": "<f4", "fortran_order": False,
+                "shape": (trials, 1, *size) if kind == "images" else (trials, *shape)})
+            known = False  # anything but zeros?
+            for start in progress(range(0, trials, 128), desc=f"packing {mouse} {kind}",
+                                  unit="block"):
+                block = _block(source, kind, shape, range(start, min(start + 128, trials)), std)
+                known = known or block.any()
+                block = _standardised(block, mean, std, f"data/{kind} in {source.path}")
+                if kind == "images" and shape[-2:] != size:
+                    block = interpolate(torch.from_numpy(block), size=size, mode="bilinear",
+                                        align_corners=False).numpy()  # (B, 1, H, W)
+                out.write(block.astype("<f4").tobytes())
+        if not known and kind in ("behavior", "pupil_center"):  # withheld: zeros throughout
+            packed.unlink()
+        else:
+            statistics |= {f"{kind}_mean": mean, f"{kind}_std": std}
+    np.savez(part / "meta.npz", **meta, **statistics)
+
+
+def _meta(source):
+    """The arrays about trials and neurons, by the kit's names, all that they must be."""
     meta = {name: source.read(f"meta/{file}") for name, file in META.items()}
     trials, neurons = meta["tiers"].size, meta["unit_ids"].size
     if not trials or not neurons:
@@ -215,11 +247,11 @@ def pack(mouse, source, part, size):
             raise ValueError(f"meta/{META[name]}.npy in {source.path} does not hold "
                              f"{'ids, each once' if once else 'finite numbers'}; the recording is "
                              "damaged")
+    return meta
 
-    needed = 4 * trials * (size[0] * size[1] + neurons + 5)
-    if shutil.disk_usage(part).free < needed:  # said now, not after minutes of packing
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+def _shapes(source, trials, neurons):
+    """The shape of one trial's array of each kind, once there is one for every trial."""
     for kind in ("images", "responses", "behavior", "pupil_center"):
         source.expect(kind, trials)
     raw = source.read("data/images/0").shape
@@ -227,40 +259,28 @@ def pack(mouse, source, part, size):
         raise ValueError(f"data/images/0.npy in {source.path} has shape {raw}, expected one grey "
                          "image (1, height, width) of up to 1024 pixels; only such recordings can "
                          "be read")
-    shapes = {"images": raw, "responses": (neurons,), "behavior": (3,), "pupil_center": (2,)}
-    statistics = {}
-    for kind, shape in shapes.items():
-        packed_shape = (trials, 1, *size) if kind == "images" else (trials, *shape)
-        mean, std = _standardisation(source, kind, shape)
-        blocks = range(0, trials, 128)
-        seen = False  # anything but zeros?
-        with (part / f"{kind}.npy").open("wb") as out:  # a memory map would crash on a full disk
-            np.lib.format.write_array_header_1_0(
-                out, {"descr": "<f4", "fortran_order": False, "shape": packed_shape})
-            for start in progress(blocks, desc=f"packing {mouse} {kind}", unit="block"):
-                block = np.stack([source.read(f"data/{kind}/{trial}", shape).astype(np.float32)
-                                  for trial in range(start, min(start + 128, trials))])
-                if not np.isfinite(block).all() or (
-                        kind == "responses" and (block < -0.01 * std).any()):
-                    what = "not finite" if not np.isfinite(block).all() else "negative"
-                    raise ValueError(f"data/{kind} in {source.path} has values that are {what}, in "
-                                     f"trials {start} to {start + len(block) - 1}; the recording "
-                                     "is damaged")
-                seen = seen or block.any()
-                with np.errstate(all="ignore"):  # what overflows is found below
-                    block = (block - mean) / std
-                if not np.isfinite(block).all():
-                    raise ValueError(f"data/{kind} in {source.path} cannot be standardised: its "
-                                     "statistics do not fit its values; the recording is damaged")
-                if kind == "images" and shape[-2:] != size:
-                    block = interpolate(torch.from_numpy(block), size=size, mode="bilinear",
-                                        align_corners=False).numpy()  # (B, 1, H, W)
-                out.write(block.astype("<f4").tobytes())
-        if not seen and kind in ("behavior", "pupil_center"):  # withheld: zeros throughout
-            (part / f"{kind}.npy").unlink()
-        else:
-            statistics |= {f"{kind}_mean": mean, f"{kind}_std": std}
-    np.savez(part / "meta.npz", **meta, **statistics)
+    return {"images": raw, "responses": (neurons,), "behavior": (3,), "pupil_center": (2,)}
+
+
+def _block(source, kind, shape, trials, std):
+    """Some trials' arrays of one kind in raw units, (B, *shape) float32."""
+    block = np.stack([source.read(f"data/{kind}/{trial}", shape).astype(np.float32)
+                      for trial in trials])
+    finite = np.isfinite(block).all()
+    if not finite or (kind == "responses" and (block < -0.01 * std).any()):
+        raise ValueError(f"data/{kind} in {source.path} has values that are "
+                         f"{'negative' if finite else 'not finite'}, in trials {trials[0]} to "
+                         f"{trials[-1]}; the recording is damaged")
+    return block
+
+
+def _standardised(block, mean, std, where):
+    with np.errstate(all="ignore"):  # what overflows is found here
+        block = (block - mean) / std
+    if not np.isfinite(block).all():
+        raise ValueError(f"{where} cannot be standardised: its statistics do not fit its values; "
+                         "the recording is damaged")
+    return block
 
 
 def _standardisation(source, kind, shape):

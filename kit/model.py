@@ -90,6 +90,14 @@ class Model(nn.Module):
             *(met if self.trained_on else [] if self.about else ["not trained yet"]),
             *self.about.splitlines()])
 
+    def train(self, mode=True):
+        """As of any module, but a frozen core, none of whose parameters learns, stays in eval."""
+        super().train(mode)
+        learns = [value.requires_grad for value in self.core.parameters()]
+        if learns and not any(learns):
+            self.core.eval()  # its batch norm goes on with the statistics it was trained with
+        return self
+
     @property
     def takes_behavior(self):
         """Whether predictions depend on pupil size, its change and running."""

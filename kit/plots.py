@@ -195,8 +195,14 @@ def repeats(columns, ax=None, xlabel="image"):
     return _clean(ax)
 
 
-def traces(values, names, ax=None):
-    """Traces above one another, each in units of its own std. values: (T, K); names: K strings."""
+def traces(values, names, ax=None, truth=None):
+    """Traces above one another, each in units of its own std. values: (T, K); names: K strings.
+
+    truth: (T, K), drawn behind in orange, or None.
+    """
+    if truth is not None:
+        ax = traces(truth, names, ax)
+        plt.setp(ax.lines, color=ORANGE, linewidth=2)
     values = np.asarray(values)
     if len(names) != values.shape[1]:
         raise ValueError(f"{values.shape[1]} traces and {len(names)} names; give one name for each")
@@ -277,6 +283,26 @@ def entries(scores, ax=None):
     ax.invert_yaxis()
     ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize="small",
               columnspacing=1)
+    return _clean(ax)
+
+
+def spread(scores, ax=None, label="single-trial correlation"):
+    """Scores of several runs of each kind, and their mean ± its standard error (s.e.m.).
+
+    scores: name -> (runs,) numbers, drawn from top to bottom.
+    """
+    ax = _axis(ax, 6, 0.9 + 0.36 * len(scores))
+    for place, runs in enumerate(scores.values()):
+        runs = np.asarray(runs)
+        ax.plot(runs, np.full(len(runs), place), "o", color=SKY, markersize=5)
+        error = runs.std(ddof=1) / np.sqrt(len(runs)) if len(runs) > 1 else 0
+        ax.errorbar(runs.mean(), place, xerr=error, fmt="|", color=BLUE, markersize=16,
+                    markeredgewidth=2)
+        ax.annotate(f"{runs.mean():.3f}"[1:], (runs.max(), place), (7, 0), va="center",
+                    textcoords="offset points", fontsize="small")
+    ax.set(yticks=range(len(scores)), yticklabels=list(scores), xlabel=label)
+    ax.margins(x=0.12, y=0.08)
+    ax.invert_yaxis()
     return _clean(ax)
 
 

@@ -4,14 +4,13 @@
 standardised as in the 2022 baselines and as in the official ground truth.
 """
 
-import difflib
 import hashlib
 import os
 import re
 import tokenize
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -123,6 +122,16 @@ class Recording:
             rows = np.random.default_rng(seed).permutation(rows)
         return (self.batch(rows[start:start + size]) for start in range(0, len(rows), size))
 
+    def fewer(self, n):
+        """The same recording with its first n train trials alone; see `Dataset.fewer`."""
+        rows = self.rows("train")
+        if not isinstance(n, int | np.integer) or not 1 <= n <= len(rows):
+            raise ValueError(f"{n!r} train trials cannot be had of mouse {self.mouse}; give 1 to "
+                             f"{len(rows)}")
+        tiers = self.tiers.astype("<U10")  # a copy, wide enough for every tier
+        tiers[rows[n:]] = "unused"
+        return replace(self, tiers=tiers)
+
     def __repr__(self):
         counts = ", ".join(f"{(self.tiers == t).sum()} {t}" for t in TIERS if t in self.tiers)
         known = "with" if self.behavior is not None else "without"
@@ -164,6 +173,13 @@ class Dataset(Mapping):
     def image_size(self):
         """Height and width of the images, in pixels."""
         return next(iter(self.values())).image_size
+
+    def fewer(self, n):
+        """The same mice as if they had seen fewer images: the first n train trials of each.
+
+        Raises ValueError if a mouse has not as many.
+        """
+        return Dataset(recording.fewer(n) for recording in self.values())
 
     def __repr__(self):
         return "\n".join(map(repr, self.values()))
@@ -214,11 +230,9 @@ def _find(name):
     if os.path.isfile(path) or os.path.isdir(path):
         path = path.resolve()
         return {_mouse(path): _Getter(_given, path)}
-    near = difflib.get_close_matches(str(name), [*simulated, *known], n=2, cutoff=0.4)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise ValueError(f"{str(name)[:200]!r} is neither a known recording nor a file or folder; "
-                     f"{hint}names are {', '.join([*sample.NAMES, *catalog.NAMES])}, or a "
-                     "recording's id")
+                     f"{catalog.meant(name, [*simulated, *known])}names are "
+                     f"{', '.join([*sample.NAMES, *catalog.NAMES])}, or a recording's id")
 
 
 class _Getter(NamedTuple):

@@ -3,14 +3,13 @@
 On one device, or on as many as `torchrun` starts processes for, through Lightning Fabric.
 """
 
-import io
 import os
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
-from itertools import repeat, zip_longest
+from heapq import merge
 from math import inf, isfinite, sqrt
-from pickle import UnpicklingError
+from operator import itemgetter
 from time import perf_counter
 
 import numpy as np
@@ -18,12 +17,12 @@ import torch
 from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
 
+from kit.checkpoints import read_state, write_state
 from kit.evaluation import score
-from kit.files import progress, whole
+from kit.files import progress
+from kit.model import Model
 from kit.processes import apart, average_buffers, by_first, gathered, generators, share, start
 from kit.recordings import dataset
-
-MAGIC = b"kit.train checkpoint 1\n"  # how a checkpoint begins; then its SHA-256, then its content
 
 
 @dataclass(frozen=True)
@@ -131,6 +130,25 @@ def train(model, data, config=None, checkpoint=None):
     return run.history
 
 
+def transfer(model, data, config=None):
+    """A trained core meets new mice. Returns a new `Model` of the mice in `data`, trained on them.
+
+    First the core stays as it is and the mice's own parts learn; then all is tuned together, at a
+    tenth of the rate. `model` is left alone. config: of both, `TrainConfig.quick()` by default.
+    Raises what `train` raises.
+    """
+    config = config or TrainConfig.quick()
+    new = Model(deepcopy(model.core).cpu(), dataset(data).neurons, model.config)
+    new.core.requires_grad_(False)
+    first = train(new, data, config)
+    kept = deepcopy(new.state_dict())
+    new.core.requires_grad_(True)
+    second = train(new, data, replace(config, lr=config.lr / 10))
+    if max(second.correlation, default=-inf) < max(first.correlation, default=-inf):
+        new.load_state_dict(kept)
+    return new
+
+
 class _Run:
     """A training under way: all that changes from step to step, and what is done with it."""
 
@@ -216,7 +234,7 @@ class _Run:
         if path is not None:
             random = [gathered(part.get_rng_state(), self.fabric)
                       for part in generators(self.fabric)]
-            by_first(self.fabric, lambda: _write(path, self.state() | {"random": random}))
+            by_first(self.fabric, lambda: write_state(path, self.state() | {"random": random}))
 
     def state(self):
         """All that `restore` takes but the random numbers, of which each process has its own."""
@@ -273,7 +291,7 @@ def _kept(path, identity, fabric):
     """
     if path is None or not os.path.lexists(path):
         return None
-    kept = _read(path)
+    kept = read_state(path)
     then, now = kept["identity"], identity
     if not kept["history"]["stopped"]:
         then, now = then | kept["place"], now | _place(fabric)
@@ -285,32 +303,6 @@ def _kept(path, identity, fabric):
     return kept
 
 
-def _write(path, state):
-    content = io.BytesIO()
-    torch.save(state, content)
-    digest = sha256(content.getbuffer()).hexdigest().encode()
-    with whole(path) as part, part.open("wb") as file:
-        file.writelines([MAGIC, digest, content.getbuffer()])
-
-
-def _read(path):
-    try:
-        with open(path, "rb") as file:
-            magic = file.read(len(MAGIC))
-            digest, content = (file.read(64), file.read()) if magic == MAGIC else (b"", b"")
-        if magic != MAGIC:
-            raise ValueError(f"{path} is not a checkpoint that kit.train wrote; name another file")
-        if sha256(content).hexdigest().encode() != digest:
-            raise ValueError(f"the checkpoint {path} is damaged; delete it to start anew")
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except OSError as problem:
-        raise type(problem)(f"{path} cannot be read as a checkpoint: {problem.strerror.lower()}; "
-                            "name another file") from None
-    except (UnpicklingError, RuntimeError, EOFError) as problem:
-        raise ValueError(f"the checkpoint {path} holds more than numbers and is not opened "
-                         f"({str(problem).splitlines()[0]}); delete it to start anew") from None
-
-
 # ---- steps ----
 
 def poisson_loss(predictions, responses):
@@ -319,12 +311,20 @@ def poisson_loss(predictions, responses):
 
 
 def _batches(data, config, epoch):
-    """(mouse, batch) for every step of an epoch, the mice in turn, each in its own random order."""
-    streams = [zip(repeat(mouse, _steps(recording, config)),
-                   recording.batches("train", config.batch_size, (config.seed, epoch)),
-                   strict=False)  # a last batch that does not count is left out
-               for mouse, recording in data.items()]
-    return (step for turn in zip_longest(*streams) for step in turn if step is not None)
+    """(mouse, batch) for every step of an epoch, each mouse in its own random order.
+
+    The mice take turns, those with more images more often, so that all are met until the end.
+    """
+    streams = (_stream(mouse, recording, config, epoch) for mouse, recording in data.items())
+    return ((mouse, batch) for _, mouse, batch in merge(*streams, key=itemgetter(0)))
+
+
+def _stream(mouse, recording, config, epoch):
+    """(when in the epoch, from 0 to 1, mouse, batch) of one mouse."""
+    steps = _steps(recording, config)
+    batches = recording.batches("train", config.batch_size, (config.seed, epoch))
+    for step, batch in zip(range(steps), batches, strict=False):  # a last one may not count
+        yield (step + 0.5) / steps, mouse, batch
 
 
 def _steps(recording, config):

@@ -47,7 +47,10 @@ def quick(**changes):
 
 
 def same_weights(one, other):
-    one, other = one.state_dict(), other.state_dict()
+    return same_state(one.state_dict(), other.state_dict())
+
+
+def same_state(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
 
 
@@ -356,7 +359,7 @@ def test_a_checkpoint_of_another_model_or_mouse_is_refused(small, data, finished
 
 def test_a_damaged_or_foreign_checkpoint_is_refused(small, finished, tmp_path):
     content, path = finished.read_bytes(), tmp_path / "run"
-    magic = len(kit.training.MAGIC)
+    magic = len(kit.checkpoints.MAGIC)
     middle = len(content) // 2
     flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
     for damage, said in (
@@ -383,7 +386,7 @@ def test_no_code_in_a_checkpoint_is_run(small, tmp_path):
     content = io.BytesIO()
     torch.save({"identity": Harmful()}, content)
     digest = hashlib.sha256(content.getvalue()).hexdigest().encode()
-    (tmp_path / "run").write_bytes(kit.training.MAGIC + digest + content.getvalue())
+    (tmp_path / "run").write_bytes(kit.checkpoints.MAGIC + digest + content.getvalue())
     with pytest.raises(ValueError, match="holds more than numbers and is not opened"):
         kit.train(build(small), small, quick(), tmp_path / "run")
 
@@ -460,7 +463,7 @@ def test_two_mice_alternate_and_both_learn(small, folder, monkeypatch):
     )
     log = kit.train(model, both, quick(epochs=1))
     # 40 trials make 2 full batches and a half one, 70 make 4; batches of 16
-    assert order == [24, 10, 24, 10, 24, 10, 10]
+    assert order == [10, 24, 10, 24, 10, 24, 10]  # by turns, all until the end
     for mouse in both:
         assert not torch.equal(before.readouts[mouse].features, model.readouts[mouse].features)
     pooled = [
@@ -547,3 +550,80 @@ def test_a_short_training_reaches_most_of_the_ceiling():
     rows = mouse.rows("validation")
     ceiling = kit.metrics.correlation(truth.rates[rows], mouse.responses[rows]).mean()
     assert log.correlation[log.best_epoch] > 0.55 * ceiling
+
+
+# ---- several mice ----
+
+
+@pytest.fixture(scope="module")
+def uneven(folder):
+    """40 trials of one mouse and 12 of another."""
+    path = tiny.write(folder, tiny.arrays(3, neurons=9), "8-3-3")
+    other = kit.load(path, size=(18, 32), folder=folder / "data")
+    small = kit.load(tiny.write(folder, mouse="8-1-1"), size=(18, 32), folder=folder / "data")
+    return kit.Dataset([small.mouse, other.mouse.fewer(12)])
+
+
+def test_mice_take_turns_until_the_end_of_the_epoch(uneven):
+    """Ten batches of one and three of the other: the three are spread over the ten."""
+    steps = list(kit.training._batches(uneven, quick(batch_size=4), 0))
+    order = "".join(mouse[2] for mouse, _ in steps)
+    assert [i for i, mouse in enumerate(order) if mouse == "3"] == [2, 6, 10]
+    for mouse, batch in steps:
+        assert batch.responses.shape == (4, 9 if mouse == "8-3-3" else 24)
+
+
+def test_fewer_images(small):
+    few = small.fewer(7)
+    assert list(few) == list(small) and few.mouse.rows("train").tolist() == (
+        small.mouse.rows("train")[:7].tolist()
+    )
+    assert few.mouse.images is small.mouse.images
+    assert (few.mouse.rows("validation") == small.mouse.rows("validation")).all()
+    assert ", 7 train," in repr(few).replace("neurons", ",")
+    assert len(small.mouse.rows("train")) == 40
+    for wrong in (0, 41, 2.5):
+        with pytest.raises(ValueError, match="train trials cannot be had of mouse 8-1-1; give 1"):
+            small.fewer(wrong)
+
+
+def test_a_frozen_core_learns_nothing_and_stays_in_eval(small):
+    model = build(small)
+    model.core.requires_grad_(False)
+    before = copy.deepcopy(model.core.state_dict())
+    model.train()
+    assert model.training and not model.core.training
+    kit.train(model, small, quick())
+    after = model.core.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)  # batch norm's too
+    assert not torch.equal(model.readouts["8-1-1"].bias, build(small).readouts["8-1-1"].bias)
+    model.core.requires_grad_(True)
+    assert model.train().core.training
+
+
+def test_transfer_leaves_the_old_model_alone_and_tunes_the_core_last(small, uneven, monkeypatch):
+    old = build(small)
+    kit.train(old, small, quick())
+    before = copy.deepcopy(old.state_dict())
+    new_mouse = kit.Dataset([uneven["8-3-3"]])
+    calls = []
+    train = kit.training.train
+
+    def noted(model, data, config):
+        frozen = not any(value.requires_grad for value in model.core.parameters())
+        start = copy.deepcopy(model.core.state_dict())
+        history = train(model, data, config)
+        calls.append((frozen, config.lr, start, copy.deepcopy(model.core.state_dict()), history))
+        return history
+
+    monkeypatch.setattr(kit.training, "train", noted)
+    new = kit.transfer(old, new_mouse, quick(lr=0.01))
+    assert same_state(old.state_dict(), before)
+    assert list(new.readouts) == ["8-3-3"] and new.config == old.config
+    (frozen, lr, start, end, first), (tuned, low, _, moved, second) = calls
+    assert (frozen, lr, tuned) == (True, 0.01, False) and low == pytest.approx(0.001)
+    assert same_state(start, old.core.state_dict()) and same_state(end, start)
+    better = max(second.correlation) >= max(first.correlation)
+    assert same_state(new.core.state_dict(), moved if better else end)
+    reached = kit.score(new, new_mouse, "validation").single_trial
+    assert reached == pytest.approx(max(first.correlation + second.correlation), abs=1e-6)
