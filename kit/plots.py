@@ -306,6 +306,19 @@ def spread(scores, ax=None, label="single-trial correlation"):
     return _clean(ax)
 
 
+def growth(counts, scores, ax=None, label="single-trial correlation"):
+    """Scores against the number of training images. counts: (K,); scores: name -> (K,)."""
+    ax = _axis(ax, 5, 3)
+    for (name, values), color in zip(scores.items(), (BLUE, ORANGE, SKY), strict=False):
+        ax.plot(counts, values, "o-", color=color, label=name)
+    ax.set_xscale("log")
+    ax.set_xticks(counts, map(str, counts))
+    ax.minorticks_off()
+    ax.set(xlabel="training images", ylabel=label)
+    ax.legend(frameon=False)
+    return _clean(ax)
+
+
 def _axis(ax, width, height):
     """The axis given, or that of a new figure of so many inches."""
     if ax is not None:

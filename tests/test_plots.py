@@ -158,3 +158,29 @@ def test_entries_leaves_out_what_could_not_be_scored():
 def test_entries_makes_its_own_axis():
     ax = plots.entries({"mine": scores(0.3, 0.5, 0.6)})
     assert ax.get_xlabel() == "score"
+
+
+def test_spread_draws_every_run_their_mean_and_its_error():
+    ax = plots.spread({"one": [0.1, 0.2, 0.3], "other": [0.25]})
+    dots = [line.get_xdata().tolist() for line in ax.lines if line.get_marker() == "o"]
+    assert dots == [[0.1, 0.2, 0.3], [0.25]]
+    error = ax.containers[0].lines[2][0].get_segments()[0][:, 0]
+    np.testing.assert_allclose(error, 0.2 + np.array([-1, 1]) * 0.1 / np.sqrt(3))
+    assert [text.get_text() for text in ax.texts] == [".200", ".250"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "other"]
+
+
+def test_growth_draws_a_line_for_each_name_over_the_counts():
+    ax = plots.growth([100, 400], {"from scratch": [0.1, 0.3], "transferred": [0.2, 0.35]})
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[0.1, 0.3], [0.2, 0.35]]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["100", "400"]
+    assert ax.get_xlabel() == "training images"
+
+
+def test_traces_draws_the_truth_behind():
+    values = np.random.default_rng(0).standard_normal((30, 2))
+    ax = plots.traces(values, ["a", "b"], truth=2 * values + 1)
+    orange = [line for line in ax.lines if line.get_color() == plots.ORANGE]
+    blue = [line for line in ax.lines if line.get_color() == plots.BLUE]
+    assert len(blue) == 2 and len(orange) >= 2
+    np.testing.assert_allclose(blue[1].get_ydata(), orange[1].get_ydata())  # each in its std
