@@ -34,7 +34,8 @@ mice; the published models of real ones are `kit.pretrained("sensorium+-cnn")` a
   (version {version} of the simulator). Their true rates score {ceilings} on the final test set's
   single trials: no model can expect more.
 - Models: `kit.linear_baseline` and `kit.cnn_baseline` with 16 channels. Those of "sample+" take
-  behaviour and eye position.
+  behaviour and eye position. "sample-pretrain-cnn" predicts two open mice, with a shifter and a
+  gain for each, and is scored on their test tier; its core is there for other mice to use.
 - Recipe: `kit.{recipe}`; the weights of the epoch that did best on the
   validation tier. The final test set, whose responses the recording withholds, was used for the
   scores alone.
@@ -60,6 +61,12 @@ def names():
         for mouse in TRACKS
         for kind, builder in BUILDERS.items()
     }
+    every["sample-pretrain-cnn"] = (
+        "sample-pretrain",
+        kit.cnn_baseline,
+        kit.ModelConfig(shifter=True, gain=True),
+        kit.TrainConfig(),
+    )
     for parts, options in PARTS.items():
         for seed in SEEDS[parts]:
             every[f"sample+-{parts}-{seed}"] = (
@@ -84,16 +91,19 @@ def ceiling(name, tier):
 
 
 def measured(model, mouse):
-    """Validation correlation, then the three scores of the final test set."""
-    data, truth = kit.load(mouse), kit.sample.truth(mouse)
-    recording, rows = data.mouse, data.mouse.rows("final_test")
-    final = kit.evaluation.scores(
-        kit.predict(model, data, "final_test"),
-        truth.responses[rows],
-        recording.image_ids[rows],
-        recording.unit_ids,
-    )
+    """Validation correlation, then the three scores of the final test set, or of open mice's."""
+    data = kit.load(mouse)
     validation = kit.score(model, data, "validation").single_trial
+    if len(data) > 1:
+        final = kit.score(model, data, "test")
+    else:
+        recording, rows = data.mouse, data.mouse.rows("final_test")
+        final = kit.evaluation.scores(
+            kit.predict(model, data, "final_test"),
+            kit.sample.truth(mouse).responses[rows],
+            recording.image_ids[rows],
+            recording.unit_ids,
+        )
     return validation, final.single_trial, final.to_average, final.feve
 
 
