@@ -18,18 +18,19 @@ import torch
 from kit import layers, metrics, plots, sample
 from kit.catalog import data_folder
 from kit.checkpoints import load_model, pretrained, save
-from kit.evaluation import Scores, predict, score
+from kit.evaluation import Scores, ensemble, predict, score
 from kit.model import Model, ModelConfig, cnn_baseline, linear_baseline
 from kit.recordings import Batch, Dataset, Recording, load
 from kit.submission import check, grade, submit, write_ground_truth
+from kit.sweeps import Runs, train_many
 from kit.training import History, TrainConfig, train, transfer
 
 __version__ = "0.1.0"
 __all__ = [
-    "Batch", "Dataset", "History", "Model", "ModelConfig", "Recording", "Scores", "TrainConfig",
-    "check", "cnn_baseline", "data_folder", "doctor", "grade", "layers", "linear_baseline", "load",
-    "load_model", "metrics", "plots", "predict", "pretrained", "sample", "save", "score", "submit",
-    "train", "transfer", "write_ground_truth",
+    "Batch", "Dataset", "History", "Model", "ModelConfig", "Recording", "Runs", "Scores",
+    "TrainConfig", "check", "cnn_baseline", "data_folder", "doctor", "ensemble", "grade", "layers",
+    "linear_baseline", "load", "load_model", "metrics", "plots", "predict", "pretrained", "sample",
+    "save", "score", "submit", "train", "train_many", "transfer", "write_ground_truth",
 ]
 
 

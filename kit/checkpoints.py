@@ -30,6 +30,9 @@ def save(model, path):
 
     The file carries its settings, image size, neurons, their ids and the units it was trained in.
     """
+    if not isinstance(model, Model):
+        raise ValueError(f"a file holds one Model, not {type(model).__name__}; save each of an "
+                         "ensemble by itself, and kit.ensemble what kit.load_model reads")
     met = {f"trained_on/{mouse}/{name}": torch.from_numpy(np.array(value))
            for mouse, values in model.trained_on.items() for name, value in values.items()}
     weights = {f"model/{name}": value.contiguous().clone()

@@ -2,6 +2,7 @@
 
 import errno
 import glob
+import multiprocessing
 import os
 import re
 import shutil
@@ -264,8 +265,9 @@ def _sweep(path):
 
 
 def quiet():
-    """Whether progress bars should stay away: in CI, and in all but torchrun's first process."""
-    return bool(os.environ.get("CI")) or os.environ.get("RANK", "0") != "0"
+    """Whether progress bars should stay away: in CI, and in processes that others started."""
+    return (bool(os.environ.get("CI")) or os.environ.get("RANK", "0") != "0"
+            or multiprocessing.parent_process() is not None)
 
 
 def progress(iterable=None, **options):

@@ -27,6 +27,16 @@ class ModelConfig:
     gain: bool = False               # behaviour scales each neuron's prediction
     unit_behavior: bool = False      # the model sees behaviour scaled to 0-1, by its range in train
 
+    @classmethod
+    def of(cls, data, **changes):
+        """Of the track's baseline: with behaviour and shifter where `data` have behaviour.
+
+        changes: any field, to try one thing at a time.
+        """
+        known = all(recording.behavior is not None for recording in dataset(data).values())
+        return cls(**{"behavior_channels": known, "shifter": known,
+                      "image_size": tuple(data.image_size)} | changes)
+
 
 class Model(nn.Module):
     """Predicts responses: `model(batch, mouse)` -> (B, N), in units of each neuron's std.
@@ -218,9 +228,7 @@ class Model(nn.Module):
                                  f"has {theirs}; build the model from data.neurons")
             for name, value in self.trained_on.get(mouse, {}).items():
                 other = recording.unit_ids if name == "unit_ids" else recording.statistics.get(name)
-                # simulated on another machine, statistics differ in their last digits
-                if (other is None or value.shape != other.shape
-                        or not np.allclose(value, other, rtol=0 if name == "unit_ids" else 1e-4)):
+                if not agree(name, value, other):
                     raise ValueError(f"this model was trained with {name} {_brief(value)} of mouse "
                                      f"{mouse}, the recording has {_brief(other)}; open the "
                                      "recording it was trained on, or train a new model")
@@ -246,9 +254,7 @@ def _baseline(data, config, **core):
         raise ValueError(f"channels={core['channels']!r} is not a width; give a whole number from "
                          "1 up, such as 16")
     data = dataset(data)
-    if config is None:
-        known = all(recording.behavior is not None for recording in data.values())
-        config = ModelConfig(known, known, tuple(data.image_size))
+    config = config or ModelConfig.of(data)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         core = ConvCore(in_channels=4 if config.behavior_channels else 1, **core)
@@ -263,6 +269,13 @@ def _kind(core):
         return f"model with the core {type(core).__name__}"
     kind = "CNN" if core.settings["nonlinear"] else "linear-nonlinear (LN) model"
     return f"{kind} of {core.settings['layers']} convolutional layers"
+
+
+def agree(name, value, other):
+    """Whether unit ids or statistics, arrays or None, are of the same neurons in the same units."""
+    # simulated on another machine, statistics differ in their last digits
+    return (other is not None and value.shape == other.shape
+            and np.allclose(value, other, rtol=0 if name == "unit_ids" else 1e-4))
 
 
 def _brief(value):

@@ -7,10 +7,11 @@ standardised as in the 2022 baselines and as in the official ground truth.
 import hashlib
 import os
 import re
+import socket
 import tokenize
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -78,6 +79,14 @@ class Recording:
     coordinates: np.ndarray          # (N, 3) place in cortex, micrometres
     statistics: dict                 # name -> the mean or std that was used, in raw units
 
+    packed = None  # no field: the folder where it lies, which a copy with changes does not have
+
+    def __reduce__(self):
+        """Pickled by its place, not by its gigabytes: who unpickles it opens the same files."""
+        if self.packed is None:
+            return Recording, tuple(getattr(self, part.name) for part in fields(self))
+        return _opened, (self.mouse, self.packed, self.image_size, self.tiers)
+
     def __post_init__(self):
         for value in [*vars(self).values(), *self.statistics.values()]:
             if isinstance(value, np.ndarray):
@@ -130,7 +139,9 @@ class Recording:
                              f"{len(rows)}")
         tiers = self.tiers.astype("<U10")  # a copy, wide enough for every tier
         tiers[rows[n:]] = "unused"
-        return replace(self, tiers=tiers)
+        few = replace(self, tiers=tiers)
+        object.__setattr__(few, "packed", self.packed)
+        return few
 
     def __repr__(self):
         counts = ", ".join(f"{(self.tiers == t).sum()} {t}" for t in TIERS if t in self.tiers)
@@ -280,6 +291,18 @@ def _open(mouse, path, size, folder):
                 raise
             raise ValueError(f"the simulated mouse {path} is damaged; delete that file and it is "
                              "simulated anew") from None
+    return _opened(mouse, packed.absolute(), size)
+
+
+def _opened(mouse, packed, size, tiers=None):
+    """The recording in a folder of packed arrays, perhaps in another process or on another host.
+
+    tiers: which trials are used, as of the recording that was pickled; else as packed.
+    """
+    if not packed.is_dir():
+        raise FileNotFoundError(
+            f"mouse {mouse} is not at {packed} on host {socket.gethostname()}; put the data folder "
+            "where every host sees it at one path, name it in KIT_DATA_DIR and load again")
     try:
         with np.load(packed / "meta.npz") as meta:
             values = {name: meta[name] for name in meta.files}
@@ -293,7 +316,10 @@ def _open(mouse, path, size, folder):
             if (array is None and name in ARRAYS[:2]) or (array is not None and (
                     array.shape != shapes[name] or array.dtype != np.float32)):
                 raise ValueError(name)
-        return Recording(mouse, **arrays, **meta, statistics=values)
+        meta["tiers"] = meta["tiers"] if tiers is None else tiers
+        recording = Recording(mouse, **arrays, **meta, statistics=values)
+        object.__setattr__(recording, "packed", packed)
+        return recording
     except (*UNREADABLE, KeyError, AttributeError, tokenize.TokenError):
         raise ValueError(f"the packed copy {packed} is damaged; delete that folder and load "
                          "again") from None

@@ -109,11 +109,14 @@ def train(model, data, config=None, checkpoint=None):
     if it cannot be written, FloatingPointError if the loss is not finite.
     """
     config = config or TrainConfig()
+    if not isinstance(model, Model):
+        raise ValueError(f"a Model is needed to train, not {type(model).__name__}; build one with "
+                         "kit.cnn_baseline or kit.Model, and train each of an ensemble by itself")
     for recording in dataset(data).values():
         recording.rows("validation")  # refuses a recording that lacks it, before any work
     fabric = start(model, config.device, config.precision)
     model.check(data)
-    kept = by_first(fabric, lambda: _kept(checkpoint, _identity(model, data, config), fabric))
+    kept = by_first(fabric, lambda: _kept(checkpoint, identity(model, data, config), fabric))
     model.meet(data)
     run = _Run(model, data, config, fabric)
     with apart(config.seed, fabric):
@@ -238,7 +241,7 @@ class _Run:
 
     def state(self):
         """All that `restore` takes but the random numbers, of which each process has its own."""
-        return {"identity": _identity(self.model, self.data, self.config),
+        return {"identity": identity(self.model, self.data, self.config),
                 "place": _place(self.fabric),
                 "model": self.model.state_dict(), "best": self.best,
                 "optimizer": self.optimizer.state_dict(),
@@ -264,8 +267,8 @@ class _Run:
 
 # ---- checkpoints ----
 
-def _identity(model, data, config):
-    """What must be the same for a training to go on: names and values in plain words."""
+def identity(model, data, config):
+    """What must be the same for a training to go on: a dict of names and values, plain words."""
     about = {**asdict(config), "mice": ", ".join(data), "model": model.config,
              "core": f"{type(model.core).__name__} {getattr(model.core, 'settings', '')}"}
     for mouse, recording in data.items():
@@ -284,7 +287,7 @@ def _place(fabric):
     return {"processes": str(fabric.world_size), "device": fabric.device.type}
 
 
-def _kept(path, identity, fabric):
+def _kept(path, now, fabric):
     """What `_Run.keep` wrote to `path`, None if nothing yet.
 
     Raises ValueError if it is no checkpoint, damaged, or of another training.
@@ -292,7 +295,7 @@ def _kept(path, identity, fabric):
     if path is None or not os.path.lexists(path):
         return None
     kept = read_state(path)
-    then, now = kept["identity"], identity
+    then = kept["identity"]
     if not kept["history"]["stopped"]:
         then, now = then | kept["place"], now | _place(fabric)
     for name in {**now, **then}:
