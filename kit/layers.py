@@ -217,6 +217,9 @@ class GaussianReadout(nn.Module):
         self.register_buffer("cortex", place / place.abs().max().clamp(min=1e-6))
         neurons = len(place)
         self.retinotopy = nn.Sequential(nn.Linear(2, 30), nn.ELU(), nn.Linear(30, 2), nn.Tanh())
+        with torch.no_grad():  # all begin near the centre: a map begun askew can trap a training
+            for value in self.retinotopy[2].parameters():
+                value.mul_(0.1)
         self.sigma = nn.Parameter(torch.empty(neurons, 2, 2).uniform_(-0.1, 0.1))
         self.features = nn.Parameter(torch.full((neurons, channels), 1 / channels))
         self.bias = nn.Parameter(torch.zeros(neurons))
