@@ -461,7 +461,7 @@ def test_a_folder_that_a_host_does_not_see_is_told(data, tmp_path):
 def test_a_recording_travels_by_its_place(data, other):
     both = kit.Dataset([data.mouse, other.mouse])
     sent = pickle.dumps(both)
-    assert len(sent) < 1000
+    assert len(sent) < 10_000  # of some 340,000: the tiers of 140 trials, and two places
     for mouse, recording in pickle.loads(sent).items():
         for field in dataclasses.fields(kit.Recording):
             if field.name != "statistics":
