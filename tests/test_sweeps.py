@@ -13,6 +13,7 @@ import sys
 import textwrap
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -407,7 +408,6 @@ def test_a_killed_sweep_goes_on_as_if_nothing_had_been(runs, data, folder, tmp_p
         import sys
         sys.path.insert(0, {str(ROOT / "tests")!r})
         import trainer, test_sweeps
-        from pathlib import Path
         import kit
         data = kit.load(sys.argv[1], test_sweeps.SIZE, sys.argv[2])
         with trainer.dying_at(3 + 2 + 6):  # four steps to go in the second run
@@ -435,13 +435,33 @@ def test_threads_of_one_process_take_turns(runs, data, tmp_path):
     assert files(found) == files(runs)
 
 
+def test_a_worker_trains_with_the_threads_it_was_given(monkeypatch):
+    state, before = SimpleNamespace(nthreads=3), torch.get_num_threads()
+    worker = SimpleNamespace(get_worker=lambda: SimpleNamespace(state=state))
+    monkeypatch.setitem(sys.modules, "distributed", worker)
+    with kit.sweeps._threads():
+        assert torch.get_num_threads() == 3
+    assert torch.get_num_threads() == before
+
+
+def test_a_folder_that_a_host_does_not_see_is_told(data, tmp_path):
+    (task,) = kit.sweeps._tasks([quick()], data, build, tmp_path / "runs")
+    with pytest.raises(FileNotFoundError, match="; name a folder that every host sees"):
+        task.load()
+    (tmp_path / "runs").rmdir()
+    name, problem = task.outcome()
+    assert name == task.name
+    assert isinstance(problem, FileNotFoundError)
+    assert f"{tmp_path / 'runs'} is not on host" in str(problem)
+
+
 # ---- recordings travel ----
 
 
 def test_a_recording_travels_by_its_place(data, other):
     both = kit.Dataset([data.mouse, other.mouse])
     sent = pickle.dumps(both)
-    assert len(sent) < 1000
+    assert len(sent) < 10_000  # of some 340,000: the tiers of 140 trials, and two places
     for mouse, recording in pickle.loads(sent).items():
         for field in dataclasses.fields(kit.Recording):
             if field.name != "statistics":
