@@ -53,7 +53,8 @@ class Model(nn.Module):
         grey = torch.zeros(1, inputs, *self.config.image_size)
         try:
             with evaluating(self.core), torch.no_grad():
-                features = self.core(grey)
+                state = [torch.zeros(1, 5)] * getattr(self.core, "takes_state", False)
+                features = self.core(grey, *state)
         except (RuntimeError, ValueError) as problem:
             raise ValueError(f"the core cannot take images {tuple(grey.shape)}: "
                              f"{str(problem).splitlines()[0]}") from problem
@@ -83,9 +84,19 @@ class Model(nn.Module):
     def forward(self, batch, mouse=None):
         mouse = self.known(mouse)
         batch = batch.to(next(self.parameters()).device)  # training may have moved the model
-        features = self.core(self._inputs(batch))  # (B, C', h, w)
+        features = self._features(batch)  # (B, C', h, w)
         shift = self._shift(batch.pupil_center, mouse)  # (B, 2) or None
         return elu(self.readouts[mouse](features, shift)) + 1  # (B, N), never negative
+
+    def _features(self, batch):
+        if not getattr(self.core, "takes_state", False):
+            return self.core(self._inputs(batch))
+        if batch.behavior is None or batch.pupil_center is None:
+            raise ValueError("this model's core takes behaviour and eye position, which are "
+                             "withheld in these trials; use a recording with behaviour or "
+                             "kit.Batch.typical(images)")
+        state = torch.cat([batch.behavior, batch.pupil_center], 1)  # (B, 5)
+        return self.core(self._inputs(batch), state)
 
     def _inputs(self, batch):
         """Images, with behaviour tiled behind them if the model wants it."""
