@@ -46,7 +46,7 @@ def check_core(core, image_size=(36, 64), channels=1):
         return Report(getattr(core, "__name__", type(core).__name__),
                       (f"a core must be an nn.Module, this is {made}",), "")
     sizes = (*image_size, channels)
-    if len(sizes) != 3 or not all(isinstance(size, int) and size > 0 for size in sizes):
+    if len(sizes) != 3 or not all(isinstance(n, int | np.integer) and n > 0 for n in sizes):
         raise ValueError(f"image_size={image_size!r}, channels={channels!r} are no images; give "
                          "whole numbers, such as image_size=(36, 64), channels=1")
     name = type(core).__name__

@@ -1,5 +1,6 @@
 """Run the notebooks, all or those whose numbers are given, and say what came out.
 
+Templates run only in place, or where they are named: template.
 Executed copies go to build/notebooks/; with --in-place they replace the committed notebooks.
 """
 
@@ -97,8 +98,9 @@ def main():
     args = parser.parse_args()
 
     folders = [HERE, HERE / "solutions"] if args.in_place else [HERE]
-    found = [path for folder in folders for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))]
-    found = [path for path in found if not args.numbers or path.name[:2] in args.numbers]
+    kinds = ["[0-9][0-9]", *["template"] * (args.in_place or "template" in args.numbers)]
+    found = [p for folder in folders for kind in kinds for p in sorted(folder.glob(f"{kind}_*.ipynb"))]
+    found = [p for p in found if not args.numbers or p.name.partition("_")[0] in args.numbers]
     if not found:
         parser.error("no such notebook")
 
