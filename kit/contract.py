@@ -121,7 +121,11 @@ def _faults(core, images, states, shapes):
         yield ("two calls with the same images differ in eval mode; let chance act in training "
                "only, by nn.Dropout or dropout(x, training=self.training), and keep nothing from "
                "one call to the next")
-    elif not _near(features, torch.cat(alone) if _one_each(alone, features) else None):
+    elif lost := [one for one in alone if getattr(one, "shape", ()) != (1, *features.shape[1:])]:
+        yield (f"it turns one image alone into {tuple(getattr(lost[0], 'shape', ()))}, in a batch "
+               f"into {tuple(features.shape[1:])}; keep four dimensions, also for one image "
+               "(squeeze() loses one), and the same map for every image")
+    elif not _near(features, torch.cat(alone)):
         yield ("an image's features depend on the other images of the batch in eval mode; use "
                "nn.BatchNorm2d, which then uses its running statistics, or normalise each image "
                "by itself; take no mean over the first dimension")
@@ -289,13 +293,8 @@ def _as_found(core):
 
 
 def _near(one, other):
-    return (other is not None and one.shape == other.shape
+    return (one.shape == getattr(other, "shape", None)
             and bool((one - other).abs().max() <= NEAR * one.abs().max()))
-
-
-def _one_each(alone, features):
-    """Whether features of single images can be put together."""
-    return all(isinstance(f, torch.Tensor) and f.shape == (1, *features.shape[1:]) for f in alone)
 
 
 def _raised(problem, when, images=None):

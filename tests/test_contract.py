@@ -120,6 +120,8 @@ FAULTS = {
         "depend on the other images"),
     "the order of images": (bad("Order", after=lambda self, f: f.cumsum(0)),
                             "depend on the other images"),
+    "a dimension lost": (bad("Squeezed", after=lambda self, f: f.squeeze()),
+                         r"one image alone into \(4, 8, 12\), in a batch into \(4, 8, 12\); keep"),
     "changed images": (bad("Adding", before=lambda self, images: images.add_(1)),
                        "changes the images it is given; put no in-place step"),
     "an in-place ReLU": (nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(1, 2, 3)),
