@@ -98,8 +98,9 @@ def main():
     args = parser.parse_args()
 
     folders = [HERE, HERE / "solutions"] if args.in_place else [HERE]
-    kinds = ["[0-9][0-9]", *["template"] * (args.in_place or "template" in args.numbers)]
-    found = [p for folder in folders for kind in kinds for p in sorted(folder.glob(f"{kind}_*.ipynb"))]
+    templates = args.in_place or "template" in args.numbers
+    kinds = ["[0-9][0-9]_*.ipynb", *["template_*.ipynb"] * templates]
+    found = [path for folder in folders for kind in kinds for path in sorted(folder.glob(kind))]
     found = [p for p in found if not args.numbers or p.name.partition("_")[0] in args.numbers]
     if not found:
         parser.error("no such notebook")
