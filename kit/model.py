@@ -12,7 +12,7 @@ from torch.nn.functional import elu
 
 from kit.layers import ConvCore, GaussianReadout, Shifter, evaluating
 from kit.recordings import dataset
-from kit.vit import ViTCore
+from kit.vit import ViTConfig, ViTCore
 
 FURTHER = "trained further since; what it was before:"
 
@@ -214,6 +214,9 @@ def vit_baseline(data, vit=None, config=None, takes_state=None):
     position is known. takes_state: whether behaviour and eye position go into every block; by
     default where they are known. Train it at a lower rate than a CNN: `TrainConfig(lr=3e-3)`.
     """
+    if not isinstance(vit, ViTConfig | None):
+        raise ValueError(f"vit={str(vit)[:80]!r} is no ViTConfig; give kit.ViTConfig(...), and a "
+                         "ModelConfig as config=")
     data, known = dataset(data), _known(data)
     config = config or ModelConfig(shifter=known, image_size=tuple(data.image_size))
     return _seeded(data, config, lambda: ViTCore(

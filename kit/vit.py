@@ -33,7 +33,7 @@ class ViTConfig:
 
     @classmethod
     def published(cls, **changes):
-        """V1T as published: a GPU trains it in hours. changes: any field, to try one thing."""
+        """V1T as published; it needs a GPU. changes: any field, to try one thing at a time."""
         return cls(**{"patch": 8, "stride": 1, "width": 155, "blocks": 4, "heads": 4,
                       "head_width": 155, "hidden": 488, "state_hidden": 77,
                       "patch_dropout": 0.0229, "dropout": 0.2544} | changes)
@@ -70,6 +70,8 @@ class ViTCore(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, images, state=None):
+        if self.takes_state and state is None:
+            raise ValueError("this core takes the mouse's state (B, 5) too: core(images, state)")
         patches = self.patches(images)  # (B, width, rows, columns)
         tokens = patches.flatten(2).mT  # (B, rows * columns, width)
         tokens = torch.cat([self.cls.expand(len(tokens), -1, -1), tokens], 1)  # (B, T, width)

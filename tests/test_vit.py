@@ -191,6 +191,11 @@ def test_patches_larger_than_the_image_are_refused():
         ViTCore(SMALL, (5, 32))
 
 
+def test_a_state_that_is_missing_is_asked_for():
+    with pytest.raises(ValueError, match=r"takes the mouse's state \(B, 5\) too"):
+        ViTCore(SMALL, SIZE, takes_state=True)(torch.zeros(1, 1, *SIZE))
+
+
 # ---- the model ----
 
 
@@ -214,6 +219,11 @@ def test_each_part_can_be_turned_off(plus):
     assert torch.equal(model(batch), model(kit.Batch(batch.images)))
     model = kit.vit_baseline(plus, SMALL, kit.ModelConfig(True, image_size=SIZE), takes_state=False)
     assert model.core.patches.in_channels == 4
+
+
+def test_other_settings_than_a_vit_config_are_refused(plus):
+    with pytest.raises(ValueError, match=r"ModelConfig.* is no ViTConfig; give kit"):
+        kit.vit_baseline(plus, kit.ModelConfig(image_size=SIZE))
 
 
 def test_behaviour_and_eye_matter(plus):
