@@ -18,7 +18,9 @@ from kit import catalog
 from kit.files import whole
 from kit.layers import ConvCore
 from kit.model import Model, ModelConfig
+from kit.vit import ViTCore
 
+CORES = {core.__name__: core for core in (ConvCore, ViTCore)}  # built again from their settings
 FORMAT = 1  # of the file; a newer one is refused
 MAGIC = b"kit.train checkpoint 1\n"  # how a checkpoint begins; then its SHA-256, then its content
 SHIPPED = Path(__file__).parent / "weights"  # models of the sample mice, by benchmarks/weights.py
@@ -85,11 +87,11 @@ def load_model(path, core=None):
 
 
 def _core(about, path):
-    if about["class"] != ConvCore.__name__:
+    if about["class"] not in CORES:
         raise ValueError(f"the model in {path} has a core of class {about['class']}, which is not "
                          "the kit's; build one and give it: kit.load_model(path, core=...)")
     with torch.random.fork_rng(devices=[]):  # its first weights are thrown away
-        return ConvCore(**about["settings"])
+        return CORES[about["class"]](**about["settings"])
 
 
 # ---- the state of a training, to go on from ----

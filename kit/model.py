@@ -1,6 +1,6 @@
 """A model of a mouse: a core shared by all mice, a readout and a shifter for each.
 
-`cnn_baseline` and `linear_baseline` are the two baselines of 2022.
+`cnn_baseline` and `linear_baseline` are the two baselines of 2022; `vit_baseline` is a transformer.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from torch.nn.functional import elu
 
 from kit.layers import ConvCore, Gain, GaussianReadout, Shifter, UnitRange, evaluating
 from kit.recordings import dataset
+from kit.vit import ViTConfig, ViTCore
 
 FURTHER = "trained further since; what it was before:"
 
@@ -66,8 +67,7 @@ class Model(nn.Module):
 
     def _try_core(self):
         """The shape of the core's features, found by showing it one grey image."""
-        inputs = 4 if self.config.behavior_channels else 1
-        grey = torch.zeros(1, inputs, *self.config.image_size)
+        grey = torch.zeros(1, _channels(self.config), *self.config.image_size)
         if self.config.unit_behavior and not self.takes_behavior:
             raise ValueError("unit_behavior=True has no effect on a model that does not take "
                              "behaviour; add behavior_channels=True or gain=True, or leave it out")
@@ -170,16 +170,16 @@ class Model(nn.Module):
     def centers(self, recording):
         """Where each neuron looks while the eye is at its mean: (N, 2) x, y in half images.
 
-        For cores whose features are one image pixel apart, such as the kit's.
+        For cores whose features are `core.spacing` image pixels apart, one if it does not say.
         """
         grid = self.readouts[self.known(recording.mouse)].means()  # (N, 2) in [-1, 1]
         if self.config.shifter:
             self._refuse_withheld(recording, f"of mouse {recording.mouse}")
             eye = torch.from_numpy(recording.pupil_center[recording.rows("train")])
             grid = grid + self.shifters[recording.mouse](eye.to(grid.device)).mean(0)
-        _, h, w = self.feature_shape
-        return (grid * grid.new_tensor([(w - 1) / self.image_size[1],
-                                        (h - 1) / self.image_size[0]])).cpu().numpy()
+        h, w = ((n - 1) * getattr(self.core, "spacing", 1) for n in self.feature_shape[1:])
+        height, width = self.image_size
+        return (grid * grid.new_tensor([w / width, h / height])).cpu().numpy()
 
     @property
     def image_size(self):
@@ -249,22 +249,51 @@ def linear_baseline(data, channels=64, config=None):
     return _baseline(data, config, channels=channels, layers=3, nonlinear=False)
 
 
+def vit_baseline(data, vit=None, config=None, takes_state=None):
+    """A model whose core is a vision transformer, after V1T (Li et al. 2023), untrained.
+
+    data: a `Dataset`. vit: a `ViTConfig`; the default suits a laptop, `ViTConfig.published()` is
+    the published one and needs a GPU. config: a `ModelConfig`; by default a shifter where eye
+    position is known. takes_state: whether behaviour and eye position go into every block; by
+    default where they are known. Train it at a lower rate than a CNN: `TrainConfig(lr=3e-3)`.
+    """
+    if not isinstance(vit, ViTConfig | None):
+        raise ValueError(f"vit={str(vit)[:80]!r} is no ViTConfig; give kit.ViTConfig(...), and a "
+                         "ModelConfig as config=")
+    usual = ModelConfig.of(data, behavior_channels=False)
+    config, takes_state = config or usual, usual.shifter if takes_state is None else takes_state
+    return _seeded(data, config, lambda: ViTCore(vit, config.image_size, _channels(config),
+                                                 takes_state))
+
+
 def _baseline(data, config, **core):
     if not isinstance(core["channels"], int) or core["channels"] < 1:
         raise ValueError(f"channels={core['channels']!r} is not a width; give a whole number from "
                          "1 up, such as 16")
-    data = dataset(data)
     config = config or ModelConfig.of(data)
+    return _seeded(data, config, lambda: ConvCore(in_channels=_channels(config), **core))
+
+
+def _seeded(data, config, build):
+    """A model whose core `build` makes with weights that the config's seed fixes."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        core = ConvCore(in_channels=4 if config.behavior_channels else 1, **core)
-    model = Model(core, data.neurons, config)
+        core = build()
+    model = Model(core, dataset(data).neurons, config)
     model.check(data)
     return model
 
 
+def _channels(config):
+    """How many images the core is given: behaviour may come as three more."""
+    return 4 if config.behavior_channels else 1
+
+
 def _kind(core):
     """A core in few words."""
+    if isinstance(core, ViTCore):
+        told = ", told of behaviour and eye position" * core.takes_state
+        return f"vision transformer (ViT) of {len(core.blocks)} blocks{told}"
     if not isinstance(core, ConvCore):
         return f"model with the core {type(core).__name__}"
     kind = "CNN" if core.settings["nonlinear"] else "linear-nonlinear (LN) model"

@@ -7,13 +7,13 @@ has responses for prediction. Trials and neurons are matched by their ids, in an
 import csv
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import orjson
 
+from kit.contract import Report
 from kit.evaluation import predict, scores
 from kit.files import whole
 from kit.recordings import dataset
@@ -80,25 +80,6 @@ def _write(path, recording, tier, values, column):
 
 # ---- checking and grading ----
 
-@dataclass(frozen=True)
-class Report:
-    """What is wrong with a submission: true when nothing is. Prints every problem, with counts."""
-
-    path: Path
-    problems: tuple
-    summary: str  # what was checked
-
-    def __bool__(self):
-        return not self.problems
-
-    def __str__(self):
-        if self:
-            return f"OK: {self.path}: {self.summary}"
-        return "\n".join([f"NOT OK: {self.path}:", *(f"  - {line}" for line in self.problems)])
-
-    __repr__ = __str__
-
-
 def check(path, data):
     """Check a submission against its recording. Returns a `Report`, true when all is well.
 
@@ -110,7 +91,7 @@ def check(path, data):
     path, recording = Path(path), dataset(data).mouse
     if path.is_dir():
         reports = [check(path / name, data) for name in FILES.values()]
-        return Report(path, tuple(f"{report.path.name}: {problem}" for report in reports
+        return Report(path, tuple(f"{report.what.name}: {problem}" for report in reports
                                   for problem in report.problems),
                       "; ".join(report.summary for report in reports))
     entries, problems = _read(path, "prediction")

@@ -15,7 +15,7 @@ from urllib.parse import quote
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md", "CITATION.cff", "Dockerfile", "workshop/README.md"]
 TUTORIALS = "notebooks/[0-9][0-9]_*.ipynb"
-NOTEBOOKS = [TUTORIALS, "notebooks/solutions/[0-9][0-9]_*.ipynb"]
+NOTEBOOKS = [TUTORIALS, "notebooks/template_*.ipynb", "notebooks/solutions/[0-9][0-9]_*.ipynb"]
 
 # Only links to this repository's own notebooks, and to the kit itself: never other repositories.
 OWNER_AND_NAME = r"[\w.-]+/[\w.-]*[\w-]"

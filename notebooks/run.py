@@ -1,5 +1,6 @@
 """Run the notebooks, all or those whose numbers are given, and say what came out.
 
+Templates run only in place, or where they are named: template.
 Executed copies go to build/notebooks/; with --in-place they replace the committed notebooks.
 """
 
@@ -97,8 +98,10 @@ def main():
     args = parser.parse_args()
 
     folders = [HERE, HERE / "solutions"] if args.in_place else [HERE]
-    found = [path for folder in folders for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))]
-    found = [path for path in found if not args.numbers or path.name[:2] in args.numbers]
+    templates = args.in_place or "template" in args.numbers
+    kinds = ["[0-9][0-9]_*.ipynb", *["template_*.ipynb"] * templates]
+    found = [path for folder in folders for kind in kinds for path in sorted(folder.glob(kind))]
+    found = [p for p in found if not args.numbers or p.name.partition("_")[0] in args.numbers]
     if not found:
         parser.error("no such notebook")
 

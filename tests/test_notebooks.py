@@ -14,7 +14,9 @@ import pytest
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 TUTORIALS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+TEMPLATES = sorted(NOTEBOOKS.glob("template_*.ipynb"))
 SOLUTIONS = sorted((NOTEBOOKS / "solutions").glob("*.ipynb"))
+ALL = TUTORIALS + TEMPLATES + SOLUTIONS
 
 # Enough to run every line, not to learn much. By the notebook's number; solutions have their own.
 SHORT = {
@@ -22,8 +24,10 @@ SHORT = {
     "01": {"mouse": "sample", "trials": 40},  # withholds what can be withheld
     "03": {"channels": 8, "epochs": 2},
     "05": {"channels": 4, "epochs": 1},
+    "08": {"channels": 4, "epochs": 1, "epochs_vit": 1},
+    "template": {"mouse": "sample", "epochs": 1},  # withholds what can be withheld
 }
-SHORT_SOLUTIONS = {}
+SHORT_SOLUTIONS = {"08": {"epochs_vit": 1}}
 
 
 def name(path):
@@ -32,7 +36,7 @@ def name(path):
 
 def short_parameters(path):
     table = SHORT_SOLUTIONS if path.parent.name == "solutions" else SHORT
-    return table.get(path.name[:2], {})
+    return table.get(path.name.partition("_")[0], {})
 
 
 def each(paths):
@@ -68,7 +72,7 @@ def pictures(path):
 @pytest.mark.parametrize(
     "path",
     [pytest.param(p, id=name(p), marks=pytest.mark.xdist_group(name(p)))
-     for p in TUTORIALS + SOLUTIONS],
+     for p in ALL],
 )  # fmt: skip
 def test_runs_with_short_parameters(path, tmp_path):
     given = short_parameters(path)
@@ -85,14 +89,14 @@ def test_runs_with_short_parameters(path, tmp_path):
 
 
 def test_the_table_above_names_only_notebooks():
-    assert set(SHORT) <= {path.name[:2] for path in TUTORIALS}
+    assert set(SHORT) <= {path.name.partition("_")[0] for path in TUTORIALS + TEMPLATES}
     assert set(SHORT_SOLUTIONS) <= {path.name[:2] for path in SOLUTIONS}
 
 
-# What is committed, notebooks and solutions alike.
+# What is committed: notebooks, templates and solutions alike.
 
 
-@each(TUTORIALS + SOLUTIONS)
+@each(ALL)
 def test_is_executed_and_clean(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
@@ -105,7 +109,7 @@ def test_is_executed_and_clean(path):
     assert counts == list(range(1, len(counts) + 1)), "not executed from top to bottom"
 
 
-@each(TUTORIALS + SOLUTIONS)
+@each(ALL)
 def test_shows_no_errors_and_no_warnings(path):
     for output in outputs(path):
         assert output.output_type != "error"
@@ -114,7 +118,7 @@ def test_shows_no_errors_and_no_warnings(path):
         assert not re.search(r"\b0x[0-9a-f]{6,}", text), f"shows a memory address: {text}"
 
 
-@each(TUTORIALS + SOLUTIONS)
+@each(ALL)
 def test_hides_nothing_and_names_no_folder_of_one_machine(path):
     text = json.dumps(nbformat.read(path, as_version=4), ensure_ascii=False)
     assert "filterwarnings" not in text
@@ -126,20 +130,20 @@ def test_hides_nothing_and_names_no_folder_of_one_machine(path):
         assert ("skip-execution" in tags(cell)) == ("nbval-skip" in tags(cell))
 
 
-@each(TUTORIALS + SOLUTIONS)
+@each(ALL)
 def test_cells_are_short(path):
     sizes = [len(lines(cell)) for cell in code_cells(path)]
     assert max(sizes) <= 25
     assert statistics.median(sizes) <= 4
 
 
-@each(TUTORIALS + SOLUTIONS)
+@each(ALL)
 def test_pictures_are_small(path):
     for png in pictures(path):
         assert len(png) < 60_000, f"a picture of {len(png)} bytes: lower its dpi"
 
 
-@each(TUTORIALS + SOLUTIONS)
+@each(ALL)
 def test_parameters_are_plain(path):
     parameters = [cell for cell in code_cells(path) if "parameters" in tags(cell)]
     assert len(parameters) <= 1
