@@ -1,7 +1,6 @@
 """Sweeps: many trainings through joblib, one after another here or side by side on a cluster."""
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
@@ -68,8 +67,7 @@ def train_many(configs, data, build=cnn_baseline, folder="runs"):
     tasks = _tasks(configs, data, build, folder)
     found = {task.name: history for task in tasks if (history := task.finished())}
     if found:
-        print(f"{len(found)} of {len(tasks)} runs are finished in {folder} already",
-              file=sys.stderr)
+        print(f"{len(found)} of {len(tasks)} runs are finished already")
     for task in tasks:
         task.tries.unlink(missing_ok=True)  # of an earlier call: every call gives new chances
     failed = {}

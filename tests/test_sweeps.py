@@ -280,7 +280,7 @@ def test_a_second_call_reads_what_is_finished(runs, data, folder, capsys, no_tra
     again = kit.train_many(CONFIGS[::-1], data, build, folder / "runs")
     assert again.histories == runs.histories[::-1]
     assert again.paths == runs.paths[::-1]
-    assert "3 of 3 runs are finished in" in capsys.readouterr().err
+    assert "3 of 3 runs are finished already" in capsys.readouterr().out
 
 
 def test_a_sweep_goes_on_with_what_is_missing(runs, data, tmp_path, capsys):
