@@ -1,6 +1,7 @@
 """Sweeps: many trainings through joblib, one after another here or side by side on a cluster."""
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress

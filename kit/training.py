@@ -137,7 +137,7 @@ def transfer(model, data, config=None):
     """A trained core meets new mice. Returns a new `Model` of the mice in `data`, trained on them.
 
     First the core stays as it is and the mice's own parts learn; then all is tuned together, at a
-    tenth of the rate. `model` is left alone. config: of both, by default a short one in small steps.
+    tenth of the rate. `model` is left alone. config: of both; by default short, in small steps.
     Raises what `train` raises.
     """
     config = config or TrainConfig.quick(batch_size=16)  # new mice have few images
