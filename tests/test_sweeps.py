@@ -289,7 +289,7 @@ def test_a_sweep_goes_on_with_what_is_missing(runs, data, tmp_path, capsys):
         shutil.copy(path.with_suffix(".json"), tmp_path)
     (tmp_path / runs.paths[1].name).unlink()  # a record without weights is no run
     again = kit.train_many(CONFIGS, data, build, tmp_path)
-    assert "1 of 3 runs are finished" in capsys.readouterr().err
+    assert "1 of 3 runs are finished" in capsys.readouterr().out
     assert files(again) == files(runs)
 
 
@@ -423,7 +423,7 @@ def test_a_killed_sweep_goes_on_as_if_nothing_had_been(runs, data, folder, tmp_p
     left = sorted(file.suffix for file in tmp_path.iterdir())
     assert left == [".checkpoint", ".json", ".safetensors", ".tries"]
     again = kit.train_many(CONFIGS, data, build, tmp_path)
-    assert "1 of 3 runs are finished" in capsys.readouterr().err
+    assert "1 of 3 runs are finished" in capsys.readouterr().out
     assert files(again) == files(runs)
     assert logs(again) == logs(runs)
     assert len(list(tmp_path.iterdir())) == 6
