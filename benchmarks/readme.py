@@ -45,7 +45,7 @@ def table():
 def ablation():
     """What each part buys, in Markdown: the shipped models, measured anew."""
     lines = [
-        "| the CNN of `sample+`, trained 12 epochs, takes | single-trial, mean of three seeds ± s.e.m. |",
+        "| the CNN of `sample+`, trained 12 epochs, takes | single-trial, three seeds ± s.e.m. |",
         "|---|---|",
     ]
     for parts in PARTS:
