@@ -40,7 +40,7 @@ def kill_one(pids, folder, said):
 def on_a_cluster(data, folder):
     """The runs, and what happened."""
     options = {"n_workers": 2, "threads_per_worker": 1, "host": "127.0.0.1"}
-    with LocalCluster(**options, dashboard_address=None) as cluster, Client(cluster) as client:
+    with LocalCluster(**options, dashboard_address=":0") as cluster, Client(cluster) as client:
         pids, said = sorted(client.run(os.getpid).values()), []
         killer = threading.Thread(target=kill_one, args=(pids, folder, said), daemon=True)
         killer.start()

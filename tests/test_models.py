@@ -728,15 +728,15 @@ def test_a_fast_step_is_the_plain_step(monkeypatch):
         assert 1e-4 * other.norm() < (one - other).norm() <= 2e-2 * other.norm()
 
 
-def test_units_may_differ_in_their_last_digits_and_no_more(plus):
-    """A mouse simulated on another machine is the same mouse."""
+def test_units_of_some_neurons_may_differ_a_little(plus):
+    """A mouse simulated on another machine is the same mouse, but for an event here and there."""
     model = kit.linear_baseline(plus, channels=2)
     model.meet(plus)
     known = model.trained_on[plus.mouse.mouse]
     std = known["responses_std"]
-    known["responses_std"] = std * np.float32(1 + 1e-6)
+    known["responses_std"] = std * np.where(np.arange(24) < 8, 1.2, 1.001).astype(np.float32)
     model.check(plus)
-    known["responses_std"] = std * np.float32(1 + 1e-3)
+    known["responses_std"] = std * np.float32(1.1)
     with pytest.raises(ValueError, match="trained with responses_std"):
         model.check(plus)
     known["responses_std"] = std
