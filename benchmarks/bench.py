@@ -183,25 +183,28 @@ def kit_data(path):
     return {"first open": first, "open again": again, "epoch of batches": epoch}
 
 
-def peer_data(path):
-    """The same through the loader of 2022: its first pass reads the files, later ones do not."""
+def peer_opened(folder):
+    """A recording's unpacked folder as the library of 2022 opens it."""
     names_of_2022()
     from neuralpredictors.data.datasets import FileTreeDataset
     from neuralpredictors.data.transforms import NeuroNormalizer, ScaleInputs, ToTensor
 
+    data = FileTreeDataset(str(folder), "images", "responses", "behavior", "pupil_center")
+    data.transforms.extend([ScaleInputs(scale=0.25), NeuroNormalizer(data), ToTensor()])
+    return data
+
+
+def peer_data(path):
+    """The same through the loader of 2022: its first pass reads the files, later ones do not."""
     folder = Path(path).with_suffix("")
 
-    def opened():
-        data = FileTreeDataset(str(folder), "images", "responses", "behavior", "pupil_center")
-        data.transforms.extend([ScaleInputs(scale=0.25), NeuroNormalizer(data), ToTensor()])
-        return data
-
-    first, data = timed(opened), opened()
+    first, data = timed(lambda: peer_opened(folder)), peer_opened(folder)
     rows = np.flatnonzero(np.load(folder / "meta" / "trials" / "tiers.npy") == "train")
     sampler = torch.utils.data.SubsetRandomSampler(rows)
     loader = torch.utils.data.DataLoader(data, BATCH, sampler=sampler)
     passes = timed(lambda: [None for _ in loader], 3)
-    return {"first open": [first[0] + passes[0]], "open again": timed(opened, 5),
+    return {"first open": [first[0] + passes[0]],
+            "open again": timed(lambda: peer_opened(folder), 5),
             "epoch of batches": passes[1:]}  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench import BATCH, kit_model, names_of_2022, peer_forward, peer_parts
+from bench import BATCH, kit_model, names_of_2022, peer_forward, peer_opened, peer_parts
 
 import kit
 
@@ -50,11 +50,7 @@ def kits(data):
 
 def loader(folder, tier):
     """Batches of a tier as the library of 2022 gives them."""
-    from neuralpredictors.data.datasets import FileTreeDataset
-    from neuralpredictors.data.transforms import NeuroNormalizer, ScaleInputs, ToTensor
-
-    data = FileTreeDataset(str(folder), "images", "responses", "behavior", "pupil_center")
-    data.transforms.extend([ScaleInputs(scale=0.25), NeuroNormalizer(data), ToTensor()])
+    data = peer_opened(folder)
     rows = np.flatnonzero(np.load(folder / "meta" / "trials" / "tiers.npy") == tier)
     if tier == "train":
         sampler = torch.utils.data.SubsetRandomSampler(rows)

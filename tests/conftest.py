@@ -18,7 +18,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one thread a worker: more are slower 
     os.environ["OMP_NUM_THREADS"] = "1"
 
 import matplotlib  # noqa: E402
+import tiny  # noqa: E402
 import torch  # noqa: E402
+
+import kit  # noqa: E402
 
 # By a call, not by MPLBACKEND: a kernel would inherit that, and draw no figures in its notebook.
 matplotlib.use("Agg")
@@ -78,3 +81,19 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("faults: what was done | what the user saw | what lies on disk")
         for row in rows:
             terminalreporter.line(" | ".join(row))
+
+
+# ---- two mice of 18 x 32 pixels, in the `folder` of the test module that asks ----
+
+
+@pytest.fixture(scope="module")
+def plus(folder):
+    """A mouse with behaviour."""
+    return kit.load(tiny.write(folder, withholds=["responses"]), (18, 32), folder / "data")
+
+
+@pytest.fixture(scope="module")
+def plain(folder):
+    """A mouse whose behaviour is withheld."""
+    path = tiny.write(folder, tiny.arrays(1), "8-1-1", ("responses", "behavior"))
+    return kit.load(path, (18, 32), folder / "data")

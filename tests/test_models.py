@@ -28,19 +28,6 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def plus(folder):
-    """A mouse with behaviour."""
-    return kit.load(tiny.write(folder, withholds=["responses"]), SIZE, folder / "data")
-
-
-@pytest.fixture(scope="module")
-def plain(folder):
-    """A mouse whose behaviour is withheld."""
-    path = tiny.write(folder, tiny.arrays(1), "8-1-1", ("responses", "behavior"))
-    return kit.load(path, SIZE, folder / "data")
-
-
-@pytest.fixture(scope="module")
 def two(folder):
     arrays = tiny.arrays(2, neurons=10)
     paths = [tiny.write(folder, tiny.arrays(), "9-1-1"), tiny.write(folder, arrays, "9-2-2")]

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from torch import nn
 
@@ -18,19 +17,6 @@ SMALL = ViTConfig(patch=6, stride=4, width=8, blocks=2, heads=2, head_width=3, h
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("vit")
-
-
-@pytest.fixture(scope="module")
-def plus(folder):
-    """A mouse with behaviour."""
-    return kit.load(tiny.write(folder, withholds=["responses"]), SIZE, folder / "data")
-
-
-@pytest.fixture(scope="module")
-def plain(folder):
-    """A mouse whose behaviour is withheld."""
-    path = tiny.write(folder, tiny.arrays(1), "8-1-1", ("responses", "behavior"))
-    return kit.load(path, SIZE, folder / "data")
 
 
 @pytest.fixture(autouse=True)
