@@ -62,7 +62,7 @@ def ablation():
 
 def picture():
     """Four panels: what the mouse saw, learning, one neuron, and the map of receptive fields."""
-    data, truth = kit.load("sample+"), kit.sample.truth("sample+")
+    data, truth = kit.load("sample+"), kit.truth("sample+")
     recording, cnn = data.mouse, kit.pretrained("sample+-cnn")
     logs = [kit.train(builder(data, channels=16), data) for builder in BUILDERS.values()]
     rows = recording.rows("final_test")

@@ -27,8 +27,9 @@ from bench import BATCH, kit_model, names_of_2022, peer_forward, peer_opened, pe
 
 import kit
 
-MOUSE = kit.sample.Mouse("99101-1-1", seed=11, neurons=1000, train=1000, validation=200, test=10,
-                         final_test=0)  # fmt: skip
+MOUSE = kit.simulation.Mouse(
+    "99101-1-1", seed=11, neurons=1000, train=1000, validation=200, test=10, final_test=0
+)
 
 
 def line(who, epoch, seconds, score, lr):
@@ -123,7 +124,7 @@ def main():
     print(f"{'':8}{'epoch':>6}{'seconds':>10}{'score':>10}{'rate':>10}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"static{MOUSE.mouse}-GrayImageNet-road.zip"
-        kit.sample._simulate(MOUSE, path)
+        kit.simulation.mice.simulate(MOUSE, path)
         with zipfile.ZipFile(path) as archive:
             archive.extractall(folder)
         data = kit.load(path, folder=folder)

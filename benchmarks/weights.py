@@ -85,7 +85,7 @@ def place(name):
 
 def ceiling(name, tier):
     """What the true rates would score: no model can expect more."""
-    recording, truth = kit.load(name).mouse, kit.sample.truth(name)
+    recording, truth = kit.load(name).mouse, kit.truth(name)
     rows = recording.rows(tier)
     return kit.metrics.correlation(truth.rates[rows], truth.responses[rows]).mean()
 
@@ -100,7 +100,7 @@ def measured(model, mouse):
         recording, rows = data.mouse, data.mouse.rows("final_test")
         final = kit.evaluation.scores(
             kit.predict(model, data, "final_test"),
-            kit.sample.truth(mouse).responses[rows],
+            kit.truth(mouse).responses[rows],
             recording.image_ids[rows],
             recording.unit_ids,
         )
@@ -136,7 +136,7 @@ def write_card():
         rows="\n".join(text for name, text in rows.items() if place(name).parent == SHIPPED),
         ablation="\n".join(text for name, text in rows.items() if place(name).parent != SHIPPED),
         neurons=len(kit.load("sample").mouse.unit_ids),
-        version=kit.sample.VERSION,
+        version=kit.simulation.VERSION,
         ceilings=" and ".join(f"{ceiling(name, 'final_test'):.3f}"[1:] for name in TRACKS),
         recipe=kit.TrainConfig(),
         date=date.today(),

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import torch
 
-from kit import layers, metrics, plots, sample, vit
+from kit import layers, metrics, plots, simulation, vit
 from kit.catalog import data_folder
 from kit.checkpoints import load_model, pretrained, save
 from kit.contract import check_core
 from kit.evaluation import Scores, ensemble, predict, score
 from kit.model import Model, ModelConfig, cnn_baseline, linear_baseline, vit_baseline
 from kit.recordings import Batch, Dataset, Recording, load
+from kit.simulation import truth
 from kit.submission import check, grade, submit, write_ground_truth
 from kit.sweeps import Runs, train_many
 from kit.training import History, TrainConfig, train, transfer
@@ -32,8 +33,8 @@ __all__ = [
     "Batch", "Dataset", "History", "Model", "ModelConfig", "Recording", "Runs", "Scores",
     "TrainConfig", "ViTConfig", "check", "check_core", "cnn_baseline", "data_folder", "doctor",
     "ensemble", "grade", "layers", "linear_baseline", "load", "load_model", "metrics", "plots",
-    "predict", "pretrained", "sample", "save", "score", "submit", "train", "train_many",
-    "transfer", "vit", "vit_baseline", "write_ground_truth",
+    "predict", "pretrained", "save", "score", "simulation", "submit", "train", "train_many",
+    "transfer", "truth", "vit", "vit_baseline", "write_ground_truth",
 ]
 
 

@@ -14,6 +14,16 @@ from torch.nn.grad import conv2d_weight
 
 
 @contextmanager
+def full_precision(device):
+    """Switch autocast off on a device for the length of a block."""
+    if torch.amp.autocast_mode.is_autocast_available(device.type):
+        with torch.autocast(device.type, enabled=False):
+            yield
+    else:
+        yield
+
+
+@contextmanager
 def evaluating(module):
     """A module in eval mode for the length of a block; every part is left as it was found."""
     modes = {part: part.training for part in module.modules()}
@@ -136,7 +146,8 @@ class _Read(torch.autograd.Function):
         for i in range(len(rows)):
             with torch.enable_grad():  # by them the sum changes as the corner's share does
                 share = near[i].detach().requires_grad_()
-                seen = _sums(pixels[i], rows[i], share)  # (N, C)
+                # torch 2.4 differentiates by the share only where it may by the rows, too
+                seen = _sums(pixels[i], rows[i].detach().requires_grad_(), share)  # (N, C)
             dots[i], = torch.autograd.grad(seen, share, weights)
         moved = torch.stack([(slope * dots).sum(-1) for slope in slopes], -1)  # (B, N, 2)
         ctx.save_for_backward(features, weights, pixels, near, moved)
@@ -207,7 +218,8 @@ class GaussianReadout(nn.Module):
     Positions are x, y in [-1, 1]: from the centre of the first to that of the last feature pixel.
 
     coordinates: (N, 2 or 3) in micrometres, of which x and y are used.
-    Forward: features (B, C, h, w), shift (B, 2) or None -> (B, N).
+    Forward: features (B, C, h, w), shift (B, 2) or None -> (B, N). Positions are drawn and read in
+    the precision of the parameters, float32, whatever autocast is on: bfloat16 has steps of .004.
     """
 
     def __init__(self, coordinates, channels):
@@ -235,7 +247,8 @@ class GaussianReadout(nn.Module):
 
     def means(self):
         """Mean position of every neuron, before any shift. Returns (N, 2)."""
-        return self.retinotopy(self.cortex)
+        with full_precision(self.cortex.device):
+            return self.retinotopy(self.cortex)
 
     def positions(self, batch):
         """Where every neuron looks in each image: drawn in training, else the mean. (B, N, 2)."""
@@ -249,7 +262,7 @@ class GaussianReadout(nn.Module):
         grid = self.positions(len(features))  # (B, N, 2)
         if shift is not None:
             grid = grid + shift[:, None]
-        return read(features, grid, self.features) + self.bias  # (B, N)
+        return read(features.to(grid.dtype), grid, self.features) + self.bias  # (B, N)
 
     def penalty(self):
         """Sum of the absolute feature weights, a scalar: most neurons need few features."""
@@ -265,7 +278,8 @@ class Shifter(nn.Module):
                                  nn.Linear(5, 2), nn.Tanh())
 
     def forward(self, pupil_center: Tensor) -> Tensor:
-        return self.mlp(pupil_center)
+        with full_precision(pupil_center.device):
+            return self.mlp(pupil_center)
 
 
 class Gain(nn.Module):

@@ -61,7 +61,7 @@ def write(target, recording, statistics_from):
 def _statistics(values):
     """What the statistics folder holds: over all pixels of images, else over trials."""
     axis = None if values.ndim > 2 else 0
-    mean = np.mean(values, axis)
+    mean = np.mean(values, axis, dtype=np.float64)
     # trial by trial, as the squares of all images at once would fill half a gigabyte
     variance = np.mean([np.mean((value - mean) ** 2, axis) if axis is None else (value - mean) ** 2
                         for value in values], 0)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kit import catalog, sample
+from kit import catalog, simulation
 from kit.files import whole
 from kit.layout import META, TIERS, UNREADABLE, Source, members, pack, tops
 
@@ -233,8 +233,8 @@ def load(names, size=(36, 64), folder=None):
 def _find(name):
     """Mouse -> function from the data folder to the path of its zip or folder, for one name."""
     known = {**catalog.NAMES, **{mouse: [mouse] for mouse in catalog.RECORDINGS}}
-    simulated = {**sample.NAMES, **{mouse: [mouse] for mouse in sample.MICE}}
-    for names, get in ((simulated, sample.path), (known, catalog.fetch)):
+    simulated = {**simulation.NAMES, **{mouse: [mouse] for mouse in simulation.MICE}}
+    for names, get in ((simulated, simulation.path), (known, catalog.fetch)):
         if name in names:
             return {mouse: _Getter(get, mouse) for mouse in names[name]}
     path = Path(os.path.expanduser(name))
@@ -243,7 +243,7 @@ def _find(name):
         return {_mouse(path): _Getter(_given, path)}
     raise ValueError(f"{str(name)[:200]!r} is neither a known recording nor a file or folder; "
                      f"{catalog.meant(name, [*simulated, *known])}names are "
-                     f"{', '.join([*sample.NAMES, *catalog.NAMES])}, or a recording's id")
+                     f"{', '.join([*simulation.NAMES, *catalog.NAMES])}, or a recording's id")
 
 
 class _Getter(NamedTuple):
@@ -287,7 +287,7 @@ def _open(mouse, path, size, folder):
                 part.mkdir()
                 pack(mouse, source, part, size)
         except ValueError:
-            if mouse not in sample.MICE:
+            if mouse not in simulation.MICE:
                 raise
             raise ValueError(f"the simulated mouse {path} is damaged; delete that file and it is "
                              "simulated anew") from None

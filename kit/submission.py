@@ -50,7 +50,7 @@ def write_ground_truth(data, responses, folder):
     """Write the two ground-truth files of a recording whose responses are known to you.
 
     responses: (T, N) for all trials of the recording, divided by each neuron's std, such as
-    `kit.sample.truth(name).responses`. Returns the paths.
+    `kit.truth(name).responses`. Returns the paths.
     """
     recording, responses = dataset(data).mouse, np.asarray(responses)
     if responses.shape != recording.responses.shape or responses.dtype.kind not in "iuf":

@@ -517,7 +517,7 @@ def test_killed_while_packing(source, tmp_path, record_property):
 
 
 def test_a_damaged_copy_of_a_simulated_mouse(tmp_path, record_property):
-    zipped = kit.sample.path("99001-1-1")
+    zipped = kit.simulation.path("99001-1-1")
     folder = tmp_path / "sample"
     folder.mkdir()
     truth = zipped.with_name(zipped.stem + "-truth.npz").name
@@ -529,9 +529,9 @@ def test_a_damaged_copy_of_a_simulated_mouse(tmp_path, record_property):
     assert f"{folder / zipped.name} is damaged; delete that file and it is simulated" in said
     record_property("fault", ("file: a cut-off sample mouse", shown(said, folder), "as before"))
     with pytest.raises(
-        ValueError, match=f"{truth} is damaged; delete that file and it is simulated anew"
+        ValueError, match=f"{truth} is damaged; delete that file and it is simulated again"
     ):
-        kit.sample.truth("sample", folder=tmp_path)
+        kit.truth("sample", folder=tmp_path)
 
 
 PACKED = {

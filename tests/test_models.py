@@ -715,20 +715,16 @@ def test_a_fast_step_is_the_plain_step(monkeypatch):
         assert 1e-4 * other.norm() < (one - other).norm() <= 2e-2 * other.norm()
 
 
-def test_units_of_some_neurons_may_differ_a_little(plus):
-    """A mouse simulated on another machine is the same mouse, but for an event here and there."""
+@pytest.mark.parametrize("name", ["responses_std", "images_mean", "unit_ids"])
+def test_one_neuron_of_other_units_is_another_recording(plus, name):
     model = kit.linear_baseline(plus, channels=2)
     model.meet(plus)
     known = model.trained_on[plus.mouse.mouse]
-    std = known["responses_std"]
-    known["responses_std"] = std * np.where(np.arange(24) < 8, 1.2, 1.001).astype(np.float32)
-    model.check(plus)
-    known["responses_std"] = std * np.float32(1.1)
-    with pytest.raises(ValueError, match="trained with responses_std"):
-        model.check(plus)
-    known["responses_std"] = std
-    known["unit_ids"] = known["unit_ids"] + (np.arange(24) == 3)
-    with pytest.raises(ValueError, match="trained with unit_ids"):
+    value = known[name]
+    known[name] = value * np.float32(1 + 1e-5) if name != "unit_ids" else value
+    model.check(plus)  # rounding
+    known[name] = value + (np.arange(value.size).reshape(value.shape) == value.size - 1)
+    with pytest.raises(ValueError, match=f"trained with {name}"):
         model.check(plus)
 
 

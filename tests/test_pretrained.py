@@ -442,7 +442,7 @@ def test_a_sample_model_scores_what_its_card_says(name):
     else:
         rows = data.mouse.rows("final_test")
         final = kit.evaluation.scores(
-            kit.predict(model, data, "final_test"), kit.sample.truth(mouse).responses[rows],
+            kit.predict(model, data, "final_test"), kit.truth(mouse).responses[rows],
             data.mouse.image_ids[rows], data.mouse.unit_ids)  # fmt: skip
     validation = kit.score(model, data, "validation").single_trial
     measured = (validation, final.single_trial, final.to_average, final.feve)

@@ -460,7 +460,7 @@ def test_the_sample_is_graded_against_its_truth(tmp_path):
     model.meet(data)
     live, final = kit.submit(model, data, tmp_path)
     assert kit.check(tmp_path, data)
-    truth = kit.sample.truth("sample+")
+    truth = kit.truth("sample+")
     graded = [
         kit.grade(*paths)
         for paths in zip(

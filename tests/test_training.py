@@ -546,7 +546,7 @@ def test_a_short_training_reaches_most_of_the_ceiling():
     data = kit.load("sample+")
     model = kit.cnn_baseline(data, channels=16)
     log = kit.train(model, data, kit.TrainConfig.quick(device="cpu"))
-    mouse, truth = data.mouse, kit.sample.truth("sample+")
+    mouse, truth = data.mouse, kit.truth("sample+")
     rows = mouse.rows("validation")
     ceiling = kit.metrics.correlation(truth.rates[rows], mouse.responses[rows]).mean()
     assert log.correlation[log.best_epoch] > 0.55 * ceiling

@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKSHOP = ROOT / "workshop"
-MOUSE = "static99001-1-1-GrayImageNet-simulated1.zip"
+MOUSE = "static99001-1-1-GrayImageNet-simulated.zip"
 
 
 def module(name):

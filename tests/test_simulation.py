@@ -3,16 +3,22 @@
 import dataclasses
 import hashlib
 import io
+import json
+import re
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import kit
-from kit import metrics, sample
+from kit import metrics, simulation
+from kit.simulation import cells, mice
 
-TINY = sample.Mouse("99999-1-1", 9, neurons=12, train=24, validation=6, test=4, final_test=3)
+TINY = mice.Mouse("99999-1-1", 9, neurons=12, train=24, validation=6, test=4, final_test=3)
 TESTED = ("test", "final_test")
+FINGERPRINTS = Path(__file__).parent / "fixtures" / "simulation.json"
 
 
 @pytest.fixture(params=["sample+", "sample"], scope="module")
@@ -27,7 +33,7 @@ def mouse(name):
 
 @pytest.fixture(scope="module")
 def truth(name):
-    return sample.truth(name)
+    return kit.truth(name)
 
 
 @pytest.fixture
@@ -36,8 +42,8 @@ def simulate(monkeypatch, tmp_path):
 
     def build(folder="data", **changes):
         spec = dataclasses.replace(TINY, **changes)
-        monkeypatch.setattr(sample, "MICE", {spec.mouse: spec})
-        return sample.path(spec.mouse, tmp_path / folder)
+        monkeypatch.setattr(mice, "MICE", {spec.id: spec})
+        return mice.path(spec.id, tmp_path / folder)
 
     return build
 
@@ -180,11 +186,18 @@ def test_what_is_withheld_is_zero_in_the_file_and_known_to_the_truth(simulate, t
     assert values["pupil_center"].any() == ("behavior" not in withholds)
     trial_ids = found["meta/trials/trial_idx"]
     assert len(np.unique(trial_ids)) == len(tiers)
+    truth = kit.truth("99999-1-1", tmp_path / "data")
+    assert sorted(truth.order) == list(range(len(tiers)))
     if withholds:
-        assert {len(i) for i in trial_ids} == {32}
+        assert all(re.fullmatch("[0-9a-f]{32}", trial) for trial in trial_ids)
+        guesses = {
+            hashlib.md5(f"{before}{trial}".encode()).hexdigest()
+            for trial in range(len(tiers))
+            for before in ("", "99999-1-1/", "99999-1-1", "/")
+        }
+        assert not guesses & set(trial_ids)
     else:
-        assert trial_ids.dtype.kind == "i"
-    truth = sample.truth("99999-1-1", tmp_path / "data")
+        np.testing.assert_array_equal(trial_ids, truth.order)
     std = found["meta/statistics/responses/all/std"]
     seen = slice(None) if "responses" not in withholds else ~tested
     np.testing.assert_allclose(truth.responses[seen] * std, values["responses"][seen], rtol=1e-5)
@@ -194,15 +207,17 @@ def test_what_is_withheld_is_zero_in_the_file_and_known_to_the_truth(simulate, t
 def test_the_truth_is_the_same_whatever_is_withheld(simulate, tmp_path):
     simulate("open")
     simulate("hidden", withholds=("responses", "behavior"))
-    one, other = (sample.truth("99999-1-1", tmp_path / f) for f in ("open", "hidden"))
-    for field in dataclasses.fields(one):
+    one, other = (kit.truth("99999-1-1", tmp_path / f) for f in ("open", "hidden"))
+    for field in dataclasses.fields(one)[1:]:
         np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
+    for part in simulation.Cells.PARAMETERS:
+        np.testing.assert_array_equal(getattr(one.cells, part), getattr(other.cells, part))
 
 
 def test_a_mouse_is_simulated_once(simulate, monkeypatch):
     path = simulate()
     before = path.stat().st_mtime_ns
-    monkeypatch.setattr(sample, "_simulate", None)  # cannot be called
+    monkeypatch.setattr(mice, "simulate", None)  # cannot be called
     assert simulate() == path
     assert path.stat().st_mtime_ns == before
 
@@ -212,7 +227,7 @@ def test_a_truth_that_was_deleted_is_made_again(simulate, tmp_path):
     (truth,) = path.parent.glob("*-truth.npz")
     content = truth.read_bytes()
     truth.unlink()
-    assert sample.truth("99999-1-1", tmp_path / "data").centers.shape == (12, 2)
+    assert kit.truth("99999-1-1", tmp_path / "data").centers.shape == (12, 2)
     assert truth.read_bytes() == content
 
 
@@ -220,7 +235,7 @@ def test_an_interrupted_simulation_leaves_no_recording(simulate, monkeypatch, tm
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sample, "write", interrupted)
+    monkeypatch.setattr(mice, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         simulate()
     assert not list((tmp_path / "data").rglob("*.zip"))
@@ -228,8 +243,6 @@ def test_an_interrupted_simulation_leaves_no_recording(simulate, monkeypatch, tm
 
 
 def test_simulating_leaves_the_global_random_states_alone(simulate):
-    import torch
-
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     simulate()
     assert torch.equal(before[0], torch.get_rng_state())
@@ -241,17 +254,16 @@ def test_simulating_leaves_the_global_random_states_alone(simulate):
 
 def test_the_truth_fits_its_recording(mouse, truth):
     trials, neurons = mouse.responses.shape
-    shapes = {field.name: getattr(truth, field.name).shape for field in dataclasses.fields(truth)}
-    assert shapes == {
-        "centers": (neurons, 2),
-        "orientation": (neurons,),
-        "spatial_frequency": (neurons,),
-        "is_complex": (neurons,),
-        "gain": (trials, neurons),
+    arrays = {field.name: getattr(truth, field.name) for field in dataclasses.fields(truth)[1:]}
+    per_neuron = ("orientation", "spatial_frequency", "phase", "surround", "is_complex",
+                  "tuned_share")  # fmt: skip
+    per_trial = ("gain", "rates", "frozen_rates", "events", "responses")
+    assert {name: values.shape for name, values in arrays.items()} == {
+        **{name: (neurons,) for name in per_neuron},
+        **{name: (neurons, 2) for name in ("centers", "envelope", "gain_weights")},
+        **{name: (trials, neurons) for name in per_trial},
+        "order": (trials,),
         "eye_shift": (trials, 2),
-        "rates": (trials, neurons),
-        "frozen_rates": (trials, neurons),
-        "responses": (trials, neurons),
     }
     assert truth.is_complex.dtype == bool
     assert truth.orientation.min() >= 0
@@ -259,8 +271,11 @@ def test_the_truth_fits_its_recording(mouse, truth):
     assert (truth.gain > 0).all()
     assert (truth.rates >= 0).all()
     np.testing.assert_allclose(truth.gain.mean(0), 1, atol=1e-4)
-    seen = np.isin(mouse.tiers, ["train", "validation"])
-    np.testing.assert_allclose(truth.responses[seen], mouse.responses[seen], rtol=1e-5, atol=1e-6)
+    public = np.isin(mouse.tiers, ["train", "validation"])
+    np.testing.assert_allclose(
+        truth.responses[public], mouse.responses[public], rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_array_equal(truth.events > 0, truth.responses > 0)
     # rates are in the units of the responses
     ratio = truth.rates.mean(0) / truth.responses.mean(0)
     assert np.median(ratio) == pytest.approx(1, abs=0.03)
@@ -270,17 +285,232 @@ def test_the_truth_fits_its_recording(mouse, truth):
     assert (truth.frozen_rates[one] == truth.frozen_rates[one[0]]).all()
 
 
+def test_the_print_of_a_truth_is_one_line(truth):
+    assert re.fullmatch(
+        r"the truth behind \d+ trials: the 600 simulated cells of mouse \S+, \d+ of them complex",
+        repr(truth),
+    )
+
+
 def test_names_of_truths():
     with pytest.raises(ValueError, match="holds the mice 99003-1-1, 99004-1-1; ask for one"):
-        sample.truth("sample-pretrain")
+        kit.truth("sample-pretrain")
     for name in ("sensorium+", "26872-17-20", "nothing"):
         with pytest.raises(
             ValueError, match=f"{name!r} is not a simulated mouse".replace("+", ".")
         ):
-            sample.truth(name)
-    np.testing.assert_array_equal(
-        sample.truth("sample+").centers, sample.truth("99002-1-1").centers
+            kit.truth(name)
+    np.testing.assert_array_equal(kit.truth("sample+").centers, kit.truth("99002-1-1").centers)
+
+
+def test_an_unknown_file_in_place_of_a_truth(simulate, tmp_path):
+    (file,) = simulate().parent.glob("*-truth.npz")
+    np.savez(file, order=np.arange(3))  # of another version, say
+    with pytest.raises(ValueError, match="is damaged; delete that file and it is simulated again"):
+        kit.truth("99999-1-1", tmp_path / "data")
+
+
+# ---- the same mice on every processor ----
+
+
+def fingerprint(mouse):
+    """What must be the same wherever a mouse is simulated: counts to the bit, values to 1e-6."""
+    truth = kit.truth(mouse)
+    path = simulation.path(mouse)
+    with zipfile.ZipFile(path) as archive:
+        images = b"".join(archive.read(f"{path.stem}/data/images/{i}.npy") for i in range(50))
+    rows, columns = np.arange(7, len(truth.order), 331), np.arange(3, 600, 97)
+    values = [getattr(truth, name)[rows][:, columns] for name in ("rates", "gain", "responses")]
+    return {
+        "events": hashlib.sha256(truth.events.tobytes()).hexdigest(),
+        "order": hashlib.sha256(truth.order.astype("<i8").tobytes()).hexdigest(),
+        "images": hashlib.sha256(images).hexdigest(),
+        "values": [float(f"{value:.8g}") for value in np.concatenate(values).ravel()],
+    }
+
+
+@pytest.mark.parametrize("mouse", list(simulation.MICE))
+def test_the_mice_are_the_same_on_every_machine(mouse):
+    """The file was made on one machine (python tests/test_simulation.py); this is another."""
+    known, found = json.loads(FINGERPRINTS.read_text())[mouse], fingerprint(mouse)
+    np.testing.assert_allclose(found.pop("values"), known.pop("values"), rtol=1e-6)
+    assert found == known
+
+
+@pytest.fixture(scope="module")
+def rates():
+    """Rates of mean 1 like those of a sample mouse, and mean numbers of events."""
+    rng = np.random.default_rng(0)
+    return rng.gamma(0.4, 2.5, (3000, 200)), rng.uniform(0.2, 1.2, 200)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rates_that_differ_a_little_change_few_responses_and_no_other(rates, seed):
+    rates, event_rate = rates
+    noise = 1 + 1e-4 * np.random.default_rng(seed).standard_normal(rates.shape)
+    (events, one), (others, two) = (
+        cells.draw_responses(each, event_rate, np.random.default_rng(7))
+        for each in (rates, rates * noise)
     )
+    changed = events != others
+    assert 0 < changed.mean() < 2e-4
+    np.testing.assert_array_equal(one[~changed], two[~changed])  # to the bit
+    assert np.abs(events.astype(int) - others).max() == 1
+
+
+def test_the_number_of_trials_does_not_change_a_response(rates):
+    rates, event_rate = rates
+    _, all_trials = cells.draw_responses(rates, event_rate, np.random.default_rng(7))
+    _, some = cells.draw_responses(rates[:200], event_rate, np.random.default_rng(7))
+    np.testing.assert_array_equal(some, all_trials[:200])
+
+
+def test_poisson_counts_by_hand():
+    """Of mean 1: no event has probability .3679, at most one .7358, at most two .9197."""
+    uniforms = np.array([0, 0.367, 0.369, 0.735, 0.737, 0.919, 0.921])
+    counts = cells.poisson_counts(np.ones(7), uniforms)
+    assert counts.tolist() == [0, 0, 1, 1, 2, 2, 3]
+    assert cells.poisson_counts(np.zeros(3), np.array([0, 0.5, 1 - 2**-53])).tolist() == [0, 0, 0]
+
+
+def test_gamma_sums_by_hand():
+    uniforms = 1 - np.exp(-np.array([[2.0, 0, 3, 5]]))  # -ln(1 - u) is 2, …, 3, 5
+    uniforms[0, 1] = 1 / 6  # cos^2 of 60 degrees is 1/4
+    found = [cells.gamma_sums(np.array([count]), uniforms)[0] for count in range(6)]
+    np.testing.assert_allclose(found, [0, 0.5, 3, 3.5, 8, 8.5], atol=1e-12)
+
+
+@pytest.mark.parametrize("mean", [0.1, 0.7, 3.0, 20.0, 44.0])
+def test_responses_have_the_distribution_of_numpys_generator(mean):
+    """A compound of Poisson and Gamma: mean m and variance 3 m of the event's size."""
+    trials = 100_000
+    events, responses = cells.draw_responses(
+        np.full((trials, 1), mean), np.ones(1), np.random.default_rng(1)
+    )
+    assert events.mean() == pytest.approx(mean, abs=4 * np.sqrt(mean / trials))
+    assert events.var() == pytest.approx(mean, rel=0.05)
+    assert responses.mean() == pytest.approx(mean, abs=4 * np.sqrt(3 * mean / trials))
+    assert responses.var() == pytest.approx(3 * mean, rel=0.05)
+    rng = np.random.default_rng(2)
+    theirs = rng.standard_gamma(0.5 * rng.poisson(mean, trials)) / 0.5
+    grid = np.quantile(theirs[theirs > 0], np.linspace(0.01, 0.99, 50))
+    ours, theirs = ((values.ravel() < grid[:, None]).mean(1) for values in (responses, theirs))
+    assert np.abs(ours - theirs).max() < 0.01  # Kolmogorov and Smirnov's distance
+
+
+def test_a_count_beyond_the_cap_is_refused(truth):
+    with pytest.raises(ValueError, match="more than 96; raise MAX_EVENTS"):
+        cells.poisson_counts(np.array([200.0]), np.array([0.5]))
+    # and the sample mice stay far below
+    assert truth.events.max() < 0.75 * cells.MAX_EVENTS
+
+
+# ---- cells that answer ----
+
+
+def test_cells_give_the_stored_rates(mouse, truth):
+    batch = mouse.first("test", 100)
+    rows = mouse.rows("test")[:100]
+    rates = truth.cells(batch, mouse.mouse)
+    assert rates.shape == (100, 600) and rates.dtype == torch.float32
+    # where behaviour is withheld, the batch has none and the cells are in their average state
+    stored = truth.frozen_rates if mouse.behavior is None else truth.rates
+    np.testing.assert_allclose(rates, stored[rows], rtol=1e-3, atol=1e-5)
+    still = truth.cells(kit.Batch(batch.images))
+    np.testing.assert_allclose(still, truth.frozen_rates[rows], rtol=1e-3, atol=1e-5)
+
+
+def test_cells_feel_pupil_and_running_and_follow_the_eye():
+    cells = kit.truth("sample+").cells
+    batch = kit.Batch.typical(kit.load("sample+").mouse.first("train", 4).images)
+    usual = cells(batch)
+    state = batch.behavior.clone()
+    state[:, 2] += 1  # one std more running
+    weights = torch.from_numpy(kit.truth("sample+").gain_weights).float()
+    torch.testing.assert_close(
+        cells(batch._replace(behavior=state)), usual * weights[:, 1].exp(), rtol=1e-4, atol=1e-6
+    )
+    # an eye that moved by s sees what the still eye sees of an image moved by -s
+    shift = torch.tensor([[2 / 32, 0.0]]).expand(4, 2)  # two pixels to the right
+    seen = simulation.cells.shift_images(batch.images, shift)
+    torch.testing.assert_close(seen[..., :-2], batch.images[..., 2:], rtol=0, atol=1e-4)
+
+
+def test_cells_are_differentiable():
+    cells = kit.truth("sample+").cells
+    batch = kit.load("sample+").mouse.first("train", 2)
+    images = batch.images.double().requires_grad_()
+    eye = batch.pupil_center.double().requires_grad_()
+    behavior = batch.behavior.double().requires_grad_()
+
+    def rate(images, eye, behavior):
+        return cells(kit.Batch(images, None, behavior, eye))[:, 5].sum()
+
+    slopes = torch.autograd.grad(rate(images, eye, behavior), (images, eye, behavior))
+    for i, given in enumerate((images, eye, behavior)):
+        step = torch.randn(given.shape, dtype=torch.double, generator=torch.manual_seed(i)) * 1e-5
+        inputs = [images, eye, behavior]
+        ends = []
+        for sign in (1, -1):
+            inputs[i] = given + sign * step
+            ends.append(rate(*inputs).item())
+        expected = (slopes[i] * step).sum().item()
+        assert (ends[0] - ends[1]) / 2 == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_truth_describes_the_filters(truth):
+    """Drawn again with numpy alone, from the truth's own fields, as its docstring defines them."""
+    y, x = np.mgrid[:36, :64]
+    even, odd = truth.cells.filters()
+    for i in (0, 77, 311):
+        dx = x - 31.5 - 32 * truth.centers[i, 0]
+        dy = y - 17.5 - 18 * truth.centers[i, 1]
+        angle = truth.orientation[i]
+        across = np.cos(angle) * dx + np.sin(angle) * dy
+        wave = 2 * np.pi * truth.spatial_frequency[i] * across + truth.phase[i]
+        width, height = truth.envelope[i]
+        envelope = np.exp(-((dx / width) ** 2) / 2 - (dy / height) ** 2 / 2)
+        envelope /= envelope.sum()
+        for found, carrier in ((even[i], np.cos(wave)), (odd[i], np.sin(wave))):
+            expected = envelope * carrier - envelope * (envelope * carrier).sum()
+            np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_an_orientation_of_zero_is_that_of_upright_stripes(truth):
+    """Gratings of every direction: complex cells like the one of their own orientation."""
+    y, x = np.mgrid[:36, :64]
+    angles = np.arange(0, np.pi, np.pi / 12)
+    chosen = truth.is_complex & (truth.spatial_frequency * truth.envelope[:, 1] > 0.35)
+    frequency = np.median(truth.spatial_frequency[chosen])
+    gratings = np.stack([
+        np.cos(2 * np.pi * frequency * (np.cos(a) * x + np.sin(a) * y)) for a in angles
+    ])  # fmt: skip
+    rates = truth.cells(kit.Batch.typical(gratings[:, None])).numpy()[:, chosen]
+    found = np.angle((rates * np.exp(2j * angles)[:, None]).sum(0)) / 2
+    off = np.angle(np.exp(2j * (found - truth.orientation[chosen]))) / 2
+    assert np.median(np.abs(off)) < np.radians(6)
+    assert np.allclose(gratings[0], gratings[0, 0])  # at 0 all rows are alike: upright stripes
+
+
+def test_cells_take_the_place_of_a_model():
+    """The best score that a model could have: that of the true rates."""
+    data, truth = kit.load("sample+"), kit.truth("sample+")
+    rows = data.mouse.rows("validation")
+    expected = metrics.correlation(truth.rates[rows], truth.responses[rows]).mean()
+    score = kit.score(truth.cells, data, "validation").single_trial
+    assert score == pytest.approx(expected, abs=1e-5)
+
+
+def test_cells_refuse_what_they_cannot_see():
+    cells = kit.truth("sample+").cells
+    with pytest.raises(ValueError, match=r"shape \(2, 1, 18, 32\) are not \(B, 1, 36, 64\)"):
+        cells(kit.Batch(torch.zeros(2, 1, 18, 32)))
+    with pytest.raises(ValueError, match="cells of mouse '99002-1-1', not of '99001-1-1'"):
+        cells(kit.Batch(torch.zeros(2, 1, 36, 64)), "99001-1-1")
+    with pytest.raises(ValueError, match="cells of mouse '99002-1-1', not of '99001-1-1'"):
+        kit.score(cells, kit.load("sample"), "validation")
+    with pytest.raises(ValueError, match=r"see \(36, 64\) images, the data are \(18, 32\)"):
+        kit.score(cells, kit.load("sample+", size=(18, 32)), "validation")
 
 
 # ---- like real mice ----
@@ -301,7 +531,7 @@ def test_sizes_and_withholding(name, mouse):
 
 
 def test_images_have_the_statistics_of_photographs(name, mouse):
-    path = sample.path(sample.NAMES[name][0])
+    path = simulation.path(simulation.NAMES[name][0])
     with zipfile.ZipFile(path) as archive:
         images = np.stack(
             [
@@ -395,14 +625,16 @@ def test_field_centres_are_an_affine_map_of_cortex(mouse, truth):
 def test_eye_movements_shift_the_fields(truth):
     assert (truth.eye_shift.std(0) > 0.025).all()
     assert (truth.eye_shift.std(0) < 0.04).all()
-    np.testing.assert_allclose(truth.eye_shift.mean(0), 0, atol=1e-9)
+    np.testing.assert_allclose(truth.eye_shift.mean(0), 0, atol=3e-3)
 
 
 def test_behavior_and_its_gain():
-    mouse, truth = kit.load("sample+").mouse, sample.truth("sample+")
+    mouse, truth = kit.load("sample+").mouse, kit.truth("sample+")
     pupil, change, running = mouse.behavior.T
     assert pupil.mean() == pytest.approx(4, abs=0.3)  # in its std
-    assert np.corrcoef(pupil[1:], pupil[:-1])[0, 1] > 0.9  # slow
+    shown = pupil[truth.order.argsort()]
+    assert np.corrcoef(shown[1:], shown[:-1])[0, 1] > 0.9  # slow
+    assert abs(np.corrcoef(pupil[1:], pupil[:-1])[0, 1]) < 0.1  # and files are in another order
     assert abs(change.mean()) < 0.1
     assert (running < 0.1).mean() > 0.4  # mostly still
     assert (running > 1).mean() > 0.1
@@ -428,10 +660,15 @@ def test_the_open_mice():
         assert set(mouse.tiers) == {"train", "validation", "test"}
         assert not mouse.withheld("test")
         assert mouse.behavior is not None
-        assert mouse.trial_ids.dtype.kind == "i"
-        truth = sample.truth(mouse.mouse)
+        truth = kit.truth(mouse.mouse)
+        np.testing.assert_array_equal(mouse.trial_ids, truth.order)
         np.testing.assert_allclose(truth.responses, mouse.responses, rtol=1e-5, atol=1e-6)
     one, other = data.values()
     assert len(np.unique([hashlib.md5(i).digest() for i in one.images[:50]])) > 20
     assert not np.array_equal(one.images[0], other.images[0])
     assert not np.array_equal(one.coordinates, other.coordinates)
+
+
+if __name__ == "__main__":  # a changed simulator: what its mice are, to be held against elsewhere
+    found = {mouse: fingerprint(mouse) for mouse in simulation.MICE}
+    FINGERPRINTS.write_text(json.dumps(found, indent=1) + "\n")
