@@ -1,6 +1,6 @@
 # Needs Python >= 3.11 and make, nothing else; everything goes into .venv and build/.
 .DEFAULT_GOAL := help
-.PHONY: help tutorial test lab notebooks bench refresh weights badges offline lint clean
+.PHONY: help tutorial test elsewhere peer lab notebooks bench refresh weights badges offline lint clean
 
 PY  := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq
@@ -33,22 +33,39 @@ lint: .venv/.kit  ## ruff, and the order of imports
 # Two workers with one thread each: on few cores more threads are slower, not faster.
 # CI silences progress bars; the sample mice are made once, in build/, for all the tests.
 # The unit tests come last, so that the output closes with their summary.
-test: export CI := 1
-test: export OMP_NUM_THREADS := 1
+test elsewhere peer: export CI := 1
+test elsewhere peer: export OMP_NUM_THREADS := 1
+test peer: export KIT_DATA_DIR := $(CURDIR)/build/test-data
 test: export KIT_OFFLINE := 1
-test: export KIT_DATA_DIR := $(CURDIR)/build/test-data
 test: export PYDEVD_DISABLE_FILE_VALIDATION := 1
-test: lint  ## lint, committed notebooks against their outputs (nbval), then tests
-	$(PY) -m pytest -p no:python --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
+test: lint peer  ## lint, comparisons with 2022, committed notebooks (nbval), then all tests
+	$(PY) -m pytest -p no:python --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 \
 	    -n 2 --dist loadscope -q notebooks
 	$(PY) -m pytest -n 2 --dist loadgroup tests
+
+peer: build/peer/.done  ## compare the models' parts with the library of 2022
+	build/peer/bin/python -m pytest -q tests/peer
+
+# What a sample mouse is and what the shipped models score must not depend on the processor: the
+# same again as an old one would compute it, on mice that it simulates itself.
+elsewhere: export KIT_DATA_DIR := $(CURDIR)/build/elsewhere-data
+elsewhere: export ATEN_CPU_CAPABILITY := default
+elsewhere: export MKL_CBWR := COMPATIBLE
+elsewhere: export MKL_NUM_THREADS := 1
+elsewhere: export ONEDNN_MAX_CPU_ISA := SSE41
+elsewhere: export OPENBLAS_CORETYPE := Nehalem
+elsewhere: export OPENBLAS_NUM_THREADS := 1
+elsewhere: .venv/.kit  ## simulate the mice and score the shipped models as another processor would
+	@# numpy names only what this machine has: it refuses to switch off anything else
+	NPY_DISABLE_CPU_FEATURES="$$($(PY) tests/cpu_features.py)" \
+	    $(PY) -m pytest -n 2 --dist loadgroup tests/test_simulation.py tests/test_pretrained.py
 
 refresh: .venv/.kit  ## run the committed notebooks in place, then rewrite README's table and picture
 	@$(PY) notebooks/run.py --in-place
 	$(PY) benchmarks/readme.py
 
-bench: .venv/.kit  ## time opening, steps, predictions and memory, beside the 2022 library if it is installed
-	$(PY) benchmarks/bench.py
+bench: build/peer/.done  ## time opening, steps, predictions and memory beside the 2022 library
+	build/peer/bin/python benchmarks/bench.py
 
 weights: .venv/.kit  ## train the sample models again: kit/weights and their card
 	$(PY) benchmarks/weights.py
@@ -66,6 +83,16 @@ clean:  ## remove everything that make has made
 # Only changed pins rebuild .venv; changed metadata or settings reinstall the kit alone (seconds).
 .venv/.kit: .venv/.packages pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+# An environment on top of .venv, with the library of 2022 and what that imports.
+build/peer/.done: .venv/.kit tests/peer/requirements.txt
+	@echo "installing the library of 2022 into build/peer"
+	@$(PY) -m venv --clear build/peer
+	@where='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	    echo "import site; site.addsitedir('$$($(PY) -c "$$where")')" \
+	    > "$$(build/peer/bin/python -c "$$where")/kit.pth"
+	@build/peer/bin/python -m pip --disable-pip-version-check -qq install -r tests/peer/requirements.txt
 	@touch $@
 
 .venv/.packages: requirements.txt

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent / "build"
+LIMIT = 30  # minutes for one notebook: slow and busy machines get there, a hung one does not
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
@@ -28,9 +29,14 @@ class Result(NamedTuple):
 def execute(source, target):
     """Run one notebook. Called in a fresh process, whose only child is the kernel."""
     import papermill  # here, because only the child needs it
+    from nbclient.exceptions import CellTimeoutError
 
     start, headline, error = time.perf_counter(), "", ""
-    options = {"kernel_name": "python3", "execution_timeout": 300, "progress_bar": False}
+
+    def time_left(_cell):
+        return max(1, start + 60 * LIMIT - time.perf_counter())
+
+    options = {"kernel_name": "python3", "timeout_func": time_left, "progress_bar": False}
     quiet = ["--IPKernelApp.log_level=CRITICAL"]  # ipykernel 7 warns of listening on loopback
     try:
         notebook = papermill.execute_notebook(
@@ -40,7 +46,12 @@ def execute(source, target):
     except papermill.PapermillExecutionError as e:
         first_line = e.source.strip().partition("\n")[0]
         error = f"cell [{e.exec_count}] {first_line!r}: {e.ename}: {e.evalue[:500]}"
-    except Exception as e:  # a cell over the time limit, a dead kernel, a file that is no notebook
+    except CellTimeoutError:
+        error = (
+            f"not done after {LIMIT} minutes, the limit for one notebook; close other programs, or "
+            "run its cells one by one with make lab, which waits as long as you do"
+        )
+    except Exception as e:  # a dead kernel, a file that is no notebook
         error = f"{type(e).__name__}: {str(e).strip()[:500]}"
     return Result(time.perf_counter() - start, peak_megabytes(), headline, error)
 
@@ -107,6 +118,10 @@ def main():
 
     os.environ["CI"] = "1"  # the kit draws no progress bars then
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # a debugger's warning, of no use here
+    print(
+        f"{len(found)} notebooks, about a minute each on two idle cores; on a slow or busy machine "
+        f"several times that. Each may take {LIMIT} minutes."
+    )
     results = {}
     for path in found:
         name = path.relative_to(HERE).with_suffix("").as_posix()

@@ -1,10 +1,6 @@
 """Cores, readouts, shifters and the model around them, on cases that can be worked out by hand."""
 
-import collections
-import collections.abc
 import copy
-import sys
-import types
 
 import numpy as np
 import pytest
@@ -726,74 +722,3 @@ def test_one_neuron_of_other_units_is_another_recording(plus, name):
     known[name] = value + (np.arange(value.size).reshape(value.shape) == value.size - 1)
     with pytest.raises(ValueError, match=f"trained with {name}"):
         model.check(plus)
-
-
-# ---- the 2022 library ----
-
-
-@pytest.fixture
-def neuralpredictors(monkeypatch):
-    """The library that the 2022 models were built with; it needs a few names of its time."""
-    monkeypatch.setattr(collections, "Iterable", collections.abc.Iterable, raising=False)
-    if "torchvision" not in sys.modules:
-        monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
-    return pytest.importorskip("neuralpredictors", exc_type=ImportError)
-
-
-@pytest.mark.filterwarnings("ignore:The averaged value")
-@pytest.mark.parametrize("layers, nonlinear, channels", [(4, True, 1), (3, False, 1), (4, True, 4)])
-def test_the_core_is_that_of_2022(neuralpredictors, layers, nonlinear, channels):
-    from neuralpredictors.layers.cores import Stacked2dCore
-
-    theirs = Stacked2dCore(
-        channels, 8, 9, 7, layers=layers, gamma_input=6.3831, bias=False, momentum=0.9,
-        pad_input=False, hidden_padding=3, laplace_padding=None, stack=-1, depth_separable=True,
-        input_regularizer="LaplaceL2norm", use_avg_reg=False, linear=not nonlinear,
-    )  # fmt: skip
-    ours = ConvCore(8, channels, layers, nonlinear)
-    weights = theirs.features.state_dict().values()  # in the same order
-    ours.load_state_dict(dict(zip(ours.state_dict(), weights, strict=True)))
-    images = torch.randn(5, channels, 36, 64)
-    for mode in (True, False):  # first in training, so that the running statistics move
-        close(ours.train(mode)(images), theirs.train(mode)(images))
-    close(ours.penalty(), theirs.regularizer())
-
-
-@pytest.mark.filterwarnings("ignore:Readout is NOT initialized")
-@pytest.mark.parametrize("shifted", [False, True])
-def test_the_readout_is_that_of_2022(neuralpredictors, shifted):
-    from neuralpredictors.layers.readouts import FullGaussian2d
-
-    coordinates = np.random.default_rng(0).uniform(0, 616, (12, 3))
-    theirs = FullGaussian2d(
-        (8, 28, 56), 12, bias=True, init_mu_range=0.3, init_sigma=0.1, gauss_type="full",
-        grid_mean_predictor={"hidden_layers": 1, "hidden_features": 30, "final_tanh": True},
-        source_grid=coordinates[:, :2], feature_reg_weight=0.0076,
-    )  # fmt: skip
-    theirs._features.data.normal_()
-    theirs.bias.data.normal_()
-    ours = GaussianReadout(coordinates, 8)
-    close(ours.cortex, theirs.source_grid)
-    ours.retinotopy.load_state_dict(theirs.mu_transform.state_dict())
-    ours.features.data[:] = theirs._features.data[0, :, 0].T
-    ours.bias.data[:] = theirs.bias.data
-    ours.sigma.data[:] = theirs.sigma.data[0]
-    ours, theirs = ours.double(), theirs.double()
-    features = torch.randn(5, 8, 28, 56, dtype=torch.float64)
-    shift = torch.randn(5, 2, dtype=torch.float64) * 0.1 if shifted else None
-    close(ours.eval()(features, shift), theirs.eval()(features, shift=shift))
-    close(ours.penalty(), theirs.regularizer())
-    torch.manual_seed(0)
-    expected = theirs.train()(features, shift=shift)  # the same draws in training
-    torch.manual_seed(0)
-    close(ours.train()(features, shift), expected)
-
-
-def test_the_shifter_is_that_of_2022(neuralpredictors):
-    from neuralpredictors.layers.shifters import MLPShifter
-
-    theirs = MLPShifter(["mouse"], 2, 5, 3)["mouse"]
-    ours = Shifter()
-    ours.load_state_dict(theirs.state_dict())
-    eyes = torch.randn(7, 2)
-    close(ours(eyes), theirs(eyes))

@@ -4,6 +4,7 @@ import ast
 import base64
 import json
 import re
+import runpy
 import shutil
 import statistics
 from pathlib import Path
@@ -85,9 +86,20 @@ def test_runs_with_short_parameters(path, tmp_path):
     copy = shutil.copytree(NOTEBOOKS, tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
     papermill.execute_notebook(
         copy / path.relative_to(NOTEBOOKS), tmp_path / "executed.ipynb", given,
-        kernel_name="python3", cwd=copy, execution_timeout=300, progress_bar=False,
+        kernel_name="python3", cwd=copy, execution_timeout=1800, progress_bar=False,
         extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
     )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_execute_says_when_the_limit_for_a_notebook_is_reached(tmp_path):
+    run = runpy.run_path(str(NOTEBOOKS / "run.py"))
+    run["execute"].__globals__["LIMIT"] = 0  # minutes: a cell then has its last second
+    cells = [nbformat.v4.new_code_cell(text) for text in ("1", "import time; time.sleep(60)")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "hangs.ipynb")
+    result = run["execute"](tmp_path / "hangs.ipynb", tmp_path / "executed.ipynb")
+    assert result.error.startswith("not done after 0 minutes, the limit for one notebook")
+    assert result.seconds < 60
 
 
 def test_the_table_above_names_only_notebooks():

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 SHORT = {"epochs": 2, "channels": 8}
-PATIENCE = 180  # seconds for each of: the server, the page, the whole notebook
+PATIENCE = 1800  # seconds for each of: the server, the page, the whole notebook
 BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
 SETTINGS = {  # what would draw cells only as they scroll into view, or ask a question at the start
     "notebook-extension/tracker": '{"windowingMode": "none"}',
