@@ -1,6 +1,6 @@
 # Needs Python >= 3.11 and make, nothing else; everything goes into .venv and build/.
 .DEFAULT_GOAL := help
-.PHONY: help tutorial test elsewhere peer lab notebooks bench refresh weights badges offline lint clean
+.PHONY: help tutorial test elsewhere lowest peer lab notebooks bench refresh weights badges offline lint clean
 
 PY  := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq
@@ -33,11 +33,11 @@ lint: .venv/.kit  ## ruff, and the order of imports
 # Two workers with one thread each: on few cores more threads are slower, not faster.
 # CI silences progress bars; the sample mice are made once, in build/, for all the tests.
 # The unit tests come last, so that the output closes with their summary.
-test elsewhere peer: export CI := 1
-test elsewhere peer: export OMP_NUM_THREADS := 1
-test peer: export KIT_DATA_DIR := $(CURDIR)/build/test-data
+test elsewhere lowest peer: export CI := 1
+test elsewhere lowest peer: export OMP_NUM_THREADS := 1
+test lowest peer: export KIT_DATA_DIR := $(CURDIR)/build/test-data
 test: export KIT_OFFLINE := 1
-test: export PYDEVD_DISABLE_FILE_VALIDATION := 1
+test lowest: export PYDEVD_DISABLE_FILE_VALIDATION := 1
 test: lint peer  ## lint, comparisons with 2022, committed notebooks (nbval), then all tests
 	$(PY) -m pytest -p no:python --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 \
 	    -n 2 --dist loadscope -q notebooks
@@ -59,6 +59,14 @@ elsewhere: .venv/.kit  ## simulate the mice and score the shipped models as anot
 	@# numpy names only what this machine has: it refuses to switch off anything else
 	NPY_DISABLE_CPU_FEATURES="$$($(PY) tests/cpu_features.py)" \
 	    $(PY) -m pytest -n 2 --dist loadgroup tests/test_simulation.py tests/test_pretrained.py
+
+lowest: .venv/.kit  ## run the tests at the lowest versions that pyproject.toml allows (Python 3.11)
+	$(PY) -m venv --clear build/lowest
+	build/lowest/bin/python -m pip --disable-pip-version-check -qq install uv
+	build/lowest/bin/uv pip install -q --python build/lowest/bin/python --resolution lowest-direct \
+	    -e ".[notebooks,cluster,test]"
+	@# libraries of that time call what others have deprecated since
+	build/lowest/bin/python -m pytest -n 2 --dist loadgroup -W ignore::DeprecationWarning tests
 
 refresh: .venv/.kit  ## run the committed notebooks in place, then rewrite README's table and picture
 	@$(PY) notebooks/run.py --in-place

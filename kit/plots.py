@@ -215,7 +215,7 @@ def traces(values, names, ax=None, truth=None):
     ax.annotate("3 std ", (-0.02 * len(values), base[0] + 1.5), ha="right", va="center",
                 fontsize="small", rotation=90)
     ax.set_yticks(base, names)
-    ax.set(xlabel="trial, in the order of the recording")
+    ax.set(xlabel="trial")
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
     return _clean(ax)

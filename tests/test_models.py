@@ -621,10 +621,11 @@ def test_a_batch_is_brought_to_where_the_model_is(plus):
     assert batch.images.device.type == "cpu"
 
 
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dtype, near", [(torch.float64, 1e-12), (torch.float32, 1e-4)])
-def test_the_fast_readout_is_the_plain_one(monkeypatch, dtype, near):
+def test_the_fast_readout_is_the_plain_one(monkeypatch, dtype, near, order):
     """Values and all gradients; some positions lie beyond the edge, some on it, some on pixels."""
-    features = torch.randn(3, 32, 7, 9, dtype=dtype, requires_grad=True)
+    features = torch.randn(3, 32, 7, 9, dtype=dtype).to(memory_format=order).requires_grad_()
     grid = torch.rand(3, 1000, 2, dtype=dtype) * 2.6 - 1.3
     grid[0, :4] = torch.tensor([[-1, -1], [1, 1], [-1, 1], [0, 0]])
     grid[1, :, 0] = torch.randint(9, (1000,)) / 4 - 1
@@ -652,6 +653,23 @@ def test_the_fast_readout_is_taken_where_it_pays(monkeypatch):
         features = torch.zeros(1, channels, size, size, dtype=dtype)
         layers.read(features, torch.zeros(1, neurons, 2), torch.zeros(neurons, channels))
     assert taken == ["fast", "plain", "plain", "plain", "plain"]
+
+
+@pytest.mark.parametrize("neurons", [20, 1000])  # for the plain and for the fast readout
+def test_positions_are_drawn_and_read_in_float32_under_autocast(neurons):
+    readout = GaussianReadout(np.random.default_rng(0).uniform(0, 600, (neurons, 2)), 32).train()
+    shifter, eyes = Shifter(), torch.randn(3, 2)
+    features = torch.randn(3, 32, 7, 9).bfloat16()
+    readout.features.data.normal_()
+
+    def draw(mixed):
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            return readout.positions(3), shifter(eyes), readout(features, shifter(eyes))
+
+    for plain, mixed in zip(draw(False), draw(True), strict=True):
+        assert mixed.dtype == torch.float32
+        assert torch.equal(plain, mixed)
 
 
 def test_positions_that_are_not_finite_give_predictions_that_are_not():

@@ -119,35 +119,44 @@ def simulate(spec, target):
     rngs = iter(np.random.default_rng(spec.seed).spawn(6))  # each part has its own
     session = draw_session({tier: getattr(spec, tier) for tier in TIERS}, rngs)
     drawn = draw_cells(spec.neurons, next(rngs))
-    cells, known = _calibrate(spec.id, drawn, session)
-    events, responses = draw_responses(known["rates"], cells.event_rate.numpy(), next(rngs))
+    cells, activity = _calibrate(spec.id, drawn, session)
+    events, responses = draw_responses(activity["rates"], cells.event_rate.numpy(), next(rngs))
     responses = (responses * drawn["scale"]).astype(np.float32)
     std = responses[session.public].std(0, dtype=np.float64)
     std[std == 0] = 1  # a neuron that never fired
     cells.response_unit.copy_(torch.from_numpy(drawn["scale"] / std))
+    for name in ("rates", "frozen_rates"):
+        activity[name] = activity[name] * cells.response_unit.numpy()
+    activity |= {"responses": responses / std, "events": events}
 
     rng = next(rngs)
-    order = rng.permutation(len(responses))  # of every file: when its trial was shown
-    known |= {"rates": known["rates"] * cells.response_unit.numpy(),
-              "frozen_rates": known["frozen_rates"] * cells.response_unit.numpy(),
-              "responses": responses / std}
-    with whole(_truth_file(target)) as part:
-        np.savez(part, unit_ids=drawn["unit_ids"], order=order, events=events[order],
-                 **{name: getattr(cells, name).numpy() for name in Cells.PARAMETERS},
-                 **{name: values.astype(np.float32)[order] for name, values in known.items()})
+    order = rng.permutation(len(responses))  # when the trial of each file was shown
     trial_idx = order
     if "responses" in spec.withholds:  # competition mice hide the order of their trials
         trial_idx = np.array([rng.bytes(16).hex() for _ in order])
-        responses[~session.public] = 0
-    known_state = 0 if "behavior" in spec.withholds else 1
-    write(target, statistics_from=session.public[order], recording={
-        "images": session.pixels[session.image[order]], "responses": responses[order],
-        "behavior": session.behavior[order] * known_state,
-        "pupil_center": session.pupil_center[order] * known_state,
-        "tiers": session.tiers[order], "trial_idx": trial_idx,
-        "frame_image_id": session.image_ids[order],
-        "unit_ids": drawn["unit_ids"], "cell_motor_coordinates": drawn["coordinates"]})
+    _write_truth(_truth_file(target), cells, activity, order)
+    recording = {"images": session.pixels[session.image[order]], "responses": responses[order],
+                 "behavior": session.behavior[order], "pupil_center": session.pupil_center[order],
+                 "tiers": session.tiers[order], "trial_idx": trial_idx,
+                 "frame_image_id": session.image_ids[order], "unit_ids": drawn["unit_ids"],
+                 "cell_motor_coordinates": drawn["coordinates"]}
+    public = session.public[order]
+    if "responses" in spec.withholds:
+        recording["responses"][~public] = 0
+    if "behavior" in spec.withholds:
+        recording["behavior"][:] = 0
+        recording["pupil_center"][:] = 0
+    write(target, recording, statistics_from=public)
     os.utime(target, (0, 0))  # simulated twice, it is the same file, and packed once
+
+
+def _write_truth(target, cells, activity, order):
+    """Write what `truth` reads: the cells, and their activity in the order of the files."""
+    arrays = {name: getattr(cells, name).numpy() for name in Cells.PARAMETERS}
+    for name, values in activity.items():  # (T, …)
+        arrays[name] = values[order] if name == "events" else values[order].astype(np.float32)
+    with whole(target) as part:
+        np.savez(part, unit_ids=cells.unit_ids, order=order, **arrays)
 
 
 def _calibrate(mouse, drawn, session):
@@ -173,9 +182,9 @@ def _calibrate(mouse, drawn, session):
     frozen = _in_blocks(cells.relative_rates, images)
     rates = _in_blocks(cells.relative_rates, shown, eye) * gain
     cells.event_rate.copy_(event_rates(torch.from_numpy(drawn["fev"]), frozen))
-    known = {"rates": rates, "frozen_rates": frozen[torch.from_numpy(session.image)],
-             "gain": gain, "eye_shift": cells.shift(eye)}
-    return cells, {name: values.numpy() for name, values in known.items()}
+    activity = {"rates": rates, "frozen_rates": frozen[torch.from_numpy(session.image)],
+                "gain": gain, "eye_shift": cells.shift(eye)}
+    return cells, {name: values.numpy() for name, values in activity.items()}
 
 
 def _in_blocks(function, *arguments):
