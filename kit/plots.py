@@ -215,7 +215,7 @@ def traces(values, names, ax=None, truth=None):
     ax.annotate("3 std ", (-0.02 * len(values), base[0] + 1.5), ha="right", va="center",
                 fontsize="small", rotation=90)
     ax.set_yticks(base, names)
-    ax.set(xlabel="trial")
+    ax.set(xlabel="trial, in the order given")
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
     return _clean(ax)
@@ -275,7 +275,7 @@ def entries(scores, ax=None):
         ax.barh(places, values.clip(min=lowest), 0.25, color=color, label=label)
         for place, value in zip(places, values, strict=True):
             if np.isfinite(value):
-                text = f"{value:.2f}" if value >= lowest else f"{value:,.0f}, beyond the edge"
+                text = f"{value:z.2f}" if value >= lowest else f"{value:,.0f}, beyond the edge"
                 ax.annotate(text, (max(value, 0), place), (3, 0), textcoords="offset points",
                             va="center", fontsize="small")
     ax.axvline(0, color=BLACK, linewidth=0.8)

@@ -1,5 +1,6 @@
 """Saved models: they come back the same, and refuse what they were not made for."""
 
+import errno
 import json
 
 import numpy as np
@@ -262,10 +263,10 @@ def test_a_save_that_fails_leaves_the_old_file(trained, tmp_path, monkeypatch):
     before = path.read_bytes()
 
     def full(*_):
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, "The attic is full")
 
     monkeypatch.setattr(kit.checkpoints, "to_bytes", full)
-    with pytest.raises(OSError, match="mine cannot be written: no space left"):
+    with pytest.raises(OSError, match="mine cannot be written: the attic is full; make room"):
         kit.save(trained, path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]

@@ -33,9 +33,9 @@ PYTHONS = ["3.12", "3.13"]  # what Colab has had lately; pip is asked with the o
 
 
 def pip(*arguments):
-    """Run pip, which must succeed, with nobody's settings: those of the machine could add some."""
+    """Run pip, which must succeed, apart from this machine's settings and its PYTHONPATH."""
     command = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", *arguments]
-    own = os.environ | {"PIP_CONFIG_FILE": os.devnull}
+    own = os.environ | {"PIP_CONFIG_FILE": os.devnull, "PYTHONPATH": ""}
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=own)
     assert done.returncode == 0, done.stderr
 

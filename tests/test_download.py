@@ -145,6 +145,11 @@ cut = good(upto=9 * TENTH)
 page = text(b"\n<!DOCTYPE html><html><title>Sign in to the hotel's Wi-Fi</title></html>")
 pointer = text(b"/annex/objects/MD5-s432218--0123456789abcdef0123456789abcdef\n")
 
+
+def answered(code):
+    return f"the server answered {code} {http.HTTPStatus(code).phrase}; "
+
+
 # what the server does -> its answers, what the user is told (None: the file is whole at the end),
 # and how many bytes then lie in the .part
 FAULTS = {
@@ -175,10 +180,10 @@ FAULTS = {
     "sends a web page with 200 after 90 %": (
         [cut, page], "a web page came instead of the file", 9 * TENTH),
     "sends a git-annex pointer": ([pointer], "a git-annex pointer came instead of the file", 0),
-    "answers 404": ([text(b"<html>nothing here</html>", 404)], "answered 404 Not Found", 0),
-    "answers 403 after 90 %": ([cut, status(403)], "answered 403 Forbidden", 9 * TENTH),
+    "answers 404": ([text(b"<html>nothing here</html>", 404)], answered(404), 0),
+    "answers 403 after 90 %": ([cut, status(403)], answered(403), 9 * TENTH),
     "answers 503 twice": ([status(503), status(503), good()], None, 0),
-    "answers 503 always": ([status(503)], "answered 503 Service Unavailable", 0),
+    "answers 503 always": ([status(503)], answered(503), 0),
     "answers 429, then goes on": ([cut, status(429, Retry_After=0), good()], None, 0),
     "changes the file between two tries": ([good(OLDER, upto=9 * TENTH), good()], None, 0),
     "changes it for a shorter one": (
@@ -322,7 +327,7 @@ def test_a_part_that_is_another_file_by_a_link_is_left_alone(link, serve, tmp_pa
     assert mine.read_bytes() == OLDER and not path.is_symlink()
 
 
-@pytest.mark.filterwarnings("ignore:Exception ignored in.*socket")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("target", ["http://[::1/x", "http://.example/", "http://\xff\xfe/"])
 def test_redirects_to_what_is_no_address(target, serve, tmp_path):
     assert "not valid" in refused(serve(status(302, Location=target)).url, tmp_path)
@@ -552,10 +557,19 @@ def test_a_file_put_there_by_hand_is_taken(published, serve, tmp_path, monkeypat
 
 
 def test_a_progress_bar_counts_bytes(serve, tmp_path, monkeypatch, capfd):
+    bars, progress = [], files.progress
+
+    def seen(**options):
+        bars.append(progress(**options))
+        return bars[-1]
+
     monkeypatch.delenv("CI")
+    monkeypatch.setattr(files, "progress", seen)
     download(serve(cut, good()).url, tmp_path)
-    shown = capfd.readouterr().err
-    assert "downloading" in shown and re.search(r"[\d.]+MB?/3.00M", shown)
+    assert "downloading" in capfd.readouterr().err
+    first, second = bars
+    assert [(bar.total, bar.unit) for bar in bars] == [(MEGABYTES * 1e6, "B")] * 2
+    assert 0 == first.initial < first.n == second.initial < second.n == SIZE
 
 
 def test_the_seven_are_asked_for_by_their_published_names(serve, tmp_path, monkeypatch):

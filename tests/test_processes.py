@@ -27,7 +27,8 @@ def start(*arguments, processes=1):
     several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [sys.executable, *several * (processes > 1), *map(str, arguments)]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path,
+                   "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning"}  # fmt: skip
     return subprocess.run(
         command, capture_output=True, text=True, timeout=120, check=False, env=environment
     )
@@ -42,8 +43,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def one(folder):
-    """What one process finds."""
-    trainer.everything(folder)
+    """What one process finds, with one thread as all the others here."""
+    done = start(SCRIPT, folder, "all")
+    assert done.returncode == 0, done.stderr
     return lambda out: trainer.outcome(folder, out)
 
 

@@ -441,7 +441,8 @@ def test_recordings_are_read_only(two):
     for field in dataclasses.fields(mouse):
         value = getattr(mouse, field.name)
         if isinstance(value, np.ndarray):
-            with pytest.raises(ValueError, match="read-only"):
+            assert not value.flags.writeable
+            with pytest.raises(ValueError):
                 value[:1] = value[:1]
 
 

