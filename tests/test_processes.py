@@ -27,8 +27,9 @@ def start(*arguments, processes=1):
     several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [sys.executable, *several * (processes > 1), *map(str, arguments)]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path,
-                   "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning"}  # fmt: skip
+    quiet = "ignore::FutureWarning,ignore::DeprecationWarning"  # of libraries about one another
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    environment["PYTHONWARNINGS"] = quiet
     return subprocess.run(
         command, capture_output=True, text=True, timeout=120, check=False, env=environment
     )

@@ -318,13 +318,14 @@ def fingerprint(mouse):
     truth = kit.truth(mouse)
     path = simulation.path(mouse)
     with zipfile.ZipFile(path) as archive:
-        images = b"".join(archive.read(f"{path.stem}/data/images/{i}.npy") for i in range(50))
+        files = [archive.read(f"{path.stem}/data/images/{i}.npy") for i in range(50)]
+    images = np.stack([np.load(io.BytesIO(file)) for file in files])
     rows, columns = np.arange(7, len(truth.order), 331), np.arange(3, 600, 97)
     values = [getattr(truth, name)[rows][:, columns] for name in ("rates", "gain", "responses")]
     return {
         "events": hashlib.sha256(truth.events.tobytes()).hexdigest(),
         "order": hashlib.sha256(truth.order.astype("<i8").tobytes()).hexdigest(),
-        "images": hashlib.sha256(images).hexdigest(),
+        "images": hashlib.sha256(images.tobytes()).hexdigest(),
         "values": [float(f"{value:.8g}") for value in np.concatenate(values).ravel()],
     }
 

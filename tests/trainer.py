@@ -77,7 +77,7 @@ def finish(folder, out, outcome):
 
 
 def outcome(folder, out, rank=0, processes=1):
-    return torch.load(folder / f"{out}-{rank}-of-{processes}.pt")
+    return torch.load(folder / f"{out}-{rank}-of-{processes}.pt", weights_only=True)
 
 
 def dying_at(step):
