@@ -64,7 +64,7 @@ lowest: .venv/.kit  ## run the tests at the lowest versions that pyproject.toml 
 	$(PY) -m venv --clear build/lowest
 	build/lowest/bin/python -m pip --disable-pip-version-check -qq install uv
 	build/lowest/bin/uv pip install -q --python build/lowest/bin/python --resolution lowest-direct \
-	    -e ".[notebooks,cluster,test]" "pyparsing<3.2"  # later ones warn of the way matplotlib 3.8 calls them
+	    -e ".[notebooks,cluster,test]" "pyparsing==3.1.4"  # later ones warn of how matplotlib 3.8 calls them
 	build/lowest/bin/python -m pytest -n 2 --dist loadgroup tests
 
 refresh: .venv/.kit  ## run the committed notebooks in place, then rewrite README's table and picture

@@ -72,11 +72,12 @@ def neurons(correlation, ax=None, label=None, color=BLUE, score="single-trial co
     ax = _axis(ax, 5, 3)
     mean = float(np.mean(correlation))
     label = f"{label}: mean {mean:.3f} (line)" if label else f"mean {mean:.3f} (line)"
-    ax.hist(correlation, bins=np.linspace(-0.2, 1, 41), color=color, histtype="step",
+    lowest = min(-0.2, np.floor(np.min(correlation) * 10) / 10)  # every neuron is in a bin
+    ax.hist(correlation, bins=np.arange(lowest, 1.01, 0.03), color=color, histtype="step",
             linewidth=1.5, label=label)
     ax.axvline(mean, color=color, linewidth=1)
     ax.set(xlabel=score, ylabel="neurons")
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1))  # above, not on the bars
     return _clean(ax)
 
 

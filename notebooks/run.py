@@ -88,9 +88,23 @@ def replace(committed, executed):
         cell.metadata = {"tags": tags} if tags else {}
         for output in cell.get("outputs", []):  # without a kernel only a widget's text can be shown
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+        if cell.cell_type == "code":
+            cell.outputs = join_streams(cell.outputs)
     part = committed.with_name(f".{committed.name}.part")
     nbformat.write(notebook, part)
     os.replace(part, committed)
+
+
+def join_streams(outputs):
+    """Outputs in which what was printed in one go is one text: kernels send it in pieces."""
+    joined = []
+    for output in outputs:
+        before = joined[-1] if joined else {}
+        if output.get("name") and output.get("name") == before.get("name"):
+            before["text"] += output["text"]
+        else:
+            joined.append(output)
+    return joined
 
 
 def check_submission():

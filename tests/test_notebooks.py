@@ -7,6 +7,7 @@ import re
 import runpy
 import shutil
 import statistics
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -202,3 +203,10 @@ def test_has_one_headline(path):
 def test_numbers_are_used_once():
     numbers = [path.name[:2] for path in TUTORIALS]
     assert numbers and len(numbers) == len(set(numbers))
+
+
+@each(ALL)
+def test_what_is_printed_in_one_go_is_one_output(path):
+    for cell in code_cells(path):
+        names = [output.get("name") for output in cell.outputs]
+        assert not any(a and a == b for a, b in pairwise(names)), "make refresh"
