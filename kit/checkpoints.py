@@ -13,6 +13,7 @@ import pooch
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
+from torch import nn
 
 from kit import catalog
 from kit.files import whole
@@ -55,6 +56,9 @@ def load_model(path, core=None):
     Raises ValueError if the file is not such a model, or its core is another than given.
     """
     path = Path(path)
+    if core is not None and not isinstance(core, nn.Module):
+        raise ValueError(f"core={core!r} is not a module; build one, such as MyCore(), and give "
+                         "that")
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {}).get("kit", "{}"))
@@ -68,22 +72,40 @@ def load_model(path, core=None):
     if about["format"] != FORMAT:
         raise ValueError(f"{path} has model format {about['format']}, this kit reads {FORMAT}; "
                          "read it with the version of the kit that wrote it")
-    core = core or _core(about["core"], path)
-    config = about["config"] | {"image_size": tuple(about["config"]["image_size"])}
-    neurons = {mouse: np.zeros((count, 2)) for mouse, count in about["neurons"].items()}
-    model = Model(core, neurons, ModelConfig(**config))
     try:
-        model.load_state_dict({name.removeprefix("model/"): value
-                               for name, value in tensors.items() if name.startswith("model/")})
-    except RuntimeError as problem:
-        raise ValueError(f"the weights in {path} do not fit the core {type(core).__name__}: "
-                         f"{str(problem).splitlines()[-1].strip()}") from None
+        return _rebuilt(about, tensors, core, path).eval()
+    except (KeyError, TypeError, AttributeError) as problem:  # a part is missing or malformed
+        raise ValueError(f"{path} is damaged or was changed by hand ({problem}); save the model "
+                         "again with kit.save") from None
+
+
+def _rebuilt(about, tensors, core, path):
+    """The model that a file describes, once its sizes are those of its tensors."""
+    config = about["config"] | {"image_size": tuple(about["config"]["image_size"])}
+    weights, statistics = {}, {}
     for name, value in tensors.items():
-        if name.startswith("trained_on/"):
-            _, mouse, what = name.split("/")
-            model.trained_on.setdefault(mouse, {})[what] = value.numpy()
+        kind, _, rest = name.partition("/")
+        {"model": weights, "trained_on": statistics}[kind][rest] = value
+    neurons = {}
+    for mouse, count in about["neurons"].items():
+        there = len(weights.get(f"readouts.{mouse}.bias", ()))
+        if there != count:  # said before memory is taken for them
+            raise ValueError(f"the weights in {path} do not fit what it says: mouse {mouse} has "
+                             f"{count} neurons, and there are weights of {there}")
+        neurons[mouse] = np.zeros((count, 2))
+    # on "meta" nothing takes memory yet: sizes in the settings may be wrong
+    with torch.device("meta" if core is None else "cpu"):
+        model = Model(core or _core(about["core"], path), neurons, ModelConfig(**config))
+    try:
+        model.load_state_dict(weights, assign=core is None)
+    except RuntimeError as problem:
+        raise ValueError(f"the weights in {path} do not fit the core {type(model.core).__name__}: "
+                         f"{str(problem).splitlines()[-1].strip()}") from None
+    for name, value in statistics.items():
+        mouse, _, what = name.partition("/")
+        model.trained_on.setdefault(mouse, {})[what] = value.numpy()
     model.about = str(about.get("text", ""))
-    return model.eval()
+    return model
 
 
 def _core(about, path):

@@ -80,6 +80,9 @@ def predict(model, data, tier, mouse=None):
     data: a `Dataset`; mouse: which of its mice, by default the only one.
     """
     recording = dataset(data).mouse if mouse is None else dataset(data)[mouse]
+    if not (isinstance(model, nn.Module) and hasattr(model, "check")):
+        raise ValueError(f"a model is needed, not a {type(model).__name__}; build one with "
+                         "kit.cnn_baseline(data), or open one with kit.load_model(path)")
     model.check(Dataset([recording]))
     with evaluating(model), torch.inference_mode():
         blocks = [model(batch, recording.mouse).float().cpu().numpy()

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from itertools import chain
 from pathlib import Path
@@ -177,10 +177,13 @@ def _write(part, blocks, start, megabytes):
         what = ("a git-annex pointer" if b"annex/objects" in first[:300] else
                 "a web page" if b"<" in first[:10] else "something else" if first else "nothing")
         raise ConnectionError(f"{what} came instead of the file")
-    target = part if start or not part.exists() else part.with_name(part.name + ".new")
+    target = part
+    if not start and part.exists():
+        target = part.with_name(part.name + ".new")
+        target.unlink(missing_ok=True)  # a leftover, or a link to a file that is not ours
     limit = (megabytes + 1) * 2**20
     try:
-        with target.open("ab" if start else "wb") as file, progress(
+        with target.open("ab" if start else "xb") as file, progress(  # x follows no link
                 desc="downloading", total=megabytes * 1e6, initial=start, unit="B",
                 unit_scale=True) as bar:
             for block in chain([first], blocks):
@@ -236,20 +239,25 @@ def _reason(problem, part):
 def whole(path, folder=False):
     """A temporary path beside `path` that takes its name only if the block ends well.
 
-    For a file, or a folder: what is written appears whole or not at all. Raises OSError, with what
-    to do, where the place cannot be written or is full.
+    For a file, or a folder: what is written appears whole or not at all. Of several processes that
+    write one path, a file's last one and a folder's first one wins. Raises OSError, with what to
+    do, where the place cannot be written, is full or is neither free nor an ordinary file.
     """
     path = Path(path)
     try:
-        if path.is_dir() and not folder:
-            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        if path.exists() and not (path.is_dir() if folder else path.is_file()):
+            what = "a folder" if path.is_dir() else "not an ordinary file or folder"
+            raise FileExistsError(errno.EEXIST, f"it is {what}")
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as workshop:
             part = Path(workshop) / path.name
             yield part
-            if not (folder and path.is_dir()):  # else another process was first, with the same
+            try:
                 os.replace(part, path)
+            except OSError:
+                if not (folder and path.is_dir()):  # else another process was first
+                    raise
     except OSError as problem:
         if problem.errno is None:  # has its sentence already
             raise
@@ -260,8 +268,9 @@ def whole(path, folder=False):
 def _sweep(path):
     """Remove what processes that were killed more than a day ago left beside `path`."""
     for left in path.parent.glob(f".{glob.escape(path.name)}-*"):
-        if time.time() - left.stat().st_mtime > 86_400:
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another process may have removed it
+            if time.time() - left.stat().st_mtime > 86_400:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def quiet():

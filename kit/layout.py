@@ -80,6 +80,12 @@ def tops(path):
             if "__MACOSX" not in mark.parts]
 
 
+def array_files(top):
+    """The .npy files of a recording in a folder, links followed."""
+    patterns = ("data/*/*.npy", "meta/*/*.npy", "meta/statistics/*/*/*.npy")
+    return sorted(file for pattern in patterns for file in top.glob(pattern))
+
+
 def members(path):
     """The names in a zip file. Raises ValueError if it is damaged or was made to do harm."""
     try:
@@ -90,6 +96,10 @@ def members(path):
     except UNREADABLE:
         raise ValueError(f"{path} is not a zip file; it may be cut off or a web page: "
                          "download it again") from None
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{path} holds {twice[:80]!r} more than once, so its content is in doubt; "
+                         "no published recording does: download it again")
     for name in names:
         if ".." in PurePosixPath(name).parts or re.match(r"[/\\]|[A-Za-z]:", name):
             raise ValueError(f"{path} has a member that leads out of its folder, {name[:80]!r}; "
@@ -121,8 +131,8 @@ class Source:
             self.archive = zipfile.ZipFile(path)
         else:
             self.path, self.top = found[0], ""
-            self.names = {file.relative_to(self.path).as_posix() for room in ("data", "meta")
-                          for file in (self.path / room).rglob("*.npy")}
+            self.names = {file.relative_to(self.path).as_posix()
+                          for file in array_files(self.path)}
 
     def __enter__(self):
         return self

@@ -3,6 +3,7 @@
 `cnn_baseline` and `linear_baseline` are the two baselines of 2022; `vit_baseline` is a transformer.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +12,10 @@ from torch import nn
 from torch.nn.functional import elu
 
 from kit.layers import ConvCore, Gain, GaussianReadout, Shifter, UnitRange, evaluating
-from kit.recordings import dataset
+from kit.recordings import Dataset, dataset
 from kit.vit import ViTConfig, ViTCore
 
+MAX_CHANNELS = 1024  # of a core: sixteen times the published width
 FURTHER = "trained further since; what it was before:"
 
 
@@ -49,7 +51,13 @@ class Model(nn.Module):
 
     def __init__(self, core, neurons, config=None):
         super().__init__()
-        self.config = config or ModelConfig()
+        if not isinstance(core, nn.Module):
+            what = f"the class {core.__name__}" if isinstance(core, type) else repr(core)[:80]
+            raise ValueError(f"a core is a module, not {what}; build one first, such as MyCore()")
+        if not isinstance(neurons, Mapping) or isinstance(neurons, Dataset):
+            raise ValueError(f"neurons are a mapping from mouse to coordinates, not a "
+                             f"{type(neurons).__name__}; give data.neurons")
+        self.config = model_config(config) or ModelConfig()
         self.core = core
         with torch.random.fork_rng(devices=[]):  # leaves the global random state alone
             torch.manual_seed(self.config.seed)
@@ -132,6 +140,10 @@ class Model(nn.Module):
 
     def _ready(self, batch, mouse):
         """The batch on the model's device, with all that it takes, behaviour in its units."""
+        if tuple(batch.images.shape[-2:]) != self.image_size:
+            raise ValueError(f"this model takes images of {self.image_size} pixels, these are "
+                             f"{tuple(batch.images.shape[-2:])}; scale them, or load the recording "
+                             f"with kit.load(..., size={self.image_size})")
         self._refuse_withheld(batch, "in these trials")
         batch = batch.to(next(self.parameters()).device)  # training may have moved the model
         if self.config.unit_behavior:
@@ -261,17 +273,26 @@ def vit_baseline(data, vit=None, config=None, takes_state=None):
         raise ValueError(f"vit={str(vit)[:80]!r} is no ViTConfig; give kit.ViTConfig(...), and a "
                          "ModelConfig as config=")
     usual = ModelConfig.of(data, behavior_channels=False)
-    config, takes_state = config or usual, usual.shifter if takes_state is None else takes_state
+    config = model_config(config) or usual
+    takes_state = usual.shifter if takes_state is None else takes_state
     return _seeded(data, config, lambda: ViTCore(vit, config.image_size, _channels(config),
                                                  takes_state))
 
 
 def _baseline(data, config, **core):
-    if not isinstance(core["channels"], int) or core["channels"] < 1:
+    if not isinstance(core["channels"], int) or not 1 <= core["channels"] <= MAX_CHANNELS:
         raise ValueError(f"channels={core['channels']!r} is not a width; give a whole number from "
-                         "1 up, such as 16")
-    config = config or ModelConfig.of(data)
+                         f"1 to {MAX_CHANNELS}, such as 16")
+    config = model_config(config) or ModelConfig.of(data)
     return _seeded(data, config, lambda: ConvCore(in_channels=_channels(config), **core))
+
+
+def model_config(config):
+    """`config` itself if it is a `ModelConfig` or None; else a ValueError."""
+    if not isinstance(config, ModelConfig | None):
+        raise ValueError(f"config={str(config)[:80]!r} is not a ModelConfig; give "
+                         "kit.ModelConfig(...), and a TrainConfig to kit.train")
+    return config
 
 
 def _seeded(data, config, build):

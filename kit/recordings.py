@@ -22,7 +22,7 @@ from torch import Tensor
 
 from kit import catalog, simulation
 from kit.files import whole
-from kit.layout import META, TIERS, UNREADABLE, Source, members, pack, tops
+from kit.layout import META, TIERS, UNREADABLE, Source, array_files, members, pack, tops
 
 PACKED = 1  # version of the packed arrays: part of the cache key
 ARRAYS = ("images", "responses", "behavior", "pupil_center")
@@ -97,6 +97,9 @@ class Recording:
         """Height and width of the images, in pixels."""
         return self.images.shape[-2:]
 
+    def __getitem__(self, name):
+        raise TypeError(f"a Recording has attributes, not keys; write recording.{name}")
+
     def rows(self, tier):
         """Indices of a tier's trials, in the order of the recording. Returns (n,)."""
         rows = np.flatnonzero(self.tiers == tier)
@@ -160,6 +163,14 @@ class Dataset(Mapping):
         if mouse not in self._recordings:
             raise KeyError(f"no mouse {mouse!r} here; there is {', '.join(self)}")
         return self._recordings[mouse]
+
+    def __getattr__(self, name):
+        """Only called for what a Dataset lacks: what its recordings have is said to be theirs."""
+        if not name.startswith("_") and name in {*dir(Recording), *Recording.__annotations__}:
+            mouse = next(iter(self), "…")
+            raise AttributeError(f"a Dataset maps mice to recordings and has no {name!r} itself; "
+                                 f"write data.mouse.{name}, or data[{mouse!r}].{name}")
+        raise AttributeError(f"'Dataset' object has no attribute {name!r}")
 
     def __iter__(self):
         return iter(self._recordings)
@@ -331,8 +342,7 @@ def _fingerprint(path, root):
     Inside the data folder the place is relative, so that the folder may be moved or mounted.
     """
     place, root = path.resolve(), root.resolve()
-    files = [path] if path.is_file() else sorted(
-        file for top in tops(path) for file in top.rglob("*.npy"))
+    files = [path] if path.is_file() else [file for top in tops(path) for file in array_files(top)]
     try:
         stats = [(file.relative_to(path).as_posix(), file.stat()) for file in files]
     except OSError as problem:

@@ -87,6 +87,9 @@ def _tasks(configs, data, build, folder):
     if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
         raise ValueError("kit.train_many shares out whole runs, torchrun the steps of one; "
                          "start it without torchrun, or use kit.train")
+    if not callable(build):
+        raise ValueError(f"build={build!r} cannot be called; give a function that makes a model, "
+                         "such as kit.cnn_baseline")
     listed = list(configs) if isinstance(configs, Sequence) else []
     if not listed:
         raise ValueError(f"{str(configs)[:80]} are no configs; give a list, such as "

@@ -5,7 +5,7 @@ On one device, or on as many as `torchrun` starts processes for, through Lightni
 
 import os
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import sha256
 from heapq import merge
 from math import inf, isfinite, sqrt
@@ -17,6 +17,7 @@ import torch
 from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
 
+from kit.catalog import meant
 from kit.checkpoints import read_state, write_state
 from kit.evaluation import score
 from kit.files import progress
@@ -44,14 +45,15 @@ class TrainConfig:
             if not isinstance(value := getattr(self, name), int) or value < least:
                 raise ValueError(f"{name}={value!r} is not possible; give a whole number, "
                                  f"{least} or more")
-        if not 0 < self.lr < inf:
+        if not isinstance(self.lr, int | float) or not 0 < self.lr < inf:
             raise ValueError(f"lr={self.lr!r} is no learning rate; give a small positive number, "
                              "such as 0.009")
         if self.one_cycle and self.lr_drops:
             raise ValueError(f"lr_drops={self.lr_drops} has no effect in one cycle; give "
                              "one_cycle=False too")
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"seed={self.seed!r} is no seed; give a whole number, 0 or more")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed={self.seed!r} is no seed; give a whole number from 0 to 2^63 - "
+                             "1, such as 42")
         for name, known in (("device", ("auto", "cpu", "cuda", "mps")),
                             ("precision", ("32-true", "bf16-mixed", "16-mixed"))):
             if getattr(self, name) not in known:
@@ -61,13 +63,22 @@ class TrainConfig:
     @classmethod
     def sensorium2022(cls, **changes):
         """The recipe of the published baselines. changes: any field, to try one thing at a time."""
-        return cls(**{"epochs": 200, "batch_size": 128, "one_cycle": False, "patience": 5,
-                      "lr_drops": 3} | changes)
+        return cls._of({"epochs": 200, "batch_size": 128, "one_cycle": False, "patience": 5,
+                        "lr_drops": 3} | changes)
 
     @classmethod
     def quick(cls, **changes):
         """For notebooks: most of the score in half a minute on two cores."""
-        return cls(**{"epochs": 12} | changes)
+        return cls._of({"epochs": 12} | changes)
+
+    @classmethod
+    def _of(cls, settings):
+        known = [each.name for each in fields(cls)]
+        for name in settings:
+            if name not in known:
+                raise TypeError(f"TrainConfig has no setting {name!r}; {meant(name, known)}"
+                                f"settings are {', '.join(known)}")
+        return cls(**settings)
 
 
 @dataclass

@@ -1,7 +1,10 @@
 """Where data is kept, how files appear, and downloads: from a server on this machine only."""
 
 import os
+import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,6 +117,52 @@ def test_a_file_never_takes_the_place_of_a_folder_in_silence(tmp_path):
     with pytest.raises(OSError, match="place"), files.whole(tmp_path / "place") as part:
         part.write_text("content")
     assert list(tmp_path.iterdir()) == [tmp_path / "place"]
+
+
+def test_a_device_is_not_replaced(tmp_path):
+    """Root may: an ordinary user's attempt fails by itself."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="not an ordinary file"), files.whole(pipe) as part:
+        part.write_text("content")
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
+
+
+def test_leftovers_that_another_process_removes_first(tmp_path, monkeypatch):
+    left = tmp_path / ".file-old"
+    left.mkdir()
+    os.utime(left, (0, 0))
+    glob = Path.glob
+
+    def removed_meanwhile(folder, pattern):
+        found = list(glob(folder, pattern))
+        shutil.rmtree(left, ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(Path, "glob", removed_meanwhile)
+    with files.whole(tmp_path / "file") as part:
+        part.write_text("content")
+    assert (tmp_path / "file").read_text() == "content"
+
+
+def test_many_writers_of_one_path_all_succeed(tmp_path):
+    """Four processes, forty writes each, old leftovers about: one of them is there at the end."""
+    for i in range(20):
+        (tmp_path / f".file-{i}").mkdir()
+        os.utime(tmp_path / f".file-{i}", (0, 0))
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from kit import files
+        for i in range(40):
+            with files.whole(Path(sys.argv[1]) / "file") as part:
+                part.write_text(sys.argv[2] * 1000)
+    """
+    writers = [subprocess.Popen([sys.executable, "-c", code, tmp_path, name]) for name in "abcd"]
+    assert [writer.wait() for writer in writers] == [0] * 4
+    content = (tmp_path / "file").read_text()
+    assert len(content) == 1000 and len(set(content)) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_block_that_writes_nothing_is_an_error(tmp_path):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -196,6 +197,63 @@ def rewritten(file, path, change):
     change(about, tensors)
     save_file(tensors, path, {"kit": json.dumps(about)})
     return path
+
+
+def set_neurons(about, tensors):
+    about["neurons"]["7-1-1"] = 300_000_000
+
+
+def set_channels(about, tensors):
+    about["core"]["settings"]["channels"] = 20_000
+
+
+def set_bfloat16(about, tensors):
+    tensors["trained_on/7-1-1/responses_std"] = tensors["trained_on/7-1-1/responses_std"].bfloat16()
+
+
+def drop_core(about, tensors):
+    del about["core"]
+
+
+def drop_bias(about, tensors):
+    del tensors["model/readouts.7-1-1.bias"]
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (set_neurons, "mouse 7-1-1 has 300000000 neurons, and there are weights of 24"),
+        (set_channels, "do not fit the core ConvCore"),
+        (set_bfloat16, "is damaged or was changed by hand"),
+        (drop_core, "is damaged or was changed by hand"),
+        (drop_bias, "do not fit what it says: mouse 7-1-1 has 24 neurons"),
+    ],
+)
+def test_a_file_that_claims_what_it_has_not_is_refused_before_memory_is_taken(
+    file, tmp_path, change, said
+):
+    path = rewritten(file, tmp_path / "mine", change)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=said):
+            kit.load_model(path)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_tensor_of_an_unknown_name_is_refused_or_harmless(file, tmp_path):
+    def rename(about, tensors):
+        tensors["loose"] = torch.zeros(1)
+
+    with pytest.raises(ValueError, match="is damaged or was changed by hand"):
+        kit.load_model(rewritten(file, tmp_path / "mine", rename))
+
+
+@pytest.mark.parametrize("core", ["ConvCore", kit.layers.ConvCore], ids=["text", "class"])
+def test_a_core_that_is_no_module_is_refused(file, core):
+    with pytest.raises(ValueError, match="is not a module; build one"):
+        kit.load_model(file, core=core)
 
 
 def test_another_format_is_refused(file, tmp_path):

@@ -327,6 +327,17 @@ def test_a_part_that_is_another_file_by_a_link_is_left_alone(link, serve, tmp_pa
     assert mine.read_bytes() == OLDER and not path.is_symlink()
 
 
+def test_a_link_in_place_of_the_second_part_is_not_written_through(serve, tmp_path):
+    """A server without ranges sends the whole file again, beside the part that is there."""
+    (tmp_path / "recordings").mkdir()
+    mine = tmp_path / "mine.zip"
+    mine.write_bytes(OLDER)
+    (tmp_path / "recordings" / "file.zip.part").write_bytes(CONTENT[:TENTH])
+    (tmp_path / "recordings" / "file.zip.part.new").symlink_to(mine)
+    path = download(serve(good(ranges=False)).url, tmp_path)
+    assert path.read_bytes() == CONTENT and mine.read_bytes() == OLDER
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("target", ["http://[::1/x", "http://.example/", "http://\xff\xfe/"])
 def test_redirects_to_what_is_no_address(target, serve, tmp_path):

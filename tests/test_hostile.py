@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import time
+import warnings
 import zipfile
 
 import numpy as np
@@ -215,7 +216,17 @@ def flipped(content):
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
 
+def doubled(content):
+    """One response twice, with two contents: which is meant?"""
+    file = io.BytesIO(content)
+    with warnings.catch_warnings(), zipfile.ZipFile(file, "a") as archive:
+        warnings.simplefilter("ignore")  # zipfile's own, of the name
+        archive.writestr(f"{TOP}/data/responses/9.npy", npy(np.ones(NEURONS)))
+    return file.getvalue()
+
+
 CONTAINERS = {
+    "a member twice": (doubled, "responses/9.npy' more than once, so its content is in doubt"),
     "a zip cut off": (cut_off, "is not a zip file; it may be cut off or a web page"),
     "an empty file": (lambda _: b"", "is not a zip file"),
     "a web page": (lambda _: b"<!doctype html>", "is not a zip file"),
@@ -246,6 +257,17 @@ def test_members_that_climb_out(source, tmp_path, name, record_property):
     assert f"a member that leads out of its folder, {name!r}" in said
     assert not list(tmp_path.rglob("evil*"))
     record_property("fault", (f"file: a member {name}", shown(said, path.parent), "nothing"))
+
+
+def test_folders_that_are_links_are_followed(source, tmp_path):
+    with zipfile.ZipFile(source) as archive:
+        archive.extractall(tmp_path / "disk")
+        archive.extractall(tmp_path / "here")
+    for name in ("data/responses", "meta/statistics"):
+        shutil.rmtree(tmp_path / "here" / TOP / name)
+        (tmp_path / "here" / TOP / name).symlink_to(tmp_path / "disk" / TOP / name)
+    mouse = kit.load(tmp_path / "here" / TOP, folder=tmp_path / "data").mouse
+    assert mouse.responses.shape == (TRIALS, NEURONS)
 
 
 def test_what_is_no_recording(source, tmp_path, record_property):
