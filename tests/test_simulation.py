@@ -300,6 +300,12 @@ def test_names_of_truths():
             ValueError, match=f"{name!r} is not a simulated mouse".replace("+", ".")
         ):
             kit.truth(name)
+    with pytest.raises(
+        ValueError, match="'Sample' is not a simulated mouse; did you mean 'sample'"
+    ):
+        kit.truth("Sample")
+    with pytest.raises(ValueError, match=r"\['sample'\] is not a simulated mouse"):
+        kit.truth(["sample"])
     np.testing.assert_array_equal(kit.truth("sample+").centers, kit.truth("99002-1-1").centers)
 
 
@@ -506,6 +512,8 @@ def test_cells_refuse_what_they_cannot_see():
     cells = kit.truth("sample+").cells
     with pytest.raises(ValueError, match=r"shape \(2, 1, 18, 32\) are not \(B, 1, 36, 64\)"):
         cells(kit.Batch(torch.zeros(2, 1, 18, 32)))
+    with pytest.raises(ValueError, match=r"images of torch.uint8 are not z-scored"):
+        cells(kit.Batch(torch.zeros(2, 1, 36, 64, dtype=torch.uint8)))
     with pytest.raises(ValueError, match="cells of mouse '99002-1-1', not of '99001-1-1'"):
         cells(kit.Batch(torch.zeros(2, 1, 36, 64)), "99001-1-1")
     with pytest.raises(ValueError, match="cells of mouse '99002-1-1', not of '99001-1-1'"):

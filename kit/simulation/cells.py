@@ -49,7 +49,7 @@ class Cells(nn.Module):
     batch: images (B, 1, 36, 64), z-scored like the recording's; behavior (B, 3) and pupil_center
     (B, 2) as in a `Batch`, or None for the average gain, 1, and the eye at its mean position.
     Differentiable. Computed in float64 and returned in the type of the images.
-    Raises ValueError for images of another shape, or another mouse.
+    Raises ValueError for images of another shape or of integers, and for another mouse.
 
     A cell is a Gabor filter, simple (half-squared) or complex (energy of two filters), divided by
     the contrast around it (Heeger, Visual Neuroscience 1992). Its contrast is blind to the mean.
@@ -98,6 +98,9 @@ class Cells(nn.Module):
             raise ValueError(f"images of shape {tuple(batch.images.shape)} are not (B, 1, 36, 64); "
                              "the simulated cells see images of 36 x 64 pixels: load the recording "
                              "with kit.load(..., size=(36, 64))")
+        if not batch.images.is_floating_point():
+            raise ValueError(f"images of {batch.images.dtype} are not z-scored; 0 to 255 becomes "
+                             "so with the recording's statistics, images_mean and images_std")
         images, behavior, pupil_center = (
             None if value is None else value.to(self.even)
             for value in (batch.images, batch.behavior, batch.pupil_center))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from kit.catalog import data_folder
+from kit.catalog import data_folder, meant
 from kit.files import progress, whole
 from kit.layout import TIERS, UNREADABLE, write
 from kit.simulation.cells import IMAGE_SIZE, Cells, draw_cells, draw_responses, event_rates
@@ -95,12 +95,13 @@ def truth(name, folder=None):
     name: "sample", "sample+" or a simulated mouse's id. folder: the data folder; else KIT_DATA_DIR,
     else the user's cache. Raises ValueError for any other name, and if the file is damaged.
     """
-    mice = NAMES.get(name, [name])
+    mice = NAMES.get(name, [name]) if isinstance(name, str) else [None]
     if len(mice) > 1:
         raise ValueError(f"{name!r} holds the mice {', '.join(mice)}; ask for one of them")
     if mice[0] not in MICE:
-        raise ValueError(f"{name!r} is not a simulated mouse; there is a truth for "
-                         f"{', '.join(repr(n) for n in [*NAMES, *MICE])}")
+        known = [*NAMES, *MICE]
+        raise ValueError(f"{name!r} is not a simulated mouse; {meant(name, known)}there is a truth "
+                         f"for {', '.join(map(repr, known))}")
     file = _truth_file(path(mice[0], folder))
     try:
         with np.load(file) as saved:
