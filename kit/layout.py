@@ -167,6 +167,10 @@ class Source:
                              "damaged")
         return array
 
+    def has(self, kind):
+        """Whether there is any file of a kind."""
+        return any(name.startswith(f"{self.top}data/{kind}/") for name in self.names)
+
     def expect(self, kind, trials):
         """Refuse a recording that has not one file of a kind for each trial, 0.npy and so on."""
         start = f"{self.top}data/{kind}/"
@@ -228,7 +232,17 @@ def pack(mouse, source, part, size):
             packed.unlink()
         else:
             statistics |= {f"{kind}_mean": mean, f"{kind}_std": std}
+    _mark_withheld(part / "responses.npy", meta["tiers"])
     np.savez(part / "meta.npz", **meta, **statistics)
+
+
+def _mark_withheld(packed, tiers):
+    """Write NaN in place of the responses of a test tier that has nothing but zeros."""
+    responses = np.load(packed, mmap_mode="r+")
+    for tier in ("test", "final_test"):
+        rows = np.flatnonzero(tiers == tier)
+        if len(rows) and not any(responses[row].any() for row in rows):
+            responses[rows] = np.nan
 
 
 def _meta(source):
@@ -261,15 +275,20 @@ def _meta(source):
 
 
 def _shapes(source, trials, neurons):
-    """The shape of one trial's array of each kind, once there is one for every trial."""
-    for kind in ("images", "responses", "behavior", "pupil_center"):
+    """The shape of one trial's array of each kind, once there is one for every trial.
+
+    Behaviour and eye position may be absent as a whole: not every lab records them.
+    """
+    state = {"behavior": (3,), "pupil_center": (2,)}
+    state = {kind: shape for kind, shape in state.items() if source.has(kind)}
+    for kind in ("images", "responses", *state):
         source.expect(kind, trials)
     raw = source.read("data/images/0").shape
     if len(raw) != 3 or raw[0] != 1 or not 0 < min(raw) <= max(raw) <= 1024:
         raise ValueError(f"data/images/0.npy in {source.path} has shape {raw}, expected one grey "
                          "image (1, height, width) of up to 1024 pixels; only such recordings can "
                          "be read")
-    return {"images": raw, "responses": (neurons,), "behavior": (3,), "pupil_center": (2,)}
+    return {"images": raw, "responses": (neurons,), **state}
 
 
 def _block(source, kind, shape, trials, std):

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -32,12 +32,14 @@ class ModelConfig:
 
     @classmethod
     def of(cls, data, **changes):
-        """Of the track's baseline: with behaviour and shifter where `data` have behaviour.
+        """Of the track's baseline: behaviour channels and shifter where `data` have what they take.
 
         changes: any field, to try one thing at a time.
         """
-        known = all(recording.behavior is not None for recording in dataset(data).values())
-        return cls(**{"behavior_channels": known, "shifter": known,
+        recordings = list(dataset(data).values())
+        behavior = all(recording.behavior is not None for recording in recordings)
+        eye = all(recording.pupil_center is not None for recording in recordings)
+        return cls(**{"behavior_channels": behavior, "shifter": eye,
                       "image_size": tuple(data.image_size)} | changes)
 
 
@@ -272,9 +274,10 @@ def vit_baseline(data, vit=None, config=None, takes_state=None):
     if not isinstance(vit, ViTConfig | None):
         raise ValueError(f"vit={str(vit)[:80]!r} is no ViTConfig; give kit.ViTConfig(...), and a "
                          "ModelConfig as config=")
-    usual = ModelConfig.of(data, behavior_channels=False)
-    config = model_config(config) or usual
-    takes_state = usual.shifter if takes_state is None else takes_state
+    usual = ModelConfig.of(data)
+    config = model_config(config) or replace(usual, behavior_channels=False)
+    if takes_state is None:
+        takes_state = usual.behavior_channels and usual.shifter
     return _seeded(data, config, lambda: ViTCore(vit, config.image_size, _channels(config),
                                                  takes_state))
 

@@ -24,7 +24,7 @@ from kit import catalog, simulation
 from kit.files import whole
 from kit.layout import META, TIERS, UNREADABLE, Source, array_files, members, pack, tops
 
-PACKED = 1  # version of the packed arrays: part of the cache key
+PACKED = 2  # version of the packed arrays: part of the cache key
 ARRAYS = ("images", "responses", "behavior", "pupil_center")
 TYPICAL_BEHAVIOR = (4, 0, 0.5)  # pupil size, its change, running speed, each in its std
 
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     """Some trials of one mouse, as tensors; B trials, N neurons."""
 
     images: Tensor                      # (B, 1, H, W) z-scored pixels
-    responses: Tensor | None = None     # (B, N) each neuron divided by its std; zeros if withheld
+    responses: Tensor | None = None     # (B, N) each neuron divided by its std; None if withheld
     behavior: Tensor | None = None      # (B, 3) pupil size, its change, running speed, in their std
     pupil_center: Tensor | None = None  # (B, 2) eye position, z-scored
 
@@ -69,9 +69,9 @@ class Recording:
 
     mouse: str
     images: np.ndarray               # (T, 1, H, W) float32, z-scored
-    responses: np.ndarray            # (T, N) float32, divided by std; zeros where withheld
-    behavior: np.ndarray | None      # (T, 3) float32, divided by std; None where withheld
-    pupil_center: np.ndarray | None  # (T, 2) float32, z-scored; None where withheld
+    responses: np.ndarray            # (T, N) float32, divided by std; NaN where withheld
+    behavior: np.ndarray | None      # (T, 3) float32, divided by std; None if withheld or absent
+    pupil_center: np.ndarray | None  # (T, 2) float32, z-scored; None if withheld or absent
     tiers: np.ndarray                # (T,) str: train, validation, test or final_test
     image_ids: np.ndarray            # (T,) int: repeats of an image share it
     trial_ids: np.ndarray            # (T,) int, or 32 characters in the competition mice
@@ -109,15 +109,16 @@ class Recording:
         return rows
 
     def withheld(self, tier):
-        """Whether the responses of a tier are kept back (zeros in the file)."""
-        return not self.responses[self.rows(tier)].any()
+        """Whether the responses of a tier are kept back (zeros in the file, NaN here)."""
+        return bool(np.isnan(self.responses[self.rows(tier)[0]]).all())
 
     def batch(self, rows):
-        """The trials at these indices, as one `Batch` of copies."""
+        """The trials at these indices, as a `Batch` of copies; no responses if any is withheld."""
         rows = np.atleast_1d(np.arange(len(self.tiers))[rows])  # a slice would give views
-        return Batch(*(value if value is None else torch.from_numpy(value[rows])
-                       for value in (self.images, self.responses, self.behavior,
-                                     self.pupil_center)))
+        batch = Batch(*(value if value is None else torch.from_numpy(value[rows])
+                        for value in (self.images, self.responses, self.behavior,
+                                      self.pupil_center)))
+        return batch._replace(responses=None) if batch.responses.isnan().any() else batch
 
     def first(self, tier, n):
         """The first n trials of a tier (all of them if it has fewer), as one `Batch`."""

@@ -75,8 +75,12 @@ DAMAGES = {
         "data/behavior in .* holds 71 files .* 0 missing, 1 too many, the first is 70.npy",
     ),
     "a folder missing": (
-        {f"data/pupil_center/{i}.npy": None for i in range(TRIALS)},
-        "data/pupil_center in .* holds 0 files",
+        {f"data/responses/{i}.npy": None for i in range(TRIALS)},
+        "data/responses in .* holds 0 files",
+    ),
+    "half of a folder missing": (
+        {f"data/pupil_center/{i}.npy": None for i in range(TRIALS // 2)},
+        "data/pupil_center in .* holds 35 files",
     ),
     "a meta file missing": ({"meta/neurons/unit_ids.npy": None}, "no meta/neurons/unit_ids.npy"),
     "statistics missing": (

@@ -199,8 +199,41 @@ def test_the_shared_recording_agrees_with_the_2022_loader(shared, tmp_path):
         np.testing.assert_allclose(batch.images, expected["images"][:, :1], atol=1e-5)
         tiled = np.broadcast_to(batch.behavior[:, :, None, None], (3, 3, 36, 64))
         np.testing.assert_allclose(tiled, expected["images"][:, 1:], atol=1e-5)
-        for name in ("responses", "behavior", "pupil_center"):
+        for name in ("behavior", "pupil_center"):
             np.testing.assert_allclose(getattr(batch, name), expected[name], atol=1e-5)
+        assert batch.responses is None  # withheld: the 2022 loader gives zeros
+        assert not expected["responses"].any() and np.isnan(mouse.responses[rows]).all()
+
+
+@pytest.mark.parametrize(
+    "absent, takes",
+    [
+        (["behavior", "pupil_center"], (False, False)),
+        (["behavior"], (False, True)),
+        (["pupil_center"], (True, False)),
+    ],
+    ids=["behaviour and eye", "behaviour", "eye"],
+)
+def test_load_recording_of_a_lab_that_records_no_behavior(source, tmp_path, absent, takes):
+    """As other labs export theirs: no folder, and no statistics of what is not there."""
+    with zipfile.ZipFile(source) as archive:
+        archive.extractall(tmp_path)
+    folder = (tmp_path / TOP).rename(tmp_path / "nat30k_lab_2024_01_02")
+    for kind in absent:
+        shutil.rmtree(folder / "data" / kind)
+        shutil.rmtree(folder / "meta" / "statistics" / kind)
+    data = kit.load(folder, size=(18, 32), folder=tmp_path / "data")
+    mouse = data.mouse
+    assert mouse.mouse == folder.name and mouse.responses.shape == (70, 24)
+    assert (mouse.behavior is not None, mouse.pupil_center is not None) == takes
+    model = kit.cnn_baseline(data, channels=2)
+    assert (model.config.behavior_channels, model.config.shifter) == takes
+    log = kit.train(model, data, kit.TrainConfig(epochs=1, device="cpu"))
+    assert np.isfinite(log.loss).all()
+    assert not kit.vit_baseline(data).core.takes_state
+    refused = {"behavior": "gain", "pupil_center": "shifter"}[absent[0]]
+    with pytest.raises(ValueError, match=r"this model takes (behaviour|eye position)"):
+        kit.cnn_baseline(data, 2, kit.ModelConfig(image_size=(18, 32), **{refused: True}))
 
 
 # ---- packing ----
@@ -393,7 +426,9 @@ def test_withheld_responses_and_behavior(source, tmp_path):
         True,
         True,
     ]
-    assert not mouse.responses[mouse.rows("test")].any()
+    assert batch.responses is None and mouse.first("train", 2).responses.isfinite().all()
+    assert np.isnan(mouse.responses[mouse.rows("test")]).all()
+    assert mouse.batch([mouse.rows("train")[0], mouse.rows("test")[0]]).responses is None
     assert set(mouse.statistics) == {
         "images_mean",
         "images_std",
