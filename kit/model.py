@@ -142,10 +142,6 @@ class Model(nn.Module):
 
     def _ready(self, batch, mouse):
         """The batch on the model's device, with all that it takes, behaviour in its units."""
-        if tuple(batch.images.shape[-2:]) != self.image_size:
-            raise ValueError(f"this model takes images of {self.image_size} pixels, these are "
-                             f"{tuple(batch.images.shape[-2:])}; scale them, or load the recording "
-                             f"with kit.load(..., size={self.image_size})")
         self._refuse_withheld(batch, "in these trials")
         batch = batch.to(next(self.parameters()).device)  # training may have moved the model
         if self.config.unit_behavior:
