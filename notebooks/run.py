@@ -133,8 +133,8 @@ def main():
     os.environ["CI"] = "1"  # the kit draws no progress bars then
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # a debugger's warning, of no use here
     print(
-        f"{len(found)} notebooks, about a minute each on two idle cores; on a slow or busy machine "
-        f"several times that. Each may take {LIMIT} minutes."
+        f"Notebooks to run: {len(found)}. Each takes about a minute on two idle cores, several "
+        f"times that on a slow or busy machine, and may take {LIMIT} minutes."
     )
     results = {}
     for path in found:
