@@ -13,6 +13,7 @@ import shutil
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -97,7 +98,7 @@ def members(path):
         raise ValueError(f"{path} is not a zip file; it may be cut off or a web page: "
                          "download it again") from None
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(names).most_common(1)[0][0]
         raise ValueError(f"{path} holds {twice[:80]!r} more than once, so its content is in doubt; "
                          "no published recording does: download it again")
     for name in names:

@@ -118,7 +118,8 @@ class Recording:
         batch = Batch(*(value if value is None else torch.from_numpy(value[rows])
                         for value in (self.images, self.responses, self.behavior,
                                       self.pupil_center)))
-        return batch._replace(responses=None) if batch.responses.isnan().any() else batch
+        withheld = batch.responses[:, 0].isnan().any()  # a withheld trial is NaN throughout
+        return batch._replace(responses=None) if withheld else batch
 
     def first(self, tier, n):
         """The first n trials of a tier (all of them if it has fewer), as one `Batch`."""

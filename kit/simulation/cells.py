@@ -52,7 +52,7 @@ class Cells(nn.Module):
     Raises ValueError for images of another shape or of integers, and for another mouse.
 
     A cell is a Gabor filter, simple (half-squared) or complex (energy of two filters), divided by
-    the contrast around it (Heeger, Visual Neuroscience 1992). Its contrast is blind to the mean.
+    the contrast around it (Heeger, Visual Neuroscience 1992). Neither feels the mean luminance.
     """
 
     # what is drawn for each cell, then what is measured once the whole recording is known
