@@ -73,8 +73,8 @@ def neurons(correlation, ax=None, label=None, color=BLUE, score="single-trial co
     mean = float(np.mean(correlation))
     label = f"{label}: mean {mean:.3f} (line)" if label else f"mean {mean:.3f} (line)"
     lowest = min(-0.2, np.floor(np.min(correlation) * 10) / 10)  # every neuron is in a bin
-    ax.hist(correlation, bins=np.arange(lowest, 1.01, 0.03), color=color, histtype="step",
-            linewidth=1.5, label=label)
+    bins = np.linspace(lowest, 1, round((1 - lowest) / 0.03) + 1)
+    ax.hist(correlation, bins=bins, color=color, histtype="step", linewidth=1.5, label=label)
     ax.axvline(mean, color=color, linewidth=1)
     ax.set(xlabel=score, ylabel="neurons")
     ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1))  # above, not on the bars

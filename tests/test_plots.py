@@ -108,6 +108,13 @@ def test_cortex_puts_each_neuron_at_its_place():
         plots.cortex(place, [1, 2])
 
 
+def test_a_histogram_of_scores_leaves_no_neuron_out():
+    edges, heights = plots.neurons([-0.86, 0.2, 0.995, 1.0]).patches[0].get_xy().T
+    assert edges.min() <= -0.86 and edges.max() == pytest.approx(1)
+    found = {(low, height) for low, height in zip(edges, heights, strict=True) if height}
+    assert {height for _, height in found} == {1, 2}  # the two best share the last bin
+
+
 def test_neurons_names_the_score():
     ax = plots.neurons([0.1, 0.3], label="estimated", score="FEV")
     assert labels(ax) == ("FEV", "neurons")
