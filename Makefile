@@ -58,7 +58,7 @@ elsewhere: export OPENBLAS_NUM_THREADS := 1
 elsewhere: .venv/.kit  ## simulate the mice and score the shipped models as another processor would
 	@# numpy names only what this machine has: it refuses to switch off anything else
 	NPY_DISABLE_CPU_FEATURES="$$($(PY) tests/cpu_features.py)" \
-	    $(PY) -m pytest -n 2 --dist loadgroup tests/test_simulation.py tests/test_pretrained.py
+	    $(PY) -m pytest -n 2 --dist loadgroup tests/data/test_simulation.py tests/models/test_pretrained.py
 
 lowest: .venv/.kit  ## run the tests at the lowest versions that pyproject.toml allows (Python 3.11)
 	$(PY) -m venv --clear build/lowest

@@ -75,20 +75,20 @@ def kit_model(name, coordinates, mouse="mouse"):
 
 def kit_step(name, neurons):
     import kit
-    from kit.processes import buffers_kept
-    from kit.training import poisson_loss
+    from kit.models.cpu import reuse_freed_memory
+    from kit.training.loop import poisson_loss
 
     fields, coordinates = inputs(neurons)
     batch, model = kit.Batch(*fields), kit_model(name, coordinates).train()
     optimizer = torch.optim.Adam(model.parameters(), 0.009)
 
     def step():
-        loss = poisson_loss(model(batch, "mouse"), batch.responses) + model.penalty("mouse")
+        loss = poisson_loss(model(batch, "mouse"), batch.responses) + model.regularizer("mouse")
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 
-    with buffers_kept():
+    with reuse_freed_memory():
         step()
         return timed(step, STEPS)
 
@@ -144,13 +144,13 @@ def peer_step(name, neurons):
 
 def kit_predict(name, neurons):
     import kit
-    from kit.layers import evaluating
+    from kit.models.layers import eval_mode
 
     fields, coordinates = inputs(neurons)
     batch, model = kit.Batch(*fields), kit_model(name, coordinates)
 
     def predict():
-        with evaluating(model), torch.inference_mode():
+        with eval_mode(model), torch.inference_mode():
             for _ in range(8):  # 1,024 trials
                 model(batch, "mouse")
 

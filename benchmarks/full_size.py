@@ -36,7 +36,7 @@ def write(path, trials=TRIALS, neurons=NEURONS):
     names, shares = ("train", "validation", "test", "final_test"), np.array([45, 5, 10, 10]) / 70
     tiers = np.repeat(names, (shares * trials).round().astype(int))
     tiers = np.resize(tiers, trials)
-    kit.layout.write(
+    kit.data.official.write(
         path,
         {
             "images": rng.integers(0, 256, (trials, 1, 144, 256), np.uint8),

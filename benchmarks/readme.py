@@ -35,7 +35,7 @@ def table():
     for name, kind in product(TRACKS, BUILDERS):
         _, *scores = measured(kit.pretrained(f"{name}-{kind.lower()}"), name)
         ours = (f"{value:.3f}"[1:] for value in scores)
-        published = kit.catalog.WEIGHTS[f"{TRACKS[name]}-{kind}".lower()].final
+        published = kit.data.catalog.WEIGHTS[f"{TRACKS[name]}-{kind}".lower()].final
         theirs = (f"{value:.3f}"[1:] if value else "–" for value in published)
         row = [TRACKS[name], kind, *ours, *theirs]
         lines.append("| " + " | ".join(row) + " |")
@@ -74,11 +74,13 @@ def picture():
     kit.plots.images(recording.first("train", 12).images, axes[0, 0]).set_title(
         "what the mouse saw"
     )
-    kit.plots.training(logs[0], axes[0, 1], label="linear", color=kit.plots.ORANGE)
-    kit.plots.training(logs[1], axes[0, 1], label="CNN")
-    kit.plots.level(ceiling("sample+", "validation"), "the true rates would score this", axes[0, 1])
+    kit.plots.training_curve(logs[0], axes[0, 1], label="linear", color=kit.plots.ORANGE)
+    kit.plots.training_curve(logs[1], axes[0, 1], label="CNN")
+    kit.plots.reference_line(
+        ceiling("sample+", "validation"), "the true rates would score this", axes[0, 1]
+    )
     axes[0, 1].set_title("what two CPU cores learn in a minute")
-    kit.plots.neuron(
+    kit.plots.mean_responses(
         truth.responses[rows, best],
         predictions[:, best],
         recording.image_ids[rows],

@@ -27,7 +27,7 @@ from bench import BATCH, kit_model, names_of_2022, peer_forward, peer_opened, pe
 
 import kit
 
-MOUSE = kit.simulation.Mouse(
+MOUSE = kit.data.simulation.Mouse(
     "99101-1-1", seed=11, neurons=1000, train=1000, validation=200, test=10, final_test=0
 )
 
@@ -69,7 +69,7 @@ def theirs(folder, data, means):
     parts = peer_parts("CNN with behaviour", data.mouse.coordinates)
     if means:
         start = kit.Model(kit.layers.ConvCore(1), data.neurons)
-        start.meet(data)
+        start.register_data(data)
         parts[1].bias.data.copy_(start.readouts[data.mouse.mouse].bias)
     train, validation = (loader(folder, tier) for tier in ("train", "validation"))
     images = len(train.dataset)  # of all tiers, as in 2022
@@ -124,7 +124,7 @@ def main():
     print(f"{'':8}{'epoch':>6}{'seconds':>10}{'score':>10}{'rate':>10}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"static{MOUSE.mouse}-GrayImageNet-road.zip"
-        kit.simulation.mice.simulate(MOUSE, path)
+        kit.data.simulation.mice.simulate(MOUSE, path)
         with zipfile.ZipFile(path) as archive:
             archive.extractall(folder)
         data = kit.load(path, folder=folder)

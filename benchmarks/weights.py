@@ -7,7 +7,7 @@ import sys
 from datetime import date
 
 import kit
-from kit.checkpoints import SHIPPED
+from kit.models.pretrained import SHIPPED
 
 BUILDERS = {"LN": kit.linear_baseline, "CNN": kit.cnn_baseline}
 TRACKS = {"sample": "Sensorium", "sample+": "Sensorium+"}
@@ -16,7 +16,7 @@ PARTS = {  # of the ablation: what a CNN of the mouse "sample+" takes besides th
     "shifter": {"shifter": True},
     "gain": {"gain": True},
     "shifter-gain": {"shifter": True, "gain": True},
-    "shifter-gain01": {"shifter": True, "gain": True, "unit_behavior": True},
+    "shifter-gain01": {"shifter": True, "gain": True, "minmax_behavior": True},
     "channels": {"behavior_channels": True},
     "channels-shifter": {"behavior_channels": True, "shifter": True},
 }
@@ -98,7 +98,7 @@ def measured(model, mouse):
         final = kit.score(model, data, "test")
     else:
         recording, rows = data.mouse, data.mouse.rows("final_test")
-        final = kit.evaluation.scores(
+        final = kit.evaluation.compute_scores(
             kit.predict(model, data, "final_test"),
             kit.truth(mouse).responses[rows],
             recording.image_ids[rows],
@@ -113,7 +113,7 @@ def make(name, mouse, builder, config, recipe):
     model = builder(data, channels=16, config=config)
     print(name, kit.train(model, data, recipe), flush=True)
     numbers = [f"{value:.3f}"[1:] for value in measured(model, mouse)[1:]]
-    model.about = "\n".join(
+    model.description = "\n".join(
         [
             f'baseline of the simulated mouse kit.load("{mouse}"); MIT; see kit/weights/README.md',
             f"scores, single-trial / to average / FEVE: final {' / '.join(numbers)}",
@@ -136,7 +136,7 @@ def write_card():
         rows="\n".join(text for name, text in rows.items() if place(name).parent == SHIPPED),
         ablation="\n".join(text for name, text in rows.items() if place(name).parent != SHIPPED),
         neurons=len(kit.load("sample").mouse.unit_ids),
-        version=kit.simulation.VERSION,
+        version=kit.data.simulation.VERSION,
         ceilings=" and ".join(f"{ceiling(name, 'final_test'):.3f}"[1:] for name in TRACKS),
         recipe=kit.TrainConfig(),
         date=date.today(),

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import kit
-from kit.files import whole
+from kit.files import atomic_write
 
 
 def main(arguments=None):
@@ -44,7 +44,7 @@ def _train(options):
     if os.environ.get("RANK", "0") != "0":  # torchrun's first process prints and saves for all
         trained()
         return
-    with whole(options.out) as part:  # around the training: a bad place is refused before it
+    with atomic_write(options.out) as part:  # around the training: a bad place is refused before it
         model, log = trained()
         print(log)
         print(kit.score(model, data, "validation"))

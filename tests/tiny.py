@@ -13,7 +13,7 @@ TEST = {"test": (4, 4, 3), "final_test": (4, 3)}  # how often each image of a ti
 
 
 def arrays(seed=0, neurons=24, tiers=TIERS, test=TEST, hashed=True):
-    """What `kit.layout.write` takes: each neuron likes brightness at its own place.
+    """What `kit.data.official.write` takes: each neuron likes brightness at its own place.
 
     hashed: whether trial ids are 32 characters, as in the competition mice, or integers.
     """
@@ -57,7 +57,7 @@ def write(folder, recording=None, mouse="7-1-1", withholds=()):
     if "behavior" in withholds:
         recording |= {name: 0 * recording[name] for name in ("behavior", "pupil_center")}
     path = folder / f"static{mouse}-GrayImageNet-tiny.zip"
-    kit.layout.write(path, recording, statistics_from=seen)
+    kit.data.official.write(path, recording, statistics_from=seen)
     return path
 
 

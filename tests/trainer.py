@@ -15,7 +15,7 @@ import tiny
 import torch
 
 import kit
-import kit.training
+import kit.training.loop
 
 RANK, PROCESSES = (int(os.environ.get(name, n)) for name, n in (("RANK", 0), ("WORLD_SIZE", 1)))
 SCRIPT = Path(__file__)
@@ -55,8 +55,8 @@ def gradients(folder, mice):
     """Those of one step for batches of 1, 2, 5 and 16 images of every mouse, without chance."""
     data, found = load(folder, *mice), {}
     model = kit.cnn_baseline(data, channels=4)
-    fabric = kit.training.start(model, "cpu", "32-true")
-    run = kit.training._Run(model, data, kit.TrainConfig(), fabric)
+    fabric = kit.training.distributed.make_fabric(model, "cpu", "32-true")
+    run = kit.training.loop.Trainer(model, data, kit.TrainConfig(), fabric)
     for part in model.train().modules():
         part.training = not isinstance(part, torch.nn.BatchNorm2d)
     for mouse in data:
@@ -64,7 +64,7 @@ def gradients(folder, mice):
             run.optimizer.zero_grad()
             batch = data[mouse].first("validation", images)
             still = mock.patch("torch.randn_like", torch.zeros_like)  # the readouts' sampling
-            with still, kit.training.apart(1, fabric):
+            with still, kit.training.distributed.seeded_by_rank(1, fabric):
                 loss = fabric.all_reduce(run.backward(mouse, batch), reduce_op="sum")
             grads = {name: value.grad.clone() for name, value in model.named_parameters()
                      if value.grad is not None}  # fmt: skip
@@ -82,7 +82,7 @@ def outcome(folder, out, rank=0, processes=1):
 
 def dying_at(step):
     """A loss that kills its process at a step, without a word; 0 is never."""
-    calls, loss = [], kit.training.poisson_loss
+    calls, loss = [], kit.training.loop.poisson_loss
 
     def deadly(*arguments):
         calls.append(1)
@@ -90,7 +90,7 @@ def dying_at(step):
             os.kill(os.getpid(), signal.SIGKILL)
         return loss(*arguments)
 
-    return mock.patch("kit.training.poisson_loss", deadly)
+    return mock.patch("kit.training.loop.poisson_loss", deadly)
 
 
 def everything(folder):

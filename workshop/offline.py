@@ -147,8 +147,8 @@ def sample_files():
     """The sample mice and their truths, simulated if need be."""
     import kit  # here, because it takes seconds
 
-    for mouse in kit.simulation.MICE:
-        recording = kit.simulation.path(mouse)
+    for mouse in kit.data.simulation.MICE:
+        recording = kit.data.simulation.path(mouse)
         yield from (recording, recording.with_name(recording.stem + "-truth.npz"))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from kit.layers import ConvCore, GaussianReadout, Shifter
+from kit.models.layers import ConvCore, GaussianReadout, Shifter
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def test_the_core_is_that_of_2022(layers, nonlinear, channels):
     images = torch.randn(5, channels, 36, 64)
     for mode in (True, False):  # first in training, so that the running statistics move
         close(ours.train(mode)(images), theirs.train(mode)(images))
-    close(ours.penalty(), theirs.regularizer())
+    close(ours.regularizer(), theirs.regularizer())
 
 
 @pytest.mark.filterwarnings("ignore:Readout is NOT initialized")
@@ -61,16 +61,16 @@ def test_the_readout_is_that_of_2022(shifted):
     theirs._features.data.normal_()
     theirs.bias.data.normal_()
     ours = GaussianReadout(coordinates, 8)
-    close(ours.cortex, theirs.source_grid)
-    ours.retinotopy.load_state_dict(theirs.mu_transform.state_dict())
-    ours.features.data[:] = theirs._features.data[0, :, 0].T
+    close(ours.cortical_positions, theirs.source_grid)
+    ours.position_mlp.load_state_dict(theirs.mu_transform.state_dict())
+    ours.feature_weights.data[:] = theirs._features.data[0, :, 0].T
     ours.bias.data[:] = theirs.bias.data
     ours.sigma.data[:] = theirs.sigma.data[0]
     ours, theirs = ours.double(), theirs.double()
     features = torch.randn(5, 8, 28, 56, dtype=torch.float64)
     shift = torch.randn(5, 2, dtype=torch.float64) * 0.1 if shifted else None
     close(ours.eval()(features, shift), theirs.eval()(features, shift=shift))
-    close(ours.penalty(), theirs.regularizer())
+    close(ours.regularizer(), theirs.regularizer())
     torch.manual_seed(0)
     expected = theirs.train()(features, shift=shift)  # the same draws in training
     torch.manual_seed(0)

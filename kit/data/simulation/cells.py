@@ -1,0 +1,238 @@
+"""The simulated cells: their filters, their rate for any image, and their noisy responses."""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import grid_sample
+
+IMAGE_SIZE = (36, 64)  # of the images that the cells see, in pixels
+GREY = 127.5  # the pixel value that drives no cell; black and white are -1 and 1 from it
+SEMI_SATURATION = 0.01  # local variance of the image at which a rate is half of what it could be
+FEV = (5.6, 16.0)  # of a Beta distribution over cells: mean .26, before the ceiling on events
+EVENT_SHAPE = 0.5  # of the Gamma distribution of one calcium event's size
+MAX_EVENTS = 96    # in one trial: twice the highest rate of a sample mouse; more is refused
+# how one standard deviation of eye position moves every field, in half images
+EYE_TO_SHIFT = np.array([[0.035, 0.004], [-0.004, 0.030]])
+
+
+def draw_cells(neurons, rng):
+    """Draw the cells: place in cortex, field, tuning, gain and noise. A dict of arrays (N, …)."""
+    coordinates = np.column_stack([rng.uniform(0, 616, (neurons, 2)),
+                                   200 + 5 * rng.integers(0, 10, neurons)])
+    place = (coordinates[:, :2] - 308) / 308  # -1 to 1
+    # retinotopy: an affine map, turned by about 90 degrees, and a modest scatter of single cells
+    retinotopy = np.array([[0.03, -0.20], [0.20, 0.02]])
+    centers = place @ retinotopy + [0.05, -0.04] + 0.03 * rng.standard_normal((neurons, 2))
+    # low, as mice see: .04 cycles a degree, if a pixel of 36 x 64 is taken for 2 degrees
+    wavelength = 13 * 2 ** rng.normal(0, 0.65, neurons).clip(-1.4, 1.4)  # pixels
+    size = (wavelength / 13) ** 0.5 * np.exp(0.12 * rng.standard_normal(neurons))
+    return {
+        "coordinates": coordinates, "centers": centers, "spatial_frequency": 1 / wavelength,
+        "unit_ids": np.sort(rng.choice(12 * neurons, neurons, replace=False)),
+        "envelope": size[:, None] * [5.0, 3.0],
+        "orientation": rng.uniform(0, np.pi, neurons),
+        "phase": rng.uniform(0, 2 * np.pi, neurons),
+        "is_complex": rng.random(neurons) < 0.35,  # an assumption: simple cells prevail
+        "tuned_share": rng.beta(4, 1.2, neurons),  # some cells are weakly tuned
+        "gain_weights": np.column_stack([rng.normal(0.135, 0.06, neurons),   # x 1.5, -1.5..1.5 std
+                                         rng.normal(0.182, 0.08, neurons)]),  # + 20 % for one std
+        "fev": rng.beta(*FEV, neurons),  # what the noise should leave of the image's part
+        "scale": np.exp(0.8 * rng.standard_normal(neurons)),  # mean response, in raw units
+        "surround": rng.uniform(1.3, 2.7, neurons),
+    }
+
+
+class Cells(nn.Module):
+    """The cells of a simulated mouse, called like a model: `cells(batch, mouse)` -> (B, N) rates.
+
+    Rates are noiseless, in the recording's units: mean responses divided by each neuron's std.
+    batch: images (B, 1, 36, 64), z-scored like the recording's; behavior (B, 3) and pupil_center
+    (B, 2) as in a `Batch`, or None for the average gain, 1, and the eye at its mean position.
+    Differentiable. Computed in float64 and returned in the type of the images.
+    Raises ValueError for images of another shape or of integers, and for another mouse.
+
+    A cell is a Gabor filter, simple (half-squared) or complex (energy of two filters), divided by
+    the contrast around it (Heeger, Visual Neuroscience 1992). Neither feels the mean luminance.
+    """
+
+    # what is drawn for each cell, then what is measured once the whole recording is known
+    PARAMETERS = ("centers", "orientation", "spatial_frequency", "phase", "envelope", "surround",
+                  "is_complex", "tuned_share", "gain_weights",
+                  "mean_drive",        # (N,) over all images of the recording, eye at its mean
+                  "mean_gain",         # (N,) over all trials, before division by it
+                  "event_rate",        # (N,) mean number of calcium events at the mean rate
+                  "response_unit",     # (N,) mean rate in the recording's units
+                  "average_behavior",  # (3,) in std units
+                  "pixel_statistics")  # (2,) mean and std of the recording's pixels, 0-255
+    image_size = IMAGE_SIZE
+
+    def __init__(self, mouse, unit_ids, parameters):
+        super().__init__()
+        self.mouse, self.unit_ids = mouse, unit_ids
+        for name in self.PARAMETERS:
+            self.register_buffer(name, torch.as_tensor(np.array(parameters[name])))
+        for name, values in zip(("even", "odd", "pool"), self._draw_filters(), strict=True):
+            self.register_buffer(name, values, persistent=False)  # (36 * 64, N)
+
+    def _draw_filters(self):
+        """The two Gabor filters of every cell, and the window in which contrast is measured."""
+        height, width = IMAGE_SIZE
+        y, x = torch.meshgrid(torch.arange(height, dtype=torch.float64) - (height - 1) / 2,
+                              torch.arange(width, dtype=torch.float64) - (width - 1) / 2,
+                              indexing="ij")
+        dx = x.reshape(-1, 1) - width / 2 * self.centers[:, 0]   # (36 * 64, N) pixels
+        dy = y.reshape(-1, 1) - height / 2 * self.centers[:, 1]
+        across = torch.cos(self.orientation) * dx + torch.sin(self.orientation) * dy
+        wave = 2 * np.pi * self.spatial_frequency * across + self.phase
+        distance = (dx / self.envelope[:, 0]) ** 2 + (dy / self.envelope[:, 1]) ** 2
+        envelope = torch.exp(-distance / 2)
+        envelope = envelope / envelope.sum(0)
+        pool = torch.exp(-distance / 2 / self.surround**2)
+        gabors = [envelope * torch.cos(wave), envelope * torch.sin(wave)]
+        # blind to mean luminance
+        return *(gabor - envelope * gabor.sum(0) for gabor in gabors), pool / pool.sum(0)
+
+    def forward(self, batch, mouse=None):
+        self.resolve_mouse(mouse)
+        if batch.images.ndim != 4 or batch.images.shape[1:] != (1, *IMAGE_SIZE):
+            raise ValueError(f"images of shape {tuple(batch.images.shape)} are not (B, 1, 36, 64); "
+                             "the simulated cells see images of 36 x 64 pixels: load the recording "
+                             "with kit.load(..., size=(36, 64))")
+        if not batch.images.is_floating_point():
+            raise ValueError(f"images of {batch.images.dtype} are not z-scored; 0 to 255 becomes "
+                             "so with the recording's statistics, images_mean and images_std")
+        images, behavior, pupil_center = (
+            None if value is None else value.to(self.even)
+            for value in (batch.images, batch.behavior, batch.pupil_center))
+        rates = self.relative_rates(images, pupil_center)
+        if behavior is not None:
+            rates = rates * self.gain(behavior)
+        return (rates * self.response_unit).to(batch.images.dtype)  # (B, N)
+
+    def relative_rates(self, images, pupil_center=None):
+        """Rates (B, N) before gain, of mean 1 over the recording's images."""
+        drive = self.drive(images, pupil_center) / self.mean_drive
+        return self.tuned_share * drive + (1 - self.tuned_share)
+
+    def drive(self, images, pupil_center=None):
+        """What the filters make of images (B, 1, 36, 64), float64: (B, N), never negative."""
+        mean, std = self.pixel_statistics
+        seen = (images * std + mean) / GREY - 1
+        if pupil_center is not None:
+            seen = shift_images(seen, self.shift(pupil_center))
+        seen = seen.flatten(1)  # (B, 36 * 64)
+        even, odd = seen @ self.even, seen @ self.odd  # (B, N)
+        contrast = (seen**2 @ self.pool - (seen @ self.pool) ** 2).clamp(min=0)  # local variance
+        driven = torch.where(self.is_complex, even**2 + odd**2, 2 * even.clamp(min=0) ** 2)
+        return driven / (SEMI_SATURATION + contrast)
+
+    def shift(self, pupil_center):
+        """How far all fields move: (B, 2) x, y in half images."""
+        return pupil_center @ torch.as_tensor(EYE_TO_SHIFT).to(pupil_center)
+
+    def gain(self, behavior):
+        """Behaviour (B, 3) to the factor on each rate: (B, N), of mean 1 over the recording."""
+        state = behavior - self.average_behavior
+        return torch.exp(state[:, [0, 2]] @ self.gain_weights.T) / self.mean_gain
+
+    def filters(self):
+        """The even and the odd Gabor filter of every cell, (N, 36, 64) arrays.
+
+        A simple cell has the even one alone.
+        """
+        return tuple(part.T.reshape(-1, *IMAGE_SIZE).cpu().numpy()
+                     for part in (self.even, self.odd))
+
+    def resolve_mouse(self, mouse=None):
+        """The mouse's id; raises ValueError for another mouse."""
+        if mouse not in (None, self.mouse):
+            raise ValueError(f"these are the cells of mouse {self.mouse!r}, not of {mouse!r}; "
+                             f"kit.truth({mouse!r}).cells are the ones you need")
+        return self.mouse
+
+    def validate_data(self, data):
+        """Raise ValueError where data are of another mouse, other units or another image size."""
+        for mouse, recording in data.items():
+            self.resolve_mouse(mouse)
+            if tuple(recording.image_size) != IMAGE_SIZE:
+                raise ValueError(f"the simulated cells see {IMAGE_SIZE} images, the data are "
+                                 f"{tuple(recording.image_size)}; load them with "
+                                 f"kit.load(..., size={IMAGE_SIZE})")
+            if not np.array_equal(recording.unit_ids, self.unit_ids):
+                raise ValueError(f"the recording of mouse {mouse} has other unit ids than these "
+                                 f"cells; open the simulated one, kit.load({mouse!r})")
+
+    def __repr__(self):
+        return (f"the {len(self.unit_ids)} simulated cells of mouse {self.mouse}, "
+                f"{int(self.is_complex.sum())} of them complex")
+
+
+def shift_images(images, shift):
+    """Images (B, 1, H, W) as fields see them that moved by shift (B, 2); grey outside.
+
+    shift: x, y in half images. The images move the other way, by bicubic interpolation.
+    """
+    rows, columns = images.shape[-2:]
+    y = (torch.arange(rows).to(shift) + 0.5) / rows * 2 - 1
+    x = (torch.arange(columns).to(shift) + 0.5) / columns * 2 - 1
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)  # (rows, columns, 2)
+    return grid_sample(images, grid + shift[:, None, None], mode="bicubic", align_corners=False)
+
+
+def event_rates(fev, rates):
+    """Mean number of events a trial (N,) that leaves each cell its FEV: noise is 3 / events.
+
+    fev: (N,) in (0, 1); rates: (T, N) of mean 1. Few events where the image drives strongly; at
+    most 1.2, since most trials are silent.
+    """
+    return (3 * fev / (1 - fev) / rates.var(0, correction=0)).clamp(max=1.2)
+
+
+def draw_responses(rates, event_rate, rng):
+    """Noisy responses to rates of mean 1: a Poisson number of calcium events, each Gamma-sized.
+
+    rates: (T, N) in the order of presentation; event_rate: (N,) mean number of events at rate 1.
+    Returns the number of events and the responses, both (T, N). Every response has its own row of
+    uniform numbers: a rate that differs in its last digit changes that one response at most.
+    Raises ValueError where a count exceeds MAX_EVENTS.
+    """
+    events, responses = np.empty(rates.shape, np.uint8), np.empty(rates.shape)
+    for start in range(0, len(rates), 128):
+        block = slice(start, start + 128)
+        uniforms = rng.random((*rates[block].shape, 3 + MAX_EVENTS // 2))  # always as many
+        events[block] = poisson_counts(rates[block] * event_rate, uniforms[..., 0])
+        responses[block] = gamma_sums(events[block], uniforms[..., 1:])
+    return events, responses / (EVENT_SHAPE * event_rate)
+
+
+def poisson_counts(means, uniforms):
+    """The Poisson count at which the distribution function first exceeds each uniform number.
+
+    means, uniforms: arrays of one shape; returns integers of that shape.
+    """
+    probability = np.exp(-means)  # of the count k
+    below = probability.copy()    # of a count up to k
+    counts = np.zeros(means.shape, int)
+    for k in range(1, MAX_EVENTS + 1):
+        more = uniforms >= below
+        if not more.any():
+            return counts
+        counts += more
+        probability *= means / k
+        below += probability
+    raise ValueError(f"a rate of {means.max():.0f} events a trial gives more than {MAX_EVENTS}; "
+                     "raise MAX_EVENTS")
+
+
+def gamma_sums(counts, uniforms):
+    """Sums of `counts` Gamma variables of shape 1/2 and scale 1. uniforms: (…, 2 + pairs).
+
+    Two of them add up to an exponential variable, -ln u; one alone is -ln u cos^2(2 pi v)
+    (Devroye, Non-Uniform Random Variate Generation, 1986).
+    """
+    pairs, single = np.divmod(counts, 2)
+    used = np.arange(uniforms.shape[-1] - 2) < pairs[..., None]
+    # 1 - u in place of u, which may be 0; most trials have few events, so most logs are left out
+    logs = np.log1p(-uniforms[..., 2:], out=np.zeros(used.shape), where=used)
+    lone = -np.log1p(-uniforms[..., 0]) * np.cos(2 * np.pi * uniforms[..., 1]) ** 2
+    return single * lone - logs.sum(-1)

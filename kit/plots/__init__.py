@@ -1,0 +1,20 @@
+"""One function a figure: each takes data and an axis (or makes one) and returns the axis."""
+
+from kit.plots.pictures import cortical_map, filters, images, images_with_responses, positions
+from kit.plots.responses import binned_mean, mean_responses, raster, repeats, traces
+from kit.plots.scores import (
+    learning_curve,
+    reference_line,
+    score_bars,
+    score_histogram,
+    score_spread,
+    training_curve,
+)
+from kit.plots.style import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, VERMILION
+
+__all__ = [
+    "BLACK", "BLUE", "GREEN", "GREY", "ORANGE", "SKY", "VERMILION", "binned_mean", "cortical_map",
+    "filters", "images", "images_with_responses", "learning_curve", "mean_responses", "positions",
+    "raster", "reference_line", "repeats", "score_bars", "score_histogram", "score_spread",
+    "traces", "training_curve",
+]

@@ -1,0 +1,684 @@
+"""The simulated mice: the official layout, what is withheld, and the statistics of real mice."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import kit
+from kit import metrics
+from kit.data import simulation
+from kit.data.simulation import cells, mice
+
+TINY = mice.Mouse("99999-1-1", 9, neurons=12, train=24, validation=6, test=4, final_test=3)
+TESTED = ("test", "final_test")
+FINGERPRINTS = Path(__file__).parents[1] / "fixtures" / "simulation.json"
+
+
+@pytest.fixture(params=["sample+", "sample"], scope="module")
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def mouse(name):
+    return kit.load(name).mouse
+
+
+@pytest.fixture(scope="module")
+def truth(name):
+    return kit.truth(name)
+
+
+@pytest.fixture
+def simulate(monkeypatch, tmp_path):
+    """Simulate a tiny mouse with some things changed; returns the path of its zip."""
+
+    def build(folder="data", **changes):
+        spec = dataclasses.replace(TINY, **changes)
+        monkeypatch.setattr(mice, "MICE", {spec.id: spec})
+        return mice.path(spec.id, tmp_path / folder)
+
+    return build
+
+
+def members(path):
+    """Short name -> array of every member of a zip."""
+    with zipfile.ZipFile(path) as archive:
+        return {
+            name.removeprefix(f"{path.stem}/").removesuffix(".npy"): np.load(
+                io.BytesIO(archive.read(name)), allow_pickle=False
+            )
+            for name in archive.namelist()
+        }
+
+
+# ---- the file ----
+
+
+def test_the_same_bytes_each_time(simulate):
+    once, again = simulate("one"), simulate("two")
+    names = [path.name for path in sorted(once.parent.iterdir())]
+    assert len(names) == 2  # the recording and its truth
+    assert names == [path.name for path in sorted(again.parent.iterdir())]
+    for name in names:
+        assert (once.parent / name).read_bytes() == (again.parent / name).read_bytes(), name
+
+
+def test_another_seed_gives_another_mouse(simulate):
+    one, other = members(simulate("one")), members(simulate("two", seed=10))
+    assert not np.array_equal(one["data/images/0"], other["data/images/0"])
+    assert not np.array_equal(one["meta/neurons/unit_ids"], other["meta/neurons/unit_ids"])
+
+
+def test_more_neurons_see_the_same_images_and_behave_the_same(simulate):
+    few, many = members(simulate("one")), members(simulate("two", neurons=20))
+    for name in few:
+        if "responses" not in name and "neurons" not in name:
+            np.testing.assert_array_equal(few[name], many[name], err_msg=name)
+
+
+def test_the_layout_is_the_official_one(simulate):
+    path = simulate()
+    assert path.name.startswith("static99999-1-1-GrayImageNet-")
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        assert archive.testzip() is None
+    assert all(name.startswith(f"{path.stem}/") and name.endswith(".npy") for name in names)
+    found = members(path)
+    trials = len(found["meta/trials/tiers"])
+    kinds = {"images": (1, 144, 256), "responses": (12,), "behavior": (3,), "pupil_center": (2,)}
+    expected = {f"data/{kind}/{trial}" for kind in kinds for trial in range(trials)}
+    expected |= {
+        f"meta/statistics/{kind}/all/{value}"
+        for kind in kinds
+        for value in ("mean", "std", "median", "min", "max")
+    }
+    expected |= {"meta/neurons/unit_ids", "meta/neurons/cell_motor_coordinates"}
+    expected |= {f"meta/trials/{n}" for n in ("tiers", "trial_idx", "frame_image_id")}
+    assert set(found) == expected
+    assert len(names) == len(found)
+    for kind, shape in kinds.items():
+        for trial in range(trials):
+            assert found[f"data/{kind}/{trial}"].shape == shape
+        assert found[f"meta/statistics/{kind}/all/mean"].shape == (
+            () if kind == "images" else shape
+        )
+    images = np.stack([found[f"data/images/{trial}"] for trial in range(trials)])
+    assert images.min() >= 0
+    assert images.max() <= 255
+    assert images.max() > 200
+    assert np.stack([found[f"data/responses/{t}"] for t in range(trials)]).min() >= 0
+
+
+def test_statistics_are_those_of_the_trials_one_may_see(simulate):
+    found = members(simulate(withholds=("responses",)))
+    tiers = found["meta/trials/tiers"]
+    for kind in ("images", "responses", "behavior", "pupil_center"):
+        values = np.stack([found[f"data/{kind}/{trial}"] for trial in range(len(tiers))])
+        seen = values[np.isin(tiers, ["train", "validation"])].astype(float)
+        axis = None if kind == "images" else 0
+        for name in ("mean", "std", "median", "min", "max"):
+            kept = found[f"meta/statistics/{kind}/all/{name}"]
+            expected = getattr(np, name)(seen, axis=axis)
+            np.testing.assert_allclose(kept, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_trials(simulate):
+    found = members(simulate(train=40, test=30))
+    tiers, images = found["meta/trials/tiers"], found["meta/trials/frame_image_id"]
+    shown = {
+        tier: np.unique(images[tiers == tier], return_counts=True) for tier in np.unique(tiers)
+    }
+    assert {tier: len(ids) for tier, (ids, _) in shown.items()} == {
+        "train": 40,
+        "validation": 6,
+        "test": 30,
+        "final_test": 3,
+    }
+    assert len(np.unique(images)) == 79  # no image in two tiers
+    assert (shown["train"][1] == 1).all()
+    assert (shown["validation"][1] == 1).all()
+    repeats = shown["test"][1]  # about ten, a few are missing
+    assert repeats.min() >= 7
+    assert repeats.max() == 10
+    assert 9.5 < repeats.mean() < 10
+    first = "".join(tier[0] for tier in tiers[:40])
+    assert len(set(first)) > 1  # in random order
+    # repeats of an image show the same image
+    of_one = np.flatnonzero(images == shown["test"][0][0])
+    for trial in of_one:
+        np.testing.assert_array_equal(
+            found[f"data/images/{trial}"], found[f"data/images/{of_one[0]}"]
+        )
+
+
+def test_units_and_places(simulate):
+    found = members(simulate(neurons=200, train=200))
+    ids, place = found["meta/neurons/unit_ids"], found["meta/neurons/cell_motor_coordinates"]
+    assert len(np.unique(ids)) == 200
+    assert np.ptp(ids) > 250  # not contiguous
+    assert place.shape == (200, 3)
+    assert place[:, :2].min() >= 0
+    assert place[:, :2].max() <= 616
+    assert len(np.unique(place[:, 2])) == 10
+    assert np.diff(np.unique(place[:, 2])).tolist() == [5] * 9
+
+
+@pytest.mark.parametrize("withholds", [(), ("responses",), ("responses", "behavior")])
+def test_what_is_withheld_is_zero_in_the_file_and_known_to_the_truth(simulate, tmp_path, withholds):
+    found = members(simulate(withholds=withholds))
+    tiers = found["meta/trials/tiers"]
+    kinds = ("responses", "behavior", "pupil_center")
+    values = {
+        kind: np.stack([found[f"data/{kind}/{t}"] for t in range(len(tiers))]) for kind in kinds
+    }
+    tested = np.isin(tiers, TESTED)
+    assert values["responses"][~tested].any()
+    assert values["responses"][tested].any() == ("responses" not in withholds)
+    assert values["behavior"].any() == ("behavior" not in withholds)
+    assert values["pupil_center"].any() == ("behavior" not in withholds)
+    trial_ids = found["meta/trials/trial_idx"]
+    assert len(np.unique(trial_ids)) == len(tiers)
+    truth = kit.truth("99999-1-1", tmp_path / "data")
+    assert sorted(truth.order) == list(range(len(tiers)))
+    if withholds:
+        assert all(re.fullmatch("[0-9a-f]{32}", trial) for trial in trial_ids)
+        guesses = {
+            hashlib.md5(f"{before}{trial}".encode()).hexdigest()
+            for trial in range(len(tiers))
+            for before in ("", "99999-1-1/", "99999-1-1", "/")
+        }
+        assert not guesses & set(trial_ids)
+    else:
+        np.testing.assert_array_equal(trial_ids, truth.order)
+    std = found["meta/statistics/responses/all/std"]
+    seen = slice(None) if "responses" not in withholds else ~tested
+    np.testing.assert_allclose(truth.responses[seen] * std, values["responses"][seen], rtol=1e-5)
+    assert truth.responses[tested].any()
+
+
+def test_the_truth_is_the_same_whatever_is_withheld(simulate, tmp_path):
+    simulate("open")
+    simulate("hidden", withholds=("responses", "behavior"))
+    one, other = (kit.truth("99999-1-1", tmp_path / f) for f in ("open", "hidden"))
+    for field in dataclasses.fields(one)[1:]:
+        np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
+    for part in simulation.Cells.PARAMETERS:
+        np.testing.assert_array_equal(getattr(one.cells, part), getattr(other.cells, part))
+
+
+def test_a_mouse_is_simulated_once(simulate, monkeypatch):
+    path = simulate()
+    before = path.stat().st_mtime_ns
+    monkeypatch.setattr(mice, "simulate", None)  # cannot be called
+    assert simulate() == path
+    assert path.stat().st_mtime_ns == before
+
+
+def test_a_truth_that_was_deleted_is_made_again(simulate, tmp_path):
+    path = simulate()
+    (truth,) = path.parent.glob("*-truth.npz")
+    content = truth.read_bytes()
+    truth.unlink()
+    assert kit.truth("99999-1-1", tmp_path / "data").centers.shape == (12, 2)
+    assert truth.read_bytes() == content
+
+
+def test_an_interrupted_simulation_leaves_no_recording(simulate, monkeypatch, tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mice, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        simulate()
+    assert not list((tmp_path / "data").rglob("*.zip"))
+    monkeypatch.undo()
+
+
+def test_simulating_leaves_the_global_random_states_alone(simulate):
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    simulate()
+    assert torch.equal(before[0], torch.get_rng_state())
+    np.testing.assert_array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
+
+
+# ---- the truth ----
+
+
+def test_the_truth_fits_its_recording(mouse, truth):
+    trials, neurons = mouse.responses.shape
+    arrays = {field.name: getattr(truth, field.name) for field in dataclasses.fields(truth)[1:]}
+    per_neuron = ("orientation", "spatial_frequency", "phase", "surround", "is_complex",
+                  "tuned_share")  # fmt: skip
+    per_trial = ("gain", "rates", "frozen_rates", "events", "responses")
+    assert {name: values.shape for name, values in arrays.items()} == {
+        **{name: (neurons,) for name in per_neuron},
+        **{name: (neurons, 2) for name in ("centers", "envelope", "gain_weights")},
+        **{name: (trials, neurons) for name in per_trial},
+        "order": (trials,),
+        "eye_shift": (trials, 2),
+    }
+    assert truth.is_complex.dtype == bool
+    assert truth.orientation.min() >= 0
+    assert truth.orientation.max() < np.pi
+    assert (truth.gain > 0).all()
+    assert (truth.rates >= 0).all()
+    np.testing.assert_allclose(truth.gain.mean(0), 1, atol=1e-4)
+    public = np.isin(mouse.tiers, ["train", "validation"])
+    np.testing.assert_allclose(
+        truth.responses[public], mouse.responses[public], rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_array_equal(truth.events > 0, truth.responses > 0)
+    # rates are in the units of the responses
+    ratio = truth.rates.mean(0) / truth.responses.mean(0)
+    assert np.median(ratio) == pytest.approx(1, abs=0.03)
+    # with a still eye, an image always drives a cell alike
+    rows = mouse.rows("test")
+    one = rows[mouse.image_ids[rows] == mouse.image_ids[rows[0]]]
+    assert (truth.frozen_rates[one] == truth.frozen_rates[one[0]]).all()
+
+
+def test_the_print_of_a_truth_is_one_line(truth):
+    assert re.fullmatch(
+        r"the truth behind \d+ trials: the 600 simulated cells of mouse \S+, \d+ of them complex",
+        repr(truth),
+    )
+
+
+def test_names_of_truths():
+    with pytest.raises(ValueError, match="holds the mice 99003-1-1, 99004-1-1; ask for one"):
+        kit.truth("sample-pretrain")
+    for name in ("sensorium+", "26872-17-20", "nothing"):
+        with pytest.raises(
+            ValueError, match=f"{name!r} is not a simulated mouse".replace("+", ".")
+        ):
+            kit.truth(name)
+    with pytest.raises(
+        ValueError, match="'Sample' is not a simulated mouse; did you mean 'sample'"
+    ):
+        kit.truth("Sample")
+    with pytest.raises(ValueError, match=r"\['sample'\] is not a simulated mouse"):
+        kit.truth(["sample"])
+    np.testing.assert_array_equal(kit.truth("sample+").centers, kit.truth("99002-1-1").centers)
+
+
+def test_an_unknown_file_in_place_of_a_truth(simulate, tmp_path):
+    (file,) = simulate().parent.glob("*-truth.npz")
+    np.savez(file, order=np.arange(3))  # of another version, say
+    with pytest.raises(ValueError, match="is damaged; delete that file and it is simulated again"):
+        kit.truth("99999-1-1", tmp_path / "data")
+
+
+# ---- the same mice on every processor ----
+
+
+def fingerprint(mouse):
+    """What must be the same wherever a mouse is simulated: counts to the bit, values to 1e-6."""
+    truth = kit.truth(mouse)
+    path = simulation.path(mouse)
+    with zipfile.ZipFile(path) as archive:
+        files = [archive.read(f"{path.stem}/data/images/{i}.npy") for i in range(50)]
+    images = np.stack([np.load(io.BytesIO(file)) for file in files])
+    rows, columns = np.arange(7, len(truth.order), 331), np.arange(3, 600, 97)
+    values = [getattr(truth, name)[rows][:, columns] for name in ("rates", "gain", "responses")]
+    return {
+        "events": hashlib.sha256(truth.events.tobytes()).hexdigest(),
+        "order": hashlib.sha256(truth.order.astype("<i8").tobytes()).hexdigest(),
+        "images": hashlib.sha256(images.tobytes()).hexdigest(),
+        "values": [float(f"{value:.8g}") for value in np.concatenate(values).ravel()],
+    }
+
+
+@pytest.mark.parametrize("mouse", list(simulation.MICE))
+def test_the_mice_are_the_same_on_every_machine(mouse):
+    """The file was made on one machine (python tests/data/test_simulation.py); this is another."""
+    known, found = json.loads(FINGERPRINTS.read_text())[mouse], fingerprint(mouse)
+    np.testing.assert_allclose(found.pop("values"), known.pop("values"), rtol=1e-6)
+    assert found == known
+
+
+@pytest.fixture(scope="module")
+def rates():
+    """Rates of mean 1 like those of a sample mouse, and mean numbers of events."""
+    rng = np.random.default_rng(0)
+    return rng.gamma(0.4, 2.5, (3000, 200)), rng.uniform(0.2, 1.2, 200)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rates_that_differ_a_little_change_few_responses_and_no_other(rates, seed):
+    rates, event_rate = rates
+    noise = 1 + 1e-4 * np.random.default_rng(seed).standard_normal(rates.shape)
+    (events, one), (others, two) = (
+        cells.draw_responses(each, event_rate, np.random.default_rng(7))
+        for each in (rates, rates * noise)
+    )
+    changed = events != others
+    assert 0 < changed.mean() < 2e-4
+    np.testing.assert_array_equal(one[~changed], two[~changed])  # to the bit
+    assert np.abs(events.astype(int) - others).max() == 1
+
+
+def test_the_number_of_trials_does_not_change_a_response(rates):
+    rates, event_rate = rates
+    _, all_trials = cells.draw_responses(rates, event_rate, np.random.default_rng(7))
+    _, some = cells.draw_responses(rates[:200], event_rate, np.random.default_rng(7))
+    np.testing.assert_array_equal(some, all_trials[:200])
+
+
+def test_poisson_counts_by_hand():
+    """Of mean 1: no event has probability .3679, at most one .7358, at most two .9197."""
+    uniforms = np.array([0, 0.367, 0.369, 0.735, 0.737, 0.919, 0.921])
+    counts = cells.poisson_counts(np.ones(7), uniforms)
+    assert counts.tolist() == [0, 0, 1, 1, 2, 2, 3]
+    assert cells.poisson_counts(np.zeros(3), np.array([0, 0.5, 1 - 2**-53])).tolist() == [0, 0, 0]
+
+
+def test_gamma_sums_by_hand():
+    uniforms = 1 - np.exp(-np.array([[2.0, 0, 3, 5]]))  # -ln(1 - u) is 2, …, 3, 5
+    uniforms[0, 1] = 1 / 6  # cos^2 of 60 degrees is 1/4
+    found = [cells.gamma_sums(np.array([count]), uniforms)[0] for count in range(6)]
+    np.testing.assert_allclose(found, [0, 0.5, 3, 3.5, 8, 8.5], atol=1e-12)
+
+
+@pytest.mark.parametrize("mean", [0.1, 0.7, 3.0, 20.0, 44.0])
+def test_responses_have_the_distribution_of_numpys_generator(mean):
+    """A compound of Poisson and Gamma: mean m and variance 3 m of the event's size."""
+    trials = 100_000
+    events, responses = cells.draw_responses(
+        np.full((trials, 1), mean), np.ones(1), np.random.default_rng(1)
+    )
+    assert events.mean() == pytest.approx(mean, abs=4 * np.sqrt(mean / trials))
+    assert events.var() == pytest.approx(mean, rel=0.05)
+    assert responses.mean() == pytest.approx(mean, abs=4 * np.sqrt(3 * mean / trials))
+    assert responses.var() == pytest.approx(3 * mean, rel=0.05)
+    rng = np.random.default_rng(2)
+    theirs = rng.standard_gamma(0.5 * rng.poisson(mean, trials)) / 0.5
+    grid = np.quantile(theirs[theirs > 0], np.linspace(0.01, 0.99, 50))
+    ours, theirs = ((values.ravel() < grid[:, None]).mean(1) for values in (responses, theirs))
+    assert np.abs(ours - theirs).max() < 0.01  # Kolmogorov and Smirnov's distance
+
+
+def test_a_count_beyond_the_cap_is_refused(truth):
+    with pytest.raises(ValueError, match="more than 96; raise MAX_EVENTS"):
+        cells.poisson_counts(np.array([200.0]), np.array([0.5]))
+    # and the sample mice stay far below
+    assert truth.events.max() < 0.75 * cells.MAX_EVENTS
+
+
+# ---- cells that answer ----
+
+
+def test_cells_give_the_stored_rates(mouse, truth):
+    batch = mouse.first("test", 100)
+    rows = mouse.rows("test")[:100]
+    rates = truth.cells(batch, mouse.mouse)
+    assert rates.shape == (100, 600) and rates.dtype == torch.float32
+    # where behaviour is withheld, the batch has none and the cells are in their average state
+    stored = truth.frozen_rates if mouse.behavior is None else truth.rates
+    np.testing.assert_allclose(rates, stored[rows], rtol=1e-3, atol=1e-5)
+    still = truth.cells(kit.Batch(batch.images))
+    np.testing.assert_allclose(still, truth.frozen_rates[rows], rtol=1e-3, atol=1e-5)
+
+
+def test_cells_feel_pupil_and_running_and_follow_the_eye():
+    cells = kit.truth("sample+").cells
+    batch = kit.Batch.typical(kit.load("sample+").mouse.first("train", 4).images)
+    usual = cells(batch)
+    state = batch.behavior.clone()
+    state[:, 2] += 1  # one std more running
+    weights = torch.from_numpy(kit.truth("sample+").gain_weights).float()
+    torch.testing.assert_close(
+        cells(batch._replace(behavior=state)), usual * weights[:, 1].exp(), rtol=1e-4, atol=1e-6
+    )
+    # an eye that moved by s sees what the still eye sees of an image moved by -s
+    shift = torch.tensor([[2 / 32, 0.0]]).expand(4, 2)  # two pixels to the right
+    seen = simulation.cells.shift_images(batch.images, shift)
+    torch.testing.assert_close(seen[..., :-2], batch.images[..., 2:], rtol=0, atol=1e-4)
+
+
+def test_cells_are_differentiable():
+    cells = kit.truth("sample+").cells
+    batch = kit.load("sample+").mouse.first("train", 2)
+    images = batch.images.double().requires_grad_()
+    eye = batch.pupil_center.double().requires_grad_()
+    behavior = batch.behavior.double().requires_grad_()
+
+    def rate(images, eye, behavior):
+        return cells(kit.Batch(images, None, behavior, eye))[:, 5].sum()
+
+    slopes = torch.autograd.grad(rate(images, eye, behavior), (images, eye, behavior))
+    for i, given in enumerate((images, eye, behavior)):
+        step = torch.randn(given.shape, dtype=torch.double, generator=torch.manual_seed(i)) * 1e-5
+        inputs = [images, eye, behavior]
+        ends = []
+        for sign in (1, -1):
+            inputs[i] = given + sign * step
+            ends.append(rate(*inputs).item())
+        expected = (slopes[i] * step).sum().item()
+        assert (ends[0] - ends[1]) / 2 == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_truth_describes_the_filters(truth):
+    """Drawn again with numpy alone, from the truth's own fields, as its docstring defines them."""
+    y, x = np.mgrid[:36, :64]
+    even, odd = truth.cells.filters()
+    for i in (0, 77, 311):
+        dx = x - 31.5 - 32 * truth.centers[i, 0]
+        dy = y - 17.5 - 18 * truth.centers[i, 1]
+        angle = truth.orientation[i]
+        across = np.cos(angle) * dx + np.sin(angle) * dy
+        wave = 2 * np.pi * truth.spatial_frequency[i] * across + truth.phase[i]
+        width, height = truth.envelope[i]
+        envelope = np.exp(-((dx / width) ** 2) / 2 - (dy / height) ** 2 / 2)
+        envelope /= envelope.sum()
+        for found, carrier in ((even[i], np.cos(wave)), (odd[i], np.sin(wave))):
+            expected = envelope * carrier - envelope * (envelope * carrier).sum()
+            np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_an_orientation_of_zero_is_that_of_upright_stripes(truth):
+    """Gratings of every direction: complex cells like the one of their own orientation."""
+    y, x = np.mgrid[:36, :64]
+    angles = np.arange(0, np.pi, np.pi / 12)
+    chosen = truth.is_complex & (truth.spatial_frequency * truth.envelope[:, 1] > 0.35)
+    frequency = np.median(truth.spatial_frequency[chosen])
+    gratings = np.stack([
+        np.cos(2 * np.pi * frequency * (np.cos(a) * x + np.sin(a) * y)) for a in angles
+    ])  # fmt: skip
+    rates = truth.cells(kit.Batch.typical(gratings[:, None])).numpy()[:, chosen]
+    found = np.angle((rates * np.exp(2j * angles)[:, None]).sum(0)) / 2
+    off = np.angle(np.exp(2j * (found - truth.orientation[chosen]))) / 2
+    assert np.median(np.abs(off)) < np.radians(6)
+    assert np.allclose(gratings[0], gratings[0, 0])  # at 0 all rows are alike: upright stripes
+
+
+def test_cells_take_the_place_of_a_model():
+    """The best score that a model could have: that of the true rates."""
+    data, truth = kit.load("sample+"), kit.truth("sample+")
+    rows = data.mouse.rows("validation")
+    expected = metrics.correlation(truth.rates[rows], truth.responses[rows]).mean()
+    score = kit.score(truth.cells, data, "validation").single_trial
+    assert score == pytest.approx(expected, abs=1e-5)
+
+
+def test_cells_refuse_what_they_cannot_see():
+    cells = kit.truth("sample+").cells
+    with pytest.raises(ValueError, match=r"shape \(2, 1, 18, 32\) are not \(B, 1, 36, 64\)"):
+        cells(kit.Batch(torch.zeros(2, 1, 18, 32)))
+    with pytest.raises(ValueError, match=r"images of torch.uint8 are not z-scored"):
+        cells(kit.Batch(torch.zeros(2, 1, 36, 64, dtype=torch.uint8)))
+    with pytest.raises(ValueError, match="cells of mouse '99002-1-1', not of '99001-1-1'"):
+        cells(kit.Batch(torch.zeros(2, 1, 36, 64)), "99001-1-1")
+    with pytest.raises(ValueError, match="cells of mouse '99002-1-1', not of '99001-1-1'"):
+        kit.score(cells, kit.load("sample"), "validation")
+    with pytest.raises(ValueError, match=r"see \(36, 64\) images, the data are \(18, 32\)"):
+        kit.score(cells, kit.load("sample+", size=(18, 32)), "validation")
+
+
+# ---- like real mice ----
+
+
+def test_sizes_and_withholding(name, mouse):
+    counts = {tier: int((mouse.tiers == tier).sum()) for tier in kit.data.official.TIERS}
+    assert counts["train"] == 1600
+    assert counts["validation"] == 200
+    assert 560 < counts["test"] <= 600
+    assert 560 < counts["final_test"] <= 600
+    assert mouse.responses.shape[1] == 600
+    assert mouse.withheld("test")
+    assert mouse.withheld("final_test")
+    assert not mouse.withheld("validation")
+    assert (mouse.behavior is None) == (name == "sample")
+    assert (mouse.pupil_center is None) == (name == "sample")
+
+
+def test_images_have_the_statistics_of_photographs(name, mouse):
+    path = simulation.path(simulation.NAMES[name][0])
+    with zipfile.ZipFile(path) as archive:
+        images = np.stack(
+            [
+                np.load(io.BytesIO(archive.read(f"{path.stem}/data/images/{row}.npy")))[0]
+                for row in mouse.rows("train")[:300]
+            ]
+        ).astype(float)
+    assert images.mean() == pytest.approx(113.5, abs=5)
+    assert images.std() == pytest.approx(64.6, abs=4)
+    contrast = images.std((1, 2))
+    assert contrast.mean() == pytest.approx(52, abs=3)
+    assert contrast.std() == pytest.approx(16, abs=3)
+    assert len(np.unique(images.mean((1, 2)))) > 290  # not one image many times
+    window = np.hanning(144)[:, None] * np.hanning(256)
+    power = (np.abs(np.fft.fft2((images - images.mean((1, 2), keepdims=True)) * window)) ** 2).mean(
+        0
+    )
+    frequency = np.hypot(np.fft.fftfreq(144)[:, None], np.fft.fftfreq(256))
+    band = (frequency > 0.02) & (frequency < 0.3)
+    slope = np.polyfit(np.log(frequency[band]), np.log(power[band]), 1)[0]
+    assert slope == pytest.approx(-2.5, abs=0.2)
+
+
+def test_responses_are_sparse(truth):
+    responses = truth.responses
+    assert 0.25 < (responses > 0).mean() < 0.5
+    for threshold in (0.01, 0.1):  # not merely full of tiny values
+        assert 0.2 < (responses > threshold).mean() < 0.5
+    assert 10 < np.median(responses.max(0)) < 23
+    shapes = [
+        active.mean() ** 2 / active.var()
+        for active in (r[r > 0] for r in responses.T)
+        if len(active) > 100
+    ]
+    assert 0.4 < np.median(shapes) < 0.8  # Gamma-like
+
+
+def test_how_well_a_model_could_do(mouse, truth):
+    rows = np.flatnonzero(np.isin(mouse.tiers, TESTED))
+    responses, images = truth.responses[rows], mouse.image_ids[rows]
+    assert 0.45 < metrics.correlation(truth.rates[rows], responses).mean() < 0.55
+    average = metrics.correlation_to_average(truth.rates[rows], responses, images).mean()
+    assert 0.80 < average < 0.87
+    fev = metrics.fev(responses, images)
+    assert 0.14 < fev.mean() < 0.21
+    # a model that knows only the image reaches the ceiling taken from repeats, and not more
+    ceiling = np.sqrt(fev.clip(0)).mean()
+    stimulus_only = metrics.correlation(truth.frozen_rates[rows], responses).mean()
+    assert stimulus_only == pytest.approx(ceiling, abs=0.02)
+
+
+def test_how_well_a_model_could_do_if_behaviour_stood_still(mouse, truth):
+    """Draw the noise anew at the rates of a still eye and a still mind."""
+    # noise variance is proportional to the rate: three times the size of an event. Events have
+    # Gamma sizes of shape 1/2 and a Poisson number.
+    size = ((truth.responses - truth.rates) ** 2).mean(0) / truth.rates.mean(0) / 3  # (N,)
+    rows = np.flatnonzero(np.isin(mouse.tiers, TESTED))
+    rates, images = truth.frozen_rates[rows], mouse.image_ids[rows]
+    rng = np.random.default_rng(0)
+    responses = rng.standard_gamma(0.5 * rng.poisson(rates / size)) * size * 2
+    assert responses.mean() == pytest.approx(rates.mean(), rel=0.02)
+    assert 0.43 < metrics.correlation(rates, responses).mean() < 0.49
+    assert 0.82 < metrics.correlation_to_average(rates, responses, images).mean() < 0.88
+    assert 0.18 < metrics.fev(responses, images).mean() < 0.24
+
+
+def test_cells_differ(truth):
+    low, high = np.percentile(truth.spatial_frequency, [2, 98])
+    assert np.log2(high / low) >= 2  # octaves
+    assert 0.5 / high >= 2  # no stripes that 36 x 64 pixels cannot hold
+    assert 0.25 < truth.is_complex.mean() < 0.5
+    counts, _ = np.histogram(truth.orientation, 6, (0, np.pi))
+    assert counts.min() > 60  # of 100: all orientations
+
+
+def test_field_centres_are_an_affine_map_of_cortex(mouse, truth):
+    place = mouse.coordinates[:, :2] - mouse.coordinates[:, :2].mean(0)
+    place = np.c_[place / np.abs(place).max(), np.ones(len(place))]
+    affine = np.linalg.lstsq(place, truth.centers, rcond=None)[0]
+    rest = truth.centers - place @ affine
+    explained = 1 - rest.var(0) / truth.centers.var(0)
+    assert (explained > 0.8).all()
+    assert (explained < 0.99).all()  # with a modest scatter
+    slopes = np.linalg.svd(affine[:2])[1]
+    assert (slopes > 0.15).all()
+    assert (slopes < 0.25).all()
+    assert np.abs(affine[0, 1]) > 3 * np.abs(affine[0, 0])  # turned by about 90 degrees
+    assert np.abs(truth.centers).max() < 0.6  # all fields within the image
+
+
+def test_eye_movements_shift_the_fields(truth):
+    assert (truth.eye_shift.std(0) > 0.025).all()
+    assert (truth.eye_shift.std(0) < 0.04).all()
+    np.testing.assert_allclose(truth.eye_shift.mean(0), 0, atol=3e-3)
+
+
+def test_behavior_and_its_gain():
+    mouse, truth = kit.load("sample+").mouse, kit.truth("sample+")
+    pupil, change, running = mouse.behavior.T
+    assert pupil.mean() == pytest.approx(4, abs=0.3)  # in its std
+    shown = pupil[truth.order.argsort()]
+    assert np.corrcoef(shown[1:], shown[:-1])[0, 1] > 0.9  # slow
+    assert abs(np.corrcoef(pupil[1:], pupil[:-1])[0, 1]) < 0.1  # and files are in another order
+    assert abs(change.mean()) < 0.1
+    assert (running < 0.1).mean() > 0.4  # mostly still
+    assert (running > 1).mean() > 0.1
+    # the log of the gain is linear in pupil and running
+    z = np.c_[pupil - pupil.mean(), running - running.mean(), np.ones(len(pupil))]
+    z[:, :2] /= z[:, :2].std(0)
+    weights = np.linalg.lstsq(z, np.log(truth.gain), rcond=None)[0]  # (3, N)
+    from_small_to_large = np.exp(3 * weights[0].mean())  # -1.5 to 1.5 std
+    assert from_small_to_large == pytest.approx(1.5, abs=0.1)
+    assert np.exp(weights[1].mean()) == pytest.approx(1.2, abs=0.05)
+    assert weights[0].std() > 0.03  # cells differ
+    # and the recorded eye position tells where the fields went
+    for axis in range(2):
+        eye = mouse.pupil_center[:, axis]
+        assert np.corrcoef(eye, truth.eye_shift[:, axis])[0, 1] > 0.95
+
+
+@pytest.mark.slow
+def test_the_open_mice():
+    data = kit.load("sample-pretrain")
+    assert list(data) == ["99003-1-1", "99004-1-1"]
+    for mouse in data.values():
+        assert set(mouse.tiers) == {"train", "validation", "test"}
+        assert not mouse.withheld("test")
+        assert mouse.behavior is not None
+        truth = kit.truth(mouse.mouse)
+        np.testing.assert_array_equal(mouse.trial_ids, truth.order)
+        np.testing.assert_allclose(truth.responses, mouse.responses, rtol=1e-5, atol=1e-6)
+    one, other = data.values()
+    assert len(np.unique([hashlib.md5(i).digest() for i in one.images[:50]])) > 20
+    assert not np.array_equal(one.images[0], other.images[0])
+    assert not np.array_equal(one.coordinates, other.coordinates)
+
+
+if __name__ == "__main__":  # a changed simulator: what its mice are, to be held against elsewhere
+    found = {mouse: fingerprint(mouse) for mouse in simulation.MICE}
+    FINGERPRINTS.write_text(json.dumps(found, indent=1) + "\n")

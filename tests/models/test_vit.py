@@ -1,0 +1,300 @@
+"""The vision transformer: shapes, parameters counted by hand, attention written out, in a model."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import kit
+from kit.models.vit import Attention, ViTConfig, ViTCore
+
+SIZE = (18, 32)
+SMALL = ViTConfig(patch=6, stride=4, dim=8, depth=2, heads=2, head_dim=3, mlp_dim=10)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("vit")
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+def parameters(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+def awake(core):
+    """The same core with weights large enough for every part to be felt."""
+    for p in core.parameters():
+        nn.init.normal_(p, std=0.3)
+    return core.eval()
+
+
+# ---- the core ----
+
+
+def test_shapes():
+    core = ViTCore(SMALL, SIZE)
+    assert core(torch.randn(2, 1, *SIZE)).shape == (2, 8, 4, 7)  # (18 - 6) / 4 + 1, (32 - 6) / 4 …
+    assert core.pos_embedding.shape == (1 + 4 * 7, 8)
+    core = ViTCore(SMALL, (6, 7), channels=4)
+    assert core(torch.randn(2, 4, 6, 7)).shape == (2, 8, 1, 1)
+    published = ViTCore(ViTConfig.published(), takes_state=True)
+    assert published.pos_embedding.shape == (1 + 29 * 57, 155)
+    assert len(published.blocks) == 4
+
+
+def published_by_hand():
+    patches = 8 * 8 * 155 + 155
+    places = 155 + (1 + 29 * 57) * 155  # CLS, and one for every token
+    state = (5 * 77 + 77) + (77 * 155 + 155)
+    attention = 2 * 155 + 155 * 3 * 620 + (620 * 155 + 155)
+    mlp = 2 * 155 + (155 * 488 + 488) + (488 * 155 + 155)
+    return patches + places + 4 * (attention + mlp), 4 * state
+
+
+def test_parameters_of_the_published_core_counted_by_hand():
+    image, state = published_by_hand()
+    assert parameters(ViTCore(ViTConfig.published())) == image
+    assert parameters(ViTCore(ViTConfig.published(), takes_state=True)) == image + state
+
+
+def test_the_published_settings():
+    assert dataclasses.asdict(ViTConfig.published()) == {
+        "patch": 8, "stride": 1, "dim": 155, "depth": 4, "heads": 4, "head_dim": 155,
+        "mlp_dim": 488, "state_mlp_dim": 77, "patch_dropout": 0.0229, "dropout": 0.2544,
+    }  # fmt: skip
+    assert ViTConfig.published(stride=4).stride == 4
+    core = ViTCore(ViTConfig.published())
+    assert {m.p for m in core.blocks.modules() if isinstance(m, nn.Dropout)} == {0.2544}
+    assert core.dropout.p == 0.0229
+
+
+def test_attention_written_out():
+    """softmax(query · key / sqrt(head width)) · value, head by head, token by token."""
+    attention, tokens = awake(Attention(SMALL)), torch.randn(2, 5, 8)
+    normed = (tokens - tokens.mean(-1, keepdim=True)) / (
+        tokens.var(-1, keepdim=True, unbiased=False) + 1e-5
+    ).sqrt()
+    normed = normed * attention.norm.weight + attention.norm.bias
+    parts = normed @ attention.to_qkv.weight.T  # (2, 5, 18): queries, keys, values of 2 heads of 3
+    expected = torch.zeros(2, 5, 6)
+    for head in range(2):
+        q, k, v = (parts[..., at + 3 * head : at + 3 * head + 3] for at in (0, 6, 12))
+        for image in range(2):
+            for token in range(5):
+                weights = torch.stack([q[image, token] @ k[image, j] for j in range(5)]) / 3**0.5
+                shares = weights.exp() / weights.exp().sum()
+                expected[image, token, 3 * head : 3 * head + 3] = shares @ v[image]
+    expected = expected @ attention.to_out.weight.T + attention.to_out.bias
+    torch.testing.assert_close(attention(tokens), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("takes_state", [False, True])
+def test_the_core_is_that_of_torch(takes_state):
+    """Against nn.TransformerEncoderLayer, which knows heads that share the width between them."""
+    config = ViTConfig(patch=6, stride=4, dim=8, depth=2, heads=2, head_dim=4, mlp_dim=10)
+    core, images = awake(ViTCore(config, SIZE, takes_state=takes_state)), torch.randn(3, 1, *SIZE)
+    state = torch.randn(3, 5) if takes_state else None
+    tokens = nn.functional.unfold(images, 6, stride=4).mT  # (3, 28, 36)
+    tokens = tokens @ core.patch_embed.weight.flatten(1).T + core.patch_embed.bias  # (3, 28, 8)
+    tokens = torch.cat([core.cls.expand(3, 1, 8), tokens], 1) + core.pos_embedding
+    for block in core.blocks:
+        layer = nn.TransformerEncoderLayer(8, 2, 10, activation="gelu", batch_first=True,
+                                           norm_first=True).eval()  # fmt: skip
+        one, _, two, _ = (m for m in block.mlp if not isinstance(m, nn.LayerNorm | nn.GELU))
+        layer.load_state_dict({
+            "self_attn.in_proj_weight": block.attention.to_qkv.weight,
+            "self_attn.in_proj_bias": torch.zeros(24),
+            "self_attn.out_proj.weight": block.attention.to_out.weight,
+            "self_attn.out_proj.bias": block.attention.to_out.bias,
+            "linear1.weight": one.weight, "linear1.bias": one.bias,
+            "linear2.weight": two.weight, "linear2.bias": two.bias,
+            "norm1.weight": block.attention.norm.weight, "norm1.bias": block.attention.norm.bias,
+            "norm2.weight": block.mlp[0].weight, "norm2.bias": block.mlp[0].bias,
+        })  # fmt: skip
+        if takes_state:
+            first, second = block.state[0], block.state[2]
+            tokens = tokens + second(first(state).tanh()).tanh()[:, None]
+        tokens = layer(tokens)
+    expected = tokens[:, 1:].unflatten(1, (4, 7)).permute(0, 3, 1, 2)  # (3, 8, 4, 7)
+    torch.testing.assert_close(core(images, state), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_patch_becomes_the_feature_at_its_place():
+    """With blocks that add nothing, the map is that of a convolution, plus the places."""
+    core = ViTCore(SMALL, SIZE).eval()
+    for block in core.blocks:
+        for last in (block.attention.to_out, block.mlp[-2]):
+            last.weight.data.zero_()
+            last.bias.data.zero_()
+    images = torch.randn(2, 1, *SIZE)
+    places = core.pos_embedding[1:].T.reshape(8, 4, 7)
+    torch.testing.assert_close(core(images), core.patch_embed(images) + places)
+
+
+def test_every_token_hears_of_every_patch():
+    core, images = awake(ViTCore(SMALL, SIZE)), torch.randn(1, 1, *SIZE)
+    other = images.clone()
+    other[..., -6:, -6:] += 1  # the last patch alone
+    assert ((core(images) - core(other)).abs().amax(1) > 0).all()
+
+
+def test_the_state_reaches_every_token_of_its_image():
+    core, images = awake(ViTCore(SMALL, SIZE, takes_state=True)), torch.randn(2, 1, *SIZE)
+    state = torch.rand(2, 5)
+    for i in range(5):  # three of behaviour, two of the eye
+        other = state.clone()
+        other[1, i] += 1
+        change = (core(images, state) - core(images, other)).abs().amax(1)
+        assert (change[0] == 0).all()
+        assert (change[1] > 0).all()
+
+
+def test_dropout_acts_in_training_only():
+    config = dataclasses.replace(SMALL, patch_dropout=0.5, dropout=0.5)
+    core, images = awake(ViTCore(config, SIZE)), torch.randn(2, 1, *SIZE)
+    assert torch.equal(core(images), core(images))
+    core.train()
+    assert not torch.equal(core(images), core(images))
+
+
+@pytest.mark.parametrize("change", [{"patch": 0}, {"heads": 1.5}, {"depth": True}, {"dim": "8"},
+                                    {"dropout": 1}, {"patch_dropout": -0.1}])  # fmt: skip
+def test_impossible_sizes_are_refused(change):
+    ((name, value),) = change.items()
+    with pytest.raises(ValueError, match=f"{name}={value!r} is not possible; give"):
+        ViTConfig(**change)
+
+
+def test_patches_larger_than_the_image_are_refused():
+    with pytest.raises(ValueError, match=r"patches of 6 pixels do not fit into \(5, 32\) images"):
+        ViTCore(SMALL, (5, 32))
+
+
+def test_a_state_that_is_missing_is_asked_for():
+    with pytest.raises(ValueError, match=r"takes the mouse's state \(B, 5\) too"):
+        ViTCore(SMALL, SIZE, takes_state=True)(torch.zeros(1, 1, *SIZE))
+
+
+# ---- the model ----
+
+
+def test_the_baseline_follows_the_track(plus, plain):
+    model = kit.vit_baseline(plus, SMALL)
+    assert model.config == kit.ModelConfig(shifter=True, image_size=SIZE)
+    assert model.core.takes_state
+    assert model.feature_shape == (8, 4, 7)
+    assert "vision transformer (ViT) of 2 blocks, told of behaviour and eye position" in repr(model)
+    model = kit.vit_baseline(plain, SMALL)
+    assert model.config == kit.ModelConfig(image_size=SIZE)
+    assert not model.core.takes_state
+    assert all(block.state is None for block in model.core.blocks)
+    assert kit.predict(model, plain, "test").shape == (11, 24)
+
+
+def test_each_part_can_be_turned_off(plus):
+    model = kit.vit_baseline(plus, SMALL, kit.ModelConfig(image_size=SIZE), takes_state=False)
+    awake(model.eval().core)
+    batch = plus.mouse.first("train", 4)
+    assert torch.equal(model(batch), model(kit.Batch(batch.images)))
+    model = kit.vit_baseline(plus, SMALL, kit.ModelConfig(True, image_size=SIZE), takes_state=False)
+    assert model.core.patch_embed.in_channels == 4
+
+
+def test_other_settings_than_a_vit_config_are_refused(plus):
+    with pytest.raises(ValueError, match=r"ModelConfig.* is no ViTConfig; give kit"):
+        kit.vit_baseline(plus, kit.ModelConfig(image_size=SIZE))
+
+
+def test_behaviour_and_eye_matter(plus):
+    model = kit.vit_baseline(plus, SMALL, kit.ModelConfig(image_size=SIZE))
+    awake(model.eval().core)
+    batch = plus.mouse.first("train", 4)
+    before = model(batch)
+    assert not torch.equal(before, model(batch._replace(behavior=batch.behavior + 1)))
+    assert not torch.equal(before, model(batch._replace(pupil_center=batch.pupil_center + 1)))
+    with pytest.raises(ValueError, match="withheld"):
+        model(kit.Batch(batch.images))
+
+
+def test_the_same_seed_builds_the_same_model(plus):
+    def weights(seed):
+        config = kit.ModelConfig(shifter=True, image_size=SIZE, seed=seed)
+        return kit.vit_baseline(plus, SMALL, config).state_dict()
+
+    state = torch.get_rng_state()
+    first = weights(7)
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(value, first[name]) for name, value in weights(7).items())
+    assert not torch.equal(weights(8)["core.patch_embed.weight"], first["core.patch_embed.weight"])
+
+
+@pytest.mark.parametrize("takes_state", [False, True])
+def test_a_saved_vit_opens_again(plus, tmp_path, takes_state):
+    config = dataclasses.replace(SMALL, dropout=0.1)
+    model = kit.vit_baseline(plus, config, takes_state=takes_state)
+    log = kit.train(model, plus, kit.TrainConfig(epochs=2, batch_size=16, device="cpu"))
+    assert np.isfinite(log.loss).all()
+    kit.save(model, tmp_path / "vit.safetensors")
+    again = kit.load_model(tmp_path / "vit.safetensors")
+    assert again.core.settings == model.core.settings
+    assert again.core.takes_state == takes_state
+    one, other = kit.predict(model, plus, "test"), kit.predict(again, plus, "test")
+    np.testing.assert_array_equal(one, other)
+
+
+def test_training_goes_on_from_a_checkpoint(plus, tmp_path):
+    config = kit.TrainConfig(epochs=2, batch_size=16, device="cpu")
+    first, second = (kit.vit_baseline(plus, SMALL) for _ in range(2))
+    kit.train(first, plus, config, tmp_path / "kept")
+    log = kit.train(second, plus, config, tmp_path / "kept")  # done: only reads the weights
+    assert len(log.loss) == 2
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name])
+
+
+def test_centers_are_in_image_pixels(plus):
+    """A neuron that looks at the last column of patches looks at their middle."""
+    model = kit.vit_baseline(plus, SMALL, kit.ModelConfig(image_size=SIZE))
+    readout = model.readouts["7-1-1"]
+    readout.position_mlp = nn.Identity()
+    readout.cortical_positions = torch.ones(24, 2)
+    x = (32 - 6 // 2 - 2 - 16) / 16  # columns begin at 0, 4 … 24: the last ends 2 pixels early
+    y = (18 - 6 // 2 - 9) / 9
+    centers = model.centers(plus.mouse)
+    np.testing.assert_allclose(centers[0, 1], y, rtol=1e-6)
+    # patches that leave two columns over are not quite centred: by one pixel
+    np.testing.assert_allclose(centers[0, 0], x + 1 / 16, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_the_published_one_builds_and_trains_a_step(plus):
+    """At the size of the benchmark: 29 x 57 tokens and CLS."""
+    neurons = {"1": np.random.default_rng(0).random((20, 3))}
+    core = ViTCore(ViTConfig.published(), takes_state=True)
+    model = kit.Model(core, neurons, kit.ModelConfig(shifter=True)).train()
+    assert model.feature_shape == (155, 29, 57)
+    assert parameters(core) == sum(published_by_hand()) == 2_465_200
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1.65e-3)
+    batch = kit.Batch(torch.randn(1, 1, 36, 64), torch.rand(1, 20), torch.rand(1, 3),
+                      torch.randn(1, 2))  # fmt: skip
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    losses = []
+    for _ in range(2):
+        predictions = model(batch)
+        loss = (predictions - batch.responses * torch.log(predictions + 1e-8)).sum()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert np.isfinite(losses).all()
+    for name, value in model.named_parameters():
+        assert value.isfinite().all()
+        if not name.startswith("shifters"):
+            assert not torch.equal(value, before[name]), name

@@ -1,0 +1,280 @@
+"""The files around the package agree with each other and with what the README promises."""
+
+import ast
+import json
+import re
+import runpy
+import socket
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[2]
+CONDA = {"pytorch-cpu": "torch", "matplotlib-base": "matplotlib"}  # conda-forge's name: PyPI's
+TARGETS = ["tutorial", "test", "lab", "notebooks", "refresh", "weights", "badges", "offline",
+           "lint", "peer", "elsewhere", "lowest", "help", "clean"]  # fmt: skip
+
+
+def read(path):
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def specifiers(lines):
+    """Requirement lines as a dict of name to specifier, comments left out."""
+    lines = (line.partition("#")[0].strip() for line in lines)
+    return {r.name: r.specifier for r in map(Requirement, filter(None, lines))}
+
+
+@pytest.fixture(scope="module")
+def pyproject():
+    return tomllib.loads(read("pyproject.toml"))
+
+
+@pytest.fixture(scope="module")
+def runtime(pyproject):
+    return specifiers(pyproject["project"]["dependencies"])
+
+
+@pytest.fixture(scope="module")
+def extras(pyproject):
+    found = pyproject["project"]["optional-dependencies"]
+    return {name: specifiers(lines) for name, lines in found.items()}
+
+
+@pytest.fixture(scope="module")
+def build(pyproject):
+    return specifiers(pyproject["build-system"]["requires"])
+
+
+@pytest.fixture(scope="module")
+def pins():
+    return specifiers(read("requirements.txt").splitlines())
+
+
+@pytest.fixture(scope="module")
+def makefile():
+    return read("Makefile")
+
+
+@pytest.fixture(scope="module")
+def dockerfile():
+    """Its instructions as (name, rest), with continued lines joined."""
+    text = re.sub(r"^\s*#.*\n", "", read("Dockerfile"), flags=re.M).replace("\\\n", " ")
+    return [tuple(line.split(maxsplit=1)) for line in text.splitlines() if line.strip()]
+
+
+def test_pins_and_bounds_name_the_same_packages(runtime, extras, build, pins):
+    wanted = runtime | build
+    for extra in extras.values():
+        wanted |= extra
+    assert set(pins) == set(wanted)
+    for name, pin in pins.items():
+        (spec,) = pin
+        assert spec.operator == "==", f"{name} is not pinned"
+        assert spec.version in wanted[name], f"{name} {spec.version} is not {wanted[name]}"
+
+
+def test_bounds_are_lower_bounds(runtime, extras):
+    for group in (runtime, *extras.values()):
+        for name, bounds in group.items():
+            assert [s.operator for s in bounds] == [">="], name
+
+
+def test_the_kit_installs_beside_what_colab_has(runtime):
+    for name, version in {"torch": "2.11", "numpy": "2.1", "ipywidgets": "7.7"}.items():
+        assert version in runtime[name]
+
+
+def test_environment_is_runtime_and_notebooks(runtime, extras, build, pyproject):
+    environment = yaml.safe_load(read("environment.yml"))
+    (pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    conda = specifiers(entry for entry in environment["dependencies"] if isinstance(entry, str))
+    assert str(conda.pop("python")) == pyproject["project"]["requires-python"]
+    assert not conda.pop("pip")
+    named = {CONDA.get(name, name): bounds for name, bounds in conda.items()} | specifiers(pip)
+    assert named == runtime | extras["notebooks"] | build
+    assert set(specifiers(pip)) == {"lightning-fabric"}
+    assert "defaults" not in environment["channels"]
+
+
+def test_one_version(pyproject):
+    code = read("kit/__init__.py")
+    literal = re.search(r'^__version__ = "([^"]+)"', code, flags=re.M)[1]
+    version = pyproject["project"]["version"]
+    assert literal == version
+    assert str(yaml.safe_load(read("CITATION.cff"))["version"]) == version
+    assert f"## [{version}]" in read("CHANGELOG.md")
+
+
+def test_import_contract_names_every_module(pyproject):
+    (contract,) = pyproject["tool"]["importlinter"]["contracts"]
+    layers = [re.split(r" [|:] ", layer) for layer in contract["layers"]]
+    assert len(layers) == 6
+    entries = [entry for layer in layers for entry in layer]
+    named = [entry.strip("()") for entry in entries]
+    assert len(named) == len(set(named))
+    present = {p.stem for p in (ROOT / "kit").glob("*.py")} - {"__init__", "__main__"}
+    present |= {p.parent.name for p in (ROOT / "kit").glob("*/__init__.py")}
+    assert present <= set(named)
+    assert {entry for entry in entries if not entry.startswith("(")} <= present
+
+
+def test_dockerfile_is_ready_for_binder(dockerfile):
+    names = [name for name, _ in dockerfile]
+    of = {name: [rest for n, rest in dockerfile if n == name] for name in names}
+    (base,) = of["FROM"]
+    assert re.fullmatch(r"[\w./-]+:\d[\w.-]*", base), "the base image's tag is not pinned"
+    assert {"NB_USER=jovyan", "NB_UID=1000"} <= set(of["ARG"])
+    assert any("environment.yml" in rest and "env create" in rest for rest in of["RUN"])
+    assert any("useradd" in rest and "${NB_UID}" in rest for rest in of["RUN"])
+    assert any(rest.startswith("--chown=${NB_UID}") and "${HOME}" in rest for rest in of["COPY"])
+    assert of["USER"] == ["${NB_UID}"], "notebooks would run as root"
+    assert names.index("USER") > max(i for i, name in enumerate(names) if name == "RUN")
+    assert ast.literal_eval(of["ENTRYPOINT"][0]) == ["tini", "--"]  # execs what it is given
+    assert ast.literal_eval(of["CMD"][0])[:2] == ["jupyter", "lab"]
+
+
+def test_make_help_lists_every_target(makefile):
+    helped = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(re.findall(r"^  make (\w+) ", helped.stdout, flags=re.M)) >= set(TARGETS)
+    assert set(re.search(r"^\.PHONY: (.*)$", makefile, flags=re.M)[1].split()) >= set(TARGETS)
+
+
+def test_torch_is_read_from_the_pins(makefile, pins):
+    assert "torch==2" not in makefile
+    assert "s/^torch==" in makefile
+    assert "+cpu" in makefile
+
+
+def test_ci_runs_make_test():
+    script = ROOT / ".ci" / "run"
+    subprocess.run(["bash", "-n", script], check=True)
+    assert read(".ci/run").rstrip().endswith("\nmake elsewhere\nmake test")
+    jobs = yaml.safe_load(read(".github/workflows/ci.yml"))["jobs"].values()
+    commands = {step.get("run") for job in jobs for step in job["steps"]}
+    assert {"make tutorial", "make elsewhere", "make test", "make lowest"} <= commands
+
+
+def test_tests_cannot_reach_the_network():
+    with socket.socket() as probe, pytest.raises(RuntimeError, match="tried to reach"):
+        probe.connect(("192.0.2.1", 80))  # an address kept for examples
+
+
+def test_hooks_are_local():
+    repos = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"]
+    assert {repo["repo"] for repo in repos} == {"local"}
+
+
+def test_citation_names_the_benchmark():
+    citation = yaml.safe_load(read("CITATION.cff"))
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert any("2206.08666" in reference["url"] for reference in citation["references"])
+
+
+def tracked_files():
+    """Files that git would commit, or skip where this is no checkout."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no git checkout")
+    return [ROOT / name for name in listed.stdout.split("\0") if (ROOT / name).is_file() and name]
+
+
+def test_no_absolute_paths_in_committed_files():
+    folders = "|".join(["home", "Users", "root", "tmp", "work"])
+    pattern = re.compile(rf"(?<![\w.~$}}/-])/(?:{folders})/[\w.]+")
+    allowed = {"/tmp/environment.yml"}  # inside the container that the Dockerfile makes
+    found = []
+    for path in tracked_files():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:  # a picture, an array
+            continue
+        hits = set(pattern.findall(text)) - allowed
+        found += [f"{path.relative_to(ROOT)}: {hit}" for hit in sorted(hits)]
+    assert not found
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "workshop/README.md"])
+def test_relative_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?![a-z]+:|#)([^)#\s]+)", read(page))
+    links += re.findall(r"(?:src|href)=\"(?![a-z]+:|#)([^\"#]+)\"", read(page))
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+# The repository's name: set in pyproject.toml, written everywhere else by notebooks/badges.py.
+
+
+@pytest.fixture(scope="module")
+def badges():
+    return runpy.run_path(str(ROOT / "notebooks" / "badges.py"))
+
+
+@pytest.fixture(scope="module")
+def tutorials():
+    return sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+def test_every_link_to_this_repository_has_its_name(pyproject, tutorials):
+    url = pyproject["project"]["urls"]["Repository"]
+    owner_and_name = url.removeprefix("https://github.com/")
+    solutions = (ROOT / "notebooks" / "solutions").glob("*.ipynb")
+    pages = ["README.md", "CONTRIBUTING.md", "CITATION.cff", "Dockerfile", "workshop/README.md"]
+    found = []
+    for path in [*tutorials, *solutions, *map(ROOT.joinpath, pages)]:
+        text = path.read_text(encoding="utf-8")
+        found += re.findall(r"colab\.research\.google\.com/github/([^/]+/[^/]+)/blob/main/", text)
+        found += re.findall(r"mybinder\.org/v2/gh/([^/]+/[^/]+)/HEAD\?labpath=", text)
+        found += re.findall(r"sensorium-kit @ git\+https://github\.com/([\w.-]+/[\w.-]+)", text)
+        found += re.findall(r"repository-code: \"?https://github\.com/([\w.-]+/[\w.-]+)", text)
+    assert set(found) == {owner_and_name}, "make badges"
+    assert len(found) >= 2 + 3 * len(tutorials)
+
+
+def test_every_tutorial_opens_itself_in_colab_and_binder(tutorials):
+    for path in tutorials:
+        title, blank, line = "".join(
+            json.loads(path.read_text("utf-8"))["cells"][0]["source"]
+        ).split("\n")[:3]
+        assert title.startswith("# ") and not blank
+        images = re.findall(r"\[!\[[\w ]+\]\((.*?)\)\]", line)
+        assert images == ["https://colab.research.google.com/assets/colab-badge.svg",
+                          "https://mybinder.org/badge_logo.svg"], "make badges"  # fmt: skip
+        assert f"/blob/main/notebooks/{path.name})" in line
+        assert f"/HEAD?labpath=notebooks%2F{path.name})" in line
+
+
+def test_a_new_name_reaches_every_link_and_no_other(badges, tmp_path):
+    theirs = ("[a](https://github.com/sinzlab/sensorium) git+https://github.com/sinzlab/sensorium "
+              "https://colab.research.google.com/github/fastai/x/blob/main/a.ipynb")  # fmt: skip
+    ours = ("[b](https://colab.research.google.com/github/{0}/blob/main/notebooks/00_a.ipynb) "
+            "[c](https://mybinder.org/v2/gh/{0}/HEAD?labpath=notebooks%2F00_a.ipynb) "
+            'pip install "sensorium-kit[test] @ git+https://github.com/{0}".')  # fmt: skip
+    source = ["# Title\n", "\n", "Text with é.\n", theirs]
+    notebook = {"cells": [{"cell_type": "markdown", "source": source}], "nbformat": 4}
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "00_a.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+    (tmp_path / "README.md").write_text(ours.format("old/na.me") + theirs, encoding="utf-8")
+    (tmp_path / "pyproject.toml").write_text(
+        '[project.urls]\nRepository = "https://github.com/new-owner/new.kit"\n'
+    )
+    assert badges["stamp"](tmp_path) == ["README.md", "notebooks/00_a.ipynb"]
+    assert badges["stamp"](tmp_path) == [], "twice is the same as once"
+    assert (tmp_path / "README.md").read_text("utf-8") == ours.format("new-owner/new.kit") + theirs
+    text = (tmp_path / "notebooks" / "00_a.ipynb").read_text("utf-8")
+    lines = "".join(json.loads(text)["cells"][0]["source"]).split("\n")
+    line = badges["badge_line"]("notebooks/00_a.ipynb", "new-owner/new.kit")
+    assert lines == ["# Title", "", line, "", "Text with é.", theirs]
+
+
+def test_badges_need_a_github_address(badges, tmp_path):
+    (tmp_path / "pyproject.toml").write_text(
+        '[project.urls]\nRepository = "https://example.org/kit"\n'
+    )
+    with pytest.raises(ValueError, match="need https"):
+        badges["stamp"](tmp_path)

@@ -1,0 +1,212 @@
+"""Every notebook runs with other parameters than its own, and is built the way a reader expects."""
+
+import ast
+import base64
+import json
+import re
+import runpy
+import shutil
+import statistics
+from itertools import pairwise
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+TUTORIALS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+TEMPLATES = sorted(NOTEBOOKS.glob("template_*.ipynb"))
+SOLUTIONS = sorted((NOTEBOOKS / "solutions").glob("*.ipynb"))
+ALL = TUTORIALS + TEMPLATES + SOLUTIONS
+
+# Enough to run every line, not to learn much. By the notebook's number; solutions have their own.
+SHORT = {
+    "00": {"channels": 8, "epochs": 2},
+    "01": {"mouse": "sample", "trials": 40},  # withholds what can be withheld
+    "03": {"channels": 8, "epochs": 2},
+    "04": {"seeds": 1, "epochs": 1},
+    "05": {"channels": 4, "epochs": 1},
+    "06": {"counts": [40, 50, 60], "members": 2},
+    "08": {"channels": 4, "epochs": 1, "epochs_vit": 1},
+    "template": {"mouse": "sample", "epochs": 1},  # withholds what can be withheld
+}
+SHORT_SOLUTIONS = {"04": {"epochs": 1}, "06": {"few": 30, "members": 2}, "08": {"epochs_vit": 1}}
+
+
+def name(path):
+    return path.relative_to(NOTEBOOKS).with_suffix("").as_posix()
+
+
+def short_parameters(path):
+    table = SHORT_SOLUTIONS if path.parent.name == "solutions" else SHORT
+    return table.get(path.name.partition("_")[0], {})
+
+
+def each(paths):
+    return pytest.mark.parametrize("path", paths, ids=name)
+
+
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+def lines(cell):
+    return [line for line in cell.source.splitlines() if line.strip()]
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def outputs(path):
+    return [output for cell in code_cells(path) for output in cell.outputs]
+
+
+def pictures(path):
+    """The decoded PNGs among a notebook's outputs."""
+    encoded = [o.data["image/png"] for o in outputs(path) if "image/png" in o.get("data", {})]
+    return [base64.b64decode(png) for png in encoded]
+
+
+# Runs. Each notebook is a group of its own, so that several workers share them out.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, id=name(p), marks=pytest.mark.xdist_group(name(p)))
+     for p in ALL],
+)  # fmt: skip
+def test_runs_with_short_parameters(path, tmp_path):
+    given = short_parameters(path)
+    unknown = set(given) - set(papermill.inspect_notebook(path))
+    assert not unknown, f"{path.name} has no parameters {sorted(unknown)}"
+
+    # In a copy: what a notebook writes beside itself or in ../build must not reach the checkout.
+    copy = shutil.copytree(NOTEBOOKS, tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    papermill.execute_notebook(
+        copy / path.relative_to(NOTEBOOKS), tmp_path / "executed.ipynb", given,
+        kernel_name="python3", cwd=copy, execution_timeout=1800, progress_bar=False,
+        extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_execute_says_when_the_limit_for_a_notebook_is_reached(tmp_path):
+    run = runpy.run_path(str(NOTEBOOKS / "run.py"))
+    run["execute"].__globals__["LIMIT"] = 0  # minutes: a cell then has its last second
+    cells = [nbformat.v4.new_code_cell(text) for text in ("1", "import time; time.sleep(60)")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "hangs.ipynb")
+    result = run["execute"](tmp_path / "hangs.ipynb", tmp_path / "executed.ipynb")
+    assert result.error.startswith("not done after 0 minutes, the limit for one notebook")
+    assert result.seconds < 60
+
+
+def test_the_table_above_names_only_notebooks():
+    assert set(SHORT) <= {path.name.partition("_")[0] for path in TUTORIALS + TEMPLATES}
+    assert set(SHORT_SOLUTIONS) <= {path.name[:2] for path in SOLUTIONS}
+
+
+# What is committed: notebooks, templates and solutions alike.
+
+
+@each(ALL)
+def test_is_executed_and_clean(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}, "make refresh"
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert set(notebook.metadata.language_info) == {"name"}, "make refresh"
+    for cell in notebook.cells:
+        assert set(cell.metadata) <= {"tags"}, "make refresh"
+    counts = [cell.execution_count for cell in code_cells(path)]
+    assert counts == list(range(1, len(counts) + 1)), "not executed from top to bottom"
+
+
+@each(ALL)
+def test_shows_no_errors_and_no_warnings(path):
+    for output in outputs(path):
+        assert output.output_type != "error"
+        assert output.get("name") != "stderr", output.text
+        text = output.get("text", "") + output.get("data", {}).get("text/plain", "")
+        assert not re.search(r"\b0x[0-9a-f]{6,}", text), f"shows a memory address: {text}"
+
+
+@each(ALL)
+def test_hides_nothing_and_names_no_folder_of_one_machine(path):
+    text = json.dumps(nbformat.read(path, as_version=4), ensure_ascii=False)
+    assert "filterwarnings" not in text
+    folders = "|".join(["home", "Users", "root", "tmp", "content", "work"])
+    assert not re.search(rf"(?<![\w.~])/(?:{folders})/", text)
+    assert not re.search(r"\b(?:exit|quit)\(", text)
+    for cell in code_cells(path):
+        assert "raises-exception" not in tags(cell), "papermill stops there; show it with try"
+        assert ("skip-execution" in tags(cell)) == ("nbval-skip" in tags(cell))
+
+
+@each(ALL)
+def test_cells_are_short(path):
+    sizes = [len(lines(cell)) for cell in code_cells(path)]
+    assert max(sizes) <= 25
+    assert statistics.median(sizes) <= 4
+
+
+@each(ALL)
+def test_pictures_are_small(path):
+    for png in pictures(path):
+        assert len(png) < 60_000, f"a picture of {len(png)} bytes: lower its dpi"
+
+
+@each(ALL)
+def test_parameters_are_plain(path):
+    parameters = [cell for cell in code_cells(path) if "parameters" in tags(cell)]
+    assert len(parameters) <= 1
+    for cell in parameters:
+        statements = ast.parse(cell.source).body
+        assert 1 <= len(statements) <= 6
+        for statement in statements:
+            assert isinstance(statement, ast.Assign), "only name = value"
+            ast.literal_eval(statement.value)  # raises where a value is derived from another
+
+
+# The tutorials' build, which solutions are free of.
+
+
+@each(TUTORIALS)
+def test_opens_as_the_others_do(path):
+    cells = nbformat.read(path, as_version=4).cells
+    first_code = next(i for i, cell in enumerate(cells) if cell.cell_type == "code")
+    opening = "\n".join(cell.source for cell in cells[:first_code])
+    assert opening.startswith("# ")
+    for row in ("You will be able to", "Time", "Before this", "Data", "What you will see"):
+        assert row in opening, f"the table at the top has no {row!r}"
+    imports, parameters, figure = code_cells(path)[:3]
+    assert "import" in imports.source
+    assert re.search(r"^if .*google\.colab.*:\n +%pip ", imports.source, flags=re.M)
+    assert "parameters" in tags(parameters)
+    assert len(lines(figure)) <= 5
+    assert any("image/png" in o.get("data", {}) for o in figure.outputs), "the figure comes first"
+
+
+@each(TUTORIALS)
+def test_has_12_to_25_code_cells(path):
+    assert 12 <= len(code_cells(path)) <= 25
+
+
+@each(TUTORIALS)
+def test_has_one_headline(path):
+    (headline,) = (cell for cell in code_cells(path) if "headline" in tags(cell))
+    assert headline.outputs
+
+
+def test_numbers_are_used_once():
+    numbers = [path.name[:2] for path in TUTORIALS]
+    assert numbers and len(numbers) == len(set(numbers))
+
+
+@each(ALL)
+def test_what_is_printed_in_one_go_is_one_output(path):
+    for cell in code_cells(path):
+        names = [output.get("name") for output in cell.outputs]
+        assert not any(a and a == b for a, b in pairwise(names)), "make refresh"

@@ -1,0 +1,255 @@
+"""The shell commands: they do what the functions do, and answer bad input with one sentence."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import tiny
+import torch
+
+import kit
+from kit.__main__ import main
+from kit.challenge.csv_files import FILES, TRUTH_FILES
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("shell")
+
+
+@pytest.fixture(scope="module")
+def zipped(folder):
+    return tiny.write(folder, withholds=["responses"])
+
+
+@pytest.fixture(autouse=True)
+def _data_folder(folder, monkeypatch):
+    monkeypatch.setenv("KIT_DATA_DIR", str(folder / "data"))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(folder, zipped):
+    path = folder / "mine.safetensors"
+    data = kit.load(zipped, folder=folder / "data")
+    kit.save(kit.linear_baseline(data, channels=2), path)
+    kit.submit(kit.load_model(path), data, folder / "mine")
+    kit.write_ground_truth(data, tiny.standardised(tiny.arrays()), folder / "truth")
+    return path
+
+
+def run(capsys, *arguments):
+    """Exit status, what was printed, and what was said on stderr."""
+    status = main([str(a) for a in arguments])
+    return status or 0, *capsys.readouterr()
+
+
+# ---- commands ----
+
+
+def test_fetch_packs_and_tells_what_there_is(capsys, zipped, folder):
+    status, out, err = run(capsys, "fetch", zipped)
+    assert (status, err) == (0, "")
+    assert "mouse 7-1-1: 24 neurons, 40 train, 12 validation, 11 test, 7 final_test" in out
+    status, out, _ = run(capsys, "fetch", zipped, "--size", 18, 32)
+    assert status == 0
+    assert "images 18x32" in out
+    packed = [path.name[:11] for path in (folder / "data" / "packed").iterdir()]
+    assert {"7-1-1-36x64", "7-1-1-18x32"} <= set(packed)
+
+
+@pytest.mark.parametrize("model", ["cnn", "linear"])
+def test_train_submit_check_and_grade(capsys, zipped, folder, checkpoint, tmp_path, model):
+    saved = tmp_path / "runs" / "model.safetensors"
+    status, out, err = run(
+        capsys, "train", zipped, saved, "--model", model, "--channels", 2,
+        "--recipe", "quick", "--epochs", 2, "--seed", 1, "--device", "cpu",
+    )  # fmt: skip
+    assert (status, err) == (0, "")
+    assert "2 epochs in" in out
+    assert "single-trial correlation" in out
+    assert f"saved to {saved}" in out
+
+    status, out, err = run(capsys, "submit", saved, zipped, tmp_path / "mine")
+    assert (status, err) == (0, "")
+    assert out.split() == [str(tmp_path / "mine" / name) for name in FILES.values()]
+
+    status, out, err = run(capsys, "check", tmp_path / "mine", zipped)
+    assert (status, err) == (0, "")
+    assert out.startswith("OK: ")
+
+    truth = folder / "truth" / TRUTH_FILES["test"]
+    status, out, err = run(capsys, "grade", tmp_path / "mine" / FILES["test"], truth)
+    assert (status, err) == (0, "")
+    scores = kit.grade(tmp_path / "mine" / FILES["test"], truth)
+    assert f"{scores.single_trial:.3f}" in out
+    assert "correlation to average" in out
+    assert "FEVE" in out
+
+
+def test_training_from_a_shell_is_training_from_python(capsys, zipped, folder, tmp_path):
+    run(
+        capsys, "train", zipped, tmp_path / "model", "--channels", 2, "--recipe", "sensorium2022",
+        "--epochs", 2, "--seed", 3, "--device", "cpu",
+    )  # fmt: skip
+    data = kit.load(zipped)
+    model = kit.cnn_baseline(data, channels=2)
+    kit.train(model, data, kit.TrainConfig.sensorium2022(epochs=2, seed=3, device="cpu"))
+    other = kit.load_model(tmp_path / "model").state_dict()
+    assert all(torch.equal(value, other[name]) for name, value in model.state_dict().items())
+
+
+def test_training_goes_on_from_its_checkpoint(capsys, zipped, tmp_path, monkeypatch):
+    train = ["train", zipped, tmp_path / "model", "--channels", 2, "--epochs", 2]
+    train += ["--device", "cpu", "--checkpoint", tmp_path / "checkpoint"]
+    status, out, _ = run(capsys, *train)
+    assert status == 0
+    monkeypatch.setattr(kit.training.loop, "poisson_loss", lambda *_: pytest.fail("trained again"))
+    assert run(capsys, *train) == (0, out, "")  # even the seconds are those of the first time
+
+
+def test_only_the_first_of_several_processes_prints_and_saves(
+    capsys, zipped, tmp_path, monkeypatch
+):
+    trained = []
+    monkeypatch.setattr(kit, "train", lambda *_: trained.append(1))
+    monkeypatch.setenv("RANK", "1")
+    assert run(capsys, "train", zipped, tmp_path / "model", "--channels", 2) == (0, "", "")
+    assert trained == [1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_faulty_submission_is_told_in_full(capsys, zipped, folder, checkpoint, tmp_path):
+    good = (folder / "mine" / FILES["test"]).read_text().splitlines(keepends=True)
+    path = tmp_path / FILES["test"]
+    path.write_text("".join([*good[:5], good[2]]))
+    status, out, _ = run(capsys, "check", path, zipped)
+    assert status == 2
+    assert out.startswith("NOT OK: ")
+    assert "missing" in out
+    assert "doubled" in out
+
+
+def test_doctor(capsys, folder):
+    status, out, err = run(capsys, "doctor")
+    assert err == ""
+    lines = out.splitlines()
+    assert status == (2 if "TO DO" in out else 0)
+    assert all(line.startswith(("OK     ", "TO DO  ")) for line in lines)
+    for part in ("Python 3", f"torch {torch.__version__}", "device", "memory", "disk"):
+        assert part in out
+    assert f"OK     data folder {folder / 'data'}" in out
+
+
+def test_doctor_tells_what_to_do(capsys, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("KIT_DATA_DIR", str(tmp_path / "file" / "data"))
+    status, out, _ = run(capsys, "doctor")
+    assert status == 2
+    assert "TO DO  data folder" in out
+    assert "KIT_DATA_DIR" in out
+    monkeypatch.setattr(sys.modules["kit.doctor"], "_memory", lambda: 0.9)
+    assert not kit.doctor(tmp_path / "data")
+    assert "TO DO  memory 0.9 GB: the tutorials take up to" in capsys.readouterr().out
+    monkeypatch.setattr(sys.modules["kit.doctor"], "_memory", lambda: None)
+    kit.doctor(tmp_path / "data")
+    assert "OK     memory unknown" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_module_runs(folder):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "kit", "grade", "here", "there"],
+        capture_output=True, text=True, timeout=120, check=False,
+        env=os.environ | {"KIT_DATA_DIR": str(folder)},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("kit grade: there is no file there")
+
+
+# ---- bad input ----
+
+
+TRAIN = "train {zip} {tmp}/new --channels 2 --epochs 1 --device cpu"
+BAD = {  # arguments, and what the sentence must name
+    "unknown name": ("fetch sampel", "did you mean 'sample'"),
+    "offline": ("fetch sensorium+", "KIT_OFFLINE"),
+    "size": ("fetch {zip} --size 0 0", "size=(0, 0)"),
+    "no zip": ("fetch {tmp}/file", "not a zip file"),
+    "unknown of two": ("fetch {zip} nothing", "'nothing'"),
+    "channels": (f"{TRAIN} --channels 0", "channels"),
+    "negative channels": (f"{TRAIN} --channels -3", "channels"),
+    "epochs": (f"{TRAIN} --epochs 0", "epochs=0"),
+    "seed": (f"{TRAIN} --seed -1", "seed"),
+    "device": (f"{TRAIN} --device gpu9", "gpu9"),
+    "no such device": (f"{TRAIN} --device mps", "mps"),
+    "model into a folder": ("train {zip} {tmp}/folder --channels 2 --epochs 1", "folder"),
+    "model below a file": ("train {zip} {tmp}/file/new --channels 2 --epochs 1", "file"),
+    "checkpoint in a folder": (f"{TRAIN} --checkpoint {{tmp}}/folder", "folder cannot be read"),
+    "no checkpoint": (f"{TRAIN} --checkpoint {{tmp}}/file", "not a checkpoint"),
+    "checkpoint below a file": (f"{TRAIN} --checkpoint {{tmp}}/file/run", "file/run cannot be"),
+    "model as checkpoint": (f"{TRAIN} --checkpoint {{tmp}}/new", "both model and checkpoint"),
+    "train on nothing": ("train nothing {tmp}/new", "'nothing'"),
+    "submit without model": ("submit {tmp}/none {zip} {tmp}/new", "there is no file"),
+    "submit no model": ("submit {tmp}/file {zip} {tmp}/new", "not a model"),
+    "submit another mouse": ("submit {model} {other} {tmp}/new", "no readout for mouse '9-9-9'"),
+    "submit into a file": ("submit {model} {zip} {tmp}/file", "file"),
+    "check nothing": ("check {tmp}/none.csv {zip}", "there is no file"),
+    "check an empty folder": ("check {tmp}/folder {zip}", "there is no file"),
+    "check an empty file": ("check {tmp}/file {zip}", "has no column"),
+    "grade nothing": ("grade {tmp}/none.csv {truth}", "none.csv"),
+    "grade a folder": ("grade {tmp}/folder {truth}", "folder"),
+    "grade against a folder": ("grade {mine} {tmp}/folder", "folder"),
+    "grade the wrong file": ("grade {truth} {mine}", "no column responses"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_sentence(capsys, zipped, folder, checkpoint, tmp_path, name):
+    if name == "no such device" and torch.backends.mps.is_available():
+        pytest.skip("this machine has the device")
+    places = {
+        "zip": zipped,
+        "other": tiny.write(tmp_path, mouse="9-9-9"),
+        "tmp": tmp_path,
+        "model": checkpoint,
+        "mine": folder / "mine" / FILES["test"],
+        "truth": folder / "truth" / TRUTH_FILES["test"],
+    }
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    command, said = BAD[name]
+    status, out, err = run(capsys, *(word.format(**places) for word in command.split()))
+    assert status == 2
+    assert out == ""
+    assert err.startswith(f"kit {command.split()[0]}: ")
+    assert said in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert "[Errno" not in err
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("place", ["folder", "file/model"])
+def test_a_place_that_cannot_hold_the_model_is_told_before_training(
+    capsys, zipped, tmp_path, monkeypatch, place
+):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setattr(kit, "train", lambda *_: pytest.fail("trained, and then could not save"))
+    assert run(capsys, "train", zipped, tmp_path / place, "--channels", 2)[0] == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["train"], ["nonsense"], ["train", "sample", "out", "--model", "vit"],
+     ["train", "sample", "out", "--epochs", "many"]],
+    ids=str,
+)  # fmt: skip
+def test_arguments_that_are_none_show_the_usage(capsys, arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert "kit" in said and ("--recipe" if "train" in arguments else "doctor") in said

@@ -1,0 +1,159 @@
+"""Training in several processes, and after one was killed: the same as in one, without a break."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+import trainer
+from trainer import SCRIPT
+
+import kit
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+several = pytest.mark.skipif(
+    not (torch.distributed.is_available() and torch.distributed.is_gloo_available()),
+    reason="this torch has no gloo: processes cannot talk to one another",
+)
+
+
+def start(*arguments, processes=1):
+    """Run Python, or two of it under torchrun, and wait for the end."""
+    several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [sys.executable, *several * (processes > 1), *map(str, arguments)]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    quiet = "ignore::FutureWarning,ignore::DeprecationWarning"  # of libraries about one another
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    environment["PYTHONWARNINGS"] = quiet
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False, env=environment
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    trainer.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one(folder):
+    """What one process finds, with one thread as all the others here."""
+    done = start(SCRIPT, folder, "all")
+    assert done.returncode == 0, done.stderr
+    return lambda out: trainer.outcome(folder, out)
+
+
+@pytest.fixture(scope="module")
+def two(folder, one):
+    """What each of two finds."""
+    done = start(SCRIPT, folder, "all", processes=2)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    return lambda out: [trainer.outcome(folder, out, rank, 2) for rank in (0, 1)]
+
+
+def same(one, other):
+    """Whether weights and history are equal, but for how long it took."""
+    histories = [{**log["history"], "seconds": None} for log in (one, other)]
+    weights = [log["weights"] for log in (one, other)]
+    return histories[0] == histories[1] and all(
+        torch.equal(value, weights[1][name]) for name, value in weights[0].items()
+    )
+
+
+@several
+@pytest.mark.parametrize("mice", [1, 2])
+def test_two_processes_find_the_gradients_of_one(one, two, mice):
+    expected = one(f"gradients-{mice}")
+    assert len(expected) == 4 * mice
+    for found in two(f"gradients-{mice}"):
+        for batch, values in expected.items():
+            assert values.keys() == found[batch].keys()
+            for name, value in values.items():
+                error = (found[batch][name] - value).abs().max()
+                assert error <= 1e-5 * max(1, value.abs().max()), (batch, name)
+
+
+@several
+def test_two_processes_end_with_the_same_weights(two):
+    """Though one has no image of a batch of one, and seven to six of a batch of thirteen."""
+    assert same(*two("small"))
+    assert same(*two("learned"))
+    assert len(two("small")[0]["history"]["loss"]) == 6
+
+
+@several
+def test_two_processes_learn_what_one_learns(one, two):
+    expected = max(one("learned")["history"]["correlation"])
+    assert expected > 0.7
+    found = max(two("learned")[0]["history"]["correlation"])
+    assert found == pytest.approx(expected, abs=0.02)
+    first, second = (one("learned")["history"]["loss"], two("learned")[0]["history"]["loss"])
+    assert first != second  # they draw the positions of their readouts each for itself
+
+
+def test_a_killed_training_goes_on_as_if_nothing_had_been(folder, one):
+    checkpoint = folder / "one.checkpoint"
+    killed = start(SCRIPT, folder, "train", "killed", checkpoint, 15)  # 4 + 1 - 1 steps an epoch
+    assert killed.returncode == -signal.SIGKILL
+    assert checkpoint.exists()
+    again = start(SCRIPT, folder, "train", "resumed", checkpoint, 15)  # fewer than 15 are left
+    assert again.returncode == 0, again.stderr
+    resumed = trainer.outcome(folder, "resumed")
+    assert same(resumed, one("small"))
+    assert len(resumed["history"]["seconds"]) == 6
+
+
+@several
+def test_torchrun_ends_with_a_killed_process_and_goes_on_from_the_checkpoint(folder, two):
+    checkpoint = folder / "two.checkpoint"
+    assert start(SCRIPT, folder, "train", "k", checkpoint, 15, processes=2).returncode
+    with pytest.raises(ValueError, match="with processes=2, this one has processes=1; go on with"):
+        trainer.train(folder, "refused", checkpoint)
+    again = start(SCRIPT, folder, "train", "resumed", checkpoint, processes=2)
+    assert again.returncode == 0, again.stderr
+    assert "Warning" not in again.stderr
+    resumed = [trainer.outcome(folder, "resumed", rank, 2) for rank in (0, 1)]
+    assert same(*resumed)
+    assert same(resumed[0], two("small")[0])
+    trainer.train(folder, "read", checkpoint)  # what is finished can be had in one process
+    assert same(trainer.outcome(folder, "read"), resumed[0])
+
+
+@several
+def test_the_shell_command_under_torchrun_prints_and_saves_once(folder):
+    zipped = folder / "static8-1-1-GrayImageNet-tiny.zip"
+    command = ["train", zipped, folder / "out", "--channels", 2, "--epochs", 2, "--device", "cpu"]
+    done = start("-m", "kit", *command, "--checkpoint", folder / "shell", processes=2)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(f"saved to {folder / 'out'}") == 1
+    assert done.stdout.count("2 epochs in") == 1
+    assert isinstance(kit.load_model(folder / "out"), kit.Model)
+
+
+def test_buffers_are_kept_and_given_back():
+    """Large arrays of a training stay with the process; after it they are the system's again."""
+    process = textwrap.dedent("""
+        import numpy as np
+        from pathlib import Path
+        from kit.models.cpu import reuse_freed_memory
+        def resident():
+            return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+        before = resident()
+        with reuse_freed_memory():
+            array = np.ones(20_000_000)  # 160 MB
+            del array
+            within = resident()
+        print(within - before > 100, resident() - before < 50)
+    """)
+    if not sys.platform.startswith("linux"):
+        pytest.skip("only the C library of Linux is told")
+    done = subprocess.run([sys.executable, "-c", process], capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "True"], done.stderr
