@@ -61,7 +61,7 @@ def shared():
 def pytest_collection_modifyitems(items):
     """With several workers, keep a file's tests together: what they share is then made once.
 
-    Notebooks are the exception, each a group of its own (see test_notebooks.py).
+    Notebooks are the exception, each a group of its own (see repo/test_notebooks.py).
     """
     for item in items:
         if not item.get_closest_marker("xdist_group"):

@@ -109,12 +109,12 @@ def would_install(beside, wheel, offered, tmp_path):
 
 
 @pytest.mark.parametrize("versions", [BESIDE_COLAB, LOWEST], ids=["colab", "lowest"])
-def test_nothing_but_the_kit_is_installed(versions, would_install):
+def test_install_adds_only_the_kit(versions, would_install):
     assert would_install(versions) == {"sensorium-kit": PROJECT["version"]}
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_the_same_goes_for_the_pythons_that_colab_has(python, wheel):
+def test_install_on_each_python_of_colab(python, wheel):
     """No dependency depends on Python's version, and the wheel fits all that the kit allows."""
     assert wheel.name.endswith("-py3-none-any.whl")
     assert python in SpecifierSet(PROJECT["requires-python"])
@@ -124,12 +124,12 @@ def test_the_same_goes_for_the_pythons_that_colab_has(python, wheel):
 
 
 @pytest.mark.parametrize("name", ["numpy", "torch"])
-def test_a_version_below_the_bound_would_be_replaced(name, would_install):
+def test_install_replaces_a_version_below_the_bound(name, would_install):
     """The tests above can fail: they would where a bound is higher than what Colab has."""
     found = would_install(BESIDE_COLAB | {name: "0.1"})
     assert found == {"sensorium-kit": PROJECT["version"], name: NEWEST}
 
 
-def test_a_dependency_that_colab_lacks_would_be_fetched(would_install):
+def test_install_fetches_a_missing_dependency(would_install):
     versions = {name: version for name, version in BESIDE_COLAB.items() if name != "platformdirs"}
     assert would_install(versions).keys() == {"sensorium-kit", "platformdirs"}

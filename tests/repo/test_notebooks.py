@@ -78,7 +78,7 @@ def pictures(path):
     [pytest.param(p, id=name(p), marks=pytest.mark.xdist_group(name(p)))
      for p in ALL],
 )  # fmt: skip
-def test_runs_with_short_parameters(path, tmp_path):
+def test_execute_with_short_parameters(path, tmp_path):
     given = short_parameters(path)
     unknown = set(given) - set(papermill.inspect_notebook(path))
     assert not unknown, f"{path.name} has no parameters {sorted(unknown)}"
@@ -93,7 +93,7 @@ def test_runs_with_short_parameters(path, tmp_path):
 
 
 @pytest.mark.slow
-def test_execute_says_when_the_limit_for_a_notebook_is_reached(tmp_path):
+def test_execute_reports_a_timeout(tmp_path):
     run = runpy.run_path(str(NOTEBOOKS / "run.py"))
     run["execute"].__globals__["LIMIT"] = 0  # minutes: a cell then has its last second
     cells = [nbformat.v4.new_code_cell(text) for text in ("1", "import time; time.sleep(60)")]
@@ -103,7 +103,7 @@ def test_execute_says_when_the_limit_for_a_notebook_is_reached(tmp_path):
     assert result.seconds < 60
 
 
-def test_the_table_above_names_only_notebooks():
+def test_short_parameters_are_of_existing_notebooks():
     assert set(SHORT) <= {path.name.partition("_")[0] for path in TUTORIALS + TEMPLATES}
     assert set(SHORT_SOLUTIONS) <= {path.name[:2] for path in SOLUTIONS}
 
@@ -112,7 +112,7 @@ def test_the_table_above_names_only_notebooks():
 
 
 @each(ALL)
-def test_is_executed_and_clean(path):
+def test_notebook_is_executed_and_clean(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     assert set(notebook.metadata) == {"kernelspec", "language_info"}, "make refresh"
@@ -125,7 +125,7 @@ def test_is_executed_and_clean(path):
 
 
 @each(ALL)
-def test_shows_no_errors_and_no_warnings(path):
+def test_notebook_shows_no_errors_and_no_warnings(path):
     for output in outputs(path):
         assert output.output_type != "error"
         assert output.get("name") != "stderr", output.text
@@ -134,7 +134,7 @@ def test_shows_no_errors_and_no_warnings(path):
 
 
 @each(ALL)
-def test_hides_nothing_and_names_no_folder_of_one_machine(path):
+def test_notebook_hides_no_warnings_and_has_no_absolute_path(path):
     text = json.dumps(nbformat.read(path, as_version=4), ensure_ascii=False)
     assert "filterwarnings" not in text
     folders = "|".join(["home", "Users", "root", "tmp", "content", "work"])
@@ -146,20 +146,20 @@ def test_hides_nothing_and_names_no_folder_of_one_machine(path):
 
 
 @each(ALL)
-def test_cells_are_short(path):
+def test_notebook_has_short_cells(path):
     sizes = [len(lines(cell)) for cell in code_cells(path)]
     assert max(sizes) <= 25
     assert statistics.median(sizes) <= 4
 
 
 @each(ALL)
-def test_pictures_are_small(path):
+def test_notebook_has_small_pictures(path):
     for png in pictures(path):
         assert len(png) < 60_000, f"a picture of {len(png)} bytes: lower its dpi"
 
 
 @each(ALL)
-def test_parameters_are_plain(path):
+def test_notebook_has_plain_parameters(path):
     parameters = [cell for cell in code_cells(path) if "parameters" in tags(cell)]
     assert len(parameters) <= 1
     for cell in parameters:
@@ -174,7 +174,7 @@ def test_parameters_are_plain(path):
 
 
 @each(TUTORIALS)
-def test_opens_as_the_others_do(path):
+def test_notebook_opens_like_the_others(path):
     cells = nbformat.read(path, as_version=4).cells
     first_code = next(i for i, cell in enumerate(cells) if cell.cell_type == "code")
     opening = "\n".join(cell.source for cell in cells[:first_code])
@@ -190,23 +190,23 @@ def test_opens_as_the_others_do(path):
 
 
 @each(TUTORIALS)
-def test_has_12_to_25_code_cells(path):
+def test_notebook_has_12_to_25_code_cells(path):
     assert 12 <= len(code_cells(path)) <= 25
 
 
 @each(TUTORIALS)
-def test_has_one_headline(path):
+def test_notebook_has_one_headline(path):
     (headline,) = (cell for cell in code_cells(path) if "headline" in tags(cell))
     assert headline.outputs
 
 
-def test_numbers_are_used_once():
+def test_notebook_numbers_are_unique():
     numbers = [path.name[:2] for path in TUTORIALS]
     assert numbers and len(numbers) == len(set(numbers))
 
 
 @each(ALL)
-def test_what_is_printed_in_one_go_is_one_output(path):
+def test_notebook_joins_printed_outputs(path):
     for cell in code_cells(path):
         names = [output.get("name") for output in cell.outputs]
         assert not any(a and a == b for a, b in pairwise(names)), "make refresh"

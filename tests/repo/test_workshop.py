@@ -80,7 +80,7 @@ def files_of(folder):
 # ---- what goes in ----
 
 
-def test_the_copy_holds_the_tracked_files():
+def test_offline_copies_the_tracked_files():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode or not (ROOT / ".git").exists():
         pytest.skip("no git checkout")
@@ -89,7 +89,7 @@ def test_the_copy_holds_the_tracked_files():
     assert {"Makefile", "kit/__init__.py", ".gitignore"} <= tracked
 
 
-def test_without_git_it_holds_all_that_is_not_ignored(tmp_path):
+def test_offline_without_git_copies_all_but_ignored_files(tmp_path):
     write(tmp_path / ".gitignore", "# made\n.venv/\nbuild/\n*.egg-info/\nstatic*-GrayImageNet-*\n")
     for name in ("README.md", "kit/a.py", ".ci/run", "notebooks/solutions/00.ipynb"):
         write(tmp_path / name, "kept")
@@ -99,7 +99,7 @@ def test_without_git_it_holds_all_that_is_not_ignored(tmp_path):
     assert offline.repository_files(tmp_path) == wanted
 
 
-def test_packages_are_named_with_their_versions():
+def test_offline_lists_packages_with_versions():
     packages = offline.installed_packages()
     names = [package.partition("==")[0] for package in packages]
     assert all("==" in package for package in packages)
@@ -113,12 +113,12 @@ def test_packages_are_named_with_their_versions():
      ("Ruamel.Yaml==0.1", "ruamel_yaml-0.1-cp311-cp311-linux_x86_64.whl"),
      ("torch==2.1+cpu", "torch-2.1+cpu-cp311-cp311-win_amd64.whl")],
 )  # fmt: skip
-def test_a_wheel_is_found_under_every_spelling(package, wheel, tmp_path):
+def test_offline_finds_a_wheel_under_every_spelling(package, wheel, tmp_path):
     write(tmp_path / wheel, "")
     assert list(offline.wheels_in(tmp_path)) == [offline.key(*package.split("=="))]
 
 
-def test_wheels_are_used_again_and_stale_ones_dropped(tmp_path):
+def test_offline_keeps_wheels_and_drops_stale_ones(tmp_path):
     part, earlier, asked = tmp_path / "part", tmp_path / "earlier", []
 
     def fetch(packages, wheels):
@@ -148,12 +148,12 @@ def test_wheels_are_used_again_and_stale_ones_dropped(tmp_path):
     assert gather("one==1.0", "two==2.0") == 2, "wheels for another Python are of no use"
 
 
-def test_a_package_that_does_not_come_is_named(tmp_path):
+def test_offline_names_a_missing_package(tmp_path):
     with pytest.raises(install.Problem, match=r"no wheel came for one==1\.0"):
         offline.gather_wheels(["one==1.0"], tmp_path / "p", tmp_path / "e", lambda *_: None)
 
 
-def test_a_failed_fetch_leaves_nothing_that_looks_finished(tmp_path, monkeypatch, capsys):
+def test_offline_leaves_nothing_after_a_failed_fetch(tmp_path, monkeypatch, capsys):
     def fail(*_):
         raise OSError(errno.ENOSPC, "The attic is full")
 
@@ -169,14 +169,14 @@ def test_a_failed_fetch_leaves_nothing_that_looks_finished(tmp_path, monkeypatch
     assert not (tmp_path / "offline.part" / "contents.json").exists()
 
 
-def test_the_tried_folder_takes_the_place_of_the_one_before(tmp_path):
+def test_offline_replaces_the_older_folder(tmp_path):
     write(tmp_path / "offline" / "old", "")
     write(tmp_path / "part" / "new", "")
     offline.put_in_place(tmp_path / "part", tmp_path / "offline")
     assert files_of(tmp_path) == {"offline/new"}
 
 
-def test_the_trial_sees_nothing_of_this_machine(tmp_path, monkeypatch):
+def test_offline_trial_is_isolated_from_this_machine(tmp_path, monkeypatch):
     for name in ("PIP_INDEX_URL", "PIP_FIND_LINKS", "PYTHONPATH", "VIRTUAL_ENV", "KIT_FIXTURES"):
         monkeypatch.setenv(name, "x")
     bare = offline.bare_environment(tmp_path)
@@ -186,7 +186,7 @@ def test_the_trial_sees_nothing_of_this_machine(tmp_path, monkeypatch):
     assert bare["KIT_DATA_DIR"] == str(tmp_path / "data")
 
 
-def test_the_network_is_cut_off_and_loopback_is_not():
+def test_offline_trial_has_loopback_only():
     prefix = offline.without_network()
     if not prefix:
         pytest.skip("this system cannot cut the network off for one program")
@@ -206,7 +206,7 @@ def test_the_network_is_cut_off_and_loopback_is_not():
 # ---- install.py: what it refuses ----
 
 
-def test_it_needs_nothing_but_an_old_python():
+def test_install_parses_in_old_pythons():
     """So that a Python too old for the kit is told so, and does not stumble over the grammar."""
     tree = ast.parse((WORKSHOP / "install.py").read_text(encoding="utf-8"), feature_version=(3, 6))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import)
@@ -216,7 +216,7 @@ def test_it_needs_nothing_but_an_old_python():
 
 
 @pytest.mark.parametrize("found", [("3.9", None), (None, "win-amd64")])
-def test_another_python_is_refused(found, stick):
+def test_install_refuses_another_python(found, stick):
     contents = contents_of(stick)
     here = contents["python"], contents["platform"]
     found = tuple(f or h for f, h in zip(found, here, strict=True))
@@ -229,7 +229,7 @@ def test_another_python_is_refused(found, stick):
     assert f"py -{here[0]} install.py" in said and "make offline" in said, "what to do"
 
 
-def test_it_stops_at_another_python_before_it_writes(stick, tmp_path):
+def test_install_writes_nothing_with_another_python(stick, tmp_path):
     contents = contents_of(stick) | {"python": "3.2"}
     (stick / "contents.json").write_text(json.dumps(contents))
     done = run_install(stick, cwd=tmp_path)
@@ -239,7 +239,7 @@ def test_it_stops_at_another_python_before_it_writes(stick, tmp_path):
 
 
 @pytest.mark.parametrize("harm", ["missing", "short", "altered"])
-def test_an_incomplete_folder_is_refused(harm, stick, tmp_path):
+def test_install_refuses_an_incomplete_folder(harm, stick, tmp_path):
     mouse = stick / "sample" / MOUSE
     if harm == "missing":
         mouse.unlink()
@@ -252,7 +252,7 @@ def test_an_incomplete_folder_is_refused(harm, stick, tmp_path):
 
 
 @pytest.mark.parametrize("text", [None, "", '{"python": '])
-def test_a_folder_without_contents_is_refused(text, stick, tmp_path):
+def test_install_refuses_a_damaged_list_of_contents(text, stick, tmp_path):
     (stick / "contents.json").unlink()
     if text is not None:
         (stick / "contents.json").write_text(text)
@@ -260,7 +260,7 @@ def test_a_folder_without_contents_is_refused(text, stick, tmp_path):
     assert done.returncode == 1 and "not a whole offline folder" in done.stderr
 
 
-def test_a_folder_of_other_things_is_left_alone(stick, tmp_path):
+def test_install_leaves_a_foreign_folder_alone(stick, tmp_path):
     mine = write(tmp_path / "mine" / "thesis.txt", "all of it")
     done = run_install(stick, "mine", cwd=tmp_path)
     assert done.returncode == 1 and "holds other things and is left alone" in done.stderr
@@ -269,12 +269,12 @@ def test_a_folder_of_other_things_is_left_alone(stick, tmp_path):
         install.check_target(mine, stick, contents_of(stick))
 
 
-def test_it_does_not_install_onto_the_stick(stick):
+def test_install_refuses_the_stick_itself(stick):
     done = run_install(stick, cwd=stick)
     assert done.returncode == 1 and "lies in the offline folder itself" in done.stderr
 
 
-def test_a_full_disk_is_noticed_beforehand(stick, tmp_path):
+def test_install_checks_disk_space_first(stick, tmp_path):
     contents = contents_of(stick) | {"room": 10**18}
     with pytest.raises(install.Problem, match=r"takes 1000000000.0 GB .* make room"):
         install.check_target(tmp_path / "new", stick, contents)
@@ -287,14 +287,14 @@ def copy_kit(stick, folder):
     return install.copy_repository(stick, folder, install.of(contents_of(stick), "kit"))
 
 
-def test_the_repository_is_copied_and_recognised(stick, tmp_path):
+def test_install_copies_the_repository(stick, tmp_path):
     assert copy_kit(stick, tmp_path / "new") == []
     wanted = {"README.md", "notebooks/00_first.ipynb", install.MARK}
     assert files_of(tmp_path / "new") == wanted
     install.check_target(tmp_path / "new", stick, contents_of(stick))
 
 
-def test_what_a_learner_changed_is_kept_and_the_rest_brought_up_to_date(stick, tmp_path):
+def test_install_keeps_changed_files_and_updates_the_others(stick, tmp_path):
     folder = tmp_path / "new"
     copy_kit(stick, folder)
     (folder / "notebooks" / "00_first.ipynb").write_text("my answers")
@@ -307,7 +307,7 @@ def test_what_a_learner_changed_is_kept_and_the_rest_brought_up_to_date(stick, t
     assert (folder / "notebooks" / "00_first.ipynb").read_text() == "my answers"
 
 
-def test_what_the_kit_no_longer_has_goes_unless_it_was_changed(stick, tmp_path):
+def test_install_removes_dropped_files_unless_changed(stick, tmp_path):
     folder = tmp_path / "new"
     write(stick / "kit" / "old.py", "old")
     write(stick / "kit" / "older.py", "older")
@@ -322,7 +322,7 @@ def test_what_the_kit_no_longer_has_goes_unless_it_was_changed(stick, tmp_path):
     assert (folder / "older.py").read_text() == "mine now"
 
 
-def test_an_interrupted_copy_is_taken_up_again(stick, tmp_path, monkeypatch):
+def test_install_resumes_an_interrupted_copy(stick, tmp_path, monkeypatch):
     folder, copies = tmp_path / "new", []
 
     def interrupted(source, part):
@@ -340,7 +340,7 @@ def test_an_interrupted_copy_is_taken_up_again(stick, tmp_path, monkeypatch):
     assert (folder / "README.md").read_text() == "the kit"
 
 
-def test_sample_mice_are_copied_once_with_their_times(stick, tmp_path):
+def test_install_copies_sample_mice_once_with_their_times(stick, tmp_path):
     contents = contents_of(stick)
     assert contents["times"] == {MOUSE: 0}
     os.utime(stick / "sample" / MOUSE, (10**9, 10**9))  # as a stick's file system may have it
@@ -354,7 +354,7 @@ def test_sample_mice_are_copied_once_with_their_times(stick, tmp_path):
     assert hashlib.sha256(copied.read_bytes()).hexdigest() == files[MOUSE]
 
 
-def test_what_a_killed_run_left_half_written_is_swept_up_later(stick, tmp_path):
+def test_install_removes_leftovers_of_a_killed_run(stick, tmp_path):
     old = write(tmp_path / f".{MOUSE}.1.part", "ha")
     young = write(tmp_path / f".{MOUSE}.2.part", "ha")
     os.utime(old, (0, 0))
@@ -362,7 +362,7 @@ def test_what_a_killed_run_left_half_written_is_swept_up_later(stick, tmp_path):
     assert young.exists() and not old.exists()
 
 
-def test_the_stamps_are_what_the_makefile_looks_at(tmp_path):
+def test_install_stamps_match_the_makefile(tmp_path):
     folder = tmp_path.resolve()
     makefile = shutil.copy(ROOT / "Makefile", folder)
     for name in ("requirements.txt", "pyproject.toml"):
@@ -386,7 +386,7 @@ def test_the_stamps_are_what_the_makefile_looks_at(tmp_path):
     assert not up_to_date(), "the folder was moved"
 
 
-def test_a_failed_installation_leaves_no_stamp(stick, tmp_path, monkeypatch):
+def test_install_leaves_no_stamp_after_a_failure(stick, tmp_path, monkeypatch):
     folder = tmp_path / "new"
     stamp = write(folder / ".venv" / ".packages", "one==0.9\n")
 
@@ -399,7 +399,7 @@ def test_a_failed_installation_leaves_no_stamp(stick, tmp_path, monkeypatch):
     assert not stamp.exists()
 
 
-def test_a_failed_command_says_its_last_lines():
+def test_run_reports_the_last_lines_of_a_failed_command():
     code = "for i in range(9): print('line', i)\nraise SystemExit(3)"
     with pytest.raises(install.Problem) as problem:
         install.run("counting", sys.executable, "-c", code)
@@ -407,7 +407,7 @@ def test_a_failed_command_says_its_last_lines():
     assert "line 8" in str(problem.value) and "line 2" not in str(problem.value)
 
 
-def test_the_two_lines_to_type(tmp_path, monkeypatch):
+def test_install_prints_the_two_commands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     here = Path.cwd().resolve()
     if os.name != "nt":

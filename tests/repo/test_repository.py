@@ -67,7 +67,7 @@ def dockerfile():
     return [tuple(line.split(maxsplit=1)) for line in text.splitlines() if line.strip()]
 
 
-def test_pins_and_bounds_name_the_same_packages(runtime, extras, build, pins):
+def test_requirements_name_the_packages_of_pyproject(runtime, extras, build, pins):
     wanted = runtime | build
     for extra in extras.values():
         wanted |= extra
@@ -78,18 +78,18 @@ def test_pins_and_bounds_name_the_same_packages(runtime, extras, build, pins):
         assert spec.version in wanted[name], f"{name} {spec.version} is not {wanted[name]}"
 
 
-def test_bounds_are_lower_bounds(runtime, extras):
+def test_pyproject_has_lower_bounds_only(runtime, extras):
     for group in (runtime, *extras.values()):
         for name, bounds in group.items():
             assert [s.operator for s in bounds] == [">="], name
 
 
-def test_the_kit_installs_beside_what_colab_has(runtime):
+def test_pyproject_allows_the_versions_of_colab(runtime):
     for name, version in {"torch": "2.11", "numpy": "2.1", "ipywidgets": "7.7"}.items():
         assert version in runtime[name]
 
 
-def test_environment_is_runtime_and_notebooks(runtime, extras, build, pyproject):
+def test_environment_has_the_bounds_of_pyproject(runtime, extras, build, pyproject):
     environment = yaml.safe_load(read("environment.yml"))
     (pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
     conda = specifiers(entry for entry in environment["dependencies"] if isinstance(entry, str))
@@ -101,7 +101,7 @@ def test_environment_is_runtime_and_notebooks(runtime, extras, build, pyproject)
     assert "defaults" not in environment["channels"]
 
 
-def test_one_version(pyproject):
+def test_version_is_the_same_everywhere(pyproject):
     code = read("kit/__init__.py")
     literal = re.search(r'^__version__ = "([^"]+)"', code, flags=re.M)[1]
     version = pyproject["project"]["version"]
@@ -110,7 +110,7 @@ def test_one_version(pyproject):
     assert f"## [{version}]" in read("CHANGELOG.md")
 
 
-def test_import_contract_names_every_module(pyproject):
+def test_import_contract_has_six_layers_and_every_module(pyproject):
     (contract,) = pyproject["tool"]["importlinter"]["contracts"]
     layers = [re.split(r" [|:] ", layer) for layer in contract["layers"]]
     assert len(layers) == 6
@@ -123,7 +123,7 @@ def test_import_contract_names_every_module(pyproject):
     assert {entry for entry in entries if not entry.startswith("(")} <= present
 
 
-def test_dockerfile_is_ready_for_binder(dockerfile):
+def test_dockerfile_fits_binder(dockerfile):
     names = [name for name, _ in dockerfile]
     of = {name: [rest for n, rest in dockerfile if n == name] for name in names}
     (base,) = of["FROM"]
@@ -144,13 +144,13 @@ def test_make_help_lists_every_target(makefile):
     assert set(re.search(r"^\.PHONY: (.*)$", makefile, flags=re.M)[1].split()) >= set(TARGETS)
 
 
-def test_torch_is_read_from_the_pins(makefile, pins):
+def test_makefile_reads_the_pinned_torch(makefile, pins):
     assert "torch==2" not in makefile
     assert "s/^torch==" in makefile
     assert "+cpu" in makefile
 
 
-def test_ci_runs_make_test():
+def test_ci_runs_make_elsewhere_and_make_test():
     script = ROOT / ".ci" / "run"
     subprocess.run(["bash", "-n", script], check=True)
     assert read(".ci/run").rstrip().endswith("\nmake elsewhere\nmake test")
@@ -159,12 +159,12 @@ def test_ci_runs_make_test():
     assert {"make tutorial", "make elsewhere", "make test", "make lowest"} <= commands
 
 
-def test_tests_cannot_reach_the_network():
+def test_network_is_refused_in_tests():
     with socket.socket() as probe, pytest.raises(RuntimeError, match="tried to reach"):
         probe.connect(("192.0.2.1", 80))  # an address kept for examples
 
 
-def test_hooks_are_local():
+def test_pre_commit_hooks_are_local():
     repos = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"]
     assert {repo["repo"] for repo in repos} == {"local"}
 
@@ -185,7 +185,7 @@ def tracked_files():
     return [ROOT / name for name in listed.stdout.split("\0") if (ROOT / name).is_file() and name]
 
 
-def test_no_absolute_paths_in_committed_files():
+def test_files_have_no_absolute_paths():
     folders = "|".join(["home", "Users", "root", "tmp", "work"])
     pattern = re.compile(rf"(?<![\w.~$}}/-])/(?:{folders})/[\w.]+")
     allowed = {"/tmp/environment.yml"}  # inside the container that the Dockerfile makes
@@ -201,7 +201,7 @@ def test_no_absolute_paths_in_committed_files():
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "workshop/README.md"])
-def test_relative_links_lead_somewhere(page):
+def test_relative_links_exist(page):
     links = re.findall(r"\]\((?![a-z]+:|#)([^)#\s]+)", read(page))
     links += re.findall(r"(?:src|href)=\"(?![a-z]+:|#)([^\"#]+)\"", read(page))
     assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
@@ -220,7 +220,7 @@ def tutorials():
     return sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
-def test_every_link_to_this_repository_has_its_name(pyproject, tutorials):
+def test_links_to_the_repository_have_its_name(pyproject, tutorials):
     url = pyproject["project"]["urls"]["Repository"]
     owner_and_name = url.removeprefix("https://github.com/")
     solutions = (ROOT / "notebooks" / "solutions").glob("*.ipynb")
@@ -236,7 +236,7 @@ def test_every_link_to_this_repository_has_its_name(pyproject, tutorials):
     assert len(found) >= 2 + 3 * len(tutorials)
 
 
-def test_every_tutorial_opens_itself_in_colab_and_binder(tutorials):
+def test_badges_open_their_own_notebook(tutorials):
     for path in tutorials:
         title, blank, line = "".join(
             json.loads(path.read_text("utf-8"))["cells"][0]["source"]
@@ -249,7 +249,7 @@ def test_every_tutorial_opens_itself_in_colab_and_binder(tutorials):
         assert f"/HEAD?labpath=notebooks%2F{path.name})" in line
 
 
-def test_a_new_name_reaches_every_link_and_no_other(badges, tmp_path):
+def test_badges_rewrites_the_name_of_the_repository(badges, tmp_path):
     theirs = ("[a](https://github.com/sinzlab/sensorium) git+https://github.com/sinzlab/sensorium "
               "https://colab.research.google.com/github/fastai/x/blob/main/a.ipynb")  # fmt: skip
     ours = ("[b](https://colab.research.google.com/github/{0}/blob/main/notebooks/00_a.ipynb) "
@@ -272,7 +272,7 @@ def test_a_new_name_reaches_every_link_and_no_other(badges, tmp_path):
     assert lines == ["# Title", "", line, "", "Text with é.", theirs]
 
 
-def test_badges_need_a_github_address(badges, tmp_path):
+def test_badges_refuses_other_hosts(badges, tmp_path):
     (tmp_path / "pyproject.toml").write_text(
         '[project.urls]\nRepository = "https://example.org/kit"\n'
     )

@@ -1,0 +1,55 @@
+"""The rules of the house that a machine can check: sizes, hints, and how far imports reach."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import grimp
+
+KIT = Path(__file__).resolve().parents[2] / "kit"
+FILES = sorted(KIT.rglob("*.py"))
+
+
+def test_files_are_short():
+    lines = {str(path.relative_to(KIT)): len(path.read_text().splitlines()) for path in FILES}
+    assert {name: count for name, count in lines.items() if count > 300} == {}
+
+
+def public_functions(body):
+    """Functions that others may call, methods of public classes included."""
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from public_functions(node.body)
+        public = not getattr(node, "name", "_").startswith("_")
+        if isinstance(node, ast.FunctionDef) and (public or node.name == "__init__"):
+            yield node
+
+
+def test_public_functions_have_type_hints():
+    arguments = []
+    for path in FILES:
+        for function in public_functions(ast.parse(path.read_text()).body):
+            every = [*function.args.args, *function.args.kwonlyargs]
+            arguments += [each for each in every if each.arg not in ("self", "cls")]
+    hinted = [each for each in arguments if each.annotation is not None]
+    assert len(hinted) >= 0.95 * len(arguments)
+
+
+def test_public_functions_have_docstrings():
+    for path in FILES:
+        for function in public_functions(ast.parse(path.read_text()).body):
+            known = function.name in ("__init__", "forward", "backward", "main")
+            assert known or ast.get_docstring(function), f"{path.name}: {function.name}"
+
+
+def test_imports_are_at_most_seven_deep():
+    """What a stage exports is not a step: only files that hold code are counted."""
+    graph = grimp.build_graph("kit")
+    packages = {name for name in graph.modules if graph.find_children(name)}
+
+    @cache
+    def depth(module):
+        below = graph.find_modules_directly_imported_by(module) - packages
+        return 1 + max(map(depth, below), default=0)
+
+    assert max(map(depth, graph.modules - packages)) <= 7

@@ -1,0 +1,50 @@
+"""The public face of the kit: its names, and what an import brings."""
+
+import subprocess
+import sys
+
+import pytest
+
+import kit
+
+PROMISED = ["compare", "rank", "lab", "widgets", "withhold", "bundle"]  # still to come
+
+
+def run(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_all_is_sorted_and_leaves_room():
+    assert kit.__all__ == sorted(kit.__all__)
+    assert len({*kit.__all__, *PROMISED}) <= 35
+    assert all(hasattr(kit, name) for name in kit.__all__)
+    assert dir(kit) == kit.__all__
+
+
+@pytest.mark.parametrize("name", ["Dataset", "History", "Recording", "Runs", "Scores"])
+def test_types_that_are_returned_are_importable(name):
+    assert name not in kit.__all__ and getattr(kit, name).__doc__
+
+
+def test_getattr_of_an_unknown_name():
+    with pytest.raises(AttributeError, match="module 'kit' has no attribute 'plot'"):
+        kit.plot  # noqa: B018
+
+
+def test_import_is_light():
+    loaded = run("import sys, kit; print(*sys.modules)")
+    for module in ("lightning_fabric", "joblib", "matplotlib", "distributed", "kit.plots"):
+        assert module not in loaded
+
+
+def test_import_leaves_threads_alone():
+    before, after = run(
+        "import torch; print(torch.get_num_threads()); import kit; print(torch.get_num_threads())"
+    )
+    assert before == after
+
+
+def test_plots_are_loaded_on_first_use():
+    assert run("import kit, sys; kit.plots.images; print('kit.plots' in sys.modules)") == ["True"]
