@@ -119,7 +119,7 @@ build/peer/.done: .venv/.kit tests/peer/requirements.txt
 	    echo "installing torch $(TORCH), CPU build (no NVIDIA driver found)"; \
 	    $(PIP) install "torch==$(TORCH)+cpu" 2>/dev/null || \
 	    $(PIP) install "torch==$(TORCH)+cpu" --extra-index-url $(CPU_WHEELS) 2>/dev/null || \
-	    echo "no CPU build to be had, taking the full one (several gigabytes)"; \
+	    echo "no CPU build was found, taking the full one (several gigabytes)"; \
 	fi
 	@echo "installing the packages of requirements.txt"
 	@$(PIP) install -r requirements.txt

@@ -1,4 +1,4 @@
-"""Write README's score tables, measured anew from the shipped models, and its picture.
+"""Write README's score tables, measured again from the shipped models, and its picture.
 
 Takes some minutes. Run by `make refresh`, after `make weights` where models have changed.
 """
@@ -43,7 +43,7 @@ def table():
 
 
 def ablation():
-    """What each part buys, in Markdown: the shipped models, measured anew."""
+    """What each part buys, in Markdown: the shipped models, measured again."""
     lines = [
         "| the CNN of `sample+`, trained 12 epochs, takes | single-trial, three seeds ± s.e.m. |",
         "|---|---|",

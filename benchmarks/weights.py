@@ -1,6 +1,6 @@
 """Train the sample models that come with the kit, and write their files and card: kit/weights.
 
-Takes half an hour. Run by `make weights`; with names, only those are trained anew.
+Takes half an hour. Run by `make weights`; with names, only those are trained again.
 """
 
 import sys

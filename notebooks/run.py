@@ -51,7 +51,7 @@ def execute(source, target):
             f"not done after {LIMIT} minutes, the limit for one notebook; close other programs, or "
             "run its cells one by one with make lab, which waits as long as you do"
         )
-    except Exception as e:  # a dead kernel, a file that is no notebook
+    except Exception as e:  # a dead kernel, a file that is not a notebook
         error = f"{type(e).__name__}: {str(e).strip()[:500]}"
     return Result(time.perf_counter() - start, peak_megabytes(), headline, error)
 

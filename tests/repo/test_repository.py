@@ -176,7 +176,7 @@ def test_citation_names_the_benchmark():
 
 
 def tracked_files():
-    """Files that git would commit, or skip where this is no checkout."""
+    """Files that git would commit, or skip outside a checkout."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     try:
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

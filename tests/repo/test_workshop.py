@@ -20,7 +20,7 @@ MOUSE = "static99001-1-1-GrayImageNet-simulated.zip"
 
 
 def module(name):
-    """A module of workshop/, which is no package: install.py travels alone."""
+    """A module of workshop/, which is not a package: install.py is copied alone."""
     spec = importlib.util.spec_from_file_location(name, WORKSHOP / f"{name}.py")
     loaded = importlib.util.module_from_spec(spec)
     sys.modules[name] = loaded
