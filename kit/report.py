@@ -1,6 +1,7 @@
-"""What a check found, and hints for error messages."""
+"""The result of a check, and parts of error messages."""
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,27 +9,30 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Report:
-    """What is wrong with something: true when nothing is. Prints every problem, with counts."""
+    """The result of a check. It is true if there are no problems, and prints all that there are."""
 
-    what: object     # what was checked: a path, a core's name
-    problems: tuple  # sentences
-    summary: str     # what was found
+    what: object                # what was checked: a path, a core's name
+    problems: tuple[str, ...]   # one sentence each
+    summary: str                # what was found
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return not self.problems
 
-    def __str__(self):
+    def __str__(self) -> str:
         if self:
             return f"OK: {self.what}: {self.summary}"
-        return "\n".join([f"NOT OK: {self.what}:", *(f"  - {line}" for line in self.problems)])
+        lines = [f"  - {problem}" for problem in self.problems]
+        return "\n".join([f"NOT OK: {self.what}:", *lines])
 
     __repr__ = __str__
 
 
-def suggest(name, known):
-    """"Did you mean …? " for an error message, or nothing where no known name is near."""
-    near = difflib.get_close_matches(str(name), known, n=2, cutoff=0.4)
-    return f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+def suggest(name: object, known: Iterable[str]) -> str:
+    """The question "did you mean …? " for an error message, or "" if no known name is similar."""
+    similar = difflib.get_close_matches(str(name), known, n=2, cutoff=0.4)
+    if not similar:
+        return ""
+    return f"did you mean {' or '.join(map(repr, similar))}? "
 
 
 def require_int(name: str, value: object, low: int, high: int | None = None) -> int:

@@ -130,32 +130,6 @@ def test_a_faulty_submission_is_told_in_full(capsys, zipped, folder, checkpoint,
     assert "doubled" in out
 
 
-def test_doctor(capsys, folder):
-    status, out, err = run(capsys, "doctor")
-    assert err == ""
-    lines = out.splitlines()
-    assert status == (2 if "TO DO" in out else 0)
-    assert all(line.startswith(("OK     ", "TO DO  ")) for line in lines)
-    for part in ("Python 3", f"torch {torch.__version__}", "device", "memory", "disk"):
-        assert part in out
-    assert f"OK     data folder {folder / 'data'}" in out
-
-
-def test_doctor_tells_what_to_do(capsys, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("KIT_DATA_DIR", str(tmp_path / "file" / "data"))
-    status, out, _ = run(capsys, "doctor")
-    assert status == 2
-    assert "TO DO  data folder" in out
-    assert "KIT_DATA_DIR" in out
-    monkeypatch.setattr(sys.modules["kit.doctor"], "_memory", lambda: 0.9)
-    assert not kit.doctor(tmp_path / "data")
-    assert "TO DO  memory 0.9 GB: the tutorials take up to" in capsys.readouterr().out
-    monkeypatch.setattr(sys.modules["kit.doctor"], "_memory", lambda: None)
-    kit.doctor(tmp_path / "data")
-    assert "OK     memory unknown" in capsys.readouterr().out
-
-
 @pytest.mark.slow
 def test_the_module_runs(folder):
     done = subprocess.run(

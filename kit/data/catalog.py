@@ -1,6 +1,7 @@
-"""The published recordings and models: what exists, where, and how to check it."""
+"""The published recordings and models, and how to fetch them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from kit.data.download import download
 from kit.files import data_folder
@@ -13,61 +14,61 @@ WEIGHTS_HOST = ("https://raw.githubusercontent.com/sinzlab/sensorium/main/notebo
 
 @dataclass(frozen=True)
 class PublishedRecording:
-    """One published recording: what it is for, how large it is, how to know it."""
+    """One published recording: its role in the competition, its size and its file."""
 
     mouse: str
-    role: str      # "Sensorium", "Sensorium+" or "open"
+    role: str       # "Sensorium", "Sensorium+" or "open"
     neurons: int
     megabytes: int  # of the zip
-    sha256: str    # of the zip
+    sha256: str     # of the zip
 
     @property
-    def file(self):
+    def file(self) -> str:
         return f"static{self.mouse}-{IMAGES}.zip"
 
 
 RECORDINGS = {entry.mouse: entry for entry in (
     PublishedRecording("26872-17-20", "Sensorium", 7776, 416,
-          "c004994ba0110dcff21273af3e7b759ca30881dabbdc74201e777e89a8ce68d0"),
+                       "c004994ba0110dcff21273af3e7b759ca30881dabbdc74201e777e89a8ce68d0"),
     PublishedRecording("27204-5-13", "Sensorium+", 7538, 412,
-          "bfafe3589131485ae1a20be643956618e3520c7fbaf25df39e9d7b1ccca9da5d"),
+                       "bfafe3589131485ae1a20be643956618e3520c7fbaf25df39e9d7b1ccca9da5d"),
     PublishedRecording("21067-10-18", "open", 8372, 423,
-          "2a3a0a7516855f3b305fc000e8987b609d6917c89804c911b76300fc66cfc802"),
+                       "2a3a0a7516855f3b305fc000e8987b609d6917c89804c911b76300fc66cfc802"),
     PublishedRecording("22846-10-16", "open", 7344, 397,
-          "c5baf086e58ef303ebe62cb49da35b73c496f974cc990e973c3f104309cef6da"),
+                       "c5baf086e58ef303ebe62cb49da35b73c496f974cc990e973c3f104309cef6da"),
     PublishedRecording("23343-5-17", "open", 7334, 393,
-          "8145d4b3f5d7a8aae9df4f04d4d6061215ab9060a47611fb4cdbf8c5ecfb626d"),
+                       "8145d4b3f5d7a8aae9df4f04d4d6061215ab9060a47611fb4cdbf8c5ecfb626d"),
     PublishedRecording("23656-14-22", "open", 8107, 411,
-          "fb02840192b226c0b7951df6387ff3ebf8236874725fb57ab29212376479c937"),
+                       "fb02840192b226c0b7951df6387ff3ebf8236874725fb57ab29212376479c937"),
     PublishedRecording("23964-4-22", "open", 8098, 411,
-          "677739254fd338d1a249a2cf2f4f965048c5a8919a254d57d5317d2f998f7481"),
+                       "677739254fd338d1a249a2cf2f4f965048c5a8919a254d57d5317d2f998f7481"),
 )}
 NAMES = {
-    "sensorium": [m for m, e in RECORDINGS.items() if e.role == "Sensorium"],
-    "sensorium+": [m for m, e in RECORDINGS.items() if e.role == "Sensorium+"],
-    "pretrain": [m for m, e in RECORDINGS.items() if e.role == "open"],
+    "sensorium": [mouse for mouse, entry in RECORDINGS.items() if entry.role == "Sensorium"],
+    "sensorium+": [mouse for mouse, entry in RECORDINGS.items() if entry.role == "Sensorium+"],
+    "pretrain": [mouse for mouse, entry in RECORDINGS.items() if entry.role == "open"],
     "all": list(RECORDINGS),
 }
 
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """One published baseline of 2022 (MIT licence): what it is, how to know its file, its scores.
+    """One published baseline of 2022 (MIT licence): its architecture, its file and its scores.
 
-    live, final: single-trial correlation, correlation to average, FEVE on the two test sets
-    (Willeke et al. 2022); None where we know of no published number.
+    live, final: single-trial correlation, correlation to average and FEVE on the two test sets
+    (Willeke et al. 2022); None if no number is published.
     """
 
     kind: str   # "CNN" or "LN"
-    mouse: str  # whose track it is for
+    mouse: str  # it was trained on
     file: str
     bytes: int
     sha256: str
-    live: tuple = (None, None, None)
-    final: tuple = (None, None, None)
+    live: tuple[float | None, ...] = (None, None, None)
+    final: tuple[float | None, ...] = (None, None, None)
 
     @property
-    def track(self):
+    def track(self) -> str:
         return RECORDINGS[self.mouse].role
 
 
@@ -90,10 +91,12 @@ WEIGHTS = {
 }
 
 
-def fetch(mouse, folder=None):
+def fetch(mouse: str, folder: str | Path | None = None) -> Path:
     """Path of a published recording's zip, downloaded once and checked against its SHA-256.
 
-    mouse: an id in `RECORDINGS`. Raises ConnectionError, with what to do, if it cannot be had.
+    mouse: an id in `RECORDINGS`.
+    folder: the data folder; else KIT_DATA_DIR, else the user's cache.
+    Raises ConnectionError, with what to do, if it cannot be downloaded.
     """
     entry = RECORDINGS[mouse]
     path = data_folder(folder) / "recordings" / entry.file
@@ -101,10 +104,12 @@ def fetch(mouse, folder=None):
     return path
 
 
-def fetch_weights(name, folder=None):
+def fetch_weights(name: str, folder: str | Path | None = None) -> Path:
     """Path of a published model's file, downloaded once and checked against its SHA-256.
 
-    name: a key of `WEIGHTS`. Raises ConnectionError, with what to do, if it cannot be had.
+    name: a key of `WEIGHTS`.
+    folder: the data folder; else KIT_DATA_DIR, else the user's cache.
+    Raises ConnectionError, with what to do, if it cannot be downloaded.
     """
     entry = WEIGHTS[name]
     path = data_folder(folder) / "weights" / entry.file

@@ -331,9 +331,9 @@ def test_arguments_that_are_no_names(tmp_path):
         assert "names no recording" in refused(name, tmp_path / "data")
     assert len(refused("x" * 5000, tmp_path / "data")) < 700
     for folder in (5, True, b"data"):
-        with pytest.raises(ValueError, match="is no folder; give its path as text"):
+        with pytest.raises(ValueError, match="is not a path; give a text or a Path"):
             kit.load("sample", folder=folder)
-    with pytest.raises(OSError, match="cannot be made"):
+    with pytest.raises(OSError, match="cannot be created"):
         kit.load("sample", folder="a\0b")
 
 

@@ -286,7 +286,7 @@ def test_without_a_network_the_sentence_names_what_works(tmp_path):
     with pytest.raises(ConnectionError) as caught:
         kit.pretrained("sensorium+-cnn", folder=tmp_path)
     said = sentence(caught)
-    assert said.startswith("model sensorium+-cnn could not be had: KIT_OFFLINE forbids")
+    assert said.startswith("model sensorium+-cnn could not be downloaded: KIT_OFFLINE forbids")
     assert "pretrained/sensorium_p_sota_model.pth (2.4 MB) by other means and put it at" in said
     assert said.endswith('kit.pretrained("sample+-cnn") works without it')
     assert kit.pretrained("sample+-cnn")

@@ -1,0 +1,76 @@
+"""The report on this machine, and on machines that lack something."""
+
+import sys
+from collections import namedtuple
+
+import pytest
+import torch
+
+import kit
+from kit.__main__ import main
+
+MODULE = sys.modules["kit.doctor"]  # the attribute kit.doctor is the function
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch):
+    """A machine with 8 GB of memory and 5 GB free on its disk."""
+    monkeypatch.setattr(MODULE, "_memory", lambda: 8.0)
+    monkeypatch.setattr(MODULE.shutil, "disk_usage", lambda _: Usage(9e9, 4e9, 5e9))
+
+
+def test_doctor(capsys, tmp_path):
+    assert kit.doctor(tmp_path / "data")
+    python, with_torch, device, *others = capsys.readouterr().out.splitlines()
+    assert python.startswith("OK     Python 3")
+    assert with_torch.startswith(f"OK     torch {torch.__version__}")
+    assert device.startswith("OK     device ")
+    assert others == [
+        "OK     memory 8.0 GB",
+        f"OK     data folder {tmp_path / 'data'}",
+        "OK     disk 5.0 GB free there",
+    ]
+
+
+def test_doctor_without_a_data_folder(capsys, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("KIT_DATA_DIR", str(tmp_path / "file" / "data"))
+    assert main(["doctor"]) == 2
+    out, err = capsys.readouterr()
+    assert "TO DO  data folder" in out
+    assert "KIT_DATA_DIR" in out
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("memory", "free", "line"),
+    [(0.9, 5e9, "TO DO  memory 0.9 GB: the tutorials take up to"),
+     (None, 5e9, "OK     memory unknown\n"),
+     (8.0, 5e8, "TO DO  disk 0.5 GB free there: a sample mouse takes")],
+)  # fmt: skip
+def test_doctor_memory_and_disk(capsys, tmp_path, monkeypatch, memory, free, line):
+    monkeypatch.setattr(MODULE, "_memory", lambda: memory)
+    monkeypatch.setattr(MODULE.shutil, "disk_usage", lambda _: Usage(9e9, 9e9 - free, free))
+    assert kit.doctor(tmp_path / "data") == line.startswith("OK")
+    assert line in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_doctor_read_only_folder(capsys, tmp_path, monkeypatch, packed):
+    """Packed recordings can be used from there."""
+    if packed:
+        (tmp_path / "packed" / "7-1-1").mkdir(parents=True)
+    monkeypatch.setattr(MODULE.os, "access", lambda *_: False)
+    assert kit.doctor(tmp_path) == packed
+    mark = "OK     " if packed else "TO DO  "
+    assert f"{mark}data folder {tmp_path} (read-only)" in capsys.readouterr().out
+
+
+def test_limit_threads(monkeypatch):
+    numbers = []
+    monkeypatch.setattr("joblib.cpu_count", lambda: 1)
+    monkeypatch.setattr(MODULE.torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(MODULE.torch, "set_num_threads", numbers.append)
+    MODULE.limit_threads.__wrapped__()  # without its cache
+    assert numbers == [1]

@@ -1,0 +1,189 @@
+"""The data folder, atomic writes and progress bars."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+
+import kit
+from kit import files
+
+# ---- the data folder ----
+
+
+def test_data_folder_argument_environment_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        files.platformdirs, "user_cache_dir", lambda name: tmp_path / "cache" / name
+    )
+    monkeypatch.setenv("KIT_DATA_DIR", str(tmp_path / "environment"))
+    assert kit.data_folder(tmp_path / "argument") == tmp_path / "argument"
+    assert kit.data_folder(str(tmp_path / "argument")) == tmp_path / "argument"
+    assert kit.data_folder() == tmp_path / "environment"
+    monkeypatch.setenv("KIT_DATA_DIR", "")
+    assert kit.data_folder() == tmp_path / "cache" / "sensorium-kit"
+    monkeypatch.delenv("KIT_DATA_DIR")
+    assert kit.data_folder() == tmp_path / "cache" / "sensorium-kit"
+    for name in ("argument", "environment", "cache/sensorium-kit"):
+        assert (tmp_path / name).is_dir()
+    assert kit.data_folder() == kit.data_folder()  # and again
+
+
+def test_data_folder_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert kit.data_folder("~/mice") == tmp_path / "mice"
+
+
+def test_data_folder_that_cannot_be_created(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file" / "data", tmp_path / "file"):
+        monkeypatch.setenv("KIT_DATA_DIR", str(place))
+        with pytest.raises(
+            OSError, match=f"data folder '{place}' cannot be created .*KIT_DATA_DIR"
+        ):
+            kit.data_folder()
+        with pytest.raises(OSError, match="KIT_DATA_DIR"):
+            kit.load("sample+")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
+def test_load_into_a_folder_that_cannot_be_written(tmp_path):
+    source = tiny.write(tmp_path)
+    (tmp_path / "data").mkdir(mode=0o555)
+    with pytest.raises(OSError, match="KIT_DATA_DIR"):
+        kit.load(source, folder=tmp_path / "data")
+
+
+def test_load_writes_only_to_the_data_folder(tmp_path, monkeypatch):
+    package = Path(kit.__file__).parent
+    source = tiny.write(tmp_path / "source")
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    before = sorted(p for p in package.rglob("*") if "__pycache__" not in p.parts)
+    kit.load(source, folder=tmp_path / "data")
+    assert sorted(p for p in package.rglob("*") if "__pycache__" not in p.parts) == before
+    assert list(work.iterdir()) == []
+
+
+# ---- atomic_write ----
+
+
+@pytest.mark.parametrize("older", ["", "older and longer"])
+def test_atomic_write_file(tmp_path, older):
+    path = tmp_path / "new" / "file"
+    if older:
+        path.parent.mkdir()
+        path.write_text(older)
+    with files.atomic_write(path) as part:
+        part.write_text("content")
+        assert part.parent.parent == path.parent  # the same disk: a rename is enough
+        assert path.exists() == bool(older)
+    assert path.read_text() == "content"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("problem", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("older", [[], ["older"]])
+def test_atomic_write_after_an_exception(tmp_path, problem, older):
+    path = tmp_path / "file"
+    for content in older:
+        path.write_text(content)
+    with pytest.raises(problem), files.atomic_write(path) as part:
+        part.write_text("half of i")
+        raise problem
+    assert [p.read_text() for p in tmp_path.iterdir()] == older
+
+
+def test_atomic_write_keeps_the_first_folder(tmp_path):
+    path = tmp_path / "folder"
+    with files.atomic_write(path, folder=True) as late:
+        late.mkdir()
+        (late / "file").write_text("late")
+        with files.atomic_write(path, folder=True) as first:
+            first.mkdir()
+            (first / "file").write_text("first")
+    assert (path / "file").read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_atomic_write_replaces_only_files(tmp_path, make):
+    path = tmp_path / "place"
+    make(path)
+    with pytest.raises(OSError, match="not an ordinary file"), files.atomic_write(path) as part:
+        part.write_text("content")
+    assert not path.is_file() and list(tmp_path.iterdir()) == [path]
+
+
+def test_atomic_write_leftovers_removed_by_another_process(tmp_path, monkeypatch):
+    left = tmp_path / ".file-old"
+    left.mkdir()
+    os.utime(left, (0, 0))
+    glob = Path.glob
+
+    def removed_meanwhile(folder, pattern):
+        found = list(glob(folder, pattern))
+        shutil.rmtree(left, ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(Path, "glob", removed_meanwhile)
+    with files.atomic_write(tmp_path / "file") as part:
+        part.write_text("content")
+    assert (tmp_path / "file").read_text() == "content"
+
+
+def test_atomic_write_by_many_processes(tmp_path):
+    """Four processes write forty times each, and each removes old leftovers."""
+    for i in range(20):
+        (tmp_path / f".file-{i}").mkdir()
+        os.utime(tmp_path / f".file-{i}", (0, 0))
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from kit import files
+        for i in range(40):
+            with files.atomic_write(Path(sys.argv[1]) / "file") as part:
+                part.write_text(sys.argv[2] * 1000)
+    """
+    writers = [subprocess.Popen([sys.executable, "-c", code, tmp_path, name]) for name in "abcd"]
+    assert [writer.wait() for writer in writers] == [0] * 4
+    content = (tmp_path / "file").read_text()
+    assert len(content) == 1000 and len(set(content)) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_atomic_write_of_nothing(tmp_path):
+    with pytest.raises(OSError), files.atomic_write(tmp_path / "file"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_atomic_write_permissions(tmp_path):
+    """A data folder may be shared: other users must be able to read it."""
+    for make in (Path.mkdir, Path.touch):
+        with files.atomic_write(tmp_path / f"{make.__name__}-ours") as part:
+            make(part)
+        usual = tmp_path / make.__name__
+        make(usual)
+        assert (tmp_path / f"{make.__name__}-ours").stat().st_mode == usual.stat().st_mode
+
+
+# ---- progress ----
+
+
+def test_progress_only_outside_ci(monkeypatch, capfd):
+    monkeypatch.setenv("CI", "1")
+    assert list(files.progress(range(3), desc="working")) == [0, 1, 2]
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.setenv("CI", "")
+    assert list(files.progress(range(3), desc="working")) == [0, 1, 2]
+    assert "working" in capfd.readouterr().err
+    monkeypatch.delenv("CI")
+    assert not files.is_quiet()
+    monkeypatch.setenv("RANK", "1")
+    assert files.is_quiet()

@@ -1,0 +1,38 @@
+"""Results of checks, and parts of error messages."""
+
+import numpy as np
+import pytest
+
+from kit.report import Report, require_int, suggest
+
+
+def test_report():
+    good, bad = Report("file", (), "3 rows"), Report("file", ("too short", "doubled"), "")
+    assert good and not bad
+    assert str(good) == "OK: file: 3 rows"
+    assert str(bad) == "NOT OK: file:\n  - too short\n  - doubled"
+
+
+def test_suggest():
+    assert suggest("sampel", ["sample", "cnn"]) == "did you mean 'sample'? "
+    assert suggest("x", ["sample", "cnn"]) == ""
+
+
+@pytest.mark.parametrize("value", [2, 5, np.int64(3), np.uint8(5)])
+def test_require_int(value):
+    found = require_int("epochs", value, 2, 5)
+    assert type(found) is int and found == value
+
+
+@pytest.mark.parametrize("value", [1, 6, 3.0, True, np.float32(3), "3", None])
+def test_require_int_refuses(value):
+    with pytest.raises(
+        ValueError, match=r"epochs=.* not possible; give a whole number from 2 to 5"
+    ):
+        require_int("epochs", value, 2, 5)
+
+
+def test_require_int_without_an_upper_bound():
+    assert require_int("epochs", 10**9, 1) == 10**9
+    with pytest.raises(ValueError, match=r"epochs=0 is not possible; give .* of 1 or more"):
+        require_int("epochs", 0, 1)
