@@ -1,7 +1,6 @@
 """Checks of a core, and their report."""
 
 import copy
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +42,8 @@ def check_core(core: nn.Module, image_size: tuple[int, int] = (36, 64),
         return Report(name, (f"it cannot be copied, {error!r:.200}; keep only modules, parameters, "
                              "buffers and plain values in its attributes, and detach() a tensor "
                              "that a call computed",), "")
-    with torch.random.fork_rng(devices={p.device for p in core.parameters() if p.is_cuda}):
+    devices = {p.device for p in core.parameters() if p.is_cuda}
+    with torch.random.fork_rng(devices), torch.no_grad():
         torch.default_generator.manual_seed(0)  # torch.manual_seed would seed every GPU too
         probe = _Probe(core, channels, *image_size)
         unregistered = list(_unregistered(core))
@@ -57,23 +57,17 @@ class _Probe:
     def __init__(self, core, channels, height, width):
         images = torch.randn(3, channels, height, width)
         images[2] = 0  # a grey image
-        device = [*core.parameters(), *core.buffers(), images][0].device
+        device = [*core.state_dict().values(), images][0].device
         self.core = core
         self.images = images.to(device)  # (3, C, H, W)
+        self.features = None             # (3, C', h, w), once it was called
         self.inputs = [self.images]
         if getattr(core, "takes_state", False):
             self.inputs.append(torch.rand(3, 5).to(device))
 
-    @torch.no_grad()
     def run(self, rows):
         """Features of some of the images, a slice."""
-        features = self.core(*(value[rows].clone() for value in self.inputs))
-        # a copy: the next call may overwrite what this one returned
-        return features.clone() if isinstance(features, Tensor) else features
-
-    @cached_property
-    def features(self):
-        return self.run(slice(3))  # (3, C', h, w)
+        return self.core(*[value[rows].clone() for value in self.inputs])
 
     def summary(self):
         """The shapes and the number of parameters, for the report."""
@@ -87,6 +81,7 @@ def _problems(probe):
     """Sentences about what goes wrong when the core is called."""
     try:
         yield from _input_problems(probe)
+        probe.features = probe.run(slice(3))
         unusable = list(_shape_problems(probe)) or list(_value_problems(probe))
         yield from unusable
         if not unusable:
@@ -104,8 +99,7 @@ def _problems(probe):
 
 def _input_problems(probe):
     inputs = [value.clone() for value in probe.inputs]
-    with torch.no_grad():
-        probe.core(*inputs)
+    probe.core(*inputs)
     if not torch.equal(inputs[0], probe.images):
         yield ("it changes the images it is given; put no in-place step (+=, relu_, inplace=True) "
                "before the first layer that makes a new tensor")
@@ -141,13 +135,14 @@ def _value_problems(probe):
 
 
 def _consistency_problems(probe):
-    if not _close(probe.features, probe.run(slice(3))):
+    features = probe.features.clone()  # the next call may overwrite what the first returned
+    if not _close(features, probe.run(slice(3))):
         yield ("two calls with the same images differ in eval mode; use randomness in training "
                "only, with nn.Dropout or dropout(x, training=self.training), and keep nothing from "
                "one call to the next")
         return
     singles = [probe.run(slice(i, i + 1)) for i in range(3)]
-    if not _close(probe.features, torch.cat(singles)):
+    if not _close(features, torch.cat(singles)):
         yield ("an image by itself gives other features than in a batch in eval mode; keep all "
                "four dimensions (squeeze() loses one), take no mean over the first one, and "
                "normalise by nn.BatchNorm2d, which then uses its running statistics")
@@ -175,13 +170,12 @@ def _training_problems(probe):
     if features.shape != probe.features.shape:
         yield (f"in training mode its features are {tuple(features.shape)}, in eval mode "
                f"{tuple(probe.features.shape)}; return the same shape in both")
-        return
-    if not features.requires_grad:
+    elif not features.requires_grad:
         yield ("no gradient comes back through it, so it cannot learn; leave out torch.no_grad, "
                ".detach(), .data and numpy in forward")
-        return
-    features.backward(torch.randn_like(features))  # weights: a plain sum may be constant
-    yield from _gradient_problems(core, images)
+    else:
+        features.backward(torch.randn_like(features))  # weights: a plain sum may be constant
+        yield from _gradient_problems(core, images)
 
 
 def _gradient_problems(core, images):
@@ -193,8 +187,8 @@ def _gradient_problems(core, images):
     if unused:
         yield (f"no gradient reaches {', '.join(unused[:3])} ({len(unused)} in all); use it in "
                "forward, remove it or set its requires_grad to False")
-    gradients = [images.grad, *(p.grad for p in parameters.values() if p.grad is not None)]
-    if not all(gradient.isfinite().all() for gradient in gradients):
+    norm = nn.utils.clip_grad_norm_([images, *parameters.values()], 1)
+    if not norm.isfinite():
         yield ("some gradients are not finite; a root or division whose argument may be 0, as for "
                "a grey image, needs a small constant inside: (x + 1e-6).sqrt()")
 
@@ -214,11 +208,12 @@ def _registration_problems(core, unregistered):
 
 def _unregistered(core):
     """(name, value) of the modules and tensors in plain attributes and their containers."""
-    registered = {id(value) for value in [*core.modules(), *core.parameters(), *core.buffers()]}
+    registered = [*core.modules(), *core.parameters(), *core.buffers()]
+    known = set(map(id, registered))
     for prefix, module in core.named_modules():
         for name, attribute in vars(module).items():
             for value in _contents(attribute):
-                if id(value) not in registered:
+                if id(value) not in known:
                     yield f"{prefix}.{name}".lstrip("."), value
 
 
@@ -230,8 +225,10 @@ def _contents(value):
             yield value
     elif isinstance(value, Tensor):
         yield value
-    elif isinstance(value, dict | list | tuple | set):
-        for item in value.values() if isinstance(value, dict) else value:
+    elif isinstance(value, dict):
+        yield from _contents(list(value.values()))
+    elif isinstance(value, list | tuple | set):
+        for item in value:
             yield from _contents(item)
 
 

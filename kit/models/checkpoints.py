@@ -15,8 +15,8 @@ from kit.models.layers import ConvCore
 from kit.models.model import Model, ModelConfig
 from kit.models.vit import ViTCore
 
-CORES = {"ConvCore": ConvCore, "ViTCore": ViTCore}  # can be built from their settings
-FORMAT = 2  # of the file; no other is read
+CORES = {"ConvCore": ConvCore, "ViTCore": ViTCore}  # those that can be built from their settings
+FORMAT = 2  # of the file; files of another format are refused
 
 
 def save(model: Model, path: str | Path) -> None:
@@ -106,8 +106,8 @@ def build_model(header: dict, tensors: dict, core: nn.Module | None = None) -> M
     try:
         model.load_state_dict(groups["model"], assign=core is None)
     except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
         name = type(model.core).__name__
+        reason = str(error).splitlines()[-1].strip()  # the lines before say only that it failed
         raise ValueError(f"the weights do not fit the core {name}: {reason}") from None
     for name, value in groups["data_statistics"].items():
         mouse, _, key = name.partition("/")
@@ -117,13 +117,14 @@ def build_model(header: dict, tensors: dict, core: nn.Module | None = None) -> M
 
 
 def _empty_model(header, neurons, core):
-    """A model before its weights are loaded: with the given core, or else without memory."""
+    """A model with the given core, or one whose weights take no memory until they are loaded."""
     fields = dict(header["config"])
     fields["image_size"] = tuple(fields["image_size"])
     config = ModelConfig(**fields)
     if core is not None:
         return Model(core, neurons, config)
-    name, settings = header["core"]["class"], header["core"]["settings"]
+    name = header["core"]["class"]
+    settings = header["core"]["settings"]
     if name not in CORES:
         raise ValueError(f"the model has a core of class {name}, which is not one of the kit; "
                          "build one and give it: kit.load_model(path, core=...)")

@@ -49,8 +49,8 @@ def pretrained(name: str, path: str | Path | None = None,
     >>> model(kit.Batch.typical(images)).shape  # (B, N), in units of each neuron's std
     torch.Size([8, 600])
     """
-    shipped = {file.stem: file for file in sorted(SHIPPED.rglob("*.safetensors"))}
     name = str(name)
+    shipped = {file.stem: file for file in sorted(SHIPPED.rglob("*.safetensors"))}
     if name in shipped:
         if path is not None:
             raise ValueError(f"{name} comes with the kit; leave path out, or read a model that "
@@ -58,9 +58,9 @@ def pretrained(name: str, path: str | Path | None = None,
         return load_model(shipped[name])
     known = [*catalog.WEIGHTS, *shipped]
     if name not in known:
-        main = ", ".join(each for each in known if not each[-1].isdigit())
+        main = [each for each in known if not each[-1].isdigit()]
         raise ValueError(f"there is no trained model {name!r}; {suggest(name, known)}"
-                         f"names are {main}, and those in kit/weights/README.md")
+                         f"names are {', '.join(main)}, and those in kit/weights/README.md")
     if path is None:
         path = catalog.fetch_weights(name, folder)
     return _published(name, Path(path))
@@ -78,7 +78,8 @@ def _published(name, path):
                          f"expected {entry.sha256}; remove it, and kit.pretrained({name!r}) "
                          "downloads the right one")
     try:
-        return _from_2022(torch.load(path, map_location="cpu", weights_only=True), entry)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        return _from_2022(tensors, entry)
     except (AttributeError, EOFError, KeyError, OSError, RuntimeError, TypeError, UnpicklingError,
             ValueError) as error:
         raise ValueError(f"{path} does not hold the tensors of {name}; remove it, and "
@@ -119,7 +120,7 @@ def _description(entry):
     scores = []
     for tier, values in (("live", entry.live), ("final", entry.final)):
         numbers = [f"{value:.3f}"[1:] if value else "–" for value in values]
-        if any(values):
+        if any(values):  # some are not known
             scores.append(f"{tier} {' / '.join(numbers)}")
     return (f"baseline of the {entry.track} track, trained in 2022 on the recording {entry.mouse}\n"
             f"published single-trial / to average / FEVE: {', '.join(scores) or 'none known'}\n"
