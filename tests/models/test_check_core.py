@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import batch_norm, dropout
+from torch.nn.functional import dropout
 
 import kit
 from kit.models.layers import ConvCore
@@ -119,9 +119,6 @@ PROBLEMS = {
     "a memory": (Forgetful(), "keep nothing from one call to the next"),
     "batch statistics": (bad("Batch", after=lambda self, f: f - f.mean(0)),
                          "by itself gives other features than in a batch.*nn.BatchNorm"),
-    "batch norm by hand": (
-        bad("Norm", after=lambda self, f: batch_norm(f, None, None, training=True)),
-        "by itself gives other features"),
     "the order of images": (bad("Order", after=lambda self, f: f.cumsum(0)),
                             "by itself gives other features"),
     "a dimension lost": (bad("Squeezed", after=lambda self, f: f.squeeze()),
