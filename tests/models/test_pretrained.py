@@ -1,7 +1,7 @@
-"""Trained models: the published ones of 2022, mapped and checked, and those of the sample mice.
+"""Trained models: the published ones of 2022, and those of the sample mice.
 
-The published files may not be committed: small checkpoints with the same names stand in for them,
-held against a model of 2022 written out in functions here.
+The published files may not be committed. Small checkpoints with the same tensor names replace
+them, and are compared with the model of 2022, written out in functions here.
 """
 
 import dataclasses
@@ -56,7 +56,7 @@ def checkpoint(name):
     state[f"{readout}.sigma"] = random(1, NEURONS, 2, 2)
     state[f"{readout}._features"] = random(1, 64, 1, NEURONS, scale=0.1)
     state[f"{readout}.bias"] = random(NEURONS)
-    state[f"{readout}.source_grid"] = random(NEURONS, 2)  # not centred: it is taken as it is
+    state[f"{readout}.source_grid"] = random(NEURONS, 2)  # not centred: it is not changed
     for i, (outputs, inputs) in {0: (30, 2), 2: (2, 30)}.items():
         state[f"{readout}.mu_transform.{i}.weight"] = random(outputs, inputs, scale=0.5)
         state[f"{readout}.mu_transform.{i}.bias"] = random(outputs)
@@ -103,7 +103,7 @@ def predictions_of_2022(state, name, batch):
 
 @pytest.fixture
 def publish(tmp_path, monkeypatch):
-    """Write bytes or tensors to a file that passes for the published one. Returns its path."""
+    """Write bytes or tensors as the published file, whose SHA-256 is then expected."""
 
     def write(name, content):
         path = tmp_path / catalog.WEIGHTS[name].file
@@ -125,7 +125,7 @@ def images():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_tensor_of_2022_finds_its_place(name, publish, images):
+def test_pretrained_uses_every_tensor_of_2022(name, publish, images):
     state = checkpoint(name)
     model = kit.pretrained(name, publish(name, state))
     batch = kit.Batch.typical(images)
@@ -142,8 +142,20 @@ def test_every_tensor_of_2022_finds_its_place(name, publish, images):
     assert not model.training
 
 
+def test_pretrained_published_can_be_saved(publish, images, tmp_path):
+    before = torch.get_rng_state()
+    model = kit.pretrained(
+        "sensorium+-cnn", publish("sensorium+-cnn", checkpoint("sensorium+-cnn"))
+    )
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    kit.save(model, tmp_path / "model")
+    batch = kit.Batch.typical(images)
+    assert torch.equal(kit.load_model(tmp_path / "model")(batch), model(batch))
+
+
 @pytest.mark.parametrize("name", ["sensorium-cnn", "sensorium-ln"])
-def test_published_models_predict_as_the_2022_library(name, shared):
+def test_pretrained_predicts_as_the_2022_library(name, shared):
     path = shared / "published" / catalog.WEIGHTS[name].file
     assert path.stat().st_size == catalog.WEIGHTS[name].bytes
     model = kit.pretrained(name, path)
@@ -159,7 +171,7 @@ def test_published_models_predict_as_the_2022_library(name, shared):
 
 
 class Code:
-    """Leaves a trace where it is unpickled."""
+    """Touches a file when it is unpickled."""
 
     def __init__(self, trace):
         self.trace = trace
@@ -168,41 +180,27 @@ class Code:
         return Path.touch, (self.trace,)
 
 
-def sentence(caught):
-    said = str(caught.value)
-    assert "\n" not in said
-    return said
-
-
-@pytest.mark.parametrize("what", ["truncated", "page", "empty", "code", "another"])
-def test_another_file_than_the_published_one_is_not_opened(what, tmp_path):
+def test_pretrained_other_file_is_not_opened(tmp_path):
     path = tmp_path / "mine.pth"
-    torch.save(checkpoint("sensorium-cnn"), path)
-    if what == "code":
-        torch.save({"core": Code(tmp_path / "trace")}, path)
-    elif what != "another":
-        path.write_bytes({"truncated": path.read_bytes()[:1000], "page": b"<!DOCTYPE html><html>",
-                          "empty": b""}[what])  # fmt: skip
-    with pytest.raises(ValueError, match=r"mine\.pth is not the published file of sensorium-cnn: "
-                                         "its SHA-256 is .*, expected 7a87") as caught:  # fmt: skip
+    torch.save({"core": Code(tmp_path / "trace")}, path)
+    expected = r"mine\.pth is not the published file .* SHA-256 is .*, expected 7a87.*; remove it"
+    with pytest.raises(ValueError, match=expected):
         kit.pretrained("sensorium-cnn", path)
-    assert sentence(caught).endswith("kit.pretrained('sensorium-cnn') downloads the right one")
     assert not (tmp_path / "trace").exists()
 
 
 @pytest.mark.parametrize(
     "what", ["truncated", "page", "empty", "code", "old code", "list", "number"]
 )
-def test_even_a_right_hash_executes_nothing(what, publish, tmp_path):
+def test_pretrained_executes_nothing_even_with_the_right_hash(what, publish, tmp_path):
     trace = tmp_path / "trace"
     whole = publish("sensorium-ln", checkpoint("sensorium-ln")).read_bytes()
     path = publish("sensorium-ln", {
         "truncated": whole[:5000], "page": b"<!DOCTYPE html><html>", "empty": b"",
         "code": {"core": Code(trace)}, "old code": pickle.dumps(Code(trace), 2),
         "list": [torch.ones(3)], "number": {"core": 3}}[what])  # fmt: skip
-    with pytest.raises(ValueError, match="holds something else than named tensors") as caught:
+    with pytest.raises(ValueError, match="does not hold the tensors of sensorium-ln; remove it"):
         kit.pretrained("sensorium-ln", path)
-    sentence(caught)
     assert not trace.exists()
 
 
@@ -214,54 +212,52 @@ def reshaped(key, *shape):
     return lambda state: state.update({key: torch.zeros(shape)})
 
 
-PLACE = "readout.27204-5-13"
+READOUT = "readout.27204-5-13"
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    "change",
     [
-        (without(f"{PLACE}.source_grid"), f"lacks {PLACE}.source_grid; it is no baseline of 2022"),
-        (without(f"{PLACE}.bias"), f"lacks {PLACE}.bias;"),
-        (lambda s: [s.pop(k) for k in list(s) if "layer3" in k], "lacks .*layer3.* and 7 more"),
-        (reshaped("core.extra", 3), "has the unknown core.extra;"),
-        (reshaped(f"{PLACE}.sigma", NEURONS, 2, 2), r"sigma of shape \(11, 2, 2\), expected \(1, "),
-        (reshaped(f"{PLACE}._features", 1, 64, 3, NEURONS), r"_features of shape \(1, 64, 3, 11\)"),
-        (reshaped("core.features.layer0.conv.weight", 64, 1, 9, 9), "expected .64, 4, 9, 9."),
-        (lambda s: [s.update({k.replace("27204", "1"): s.pop(k)}) for k in list(s)],
-         "has a readout for mouse 1-5-13, expected 27204-5-13"),
-        (lambda s: s.clear(), "has a readout for mouse none"),
+        without(f"{READOUT}.source_grid"),
+        without(f"{READOUT}.bias"),
+        lambda state: [state.pop(key) for key in list(state) if "layer3" in key],
+        reshaped("core.extra", 3),
+        reshaped(f"{READOUT}.sigma", NEURONS, 2, 2),
+        reshaped(f"{READOUT}._features", 1, 64, 3, NEURONS),
+        reshaped("core.features.layer0.conv.weight", 64, 1, 9, 9),
+        lambda state: [state.update({k.replace("27204", "1"): state.pop(k)}) for k in list(state)],
+        lambda state: state.clear(),
     ],
-    ids=["place", "bias", "layer", "unknown", "sigma", "features", "channels", "mouse", "nothing"],
+    ids=["grid", "bias", "layer", "unknown", "sigma", "features", "channels", "mouse", "nothing"],
 )  # fmt: skip
-def test_tensors_that_do_not_fit_are_refused(change, said, publish):
+def test_pretrained_tensors_that_do_not_fit(change, publish):
     state = checkpoint("sensorium+-cnn")
     change(state)
-    with pytest.raises(ValueError, match=said) as caught:
+    with pytest.raises(ValueError, match=r"does not hold the tensors of sensorium\+-cnn"):
         kit.pretrained("sensorium+-cnn", publish("sensorium+-cnn", state))
-    sentence(caught)
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    "name, expected",
     [
         ("sensorium+cnn", "no trained model 'sensorium.cnn'; did you mean 'sensorium.-cnn' or"),
         ("Sample-LN", "did you mean 'sample-"),
-        (
-            "zzz",
-            "no trained model 'zzz'; names are sensorium-cnn, .*, and those of an ablation",
-        ),
+        ("zzz", "no trained model 'zzz'; names are sensorium-cnn, .*, and those in kit/weights"),
         (None, "no trained model 'None'"),
     ],
 )
-def test_an_unknown_name_gets_the_nearest(name, said):
-    with pytest.raises(ValueError, match=said):
+def test_pretrained_unknown_name(name, expected):
+    with pytest.raises(ValueError, match=expected):
         kit.pretrained(name)
 
 
-def test_a_path_where_there_is_no_file(tmp_path):
+def test_pretrained_path_without_a_file(tmp_path):
     for path in (tmp_path, tmp_path / "none.pth"):
         with pytest.raises(FileNotFoundError, match=r"there is no file .*; leave path out and kit"):
             kit.pretrained("sensorium-cnn", path)
+
+
+def test_pretrained_path_of_a_shipped_model(tmp_path):
     with pytest.raises(ValueError, match="sample-cnn comes with the kit; leave path out"):
         kit.pretrained("sample-cnn", tmp_path)
 
@@ -269,30 +265,30 @@ def test_a_path_where_there_is_no_file(tmp_path):
 # ---- the download ----
 
 
-def test_a_published_model_is_had_once(publish, tmp_path, monkeypatch):
+def test_pretrained_downloads_once(publish, tmp_path, monkeypatch):
     stick = publish("sensorium+-ln", checkpoint("sensorium+-ln")).parent
     monkeypatch.setenv("KIT_MIRROR", str(stick))
     kit.pretrained("sensorium+-ln", folder=tmp_path / "data")
     monkeypatch.delenv("KIT_MIRROR")  # and KIT_OFFLINE is set
     kit.pretrained("sensorium+-ln", folder=tmp_path / "data")
-    assert [path.name for path in (tmp_path / "data" / "weights").iterdir()
-            if path.suffix != ".lock"] == ["sensorium_p_ln_model.pth"]  # fmt: skip
-    (tmp_path / "data" / "weights" / "sensorium_p_ln_model.pth").write_bytes(b"PK damaged")
+    file = tmp_path / "data" / "weights" / "sensorium_p_ln_model.pth"
+    assert [path for path in file.parent.iterdir() if path.suffix != ".lock"] == [file]
+    file.write_bytes(b"PK damaged")
     with pytest.raises(ValueError, match="is not the published file of sensorium"):
         kit.pretrained("sensorium+-ln", folder=tmp_path / "data")
 
 
-def test_without_a_network_the_sentence_names_what_works(tmp_path):
-    with pytest.raises(ConnectionError) as caught:
+def test_pretrained_offline(tmp_path):
+    with pytest.raises(ConnectionError, match="KIT_OFFLINE") as caught:
         kit.pretrained("sensorium+-cnn", folder=tmp_path)
-    said = sentence(caught)
-    assert said.startswith("model sensorium+-cnn could not be downloaded: KIT_OFFLINE forbids")
-    assert "pretrained/sensorium_p_sota_model.pth (2.4 MB) by other means and put it at" in said
-    assert said.endswith('kit.pretrained("sample+-cnn") works without it')
+    sentence = str(caught.value)
+    assert sentence.startswith("model sensorium+-cnn could not be ")
+    assert "pretrained/sensorium_p_sota_model.pth (2.4 MB)" in sentence
+    assert 'kit.pretrained("sample+-cnn")' in sentence
     assert kit.pretrained("sample+-cnn")
 
 
-# ---- images of one's own ----
+# ---- your own images ----
 
 
 @pytest.fixture(scope="module")
@@ -303,7 +299,7 @@ def data(tmp_path_factory):
 
 @pytest.mark.parametrize("shape", [(3, 1, 36, 64), (3, 36, 64)])
 @pytest.mark.parametrize("kind", ["float32", "float64", "tensor"])
-def test_a_typical_state(shape, kind):
+def test_typical_state(shape, kind):
     images = np.random.default_rng(0).standard_normal(shape)
     batch = kit.Batch.typical(torch.from_numpy(images) if kind == "tensor" else images.astype(kind))
     assert batch.images.shape == (3, 1, 36, 64) and batch.images.dtype == torch.float32
@@ -313,12 +309,12 @@ def test_a_typical_state(shape, kind):
     assert batch.responses is None
 
 
-def test_images_may_be_a_view_of_a_recording(data):
+def test_typical_view_of_a_recording(data):
     images = data.mouse.images[:4, 0, ::-1]  # read-only, upside down
     np.testing.assert_array_equal(kit.Batch.typical(images).images[:, 0], images)
 
 
-def test_images_that_are_none_are_refused():
+def test_typical_impossible_images():
     with pytest.raises(ValueError, match=r"shape \(36, 64\) are not .*; give one image as images"):
         kit.Batch.typical(np.zeros((36, 64)))
     with pytest.raises(ValueError, match=r"shape \(2, 3, 36, 64\) are not"):
@@ -327,7 +323,7 @@ def test_images_that_are_none_are_refused():
         kit.Batch.typical(np.zeros((2, 36, 64), np.uint8))
 
 
-def test_a_model_with_behaviour_predicts_for_images_alone(images):
+def test_pretrained_predicts_for_images_alone(images):
     model = kit.pretrained("sample+-cnn")
     images.requires_grad_()
     predictions = model(kit.Batch.typical(images))
@@ -338,10 +334,10 @@ def test_a_model_with_behaviour_predicts_for_images_alone(images):
         model(kit.Batch(images))
 
 
-# ---- what a model says about itself ----
+# ---- the print of a model ----
 
 
-def test_a_published_model_says_what_it_is(publish):
+def test_pretrained_description(publish):
     path = publish("sensorium+-cnn", checkpoint("sensorium+-cnn"))
     assert str(kit.pretrained("sensorium+-cnn", path)) == (
         "CNN of 4 convolutional layers: images 36 x 64 -> 64 channels 28 x 56\n"
@@ -355,7 +351,7 @@ def test_a_published_model_says_what_it_is(publish):
 
 
 @pytest.mark.parametrize("name", [*NAMES, *SAMPLES])
-def test_the_print_is_short(name, publish):
+def test_pretrained_repr_is_short(name, publish):
     path = publish(name, checkpoint(name)) if name in NAMES else None
     lines = str(kit.pretrained(name, path)).splitlines()
     assert 3 <= len(lines) <= 6
@@ -364,7 +360,7 @@ def test_the_print_is_short(name, publish):
     assert ("behaviour" in lines[2]) == ("+" in name or "pretrain" in name)
 
 
-def test_the_text_is_saved_and_marked_when_training_goes_on(data, tmp_path):
+def test_description_is_saved_and_marked_by_further_training(data, tmp_path):
     model = kit.linear_baseline(data, channels=2)
     assert "not trained yet" in str(model)
     model.description = "made on a rainy day"
@@ -384,7 +380,7 @@ def test_the_text_is_saved_and_marked_when_training_goes_on(data, tmp_path):
     ]
 
 
-def test_biases_trained_elsewhere_stay(data):
+def test_register_data_keeps_trained_biases(data):
     model = kit.linear_baseline(data, channels=2)
     with torch.no_grad():
         model.readouts["7-1-1"].bias.fill_(0.3)  # as a published model has its own
@@ -393,7 +389,7 @@ def test_biases_trained_elsewhere_stay(data):
     assert "7-1-1" in model.data_statistics
 
 
-def test_a_core_of_ones_own_is_named(data):
+def test_repr_names_own_core(data):
     class Wide(nn.Conv2d):
         pass
 
@@ -407,25 +403,25 @@ def test_a_core_of_ones_own_is_named(data):
     )
 
 
-# ---- the models of the sample mice ----
+# ---- the models that come with the kit ----
 
 
-def card():
-    """The numbers of the card: name -> (validation, final single-trial, to average, FEVE)."""
+def readme_scores():
+    """Scores in the README: name -> (validation, final single-trial, to average, FEVE)."""
     text = (SHIPPED / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (sample\S+) \| \d+ \| (.*) \|$", text, flags=re.M)
     return {name: tuple(map(float, numbers.split(" | "))) for name, numbers in rows}
 
 
-def test_the_card_lists_what_is_shipped():
+def test_shipped_models_are_those_in_the_readme():
     files = sorted(SHIPPED.rglob("*.safetensors"), key=lambda file: file.stem)
-    assert [file.stem for file in files] == sorted(card())
-    assert set(SAMPLES) < set(card())
+    assert [file.stem for file in files] == sorted(readme_scores())
+    assert set(SAMPLES) < set(readme_scores())
     assert max(file.stat().st_size for file in files) < 1e6
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_a_sample_model_opens_at_once_without_a_recording(name, tmp_path, monkeypatch):
+def test_pretrained_shipped_needs_no_recording(name, tmp_path, monkeypatch):
     monkeypatch.setenv("KIT_DATA_DIR", str(tmp_path / "none"))
     started = time.perf_counter()
     model = kit.pretrained(name)
@@ -435,8 +431,8 @@ def test_a_sample_model_opens_at_once_without_a_recording(name, tmp_path, monkey
 
 
 @functools.cache
-def measured(name):
-    """The four numbers of a model's row of the card, from its file."""
+def computed_scores(name):
+    """The four scores of a model in the README, computed anew."""
     model = kit.pretrained(name)
     mouse = re.match(r"sample-pretrain|sample\+?", name)[0]
     data = kit.load(mouse)
@@ -451,23 +447,25 @@ def measured(name):
     return validation, final.single_trial, final.to_average, final.feve
 
 
-def fits(found, row):
-    """Whether measured numbers are those of the card, which has three digits."""
+def same_scores(found, row):
+    """Whether scores are equal up to the three digits of the README."""
     return np.abs(np.subtract(found, row)).max() <= 0.001
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(card()))
-def test_a_sample_model_scores_what_its_card_says(name):
-    row = card()[name]
-    assert fits(measured(name), row), f"measured {measured(name)}, the card says {row}"
+@pytest.mark.parametrize("name", sorted(readme_scores()))
+def test_shipped_model_scores_as_in_the_readme(name):
+    row = readme_scores()[name]
+    assert same_scores(computed_scores(name), row), (
+        f"computed {computed_scores(name)}, the README says {row}"
+    )
     for value in row[1:]:
         assert f"{value:.3f}"[1:] in kit.pretrained(name).description
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in sorted(card()) if name.endswith("-2")])
-def test_a_sister_of_another_seed_does_not_score_it(name):
-    """The test above tells apart two models that differ in their seed alone."""
-    assert not fits(measured(name), card()[f"{name[:-1]}1"])
-    assert not fits(measured(f"{name[:-1]}1"), card()[name])
+@pytest.mark.parametrize("name", [name for name in sorted(readme_scores()) if name.endswith("-2")])
+def test_shipped_model_of_another_seed_scores_differently(name):
+    """The test above can tell two models apart that differ only in their seed."""
+    assert not same_scores(computed_scores(name), readme_scores()[f"{name[:-1]}1"])
+    assert not same_scores(computed_scores(f"{name[:-1]}1"), readme_scores()[name])
