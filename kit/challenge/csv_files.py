@@ -60,8 +60,8 @@ def read_rows(path: str | Path, column: str) -> tuple[list[Row], list[str]]:
                 rows.append(_parse_row(cells, column, parse_neurons))
         except ValueError:
             damaged.append(number)
-    fault = f"without two lists of equal length, {column} and neuron_ids (counted by line of the file)"
-    return rows, _sentences([(damaged, "row", fault)])
+    return rows, _sentences([(damaged, "row", f"without two lists of equal length, {column} and "
+                                              "neuron_ids (counted by line of the file)")])
 
 
 def match_rows(rows: list[Row], trials: list[str]) -> np.ndarray:

@@ -20,7 +20,7 @@ class Scores:
 
     single_trial: float | None  # correlation over single trials, mean over neurons
     to_average: float | None    # correlation over images, after averaging over repeats
-    feve: float | None          # explained fraction of explainable variance, neurons with FEV >= .15
+    feve: float | None          # fraction of explainable variance explained, neurons of FEV >= .15
     ceiling: float | None       # single-trial correlation of a perfect image-only model
     per_neuron: dict[str, np.ndarray] = field(repr=False)  # name -> (N,), in order of "unit_ids"
     n_left_out: int = 0         # neurons left out of feve, FEV < .15
@@ -129,7 +129,7 @@ def score(model: nn.Module, data: Dataset, tier: str) -> Scores:
         rows = recording.rows(tier)
         if recording.withheld(tier):
             raise ValueError(f"the responses of tier {tier!r} of mouse {mouse} are withheld: write "
-                             "a submission with kit.submit, or score \"validation\"")
+                             'a submission with kit.submit, or score "validation"')
         predictions = predict(model, data, tier, mouse)
         results.append(compute_scores(predictions, recording.responses[rows],
                                       recording.image_ids[rows], recording.unit_ids).per_neuron)
