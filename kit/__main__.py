@@ -23,8 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
         print(f"kit {options.command}: {problem}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"kit {options.command}: stopped; the same command continues a download",
-              file=sys.stderr)
+        print(f"kit {options.command}: stopped; run it again to continue", file=sys.stderr)
         return 130
 
 

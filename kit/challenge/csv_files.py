@@ -46,7 +46,8 @@ def write_rows(path: Path, recording: Recording, tier: str, values: np.ndarray,
 def read_rows(path: str | Path, column: str) -> tuple[list[Row], list[str]]:
     """Read a CSV file. Returns its rows, and sentences about rows that are damaged.
 
-    Raises FileNotFoundError, IsADirectoryError or ValueError if it is no such file.
+    Raises FileNotFoundError or IsADirectoryError if there is no file, ValueError if it is not CSV
+    or lacks a column.
     """
     lines = _read_lines(Path(path))
     header = [name.strip() for name in lines[0]]
@@ -65,7 +66,7 @@ def read_rows(path: str | Path, column: str) -> tuple[list[Row], list[str]]:
 
 
 def match_rows(rows: list[Row], trials: list[str]) -> np.ndarray:
-    """Values (T, N) of rows without problems: trials as given, neurons by ascending id."""
+    """Arrange the values of rows without problems: (T, N), trials as given, neurons by id."""
     row_of = {row.trial: row for row in rows}
     ascending = cache(np.argsort)  # nearly all rows have the same neurons
     rows = [row_of[trial] for trial in trials]
@@ -91,7 +92,7 @@ def find_problems(rows: list[Row], trials: list[str], images: list[str],
 
 
 def image_key(image: object) -> str:
-    """An image's id as text without a final ".0": spreadsheets turn 7 into 7.0."""
+    """Return an image's id as text without a final ".0": spreadsheets turn 7 into 7.0."""
     return str(image).strip().removesuffix(".0")
 
 

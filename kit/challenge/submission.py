@@ -77,7 +77,7 @@ def _check_folder(folder, data):
 
 
 def _guess_tier(path, rows, recording):
-    """The test tier of a file: by its name, else the tier with which it shares most trials."""
+    """The test tier of a file: by its name, else by the trials that it shares with each."""
     for tier, name in FILES.items():
         if path.name == name:
             return tier

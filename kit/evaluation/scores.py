@@ -46,7 +46,7 @@ class Scores:
 
 def compute_scores(predictions: np.ndarray, responses: np.ndarray, image_ids: np.ndarray,
                    unit_ids: np.ndarray) -> Scores:
-    """All scores of predictions (T, N) for responses (T, N), in the same units.
+    """Compute all scores of predictions (T, N) for responses (T, N), in the same units.
 
     image_ids: (T,); unit_ids: (N,). Without repeats there is only the single-trial score.
 
@@ -85,10 +85,10 @@ def _mean_scores(per_neuron):
 
 
 def predict(model: nn.Module, data: Dataset, tier: str, mouse: str | None = None) -> np.ndarray:
-    """Predicted responses for every trial of a tier. Returns (T, N) float32, in the data's units.
+    """Predict the responses of every trial of a tier.
 
-    mouse: which of the mice in `data`; by default the only one. Raises ValueError if the data do
-    not fit the model or have no such tier.
+    mouse: which of the mice in `data`; by default the only one. Returns (T, N) float32, in units of
+    each neuron's std. Raises ValueError if the data do not fit the model or have no such tier.
 
     >>> data = kit.load("sample+")
     >>> model = kit.cnn_baseline(data, channels=4)
@@ -104,7 +104,7 @@ def predict(model: nn.Module, data: Dataset, tier: str, mouse: str | None = None
 
 
 def predict_unchecked(model: nn.Module, recording: Recording, tier: str) -> np.ndarray:
-    """`predict` for a model that is known to fit the recording, as in its own training.
+    """Predict like `predict`, for a model that is known to fit the recording.
 
     Returns (T, N) float32. The model is in eval mode for the call and left as it was.
     """
@@ -115,9 +115,9 @@ def predict_unchecked(model: nn.Module, recording: Recording, tier: str) -> np.n
 
 
 def score(model: nn.Module, data: Dataset, tier: str) -> Scores:
-    """Scores of a model on a tier of all mice in `data`, with their neurons pooled.
+    """Score a model on a tier of all mice in `data`, with their neurons pooled.
 
-    Raises ValueError for a tier whose responses are withheld.
+    Raises ValueError if the responses of the tier are withheld.
 
     >>> data = kit.load("sample+")
     >>> scores = kit.score(kit.cnn_baseline(data, channels=4), data, "validation")

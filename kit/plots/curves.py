@@ -1,4 +1,4 @@
-"""Scores of models, and how training reached them."""
+"""Figures of scores and of training."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ LOWEST_BAR = -0.5
 
 def training_curve(log: Any, ax: Axes | None = None, label: str = "validation",
                    color: str = BLUE) -> Axes:
-    """Validation correlation against seconds of training. log: a `History`."""
+    """Draw validation correlation against seconds of training. log: a `History`."""
     ax = make_axis(ax, 5, 3)
     seconds, best = np.cumsum(log.seconds), log.best_epoch
     ax.plot(seconds, log.correlation, "o-", color=color, markersize=3, label=label)
@@ -26,7 +26,7 @@ def training_curve(log: Any, ax: Axes | None = None, label: str = "validation",
 
 
 def reference_line(value: float, text: str, ax: Axes) -> Axes:
-    """A dashed line across a figure, such as a ceiling to compare scores with."""
+    """Draw a dashed line across a figure, such as a ceiling to compare scores with."""
     ax.axhline(value, color=GREY, linestyle="--", linewidth=1)
     ax.annotate(text, (0.01, value), xycoords=("axes fraction", "data"), color="#666666",
                 va="bottom", fontsize="small")
@@ -36,7 +36,7 @@ def reference_line(value: float, text: str, ax: Axes) -> Axes:
 
 def score_histogram(correlation: np.ndarray, ax: Axes | None = None, label: str | None = None,
                     color: str = BLUE, score: str = "single-trial correlation") -> Axes:
-    """Distribution of a score over neurons. correlation: (N,); score: its name, for the axis."""
+    """Draw the distribution of a score over neurons. correlation: (N,); score: name of the axis."""
     ax = make_axis(ax, 5, 3)
     mean = np.mean(correlation)
     lowest = min(-0.2, np.floor(np.min(correlation) * 10) / 10)  # every neuron is in a bin
@@ -50,7 +50,7 @@ def score_histogram(correlation: np.ndarray, ax: Axes | None = None, label: str 
 
 
 def score_bars(scores: dict[str, Any], ax: Axes | None = None) -> Axes:
-    """The three scores of several models. scores: name -> `Scores`, drawn from top to bottom.
+    """Draw the three scores of several models. scores: name -> `Scores`, from top to bottom.
 
     A score that is None has no bar. Below -0.5 a bar is cut off and its number has a note.
     """
@@ -78,9 +78,9 @@ def _bars(ax, places, values, color, label):
 
 def score_spread(scores: dict[str, list], ax: Axes | None = None,
                  label: str = "single-trial correlation") -> Axes:
-    """Scores of several runs of each kind, and their mean ± its standard error (s.e.m.).
+    """Draw scores of several runs of each kind, and their mean ± its standard error (s.e.m.).
 
-    scores: name -> (runs,) numbers, drawn from top to bottom.
+    scores: name -> (runs,) numbers, from top to bottom.
     """
     ax = make_axis(ax, 6, 0.9 + 0.36 * len(scores))
     for place, runs in enumerate(scores.values()):
@@ -97,7 +97,7 @@ def score_spread(scores: dict[str, list], ax: Axes | None = None,
 
 def learning_curve(counts: list[int], scores: dict[str, list], ax: Axes | None = None,
                    label: str = "single-trial correlation") -> Axes:
-    """Scores against the number of training images. counts: (K,); scores: name -> (K,)."""
+    """Draw scores against the number of training images. counts: (K,); scores: name -> (K,)."""
     ax = make_axis(ax, 5, 3)
     for (name, values), color in zip(scores.items(), (BLUE, ORANGE, SKY), strict=False):
         ax.plot(counts, values, "o-", color=color, label=name)

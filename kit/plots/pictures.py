@@ -1,4 +1,4 @@
-"""Images, filters and positions of neurons."""
+"""Figures of images, filters and positions of neurons."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -7,7 +7,10 @@ from kit.plots.style import BLUE, GREY, ORANGE, clean_axis, make_axis
 
 
 def images(pixels: np.ndarray, ax: Axes | None = None, columns: int = 4) -> Axes:
-    """Images side by side, each in its own grey range. pixels: (B, 1, H, W) or (B, H, W)."""
+    """Draw images side by side, each in its own grey range.
+
+    pixels: (B, 1, H, W) or (B, H, W).
+    """
     pixels = np.asarray(pixels)
     pixels = pixels.reshape(-1, *pixels.shape[-2:])  # (B, H, W)
     pixels = pixels - pixels.min((1, 2), keepdims=True)
@@ -20,7 +23,7 @@ def images(pixels: np.ndarray, ax: Axes | None = None, columns: int = 4) -> Axes
 
 def filters(weights: np.ndarray, ax: Axes | None = None, columns: int = 8,
             title: str | None = None) -> Axes:
-    """Filters side by side, each scaled to its largest weight. weights: (F, h, w)."""
+    """Draw filters side by side, each scaled to its largest weight. weights: (F, h, w)."""
     weights = np.asarray(weights)
     largest = np.abs(weights).max((1, 2), keepdims=True)
     ax = _mosaic(weights / largest, ax, columns, "RdBu_r", (-1, 1))
@@ -45,9 +48,10 @@ def _mosaic(tiles, ax, columns, cmap, limits):
 
 
 def positions(learned: np.ndarray, true: np.ndarray, ax: Axes | None = None) -> Axes:
-    """Receptive-field centres, learned and true: (N, 2), x and y in half images from the centre.
+    """Draw learned and true receptive-field centres, joined by lines.
 
-    It draws about 150 neurons, taken evenly from all; the correlations are over all neurons.
+    learned, true: (N, 2), x and y in half images from the centre. It draws about 150 neurons, taken
+    evenly from all; the correlations are over all neurons.
     """
     ax = make_axis(ax, 5, 3.4)
     learned, true = np.asarray(learned), np.asarray(true)
@@ -65,7 +69,7 @@ def positions(learned: np.ndarray, true: np.ndarray, ax: Axes | None = None) -> 
 
 def images_with_responses(pixels: np.ndarray, responses: np.ndarray,
                           ax: Axes | None = None) -> Axes:
-    """Images in a row, and below each the response of every neuron as one line.
+    """Draw images in a row, and below each the response of every neuron as one line.
 
     pixels: (B, 1, H, W) or (B, H, W); responses: (B, N) in units of each neuron's std.
     """
@@ -91,7 +95,7 @@ def images_with_responses(pixels: np.ndarray, responses: np.ndarray,
 
 def cortical_map(coordinates: np.ndarray, values: np.ndarray, ax: Axes | None = None,
                  label: str = "") -> Axes:
-    """Neurons at their position in cortex, seen from above, coloured by a value.
+    """Draw neurons at their position in cortex, seen from above, coloured by a value.
 
     coordinates: (N, 2 or 3) in µm; values: (N,); label: what the values are, with the unit. The
     colours span the middle 90 % of the values.

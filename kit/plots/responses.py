@@ -1,4 +1,4 @@
-"""Responses of neurons."""
+"""Figures of responses."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,7 +9,7 @@ from kit.plots.style import BLACK, BLUE, GREY, ORANGE, VERMILION, clean_axis, ma
 
 def raster(responses: np.ndarray, image_ids: np.ndarray | None = None,
            ax: Axes | None = None) -> Axes:
-    """Every response as one dot: neurons down, trials to the right, in the order given.
+    """Draw every response as one dot: neurons down, trials to the right, in the order given.
 
     responses: (T, N) in units of each neuron's std, black from 3 on; a few hundred of each fit.
     image_ids: (T,); if given, images are numbered from 1 in the order given, with a tick where the
@@ -27,7 +27,7 @@ def raster(responses: np.ndarray, image_ids: np.ndarray | None = None,
 
 
 def _number_images(ax, image_ids):
-    """A tick where the next image begins, and the number of each image below its trials."""
+    """Add a tick where the next image begins, and each image's number below its trials."""
     starts = np.flatnonzero(np.diff(image_ids)) + 1
     edges = np.array([0, *starts, len(image_ids)]) - 0.5
     middles, count = (edges[:-1] + edges[1:]) / 2, len(edges) - 1
@@ -40,7 +40,7 @@ def _number_images(ax, image_ids):
 
 
 def repeats(columns: list[np.ndarray], ax: Axes | None = None, xlabel: str = "image") -> Axes:
-    """Single trials as dots, one column after another, and the mean of each column.
+    """Draw single trials as dots, one column after another, and the mean of each column.
 
     columns: a list of (n,) responses in units of a neuron's std; n may differ.
     """
@@ -57,9 +57,9 @@ def repeats(columns: list[np.ndarray], ax: Axes | None = None, xlabel: str = "im
 
 def traces(values: np.ndarray, names: list[str], ax: Axes | None = None,
            truth: np.ndarray | None = None) -> Axes:
-    """Traces above one another, each in units of its own std. values: (T, K); names: K strings.
+    """Draw traces above one another, each in units of its own std.
 
-    truth: (T, K), drawn behind in orange, or None.
+    values: (T, K); names: K strings; truth: (T, K), drawn behind in orange, or None.
     """
     if truth is not None:
         ax = traces(truth, names, ax)
@@ -81,7 +81,7 @@ def traces(values: np.ndarray, names: list[str], ax: Axes | None = None,
 
 def binned_mean(x: np.ndarray, y: np.ndarray, ax: Axes | None = None, label: str | None = None,
                 color: str = BLUE, xlabel: str = "") -> Axes:
-    """Mean of y ± its standard error (s.e.m.) in ten groups of as many trials, by rising x.
+    """Draw the mean of y ± its standard error (s.e.m.) in ten equal groups of trials, by rising x.
 
     x: (T,), named with its unit in xlabel; y: (T,) responses in units of each neuron's std.
     """
@@ -103,9 +103,9 @@ def binned_mean(x: np.ndarray, y: np.ndarray, ax: Axes | None = None, label: str
 
 def mean_responses(responses: np.ndarray, predictions: np.ndarray, image_ids: np.ndarray,
                    ax: Axes | None = None, rates: np.ndarray | None = None) -> Axes:
-    """One neuron and repeated images: mean response, prediction and, if known, the true rate.
+    """Draw one neuron's mean response to each image, the prediction and, if known, the true rate.
 
-    responses, predictions, rates: (T,); image_ids: (T,). Images are in order of their prediction.
+    responses, predictions, rates: (T,); image_ids: (T,). Images are in order of the prediction.
     """
     ax = make_axis(ax, 6, 3)
     _, image, count = np.unique(image_ids, return_inverse=True, return_counts=True)
