@@ -3,14 +3,19 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import kit
 from kit.files import atomic_write
 
+BASELINES = {"cnn": kit.cnn_baseline, "linear": kit.linear_baseline}
+RECIPES = {"default": kit.TrainConfig, "quick": kit.TrainConfig.quick,
+           "sensorium2022": kit.TrainConfig.sensorium2022}
 
-def main(arguments=None):
-    """Run one command. Returns the exit status: 2, with one sentence, on bad input."""
+
+def main(arguments: Sequence[str] | None = None) -> int | None:
+    """Run one command. Returns the exit status: 2, after one sentence, if the input is wrong."""
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
@@ -18,8 +23,7 @@ def main(arguments=None):
         print(f"kit {options.command}: {problem}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"kit {options.command}: stopped; a download goes on from there next time",
-              file=sys.stderr)
+        print(f"kit {options.command}: stopped; run it again to continue", file=sys.stderr)
         return 130
 
 
@@ -28,34 +32,26 @@ def _fetch(options):
 
 
 def _train(options):
-    data = kit.load(options.data)
-    baseline = {"cnn": kit.cnn_baseline, "linear": kit.linear_baseline}[options.model]
-    recipe = {"default": kit.TrainConfig, "quick": kit.TrainConfig.quick,
-              "sensorium2022": kit.TrainConfig.sensorium2022}[options.recipe]
-    changes = {name: value for name in ("epochs", "seed", "device")
-               if (value := getattr(options, name)) is not None}
+    changes = {name: getattr(options, name) for name in ("epochs", "seed", "device")}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    config = RECIPES[options.recipe](**changes)
     if options.checkpoint and Path(options.checkpoint).resolve() == Path(options.out).resolve():
         raise ValueError(f"{options.out} cannot be both model and checkpoint; name another file")
-
-    def trained():
-        model = baseline(data, channels=options.channels)
-        return model, kit.train(model, data, recipe(**changes), options.checkpoint)
-
+    data = kit.load(options.data)
+    model = BASELINES[options.model](data, channels=options.channels)
     if os.environ.get("RANK", "0") != "0":  # torchrun's first process prints and saves for all
-        trained()
+        kit.train(model, data, config, options.checkpoint)
         return
-    with atomic_write(options.out) as part:  # around the training: a bad place is refused before it
-        model, log = trained()
-        print(log)
+    with atomic_write(options.out) as temporary:  # fails before the training if it cannot write
+        print(kit.train(model, data, config, options.checkpoint))
         print(kit.score(model, data, "validation"))
-        kit.save(model, part)
+        kit.save(model, temporary)
     print(f"saved to {options.out}")
 
 
 def _submit(options):
-    for path in kit.submit(kit.load_model(options.checkpoint), kit.load(options.data),
-                           options.folder):
-        print(path)
+    model, data = kit.load_model(options.checkpoint), kit.load(options.data)
+    print(*kit.submit(model, data, options.folder), sep="\n")
 
 
 def _check(options):
@@ -76,37 +72,39 @@ def _parser():
     parser = argparse.ArgumentParser(prog="kit", description=kit.__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
 
-    def command(run, text):
-        added = commands.add_parser(run.__name__.strip("_"), help=text, description=text)
-        added.set_defaults(run=run)
-        return added
+    def add_command(run, text):
+        command = commands.add_parser(run.__name__.strip("_"), help=text, description=text)
+        command.set_defaults(run=run)
+        return command.add_argument
 
     data = "sample+, sensorium+, … (see kit.load), a recording's id, or a path"
-    fetch = command(_fetch, "download or simulate recordings and pack them")
-    fetch.add_argument("data", help=data, nargs="+")
-    fetch.add_argument("--size", type=int, nargs=2, default=(36, 64), metavar=("H", "W"))
-    train = command(_train, "train a baseline and save it")
-    train.add_argument("data", help=data, nargs="+")
-    train.add_argument("out", help="where the model goes, a .safetensors file")
-    train.add_argument("--model", choices=("cnn", "linear"), default="cnn")
-    train.add_argument("--channels", type=int, default=64, help="width of the core; 16 is quick")
-    train.add_argument("--recipe", choices=("default", "quick", "sensorium2022"), default="default")
-    train.add_argument("--epochs", type=int)
-    train.add_argument("--seed", type=int)
-    train.add_argument("--device", help="cpu, cuda, mps or auto")
-    train.add_argument("--checkpoint", metavar="PATH", help="kept here after every epoch; the same "
-                       "command goes on from it")
-    submit = command(_submit, "write the two official submission files of a saved model")
-    submit.add_argument("checkpoint", help="what train or kit.save wrote")
-    submit.add_argument("data", help=data)
-    submit.add_argument("folder", help="where the two files go")
-    check = command(_check, "check a submission file, or the folder of both")
-    check.add_argument("submission")
-    check.add_argument("data", help=data)
-    grade = command(_grade, "grade a submission file against its ground truth")
-    grade.add_argument("submission")
-    grade.add_argument("ground_truth")
-    command(_doctor, "look at this machine and say what it lacks")
+    add = add_command(_fetch, "download or simulate recordings and pack them")
+    add("data", help=data, nargs="+")
+    add("--size", type=int, nargs=2, default=(36, 64), metavar=("H", "W"),
+        help="height and width of the images in pixels (default: 36 64)")
+    add = add_command(_train, "train a baseline and save it")
+    add("data", help=data, nargs="+")
+    add("out", help="file for the trained model, .safetensors")
+    add("--model", choices=BASELINES, default="cnn", help="which baseline (default: cnn)")
+    add("--channels", type=int, default=64, help="width of the core (default: 64); 16 is quick")
+    add("--recipe", choices=RECIPES, default="default", help="settings of the training; quick "
+        "takes half a minute, sensorium2022 is that of the published baselines")
+    add("--epochs", type=int, help="upper bound, instead of the recipe's")
+    add("--seed", type=int, help="whole number that fixes the order of the images (default: 42)")
+    add("--device", help="cpu, cuda, mps or auto (default: auto)")
+    add("--checkpoint", metavar="PATH", help="file for the state after every epoch; the same "
+        "command continues from it")
+    add = add_command(_submit, "write the two official submission files of a saved model")
+    add("checkpoint", help="a model saved by train or kit.save")
+    add("data", help=data)
+    add("folder", help="folder for the two files")
+    add = add_command(_check, "check a submission file, or the folder with both")
+    add("submission", help="a submission file, or the folder with both")
+    add("data", help=data)
+    add = add_command(_grade, "grade a submission file against its ground truth")
+    add("submission", help="a submission file")
+    add("ground_truth", help="the ground-truth file of the same test set")
+    add_command(_doctor, "check this machine and say what it lacks")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""From predictions to a graded entry.
+"""From predictions to a graded submission.
 
 In: a `Model` and the `Dataset` of a competition mouse, or the official CSV files. Out: submission
 files, a `Report` of what is wrong with one, and the `Scores` of one against its ground truth.

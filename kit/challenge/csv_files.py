@@ -1,152 +1,184 @@
-"""The official CSV files: read, written and matched by id."""
+"""The official CSV files: write them, read them and match them by id."""
 
 import csv
 from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import orjson
 
+from kit.data.recordings import Recording
+
 FILES = {"test": "submission_file_live_test.csv", "final_test": "submission_file_final_test.csv"}
 TRUTH_FILES = {"test": "ground_truth_file_test.csv",
                "final_test": "ground_truth_file_final_test.csv"}
-LARGEST = 1e30  # no response is as large, and the square of a much larger number is infinite
+MAX_VALUE = 1e30  # no response is as large, and the square of a much larger number is infinite
 
 
-def _write(path, recording, tier, values, column):
-    """One official CSV file: a row a trial, its lists in brackets and quotes."""
-    rows = recording.rows(tier)
+@dataclass(frozen=True)
+class Row:
+    """One row of a file: the values of one trial."""
+
+    trial: str
+    image: str
+    values: np.ndarray        # (n,) float64
+    neurons: tuple[int, ...]  # (n,) unit ids
+
+
+def write_rows(path: Path, recording: Recording, tier: str, values: np.ndarray,
+               column: str) -> None:
+    """Write one official CSV file: a row for each trial of a tier, its lists in brackets.
+
+    values: (T, N) for the tier's trials; column: "prediction" or "responses".
+    """
     neurons = orjson.dumps(recording.unit_ids.tolist()).decode()
     with path.open("w", encoding="ascii", newline="") as file:
         file.write(f"trial_indices,image_ids,{column},neuron_ids\n")
-        for row, value in zip(rows, np.ascontiguousarray(values), strict=True):
-            numbers = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+        for row, trial in zip(recording.rows(tier), np.ascontiguousarray(values), strict=True):
+            numbers = orjson.dumps(trial, option=orjson.OPT_SERIALIZE_NUMPY).decode()
             file.write(f'{recording.trial_ids[row]},{recording.image_ids[row]},'
                        f'"{numbers}","{neurons}"\n')
 
 
-class _Entry(NamedTuple):
-    """One row of a file."""
+def read_rows(path: str | Path, column: str) -> tuple[list[Row], list[str]]:
+    """Read a CSV file. Returns its rows, and sentences about rows that are damaged.
 
-    trial: str
-    image: str
-    values: np.ndarray   # (n,) float64
-    neurons: np.ndarray  # (n,) int64
+    Raises FileNotFoundError or IsADirectoryError if there is no file, ValueError if it is not CSV
+    or lacks a column.
+    """
+    lines = _read_lines(Path(path))
+    header = [name.strip() for name in lines[0]]
+    _require_columns(path, header, ["trial_indices", "image_ids", column, "neuron_ids"])
+    parse_neurons = cache(_parse_neurons)  # nearly all rows have the same text
+    rows, damaged = [], []
+    for number, line in enumerate(lines[1:], start=2):
+        cells = dict(zip_longest(header, line, fillvalue=""))
+        try:
+            if line:
+                rows.append(_parse_row(cells, column, parse_neurons))
+        except ValueError:
+            damaged.append(number)
+    return rows, _sentences([(damaged, "row", f"without two lists of equal length, {column} and "
+                                              "neuron_ids (counted by line of the file)")])
 
 
-def _read(path, column):
-    """The rows of a CSV file as `_Entry`s, and sentences about rows that are damaged."""
-    path = Path(path)
+def match_rows(rows: list[Row], trials: list[str]) -> np.ndarray:
+    """Arrange the values of rows without problems: (T, N), trials as given, neurons by id."""
+    row_of = {row.trial: row for row in rows}
+    ascending = cache(np.argsort)  # nearly all rows have the same neurons
+    rows = [row_of[trial] for trial in trials]
+    return np.stack([row.values[ascending(row.neurons)] for row in rows])
+
+
+def find_problems(rows: list[Row], trials: list[str], images: list[str],
+                  unit_ids: np.ndarray) -> list[str]:
+    """Compare rows with the trials, their images and the neurons that a file must have.
+
+    Returns a sentence for each kind of problem; an empty list if there is none.
+    """
+    image_of = dict(zip(trials, images, strict=True))
+    faults = _compare([row.trial for row in rows], image_of)
+    rows = [row for row in rows if row.trial in image_of]
+    not_finite = [row.trial for row in rows if not (np.abs(row.values) <= MAX_VALUE).all()]
+    other_image = [row.trial for row in rows if row.image != image_of[row.trial]]
+    return _sentences([
+        *[(ids, "trial", fault) for fault, ids in faults.items()],
+        *_compare_neurons(rows, np.sort(unit_ids).tolist()),
+        (not_finite, "trial", f"with values that are not finite, or beyond {MAX_VALUE:.0e}"),
+        (other_image, "trial", "with the image_ids of another image")])
+
+
+def image_key(image: object) -> str:
+    """Return an image's id as text without a final ".0": spreadsheets turn 7 into 7.0."""
+    return str(image).strip().removesuffix(".0")
+
+
+def _read_lines(path):
+    """The cells of every line of a CSV file, the header first."""
     csv.field_size_limit(2**31 - 1)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.reader(file))
+            return list(csv.reader(file)) or [[]]
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}; kit.submit writes "
                                 f"{' and '.join(FILES.values())}") from None
     except IsADirectoryError:
         raise IsADirectoryError(f"{path} is a folder; give one of its CSV files") from None
     except (UnicodeDecodeError, csv.Error) as problem:
-        raise ValueError(f"{path} is not a CSV file ({problem}); if it is compressed, unpack it, "
-                         "if a spreadsheet wrote it, save it as CSV in UTF-8") from None
-    wanted = ("trial_indices", "image_ids", column, "neuron_ids")
-    header = [name.strip() for name in lines[0]] if lines else []
-    missing = [name for name in wanted if name not in header]
+        raise ValueError(f"{path} is not a CSV file ({problem}); unpack it if it is compressed, "
+                         "save it as CSV in UTF-8 if a spreadsheet wrote it") from None
+
+
+def _require_columns(path, header, columns):
+    missing = [name for name in columns if name not in header]
     if missing:
         raise ValueError(f"{path} has no column {', '.join(missing)}; its first line must name "
-                         f"{', '.join(wanted)}, with commas between, and is "
+                         f"{', '.join(columns)}, with commas between, and is "
                          f"{','.join(header)[:80]!r}")
-    doubled = [name for name in wanted if header.count(name) > 1]
+    doubled = [name for name in columns if header.count(name) > 1]
     if doubled:
         raise ValueError(f"{path} names the column {', '.join(doubled)} more than once in its "
                          "first line; keep one")
-    at = [header.index(name) for name in wanted]
-    entries, damaged, lists = [], [], {}  # lists: neuron_ids are the same text in nearly all rows
-    for number, line in enumerate(lines[1:], 2):
-        if not line:
-            continue
-        trial, image, values, neurons = (line[i] if i < len(line) else "" for i in at)
-        if neurons not in lists:
-            lists[neurons] = _numbers(neurons, np.int64)
-        values, neurons = _numbers(values, np.float64), lists[neurons]
-        if values is None or neurons is None or len(values) != len(neurons):
-            damaged.append(number)
-        else:
-            entries.append(_Entry(trial.strip(), _id(image), values, neurons))
-    return entries, [f"{_some(damaged, 'row')} without two lists of equal length, {column} and "
-                     "neuron_ids (counted by line of the file)"] * bool(damaged)
 
 
-def _id(image):
-    """An image's id as text; spreadsheets turn 7 into 7.0."""
-    return str(image).strip().removesuffix(".0")
+def _parse_row(cells, column, parse_neurons):
+    """A `Row`. Raises ValueError if the cells do not hold two lists of equal length."""
+    values, neurons = _parse_numbers(cells[column]), parse_neurons(cells["neuron_ids"])
+    if len(values) != len(neurons):
+        raise ValueError("the lists differ in length")
+    return Row(cells["trial_indices"].strip(), image_key(cells["image_ids"]), values, neurons)
 
 
-def _numbers(text, dtype):
-    """A bracketed list as an array, None if it is none. NaN and infinities are read as such."""
+def _parse_numbers(text):
+    """A list in brackets as an array. Raises ValueError if it is not a list of numbers."""
     try:
         numbers = np.array(orjson.loads(text), np.float64)
-    except (ValueError, TypeError):
-        try:  # what JSON cannot say but numpy and pandas write: nan, inf
-            numbers = np.array(text.strip().strip("[]").split(","), np.float64)
-        except ValueError:
-            return None
-    whole_numbers = (numbers == numbers.round()) & (np.abs(numbers) < 2**53)
-    fits = numbers.ndim == 1 and (dtype is np.float64 or whole_numbers.all())
-    return numbers.astype(dtype) if fits else None
+    except (ValueError, TypeError):  # numpy and pandas write nan and inf, which JSON does not have
+        numbers = np.array(text.strip().strip("[]").split(","), np.float64)
+    if numbers.ndim != 1:
+        raise ValueError("not a flat list")
+    return numbers
 
 
-def _match(entries, trials, images, unit_ids):
-    """Values of `entries` (T, N) in the order of trials and unit_ids, and what is wrong."""
-    problems = []
-    row_of = {trial: row for row, trial in enumerate(trials)}
-    found = Counter(entry.trial for entry in entries)
-    for what, offenders in (
-            ("missing", [trial for trial in row_of if trial not in found]),
-            ("doubled", [trial for trial, n in found.items() if n > 1]),
-            ("unknown", [trial for trial in found if trial not in row_of])):
+def _parse_neurons(text):
+    numbers = _parse_numbers(text)
+    if not (np.abs(numbers) < 2**53).all() or (numbers != numbers.round()).any():
+        raise ValueError("not whole numbers")
+    return tuple(numbers.astype(np.int64).tolist())
+
+
+def _compare(found, expected):
+    """The ids that are missing from those found, the doubled ones, and those not expected."""
+    counts, expected = Counter(found), dict.fromkeys(expected)
+    return {"missing": [key for key in expected if key not in counts],
+            "doubled": [key for key, count in counts.items() if count > 1],
+            "unknown": [key for key in counts if key not in expected]}
+
+
+def _compare_neurons(rows, unit_ids):
+    """`_compare` for the neurons of all rows, as arguments of `_sentences`."""
+    first_trial = {}  # list of neurons -> the first trial that has it; nearly all rows share one
+    for row in rows:
+        first_trial.setdefault(row.neurons, row.trial)
+    trials = {"missing": {}, "doubled": {}, "unknown": {}}  # neuron -> first trial
+    for neurons, trial in first_trial.items():
+        for fault, ids in _compare(sorted(neurons), unit_ids).items():
+            for neuron in ids:
+                trials[fault].setdefault(neuron, trial)
+    return [(list(found), "neuron", f"{fault}, first in trial {next(iter(found.values()), '')}")
+            for fault, found in trials.items()]
+
+
+def _sentences(findings):
+    """Sentences such as "5 trials (a, b, c, …) missing", for findings that have offenders."""
+    sentences = []
+    for offenders, noun, fault in findings:
         if offenders:
-            problems.append(f"{_some(offenders, 'trial')} {what}")
-
-    values = np.full((len(trials), len(unit_ids)), np.nan)
-    order = np.argsort(unit_ids)
-    wrong = {"missing": {}, "doubled": {}, "unknown": {}}  # neuron -> first trial
-    infinite, other_image, checked = [], [], {}
-    for entry in entries:
-        if entry.trial not in row_of:
-            continue
-        row = row_of[entry.trial]
-        if id(entry.neurons) not in checked:  # rows with the same text share one array
-            place = np.searchsorted(unit_ids, entry.neurons, sorter=order)
-            place = order[place.clip(max=len(order) - 1)]
-            known = unit_ids[place] == entry.neurons
-            checked[id(entry.neurons)] = place, known
-            unique, count = np.unique(entry.neurons, return_counts=True)
-            for what, neurons in (("missing", np.setdiff1d(unit_ids, unique)),
-                                  ("doubled", unique[count > 1]),
-                                  ("unknown", np.setdiff1d(unique, unit_ids))):
-                for neuron in neurons.tolist():
-                    wrong[what].setdefault(neuron, entry.trial)
-        place, known = checked[id(entry.neurons)]
-        values[row, place[known]] = entry.values[known]
-        if not (np.abs(entry.values) <= LARGEST).all():  # nor where one is NaN
-            infinite.append(entry.trial)
-        if entry.image != images[row]:
-            other_image.append(entry.trial)
-    for what, neurons in wrong.items():
-        if neurons:
-            problems.append(f"{_some(list(neurons), 'neuron')} {what}, first in trial "
-                            f"{next(iter(neurons.values()))}")
-    if infinite:
-        problems.append(f"{_some(infinite, 'trial')} with values that are not finite, or beyond "
-                        f"{LARGEST:.0e}")
-    if other_image:
-        problems.append(f"{_some(other_image, 'trial')} with the image_ids of another image")
-    return values, problems
-
-
-def _some(offenders, noun):
-    """How many and the first three: "5 trials (a, b, c, …)"."""
-    first = ", ".join(map(str, offenders[:3])) + ", …" * (len(offenders) > 3)
-    return f"{len(offenders)} {noun}{'s' * (len(offenders) != 1)} ({first})"
+            plural = "s" if len(offenders) > 1 else ""
+            more = ", …" if len(offenders) > 3 else ""
+            first = ", ".join(map(str, offenders[:3])) + more
+            sentences.append(f"{len(offenders)} {noun}{plural} ({first}) {fault}")
+    return sentences

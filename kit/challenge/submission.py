@@ -4,19 +4,25 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
-from kit.challenge.csv_files import FILES, _id, _match, _read, _write
-from kit.data.recordings import require_dataset
+from kit.challenge.csv_files import FILES, find_problems, image_key, read_rows, write_rows
+from kit.data.recordings import Dataset, require_dataset
 from kit.evaluation.scores import predict
 from kit.files import atomic_write
 from kit.report import Report
 
 
-def submit(model, data, folder):
+def submit(model: nn.Module, data: Dataset, folder: str | Path) -> tuple[Path, Path]:
     """Write a model's two submission files for a competition mouse. Returns their paths.
 
-    The files are checked before they get their names; a file that is there is replaced.
+    The files are checked before they appear in the folder, where they replace older ones.
     Raises ValueError if the recording lacks a test tier or a prediction is not finite.
+
+    >>> data = kit.load("sample+")
+    >>> paths = kit.submit(kit.cnn_baseline(data, channels=4), data, "first")
+    >>> [path.name for path in paths]
+    ['submission_file_live_test.csv', 'submission_file_final_test.csv']
     """
     recording = require_dataset(data).mouse
     predictions = {tier: predict(model, data, tier) for tier in FILES}
@@ -25,44 +31,56 @@ def submit(model, data, folder):
         if bad.any():
             raise ValueError(f"{bad.sum()} of {bad.size} predictions for tier {tier!r} are not "
                              "finite, so nothing was written; train the model again")
-    with ExitStack() as stack:  # both files get their names, or neither
-        for tier, name in FILES.items():
-            part = stack.enter_context(atomic_write(Path(folder) / name))
-            _write(part, recording, tier, predictions[tier], "prediction")
-            if not (report := check(part, data)):
+    paths = {tier: Path(folder) / name for tier, name in FILES.items()}
+    with ExitStack() as stack:  # both files appear, or neither
+        for tier, path in paths.items():
+            temporary = stack.enter_context(atomic_write(path))
+            write_rows(temporary, recording, tier, predictions[tier], "prediction")
+            report = check(temporary, data)
+            if not report:
                 raise ValueError("nothing was written: " + "; ".join(report.problems))
-    return tuple(Path(folder) / name for name in FILES.values())
+    return tuple(paths.values())
 
 
-def check(path, data):
-    """Check a submission against its recording. Returns a `Report`, true when all is well.
+def check(path: str | Path, data: Dataset) -> Report:
+    """Check a submission against its recording. Returns a `Report`, true if all is well.
 
-    path: one submission file, or the folder that holds both. data: the recording's `Dataset`.
-    Looks for trials and neurons that are missing, doubled or unknown, for values that are not
-    finite or absurdly large, and for damaged rows. Raises FileNotFoundError or ValueError if it
-    is no such file.
+    path: one submission file, or the folder with both. It reports trials and neurons that are
+    missing, doubled or unknown, values that are not finite or absurdly large, and damaged rows.
+    Raises FileNotFoundError or ValueError if a file cannot be read at all.
+
+    >>> data = kit.load("sample+")
+    >>> live, final = kit.submit(kit.cnn_baseline(data, channels=4), data, "checked")
+    >>> bool(kit.check("checked", data))
+    True
     """
     path, recording = Path(path), require_dataset(data).mouse
     if path.is_dir():
-        reports = [check(path / name, data) for name in FILES.values()]
-        return Report(path, tuple(f"{report.what.name}: {problem}" for report in reports
-                                  for problem in report.problems),
-                      "; ".join(report.summary for report in reports))
-    entries, problems = _read(path, "prediction")
-    tier = _tier(path, entries, recording)
-    rows = recording.rows(tier)
-    _, more = _match(entries, recording.trial_ids[rows].astype(str),
-                     [_id(image) for image in recording.image_ids[rows]], recording.unit_ids)
-    return Report(path, (*problems, *more), f"tier {tier}, {len(rows)} trials of "
-                                            f"{len(recording.unit_ids)} neurons")
+        return _check_folder(path, data)
+    rows, damaged = read_rows(path, "prediction")
+    tier = _guess_tier(path, rows, recording)
+    trials = recording.rows(tier)
+    problems = damaged + find_problems(rows, recording.trial_ids[trials].astype(str).tolist(),
+                                       [image_key(image) for image in recording.image_ids[trials]],
+                                       recording.unit_ids)
+    return Report(path, tuple(problems),
+                  f"tier {tier}, {len(trials)} trials of {len(recording.unit_ids)} neurons")
 
 
-def _tier(path, entries, recording):
-    """Which test tier a file is for: by its name, else by the trials it shares with a tier."""
+def _check_folder(folder, data):
+    problems, summaries = [], []
+    for name in FILES.values():
+        report = check(folder / name, data)
+        problems += [f"{name}: {problem}" for problem in report.problems]
+        summaries.append(report.summary)
+    return Report(folder, tuple(problems), "; ".join(summaries))
+
+
+def _guess_tier(path, rows, recording):
+    """The test tier of a file: by its name, else by the trials that it shares with each."""
     for tier, name in FILES.items():
         if path.name == name:
             return tier
-    trials = [entry.trial for entry in entries]
-    return max((tier for tier in FILES if (recording.tiers == tier).any()),
-               key=lambda tier: np.isin(recording.trial_ids[recording.rows(tier)].astype(str),
-                                        trials).sum(), default="test")
+    shared = np.isin(recording.trial_ids.astype(str), [row.trial for row in rows])  # (T,)
+    tiers = [tier for tier in FILES if tier in recording.tiers]
+    return max(tiers, key=lambda tier: shared[recording.tiers == tier].sum(), default="test")

@@ -1,117 +1,136 @@
-"""Scores of the SENSORIUM 2022 benchmark: numpy in, one number per neuron out.
+"""The scores of the SENSORIUM 2022 benchmark: arrays in, one number per neuron out.
 
 Everything is computed in float64, as in the 2022 scoring code (Willeke et al., arXiv 2206.08666).
-This file imports numpy and nothing of the kit, so that a scorer can carry it along by itself.
+This file imports numpy and nothing of the kit, so a scorer can use a copy of it.
 """
 
 import numpy as np
 
-FEV_THRESHOLD = 0.15  # neurons below it are left out of the mean FEVE, as in 2022
+FEV_THRESHOLD = 0.15  # the mean FEVE leaves out neurons below it, as in 2022
 
 
-def correlation(predictions, responses):
+def correlation(predictions: np.ndarray, responses: np.ndarray) -> np.ndarray:
     """Pearson correlation of each neuron over trials.
 
     predictions, responses: (T, N). Returns (N,). A neuron that never varies scores 0, as in 2022.
+
+    >>> responses = np.array([[1, 5], [2, 5], [3, 5]])
+    >>> kit.metrics.correlation(2 * responses, responses).round(3)
+    array([1., 0.])
     """
-    predictions, responses = _pair(predictions, responses)
-    p = predictions - predictions.mean(0)
-    r = responses - responses.mean(0)
-    eps = 1e-8  # added to each standard deviation by the 2022 code
-    return (p * r).mean(0) / ((p.std(0) + eps) * (r.std(0) + eps))
+    predictions, responses = _as_pair(predictions, responses)
+    p = predictions - predictions.mean(0)  # (T, N)
+    r = responses - responses.mean(0)      # (T, N)
+    eps = 1e-8  # the 2022 code adds it to each standard deviation
+    return (p * r).mean(0) / ((p.std(0) + eps) * (r.std(0) + eps))  # (N,)
 
 
-def correlation_to_average(predictions, responses, image_ids):
+def correlation_to_average(predictions: np.ndarray, responses: np.ndarray,
+                           image_ids: np.ndarray) -> np.ndarray:
     """Pearson correlation over images, after averaging predictions and responses over repeats.
 
-    predictions, responses: (T, N); image_ids: (T,), which image each trial showed. Returns (N,).
+    predictions, responses: (T, N); image_ids: (T,), the image that each trial showed.
+    Returns (N,).
     """
-    predictions, responses = _pair(predictions, responses)
-    groups = _Repeats(image_ids, len(responses))
-    return correlation(groups.mean(predictions), groups.mean(responses))
+    predictions, responses = _as_pair(predictions, responses)
+    image, count = _index_images(image_ids, len(responses))
+    return correlation(_sum_by_image(predictions, image) / count,
+                       _sum_by_image(responses, image) / count)
 
 
-def fev(responses, image_ids):
+def fev(responses: np.ndarray, image_ids: np.ndarray) -> np.ndarray:
     """Fraction of each neuron's variance that the image explains: (total - noise) / total.
 
-    responses: (T, N); image_ids: (T,). Returns (N,); 0 for a neuron that never varies. Total is the
-    unbiased variance over trials; noise the mean over images of that over repeats.
+    responses: (T, N); image_ids: (T,). Returns (N,); 0 for a neuron that never varies. Total is
+    the unbiased variance over trials, noise the mean over images of that over repeats.
+    Raises ValueError if no image repeats.
+
+    >>> kit.metrics.fev([[1], [1], [2], [2]], image_ids=[7, 7, 8, 8])  # no noise
+    array([1.])
     """
     total, noise = _variances(responses, image_ids)
     return _ratio(total - noise, total)
 
 
-def feve(predictions, responses, image_ids):
+def feve(predictions: np.ndarray, responses: np.ndarray, image_ids: np.ndarray) -> np.ndarray:
     """Fraction of the explainable variance that the predictions explain.
 
-    predictions, responses: (T, N) in the same units; image_ids: (T,). Returns (N,).
-    1 - (mean squared error - noise) / (total - noise), Cadena et al. 2019. Unlike the correlations
-    it changes when predictions are rescaled or shifted. Predictions that know more than the image
-    can exceed 1. NaN for a neuron that never varies.
+    1 - (mean squared error - noise) / (total - noise), Cadena et al. 2019, with total and noise of
+    `fev`. predictions, responses: (T, N) in the same units; image_ids: (T,). Returns (N,); NaN for
+    a neuron that never varies. Rescaled or shifted predictions score differently, unlike in the
+    correlations. Predictions that know more than the image can exceed 1.
+    Raises ValueError if no image repeats.
+
+    >>> responses = np.array([[1], [1], [2], [2]])
+    >>> kit.metrics.feve(responses, responses, image_ids=[7, 7, 8, 8])
+    array([1.])
     """
-    predictions, responses = _pair(predictions, responses)
+    predictions, responses = _as_pair(predictions, responses)
     total, noise = _variances(responses, image_ids)
-    error = ((predictions - responses) ** 2).mean(0)
+    error = ((predictions - responses) ** 2).mean(0)  # (N,)
     return 1 - _ratio(error - noise, total - noise, empty=np.nan)
 
 
-def oracle(responses, image_ids):
+def oracle(responses: np.ndarray, image_ids: np.ndarray) -> np.ndarray:
     """Jackknife oracle: correlation of each trial with the mean of the other repeats of its image.
 
     responses: (T, N); image_ids: (T,). Returns (N,). Trials of images shown once are left out.
+    Raises ValueError if no image repeats.
     """
     responses = np.asarray(responses, np.float64)
-    groups = _Repeats(image_ids, len(responses))
-    count = groups.count[groups.index][:, None]  # (T, 1)
-    seen = groups.repeated("an oracle")[groups.index]
-    others = (groups.sum(responses)[groups.index] - responses)[seen] / (count[seen] - 1)
-    return correlation(others, responses[seen])
+    image, count = _index_images(image_ids, len(responses))
+    repeats = _require_repeats(count)[image]  # (T,)
+    others = (_sum_by_image(responses, image)[image] - responses)[repeats]
+    return correlation(others / (count[image] - 1)[repeats], responses[repeats])
 
 
-class _Repeats:
-    """Which trials showed the same image: sums and means over the repeats of each image."""
-
-    def __init__(self, image_ids, trials):
-        image_ids = np.asarray(image_ids)
-        if image_ids.shape != (trials,):
-            raise ValueError(f"image_ids has shape {image_ids.shape}; it needs one entry for each "
-                             f"of the {trials} trials")
-        _, self.index, self.count = np.unique(image_ids, return_inverse=True, return_counts=True)
-        self.order = np.argsort(self.index, kind="stable")
-        self.starts = np.concatenate([[0], np.cumsum(self.count)[:-1]])
-
-    def sum(self, values):
-        return np.add.reduceat(values[self.order], self.starts, axis=0)  # (images, N)
-
-    def mean(self, values):
-        return self.sum(values) / self.count[:, None]
-
-    def repeated(self, what):
-        """True for images shown at least twice; an error where there is none."""
-        if not (self.count > 1).any():
-            raise ValueError(f"{what} needs repeats: each of these {len(self.count)} images was "
-                             "shown once; repeats exist in the test tiers only")
-        return self.count > 1
-
-
-def _pair(predictions, responses):
-    predictions, responses = np.asarray(predictions, np.float64), np.asarray(responses, np.float64)
+def _as_pair(predictions, responses):
+    predictions = np.asarray(predictions, np.float64)
+    responses = np.asarray(responses, np.float64)
     if predictions.shape != responses.shape or predictions.ndim != 2 or not len(responses):
         raise ValueError(f"predictions {predictions.shape} and responses {responses.shape} must "
                          "have the same shape (trials, neurons), with at least one trial")
     return predictions, responses
 
 
+def _index_images(image_ids, n_trials):
+    """Which image each trial showed, (T,), and the number of repeats, (images, 1)."""
+    image_ids = np.asarray(image_ids)
+    if image_ids.shape != (n_trials,):
+        raise ValueError(f"image_ids has shape {image_ids.shape}; give one id for each of the "
+                         f"{n_trials} trials")
+    _, image, count = np.unique(image_ids, return_inverse=True, return_counts=True)
+    return image, count[:, None]
+
+
+def _require_repeats(count):
+    """Which images repeat, (images,). Raises ValueError if none does."""
+    if not (count > 1).any():
+        raise ValueError(f"this score needs repeats: each of these {len(count)} images was shown "
+                         "once; only the test tiers have repeats")
+    return count[:, 0] > 1
+
+
+def _sum_by_image(values, image):
+    """Sum of values (T, N) over the trials of each image, (images, N)."""
+    order = np.argsort(image, kind="stable")
+    starts = np.flatnonzero(np.diff(image[order], prepend=-1))
+    return np.add.reduceat(values[order], starts, axis=0)
+
+
 def _variances(responses, image_ids):
+    """Total variance of each neuron over trials, and the noise in it: (N,) and (N,)."""
     responses = np.asarray(responses, np.float64)
-    groups = _Repeats(image_ids, len(responses))
-    seen = groups.repeated("the explainable variance")
-    deviation = responses - groups.mean(responses)[groups.index]
-    within = groups.sum(deviation**2)[seen] / (groups.count[seen, None] - 1)
+    image, count = _index_images(image_ids, len(responses))
+    repeats = _require_repeats(count)
+    means = _sum_by_image(responses, image) / count                  # (images, N)
+    squares = _sum_by_image((responses - means[image]) ** 2, image)  # (images, N)
+    noise = (squares[repeats] / (count[repeats] - 1)).mean(0)        # (N,)
     varies = (responses != responses[0]).any(0)  # rounding must not make a constant neuron vary
-    return responses.var(0, ddof=1) * varies, within.mean(0) * varies
+    return responses.var(0, ddof=1) * varies, noise * varies
 
 
 def _ratio(numerator, denominator, empty=0.0):
+    """numerator / denominator, and `empty` for a denominator of 0."""
     ratio = np.full(numerator.shape, empty)
     return np.divide(numerator, denominator, out=ratio, where=denominator != 0)

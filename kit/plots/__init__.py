@@ -1,8 +1,6 @@
 """One function a figure: each takes data and an axis (or makes one) and returns the axis."""
 
-from kit.plots.pictures import cortical_map, filters, images, images_with_responses, positions
-from kit.plots.responses import binned_mean, mean_responses, raster, repeats, traces
-from kit.plots.scores import (
+from kit.plots.curves import (
     learning_curve,
     reference_line,
     score_bars,
@@ -10,6 +8,8 @@ from kit.plots.scores import (
     score_spread,
     training_curve,
 )
+from kit.plots.pictures import cortical_map, filters, images, images_with_responses, positions
+from kit.plots.responses import binned_mean, mean_responses, raster, repeats, traces
 from kit.plots.style import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, VERMILION
 
 __all__ = [

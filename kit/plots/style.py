@@ -1,20 +1,24 @@
-"""The colours of all figures, and how an axis is made."""
+"""The colours of all figures, and how their axes are made."""
 
+from typing import Any
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#999999"
 
 
-def _axis(ax, width, height):
-    """The axis given, or that of a new figure of so many inches."""
+def make_axis(ax: Axes | None, width: float, height: float) -> Axes:
+    """The given axis, or that of a new figure; its width and height are in inches."""
     if ax is not None:
         return ax
     return plt.subplots(figsize=(width, height), dpi=80, layout="constrained")[1]
 
 
-def _clean(ax):
+def clean_axis(ax: Axes, **settings: Any) -> Axes:
+    """Remove the top and right edge of an axis. settings: labels, ticks, … as for `Axes.set`."""
+    ax.set(**settings)
     ax.spines[["top", "right"]].set_visible(False)
     return ax

@@ -1,0 +1,108 @@
+"""Figures of scores and of training."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from kit.plots.style import BLACK, BLUE, GREY, ORANGE, SKY, clean_axis, make_axis
+
+LOWEST_BAR = -0.5
+
+
+def training_curve(log: Any, ax: Axes | None = None, label: str = "validation",
+                   color: str = BLUE) -> Axes:
+    """Draw validation correlation against seconds of training. log: a `History`."""
+    ax = make_axis(ax, 5, 3)
+    seconds, best = np.cumsum(log.seconds), log.best_epoch
+    ax.plot(seconds, log.correlation, "o-", color=color, markersize=3, label=label)
+    if best is not None:
+        ax.plot(seconds[best], log.correlation[best], "o", color=color, markersize=8,
+                fillstyle="none", label=None if ax.get_legend() else "weights kept")
+    ax.autoscale()  # room for a second log on the same axis
+    ax.set_xlim(left=0)
+    ax.legend(frameon=False, loc="lower right")
+    return clean_axis(ax, xlabel="seconds of training", ylabel="single-trial correlation")
+
+
+def reference_line(value: float, text: str, ax: Axes) -> Axes:
+    """Draw a dashed line across a figure, such as a ceiling to compare scores with."""
+    ax.axhline(value, color=GREY, linestyle="--", linewidth=1)
+    ax.annotate(text, (0.01, value), xycoords=("axes fraction", "data"), color="#666666",
+                va="bottom", fontsize="small")
+    ax.set_ylim(top=max(ax.get_ylim()[1], value * 1.12))
+    return ax
+
+
+def score_histogram(correlation: np.ndarray, ax: Axes | None = None, label: str | None = None,
+                    color: str = BLUE, score: str = "single-trial correlation") -> Axes:
+    """Draw the distribution of a score over neurons. correlation: (N,); score: name of the axis."""
+    ax = make_axis(ax, 5, 3)
+    mean = np.mean(correlation)
+    lowest = min(-0.2, np.floor(np.min(correlation) * 10) / 10)  # every neuron is in a bin
+    bins = np.linspace(lowest, 1, round((1 - lowest) / 0.03) + 1)
+    name = f"{label}: mean" if label else "mean"
+    ax.hist(correlation, bins, color=color, histtype="step", linewidth=1.5,
+            label=f"{name} {mean:.3f} (line)")
+    ax.axvline(mean, color=color, linewidth=1)
+    ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1))  # above, not on the bars
+    return clean_axis(ax, xlabel=score, ylabel="neurons")
+
+
+def score_bars(scores: dict[str, Any], ax: Axes | None = None) -> Axes:
+    """Draw the three scores of several models. scores: name -> `Scores`, from top to bottom.
+
+    A score that is None has no bar. Below -0.5 a bar is cut off and its number has a note.
+    """
+    ax = make_axis(ax, 6, 0.9 + 0.6 * len(scores))
+    places, models = np.arange(len(scores)), scores.values()
+    _bars(ax, places - 0.27, [m.single_trial for m in models], BLUE, "single-trial correlation")
+    _bars(ax, places, [m.to_average for m in models], SKY, "correlation to average")
+    _bars(ax, places + 0.27, [m.feve for m in models], ORANGE, "FEVE")
+    ax.axvline(0, color=BLACK, linewidth=0.8)
+    ax.invert_yaxis()
+    ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize="small",
+              columnspacing=1)
+    return clean_axis(ax, xlim=(LOWEST_BAR, 1), xlabel="score", yticks=places, yticklabels=scores)
+
+
+def _bars(ax, places, values, color, label):
+    values = np.array(values, float)  # None becomes NaN
+    ax.barh(places, values.clip(min=LOWEST_BAR), 0.25, color=color, label=label)
+    for place, value in zip(places, values, strict=True):
+        if np.isfinite(value):
+            text = f"{value:z.2f}" if value >= LOWEST_BAR else f"{value:,.0f}, beyond the edge"
+            ax.annotate(text, (max(value, 0), place), (3, 0), textcoords="offset points",
+                        va="center", fontsize="small")
+
+
+def score_spread(scores: dict[str, list], ax: Axes | None = None,
+                 label: str = "single-trial correlation") -> Axes:
+    """Draw scores of several runs of each kind, and their mean ± its standard error (s.e.m.).
+
+    scores: name -> (runs,) numbers, from top to bottom.
+    """
+    ax = make_axis(ax, 6, 0.9 + 0.36 * len(scores))
+    for place, runs in enumerate(scores.values()):
+        mean, count = np.mean(runs), len(runs)
+        error = np.std(runs, ddof=1) / np.sqrt(count) if count > 1 else 0
+        ax.plot(runs, [place] * count, "o", color=SKY, markersize=5)
+        ax.errorbar(mean, place, xerr=error, fmt="|", color=BLUE, markersize=16, markeredgewidth=2)
+        ax.annotate(f"{mean:.3f}"[1:], (np.max(runs), place), (7, 0), va="center",
+                    textcoords="offset points", fontsize="small")
+    ax.margins(x=0.12, y=0.08)
+    ax.invert_yaxis()
+    return clean_axis(ax, yticks=range(len(scores)), yticklabels=scores, xlabel=label)
+
+
+def learning_curve(counts: list[int], scores: dict[str, list], ax: Axes | None = None,
+                   label: str = "single-trial correlation") -> Axes:
+    """Draw scores against the number of training images. counts: (K,); scores: name -> (K,)."""
+    ax = make_axis(ax, 5, 3)
+    for (name, values), color in zip(scores.items(), (BLUE, ORANGE, SKY), strict=False):
+        ax.plot(counts, values, "o-", color=color, label=name)
+    ax.set_xscale("log")
+    ax.set_xticks(counts, map(str, counts))
+    ax.minorticks_off()
+    ax.legend(frameon=False)
+    return clean_axis(ax, xlabel="training images", ylabel=label)

@@ -1,0 +1,140 @@
+"""Grades are the scores of the predictions, as the 2022 code gives them."""
+
+import json
+from pathlib import Path
+
+import csv_rows
+import numpy as np
+import pytest
+import tiny
+
+import kit
+from kit.challenge.csv_files import FILES
+
+REFERENCE = Path(__file__).parents[1] / "fixtures" / "reference"
+
+
+def test_grade_is_the_score_of_the_predictions(challenge):
+    data, mouse = challenge.data, challenge.data.mouse
+    grade = kit.grade(challenge.live, challenge.truth)
+    order = np.argsort(mouse.unit_ids)
+    responses = tiny.standardised(tiny.arrays())[mouse.rows("test")][:, order]
+    predictions = kit.predict(challenge.model, data, "test")[:, order]
+    expected = kit.metrics.correlation(predictions, responses)
+    np.testing.assert_array_equal(grade.per_neuron["unit_ids"], np.sort(mouse.unit_ids))
+    np.testing.assert_allclose(grade.per_neuron["single_trial"], expected, atol=1e-6)
+    assert grade.single_trial == pytest.approx(expected.mean(), abs=1e-6)
+
+
+def test_grade_of_the_truth_itself(challenge, tmp_path):
+    header, rows = csv_rows.read(challenge.truth)
+    header[header.index("responses")] = "prediction"
+    path = csv_rows.write(tmp_path / "truth.csv", header, rows)
+    scores = kit.grade(path, challenge.truth)
+    assert scores.single_trial == pytest.approx(1, abs=1e-6)
+    assert scores.to_average == pytest.approx(1, abs=1e-6)
+    assert scores.feve > 1  # the noise of each trial is predicted too
+
+
+NAMES = {  # ours -> the 2022 code's
+    "unit_ids": "neuron_ids",
+    "single_trial": "single_trial_correlation",
+    "to_average": "correlation_to_average",
+    "fev": "fev",
+    "feve": "feve",
+    "oracle": "oracle_jackknife",
+}
+
+
+@pytest.mark.parametrize("name", ["submission_file_live_test.csv", "submission_shuffled.csv"])
+def test_grade_equals_the_2022_code(name):
+    expected = json.loads((REFERENCE / "expected_scores.json").read_text())
+    found = kit.grade(REFERENCE / name, REFERENCE / "ground_truth_file_test.csv")
+    mean = expected["mean"]
+    assert found.single_trial == pytest.approx(mean["Single Trial Correlation"], abs=1e-9)
+    assert found.to_average == pytest.approx(mean["Correlation to Average"], abs=1e-9)
+    assert found.feve == pytest.approx(mean["FEVE"], abs=1e-9)
+    each = expected["per_neuron_ascending_unit_id"]
+    for ours, theirs in NAMES.items():
+        np.testing.assert_allclose(
+            found.per_neuron[ours], each[theirs], rtol=0, atol=1e-9, err_msg=theirs
+        )
+
+
+def test_grade_refuses_another_test_set(challenge):
+    with pytest.raises(ValueError, match=r"11 trials .* missing; 7 trials .* unknown"):
+        kit.grade(challenge.final, challenge.truth)
+
+
+def test_grade_names_a_missing_file(challenge, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file .*nothing\.csv"):
+        kit.grade(tmp_path / "nothing.csv", challenge.truth)
+
+
+TRUTH_FAULTS = {
+    "no rows": (lambda r: r[:0], "holds no trials"),
+    "doubled": (lambda r: [*r, r[0]], r"graded: 1 trial \(\w+\) doubled$"),
+    "row without neurons": (lambda r: [*r[1:], [*r[0][:2], [], []]], r"24 neurons \(.*missing"),
+    "first without neurons": (lambda r: [[*r[0][:2], [], []], *r[1:]], r"neurons? \("),
+    "no neurons": (lambda r: [[*x[:2], [], []] for x in r], "lists no neurons"),
+    "nan": (lambda r: [[*r[0][:2], [np.nan, *r[0][2][1:]], r[0][3]], *r[1:]], "not finite"),
+}
+
+
+@pytest.mark.parametrize("name", TRUTH_FAULTS)
+def test_grade_names_problems_of_the_ground_truth(challenge, tmp_path, name):
+    fault, message = TRUTH_FAULTS[name]
+    header, rows = csv_rows.read(challenge.truth)
+    damaged = csv_rows.write(tmp_path / challenge.truth.name, header, fault(rows))
+    with pytest.raises(ValueError, match=f"{damaged.name}.*{message}"):
+        kit.grade(challenge.live, damaged)
+
+
+def test_grade_refuses_a_submission_as_ground_truth(challenge):
+    with pytest.raises(ValueError, match="no column responses"):
+        kit.grade(challenge.live, challenge.live)
+
+
+def test_write_ground_truth_refuses_another_shape(challenge, tmp_path):
+    with pytest.raises(ValueError, match=r"\(5, 24\).*\(70, 24\)"):
+        kit.write_ground_truth(challenge.data, np.ones((5, 24)), tmp_path / "truth")
+
+
+def test_write_ground_truth_refuses_responses_that_are_not_finite(challenge, tmp_path):
+    with pytest.raises(ValueError, match="1 responses are not finite"):
+        responses = np.ones((70, 24))
+        responses[3, 4] = np.nan
+        kit.write_ground_truth(challenge.data, responses, tmp_path / "truth")
+
+
+def submit_and_grade(data, model, responses, folder):
+    """The scores of both tiers, which are those of the predictions themselves."""
+    submission = kit.submit(model, data, folder)
+    assert kit.check(folder, data)
+    truth = kit.write_ground_truth(data, responses, folder)
+    graded = [kit.grade(*paths) for paths in zip(submission, truth, strict=True)]
+    for scores, tier in zip(graded, FILES, strict=True):
+        predictions = kit.predict(model, data, tier)
+        expected = kit.metrics.correlation(predictions, responses[data.mouse.rows(tier)])
+        assert scores.single_trial == pytest.approx(expected.mean(), abs=1e-6)
+    return graded
+
+
+def test_grade_of_a_recording_by_another_program(shared, tmp_path):
+    (source,) = (shared / "recordings").glob("static*.zip")
+    data = kit.load(source, folder=tmp_path / "data")
+    tested = np.isin(data.mouse.tiers, list(FILES))
+    assert np.isnan(data.mouse.responses[tested]).all()
+    responses = data.mouse.responses.copy()
+    with np.load(shared / "recordings" / "withheld-90001-1-1.npz") as withheld:
+        np.testing.assert_array_equal(withheld["tiers"], data.mouse.tiers[tested])
+        responses[tested] = withheld["responses"]
+    submit_and_grade(data, kit.cnn_baseline(data, channels=2), responses, tmp_path)
+
+
+def test_grade_of_the_sample(tmp_path):
+    data = kit.load("sample+")
+    model = kit.linear_baseline(data, channels=4)
+    model.register_data(data)
+    graded = submit_and_grade(data, model, kit.truth("sample+").responses, tmp_path)
+    assert all(0.3 < scores.ceiling < 0.5 for scores in graded)

@@ -1,0 +1,56 @@
+"""The pictures, read back from their axes: numbers worked out by hand, labels, units."""
+
+import numpy as np
+import pytest
+
+from kit import plots
+
+
+def test_images_each_in_its_own_range():
+    ax = plots.images(np.array([[[[0, 2]]], [[[5, 25]]], [[[3, 3]]]]), columns=2)
+    np.testing.assert_array_equal(
+        ax.images[0].get_array().filled(-1),
+        [[0, 1, -1, 0, 1], [-1] * 5, [0, 0, -1, -1, -1]],  # -1: the line between, the empty place
+    )
+    assert ax.get_title() == "3 images of 1 × 2 pixels"
+
+
+def test_filters_each_scaled_to_its_largest_weight():
+    ax = plots.filters([[[1, -2]], [[0.1, 0.1]]])
+    np.testing.assert_array_equal(ax.images[0].get_array()[0, [0, 1, 3, 4]], [0.5, -1, 1, 1])
+    assert ax.get_title().startswith("2 filters of 1 × 2 pixels")
+    assert plots.filters(np.ones((1, 2, 2)), title="mine").get_title() == "mine"
+
+
+def test_positions_joins_learned_and_true():
+    true = np.array([[0, 0], [1, 2], [2, 1.0]])
+    ax = plots.positions(true / 2, true)
+    pairs = [line.get_xydata().tolist() for line in ax.lines[:3]]
+    assert pairs == [[[x / 2, y / 2], [x, y]] for x, y in true]
+    assert ax.get_title().endswith("r = 1.00 (x), 1.00 (y)")
+    assert ax.yaxis_inverted()
+
+
+def test_images_with_responses_draws_one_line_per_neuron():
+    pixels = np.arange(2 * 3 * 4).reshape(2, 1, 3, 4)
+    ax = plots.images_with_responses(pixels, [[0, 2, 0], [1, 0, 5]])
+    top, first, second = ax.child_axes
+    assert top.get_title() == "2 images, and what 3 neurons say to each"
+    heights = [segment[1] for segment in second.collections[0].get_segments()]
+    np.testing.assert_array_equal(heights, [[0, 1], [1, 0], [2, 5]])
+    assert (first.get_xlabel(), first.get_ylabel()) == ("neuron", "response (std)")
+    assert first.get_ylim() == second.get_ylim() and first.get_ylim()[1] > 5  # one scale
+    with pytest.raises(ValueError, match="2 images and 3 rows"):
+        plots.images_with_responses(pixels, np.zeros((3, 5)))
+
+
+def test_cortical_map_puts_each_neuron_at_its_place():
+    place = np.array([[0, 10, 200], [300, 20, 200], [600, 30, 250]])
+    ax = plots.cortical_map(place, [0.1, 0.2, 0.3], label="x (half images)")
+    (dots,) = ax.collections
+    np.testing.assert_array_equal(dots.get_offsets(), place[:, :2])
+    np.testing.assert_array_equal(dots.get_array(), [0.1, 0.2, 0.3])
+    assert "µm" in ax.get_xlabel() and "µm" in ax.get_ylabel()
+    assert dots.colorbar.ax.get_ylabel() == "x (half images)"
+    with pytest.raises(ValueError, match="3 places and 2 values"):
+        plots.cortical_map(place, [1, 2])
