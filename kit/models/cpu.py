@@ -1,6 +1,6 @@
-"""Fast CPU kernels: each with the plain function that it replaces, and why it is the same.
+"""Fast CPU kernels: first the plain function, then the fast one and why it gives the same.
 
-Their speeds are of one core of a server, measured by timing a step of training of the 2022 model.
+Times are those of one core of a server, for the sizes of the 2022 model, with torch 2.13.
 """
 
 import ctypes
@@ -103,21 +103,21 @@ def gaussian_readout(features: Tensor, grid: Tensor, weights: Tensor) -> Tensor:
 
 
 class GaussianReadoutFunction(torch.autograd.Function):
-    """`gaussian_readout_reference`, three times as fast.
+    """`gaussian_readout_reference`, with sums of rows in place of `grid_sample`.
 
-    A position lies between four pixels k = 0..3. Each has a share in the interpolated value,
-    which depends on the distance along x and y alone. For one image, with a dot for the sum
-    over channels and g = dLoss/doutput:
+    A position lies between four pixels, k = 0..3. Bilinear interpolation adds up their features,
+    each times share = (1 - distance along x) * (1 - distance along y). For one image, with
+    g = dLoss/doutput, and a dot for the sum over channels:
 
         output[n]          = sum of share[n, k] * (features[pixel[n, k]] . weights[n])   over k
         dLoss/dweights[n]  = g[n] * sum of share[n, k] * features[pixel[n, k]]           over k
         dLoss/dx[n]        = g[n] * sum of dshare[n, k]/dx * (features[pixel[n, k]] . weights[n])
         dLoss/dfeatures[p] = sum of g[n] * share[n, k] * weights[n]   over all n, k with pixel p
 
-    These are sums of rows of C values, each times one number. `grid_sample` gathers the values of a
-    row one by one, as channels are far apart in memory. Here a pixel's C values lie side by side,
-    and `embedding_bag` adds up the rows without copying them. One image at a time stays in the
-    cache of the CPU.
+    All are sums of rows of C values, each times one number, or dot products of such rows. The plain
+    function first copies what each neuron samples to a tensor (B, C, N). Here a pixel's C values
+    lie side by side, `embedding_bag` adds up the rows where they lie, and one image at a time stays
+    in the cache. For 32 images and 8,000 neurons, output and gradients take 78 ms instead of 205.
     """
 
     @staticmethod
@@ -179,8 +179,8 @@ def add_rows_gradient(
     a pixel are one stretch of the list. The same stretch belongs to the pixel on the right, the one
     below, and the one below on the right.
     """
-    small = np.int16 if len(total) < 2**15 else np.int32  # numpy sorts these fastest
-    order = torch.from_numpy(first.numpy().astype(small).argsort(kind="stable")).int()
+    small = first.numpy().astype(np.min_scalar_type(len(total)))  # short integers sort fastest
+    order = torch.from_numpy(small.argsort(kind="stable")).int()
     counts = first.bincount(minlength=len(total))
     starts = (counts.cumsum(0) - counts).int()
     steps = (0, 1, width, width + 1)
@@ -212,7 +212,8 @@ def corner_products(y: Tensor, x: Tensor) -> Tensor:
 def bilinear_1d(place: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """The index (B, N) of the pixel before each place (B, N) in [-1, 1], as floats.
 
-    Then the shares of this pixel and the next, 1 - distance, and their slopes, both (2, B, N).
+    Then the shares of this pixel and the next, 1 - distance, and their slopes, both (2, B, N). For
+    a place beyond the edge it is the pixel at that edge; more than one pixel away the share is 0.
     """
     scale = (size - 1) / 2  # pixels per unit
     place = (place + 1) * scale

@@ -28,10 +28,7 @@ class ModelConfig:
 
     @classmethod
     def of(cls, data: Dataset, **changes: object) -> "ModelConfig":
-        """The track's baseline: behaviour channels and shifter if `data` have what they take.
-
-        changes: any field, to try one thing at a time.
-        """
+        """The baseline for these data: behaviour channels and shifter if known. Then `changes`."""
         recordings = require_dataset(data).values()
         behavior = all(recording.behavior is not None for recording in recordings)
         eye = all(recording.pupil_center is not None for recording in recordings)
@@ -90,14 +87,13 @@ class Model(nn.Module):
 
     def _try_core(self) -> tuple[int, int, int]:
         """The shape of the core's features, found by showing it one grey image."""
-        images = torch.zeros(1, 1, *self.image_size)
-        grey = Batch(images, None, torch.zeros(1, 3), torch.zeros(1, 2))
+        grey = Batch.typical(torch.zeros(1, *self.image_size))
         shape = (1, self.config.core_channels, *self.image_size)
         try:
             with eval_mode(self.core), torch.no_grad():
                 features = self._features(grey)
         except (RuntimeError, ValueError) as problem:
-            reason = str(problem).splitlines()[0]
+            reason = str(problem).partition("\n")[0]
             raise ValueError(f"the core cannot take images {shape}: {reason}") from problem
         found = tuple(getattr(features, "shape", ()))
         if len(found) != 4 or found[0] != 1:
@@ -255,8 +251,8 @@ class Model(nn.Module):
             name = different_statistic(ours, theirs)
             if name:
                 one, two = first_values(ours[name]), first_values(theirs.get(name))
-                raise ValueError(f"this model was trained with {name} {one} … of mouse {mouse}, "
-                                 f"the recording has {two} …; open the recording it was trained "
+                raise ValueError(f"this model was trained with {name} {one} of mouse {mouse}, "
+                                 f"the recording has {two}; open the recording it was trained "
                                  "on, or train a new model")
 
 
@@ -297,4 +293,6 @@ def same_statistics(name: str, value: np.ndarray, other: np.ndarray | None) -> b
 
 def first_values(value: np.ndarray | None) -> str:
     """The first three values of an array, for an error message."""
-    return "none" if value is None else np.array2string(value.ravel()[:3], precision=5)
+    if value is None:
+        return "none"
+    return "[" + ", ".join(f"{v:.5g}" for v in value.ravel()[:3]) + ", …]"

@@ -10,6 +10,21 @@ from kit.training.distributed import make_fabric
 from kit.training.loop import poisson_loss
 
 
+def test_depthwise_equals_reference():
+    """Values, gradients, and gradients of gradients."""
+    features = torch.randn(3, 5, 8, 11, dtype=torch.double, requires_grad=True)
+    weight = torch.randn(5, 1, 7, 7, dtype=torch.double, requires_grad=True)
+    upstream = torch.randn_like(features)
+    results = []
+    for convolve in (cpu.depthwise, cpu.depthwise_reference):
+        output = convolve(features, weight)
+        slopes = torch.autograd.grad(output, (features, weight), upstream, create_graph=True)
+        squares = sum(slope.pow(2).sum() for slope in slopes)
+        results.append((output, *slopes, *torch.autograd.grad(squares, (features, weight))))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dtype, near", [(torch.float64, 1e-12), (torch.float32, 1e-4)])
 def test_gaussian_readout_equals_reference(monkeypatch, dtype, near, order):
@@ -45,12 +60,11 @@ def test_gaussian_readout_fast_for_large_readouts(monkeypatch):
 
 
 def test_gaussian_readout_of_nan_positions():
-    """A training that fails then ends with its own sentence."""
+    """Training then stops with an error about its loss."""
     grid = torch.zeros(1, 1000, 2)
     grid[0, :2, 0] = torch.tensor([torch.nan, torch.inf])
-    read = cpu.gaussian_readout(
-        torch.ones(1, 32, 4, 4), grid.requires_grad_(), torch.ones(1000, 32)
-    )
+    features, weights = torch.ones(1, 32, 4, 4), torch.ones(1000, 32)
+    read = cpu.gaussian_readout(features, grid.requires_grad_(), weights)
     assert read[0, :2].isnan().all() and read[0, 2:].isfinite().all()
 
 
@@ -70,10 +84,8 @@ def test_training_step_equals_reference(monkeypatch):
             predictions = model(batch)
         loss = poisson_loss(predictions.float(), batch.responses) + model.regularizer()
         slopes = torch.autograd.grad(loss, list(model.parameters()))
-        core = torch.cat(
-            [slope.flatten() for slope in slopes[: len(list(model.core.parameters()))]]
-        )
-        return predictions, core, *slopes
+        of_core = slopes[: len(list(model.core.parameters()))]
+        return predictions, torch.cat([slope.flatten() for slope in of_core]), *slopes
 
     fast, half = step("32-true"), step("bf16-mixed")
     monkeypatch.setattr(layers, "gaussian_readout", cpu.gaussian_readout_reference)

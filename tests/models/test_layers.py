@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from kit.models.layers import ConvCore, DepthwiseConv, GaussianReadout, MinMaxScaler, Shifter
+from kit.models.layers import ConvCore, GaussianReadout, MinMaxScaler, Shifter
 
 
 def parameters(module):
@@ -52,12 +52,10 @@ def test_conv_core_layers():
 
 def test_conv_core_linear():
     core = ConvCore(3, layers=3, nonlinear=False).eval()
-    a, b, zero = torch.randn(1, 1, 20, 20), torch.randn(1, 1, 20, 20), torch.zeros(1, 1, 20, 20)
+    a, b = torch.randn(2, 1, 1, 20, 20)
     with torch.no_grad():
-        close(
-            core(2 * a + 3 * b) - core(zero),
-            2 * (core(a) - core(zero)) + 3 * (core(b) - core(zero)),
-        )
+        zero = core(torch.zeros(1, 1, 20, 20))
+        close(core(2 * a + 3 * b) - zero, 2 * (core(a) - zero) + 3 * (core(b) - zero))
 
 
 @pytest.mark.parametrize(
@@ -78,27 +76,8 @@ def test_conv_core_regularizer_of_a_flat_filter():
     """Within, the Laplacian of a constant is 0; along a side it is 1, in a corner 2."""
     core = ConvCore(2, in_channels=3)
     core.layers[0][0].weight.data.fill_(-0.3)
-    assert core.regularizer().item() == pytest.approx(
-        6.3831 * (4 * 7 * 1 + 4 * 2**2) / 81, rel=1e-5
-    )
-
-
-def test_depthwise_conv_is_that_of_torch():
-    """Values, gradients, and gradients of gradients."""
-    ours = DepthwiseConv(5).double()
-    theirs = nn.Conv2d(5, 5, 7, padding=3, groups=5, bias=False).double()
-    theirs.load_state_dict(ours.state_dict())
-    features = torch.randn(3, 5, 8, 11, dtype=torch.double, requires_grad=True)
-    upstream = torch.randn_like(features)
-    results = []
-    for conv in (ours, theirs):
-        inputs = features, conv.weight
-        output = conv(features)
-        slopes = torch.autograd.grad(output, inputs, upstream, create_graph=True)
-        further = torch.autograd.grad(sum(slope.pow(2).sum() for slope in slopes), inputs)
-        results.append((output, *slopes, *further))
-    for one, other in zip(*results, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+    rough = (4 * 7 * 1 + 4 * 2**2) / 81
+    assert core.regularizer().item() == pytest.approx(6.3831 * rough, rel=1e-5)
 
 
 def placed(coordinates, channels=2, sigma=0.0):
@@ -138,9 +117,7 @@ def test_gaussian_readout_shift():
 
 def test_gaussian_readout_clamps_before_shift():
     readout = placed(CORNERS).eval()
-    readout.cortical_positions *= (
-        1.5  # 1.5 becomes 1, then moves to 0.8; the other order would give 1
-    )
+    readout.cortical_positions *= 1.5  # becomes 1, then 0.8; the other order would give 1
     readout.feature_weights.data[:] = torch.tensor([1.0, 0.0])
     seen = readout(ramp(28, 56), torch.tensor([[-0.2, 0.0]]))[0]
     close(seen[1:3], torch.tensor([0.8, 0.8]))
@@ -148,7 +125,7 @@ def test_gaussian_readout_clamps_before_shift():
 
 
 def test_gaussian_readout_starts_near_the_centre():
-    """Some maps begun askew trap a training: two of five seeds on the mouse "sample+"."""
+    """Far from the centre, two of five seeds never learned the map of the mouse "sample+"."""
     places = np.random.default_rng(0).uniform(0, 600, (50, 3))
     for seed in range(5):
         torch.manual_seed(seed)
@@ -186,9 +163,7 @@ def test_gaussian_readout_initial_weights():
     assert readout.sigma.max() > 0.09
     assert readout.sigma.abs().max() <= 0.1
     assert (readout.feature_weights == 1 / 16).all()
-    assert readout.regularizer().item() == pytest.approx(
-        0.0076 * 500, rel=1e-5
-    )  # L1 of 16 / 16 each
+    assert readout.regularizer().item() == pytest.approx(0.0076 * 500, rel=1e-5)  # 16 / 16 each
     layers = [type(m) for m in readout.position_mlp]
     assert layers == [nn.Linear, nn.ELU, nn.Linear, nn.Tanh]
 
