@@ -71,7 +71,7 @@ class Model(nn.Module):
         limit_threads()
         self.config = config = require_config(config) or ModelConfig()
         self.core, self._core_takes_state = core, getattr(core, "takes_state", False)
-        if config.minmax_behavior and not self.takes_behavior:
+        if config.minmax_behavior and "behavior" not in self.state_inputs:
             raise ValueError("minmax_behavior=True has no effect on a model that does not take "
                              "behaviour; add behavior_channels=True or gain=True, or leave it out")
         with torch.random.fork_rng(devices=[]):  # leaves the global random state alone
@@ -106,7 +106,7 @@ class Model(nn.Module):
         """Core, mice, inputs and origin, in a few lines."""
         (channels, h, w), (height, width) = self.feature_shape, self.image_size
         mice = [f"{mouse} ({len(part.bias)} neurons)" for mouse, part in self.readouts.items()]
-        inputs = " and ".join(self._state_inputs().values())
+        inputs = " and ".join(self.state_inputs.values())
         label = getattr(self.core, "label", f"model with the core {type(self.core).__name__}")
         lines = [f"{label}: images {height} x {width} -> {channels} channels {h} x {w}",
                  f"predicts mouse {', '.join(mice)}",
@@ -133,21 +133,12 @@ class Model(nn.Module):
         return tuple(self.config.image_size)
 
     @property
-    def takes_behavior(self) -> bool:
-        """Whether predictions depend on pupil size, its change and running."""
-        return self.config.behavior_channels or self.config.gain or self._core_takes_state
-
-    @property
-    def takes_eye(self) -> bool:
-        """Whether predictions depend on eye position."""
-        return self.config.shifter or self._core_takes_state
-
-    def _state_inputs(self) -> dict[str, str]:
-        """Field of a batch -> its name, for what predictions depend on besides the images."""
-        inputs = {}
-        if self.takes_behavior:
+    def state_inputs(self) -> dict[str, str]:
+        """Field of a batch -> its name, for all that predictions depend on besides the images."""
+        config, inputs = self.config, {}
+        if config.behavior_channels or config.gain or self._core_takes_state:
             inputs["behavior"] = "behaviour"
-        if self.takes_eye:
+        if config.shifter or self._core_takes_state:
             inputs["pupil_center"] = "eye position"
         return inputs
 
@@ -171,7 +162,7 @@ class Model(nn.Module):
 
     def _require_inputs(self, given: Batch | Recording, owner: str) -> None:
         """Raise ValueError if a batch or recording lacks an input of the model."""
-        for field, name in self._state_inputs().items():
+        for field, name in self.state_inputs.items():
             if getattr(given, field) is None:
                 raise ValueError(f"this model takes {name}, and that {owner} is withheld: on the "
                                  "Sensorium track models predict from the images alone; use a "

@@ -18,8 +18,8 @@ def parameters(module):
     return sum(p.numel() for p in module.parameters())
 
 
-def awake(core):
-    """The same core with weights large enough for every part to be felt."""
+def large_weights(core):
+    """The same core with weights large enough for every part to have an effect."""
     for p in core.parameters():
         nn.init.normal_(p, std=0.3)
     return core.eval()
@@ -67,7 +67,7 @@ def test_published_settings():
 
 def test_attention_by_hand():
     """softmax(query · key / sqrt(head width)) · value, head by head, token by token."""
-    attention, tokens = awake(Attention(SMALL)), torch.randn(2, 5, 8)
+    attention, tokens = large_weights(Attention(SMALL)), torch.randn(2, 5, 8)
     normed = (tokens - tokens.mean(-1, keepdim=True)) / (
         tokens.var(-1, keepdim=True, unbiased=False) + 1e-5
     ).sqrt()
@@ -87,9 +87,12 @@ def test_attention_by_hand():
 
 @pytest.mark.parametrize("takes_state", [False, True])
 def test_vit_core_equals_torch_encoder(takes_state):
-    """Against nn.TransformerEncoderLayer, which knows heads that share the width between them."""
+    """Against nn.TransformerEncoderLayer, whose heads share the width between them."""
     config = ViTConfig(patch=6, stride=4, dim=8, depth=2, heads=2, head_dim=4, mlp_dim=10)
-    core, images = awake(ViTCore(config, SIZE, takes_state=takes_state)), torch.randn(3, 1, *SIZE)
+    core, images = (
+        large_weights(ViTCore(config, SIZE, takes_state=takes_state)),
+        torch.randn(3, 1, *SIZE),
+    )
     state = torch.randn(3, 5) if takes_state else None
     tokens = nn.functional.unfold(images, 6, stride=4).mT  # (3, 28, 36)
     tokens = tokens @ core.patch_embed.weight.flatten(1).T + core.patch_embed.bias  # (3, 28, 8)
@@ -117,7 +120,7 @@ def test_vit_core_equals_torch_encoder(takes_state):
 
 
 def test_vit_core_keeps_patches_in_place():
-    """With blocks that add nothing, the map is that of a convolution, plus the places."""
+    """With blocks that add nothing, the features are a convolution plus the positions."""
     core = ViTCore(SMALL, SIZE).eval()
     for block in core.blocks:
         for last in (block.attention.to_out, block.mlp[-2]):
@@ -129,14 +132,14 @@ def test_vit_core_keeps_patches_in_place():
 
 
 def test_vit_core_tokens_see_every_patch():
-    core, images = awake(ViTCore(SMALL, SIZE)), torch.randn(1, 1, *SIZE)
+    core, images = large_weights(ViTCore(SMALL, SIZE)), torch.randn(1, 1, *SIZE)
     other = images.clone()
     other[..., -6:, -6:] += 1  # the last patch alone
     assert ((core(images) - core(other)).abs().amax(1) > 0).all()
 
 
 def test_vit_core_state_reaches_every_token():
-    core, images = awake(ViTCore(SMALL, SIZE, takes_state=True)), torch.randn(2, 1, *SIZE)
+    core, images = large_weights(ViTCore(SMALL, SIZE, takes_state=True)), torch.randn(2, 1, *SIZE)
     state = torch.rand(2, 5)
     for i in range(5):  # three of behaviour, two of the eye
         other = state.clone()
@@ -148,7 +151,7 @@ def test_vit_core_state_reaches_every_token():
 
 def test_dropout_in_training_only():
     config = dataclasses.replace(SMALL, patch_dropout=0.5, dropout=0.5)
-    core, images = awake(ViTCore(config, SIZE)), torch.randn(2, 1, *SIZE)
+    core, images = large_weights(ViTCore(config, SIZE)), torch.randn(2, 1, *SIZE)
     assert torch.equal(core(images), core(images))
     core.train()
     assert not torch.equal(core(images), core(images))
@@ -177,7 +180,7 @@ def test_vit_core_missing_state():
 
 def test_model_without_state(plus):
     model = kit.vit_baseline(plus, SMALL, kit.ModelConfig(image_size=SIZE), takes_state=False)
-    awake(model.eval().core)
+    large_weights(model.eval().core)
     batch = plus.mouse.first("train", 4)
     assert torch.equal(model(batch), model(kit.Batch(batch.images)))
     model = kit.vit_baseline(plus, SMALL, kit.ModelConfig(True, image_size=SIZE), takes_state=False)
@@ -186,7 +189,7 @@ def test_model_without_state(plus):
 
 def test_model_with_state(plus):
     model = kit.vit_baseline(plus, SMALL, kit.ModelConfig(image_size=SIZE))
-    awake(model.eval().core)
+    large_weights(model.eval().core)
     batch = plus.mouse.first("train", 4)
     before = model(batch)
     assert not torch.equal(before, model(batch._replace(behavior=batch.behavior + 1)))
