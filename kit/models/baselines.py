@@ -1,64 +1,78 @@
 """The three baselines."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from torch import nn
 
-from kit.data.recordings import require_dataset
+from kit.data.recordings import Dataset, require_dataset
 from kit.models.layers import ConvCore
-from kit.models.model import Model, ModelConfig, _channels, model_config
+from kit.models.model import Model, ModelConfig, require_config
 from kit.models.vit import ViTConfig, ViTCore
+from kit.report import require_int
 
-MAX_CHANNELS = 1024  # of a core: sixteen times the published width
 
+def cnn_baseline(data: Dataset, channels: int = 64, config: ModelConfig | None = None) -> Model:
+    """The convolutional baseline of 2022 (Willeke et al.) for these recordings, untrained.
 
-def cnn_baseline(data, channels=64, config=None):
-    """The convolutional baseline of 2022 for these recordings, untrained.
+    channels: of the core; 64 is the published number, 16 suits a laptop. config: by default
+    behaviour channels and shifter if behaviour is known (the Sensorium+ track), neither if it is
+    withheld (the Sensorium track). Raises ValueError if config and data do not fit.
 
-    data: a `Dataset`. channels: width of the core; 64 is the published one, 16 suits a laptop.
-    config: a `ModelConfig`; by default behaviour channels and shifter where behaviour is known
-    (the Sensorium+ track), neither where it is withheld (the Sensorium track).
+    >>> data = kit.load("sample+")
+    >>> model = kit.cnn_baseline(data, channels=4)
+    >>> model.config.shifter
+    True
+    >>> kit.predict(model, data, "validation").shape
+    (200, 600)
     """
-    return _baseline(data, config, channels=channels, layers=4, nonlinear=True)
+    return _convolutional(data, channels, config, layers=4, nonlinear=True)
 
 
-def linear_baseline(data, channels=64, config=None):
+def linear_baseline(data: Dataset, channels: int = 64, config: ModelConfig | None = None) -> Model:
     """The linear-nonlinear (LN) baseline of 2022: as `cnn_baseline`, 3 layers without ELU."""
-    return _baseline(data, config, channels=channels, layers=3, nonlinear=False)
+    return _convolutional(data, channels, config, layers=3, nonlinear=False)
 
 
-def vit_baseline(data, vit=None, config=None, takes_state=None):
+def vit_baseline(data: Dataset, vit: ViTConfig | None = None, config: ModelConfig | None = None,
+                 takes_state: bool | None = None) -> Model:
     """A model whose core is a vision transformer, after V1T (Li et al. 2023), untrained.
 
-    data: a `Dataset`. vit: a `ViTConfig`; the default suits a laptop, `ViTConfig.published()` is
-    the published one and needs a GPU. config: a `ModelConfig`; by default a shifter where eye
-    position is known. takes_state: whether behaviour and eye position go into every block; by
-    default where they are known. Train it at a lower rate than a CNN: `TrainConfig(lr=3e-3)`.
+    vit: the default suits a laptop; `ViTConfig.published()` needs a GPU. config: by default a
+    shifter if eye position is known. takes_state: whether each block takes behaviour and eye
+    position; by default if they are known. Train it at a lower rate than a CNN:
+    `TrainConfig(lr=3e-3)`. Raises ValueError if config and data do not fit.
+
+    >>> data = kit.load("sample+")
+    >>> model = kit.vit_baseline(data, kit.ViTConfig(dim=16, depth=1))
+    >>> model.feature_shape  # channels, rows and columns of patches
+    (16, 6, 13)
     """
     if not isinstance(vit, ViTConfig | None):
-        raise ValueError(f"vit={str(vit)[:80]!r} is no ViTConfig; give kit.ViTConfig(...), and a "
-                         "ModelConfig as config=")
+        raise ValueError(f"vit={str(vit)[:80]!r} is not a ViTConfig; give kit.ViTConfig(...), and "
+                         "a ModelConfig as config=")
     usual = ModelConfig.of(data)
-    config = model_config(config) or replace(usual, behavior_channels=False)
+    config = require_config(config) or replace(usual, behavior_channels=False)
     if takes_state is None:
         takes_state = usual.behavior_channels and usual.shifter
-    return _seeded(data, config, lambda: ViTCore(vit, config.image_size, _channels(config),
-                                                 takes_state))
+    return _seeded(data, config, lambda: ViTCore(
+        vit, config.image_size, config.core_channels, takes_state))
 
 
-def _baseline(data, config, **core):
-    if not isinstance(core["channels"], int) or not 1 <= core["channels"] <= MAX_CHANNELS:
-        raise ValueError(f"channels={core['channels']!r} is not a width; give a whole number from "
-                         f"1 to {MAX_CHANNELS}, such as 16")
-    config = model_config(config) or ModelConfig.of(data)
-    return _seeded(data, config, lambda: ConvCore(in_channels=_channels(config), **core))
+def _convolutional(data: Dataset, channels: int, config: ModelConfig | None, layers: int,
+                   nonlinear: bool) -> Model:
+    channels = require_int("channels", channels, 1, 1024)  # 16 times the published number
+    config = require_config(config) or ModelConfig.of(data)
+    return _seeded(data, config, lambda: ConvCore(
+        channels, config.core_channels, layers, nonlinear))
 
 
-def _seeded(data, config, build):
-    """A model whose core `build` makes with weights that the config's seed fixes."""
+def _seeded(data: Dataset, config: ModelConfig, build_core: Callable[[], nn.Module]) -> Model:
+    """A model whose core has weights that the config's seed fixes."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        core = build()
+        core = build_core()
     model = Model(core, require_dataset(data).neurons, config)
     model.validate_data(data)
     return model

@@ -1,28 +1,31 @@
-"""The parts of the 2022 models."""
+"""The parts of the 2022 models (Willeke et al., arXiv 2206.08666).
 
-from contextlib import contextmanager
+A core turns images into features; a readout, after Lurz et al. (ICLR 2021), predicts each neuron
+from the features at one position. A shifter moves the positions with the eye, and a gain scales
+the predictions with behaviour.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, elu
 
-from kit.models.cpu import _Depthwise, gaussian_readout
+from kit.models.cpu import depthwise, gaussian_readout
 
 
-@contextmanager
-def full_precision(device):
-    """Switch autocast off on a device for the length of a block."""
+def full_precision(device: torch.device) -> AbstractContextManager:
+    """A context in which autocast is off on this device."""
     if torch.amp.autocast_mode.is_autocast_available(device.type):
-        with torch.autocast(device.type, enabled=False):
-            yield
-    else:
-        yield
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 @contextmanager
-def eval_mode(module):
-    """A module in eval mode for the length of a block; every part is left as it was found."""
+def eval_mode(module: nn.Module) -> Iterator[nn.Module]:
+    """Put a module in eval mode within the block, then each of its parts back in its own mode."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
@@ -35,35 +38,49 @@ def eval_mode(module):
 class ConvCore(nn.Module):
     """Images to features shared by all neurons: a 9x9 layer, then depth-separable 7x7 layers.
 
-    (B, in_channels, H, W) -> (B, channels, H - 8, W - 8). With `nonlinear=False` there is no ELU
-    between the layers and the core is linear: the LN model of 2022.
+    (B, in_channels, H, W) -> (B, channels, H - 8, W - 8). Each layer is
+
+        features = ELU(batch_norm(convolution(features)))
+
+    Without ELU, `nonlinear=False`, the core is linear: the LN model of 2022.
     """
 
-    def __init__(self, channels=64, in_channels=1, layers=4, nonlinear=True):
+    def __init__(self, channels: int = 64, in_channels: int = 1, layers: int = 4,
+                 nonlinear: bool = True) -> None:
         super().__init__()
         self.settings = {"channels": channels, "in_channels": in_channels, "layers": layers,
                          "nonlinear": nonlinear}  # enough to build the same core again
+        kind = "CNN" if nonlinear else "linear-nonlinear (LN) model"
+        self.label = f"{kind} of {layers} convolutional layers"  # for the repr of a Model
         self.layers = nn.ModuleList()
         for i in range(layers):
-            conv = ([nn.Conv2d(in_channels, channels, 9, bias=False)] if i == 0 else
-                    [nn.Conv2d(channels, channels, 1, bias=False),
-                     Depthwise(channels),
-                     nn.Conv2d(channels, channels, 1, bias=False)])
+            layer = nn.Sequential()
+            if i == 0:
+                layer.append(nn.Conv2d(in_channels, channels, 9, bias=False))
+            else:
+                layer.append(nn.Conv2d(channels, channels, 1, bias=False))
+                layer.append(DepthwiseConv(channels))
+                layer.append(nn.Conv2d(channels, channels, 1, bias=False))
             # momentum .9 as in 2022: the running statistics are nearly those of the last batch
-            norm = nn.BatchNorm2d(channels, momentum=0.9)
-            self.layers.append(nn.Sequential(*conv, norm, *[nn.ELU(inplace=True)] * nonlinear))
+            layer.append(nn.BatchNorm2d(channels, momentum=0.9))
+            if nonlinear:
+                layer.append(nn.ELU(inplace=True))
+            self.layers.append(layer)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_normal_(module.weight)
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Tensor:
         features = images
         for layer in self.layers:  # channels last in memory: convolutions are twice as fast
             features = layer(features.contiguous(memory_format=torch.channels_last))
         return features  # (B, channels, H - 8, W - 8), as after every layer
 
-    def regularizer(self):
-        """Roughness of the first layer's filters, a scalar: keeps them smooth."""
+    def regularizer(self) -> Tensor:
+        """Roughness of the first layer's filters f, a scalar that keeps them smooth.
+
+            6.3831 * sum((laplace(f))^2) / sum(f^2)
+        """
         filters = self.layers[0][0].weight  # (channels, in_channels, 9, 9)
         filters = filters.flatten(0, 1).unsqueeze(1)  # (channels * in_channels, 1, 9, 9)
         laplace = filters.new_tensor([[0, -1, 0], [-1, 4, -1], [0, -1, 0]])
@@ -71,39 +88,39 @@ class ConvCore(nn.Module):
         return 6.3831 * rough.pow(2).sum() / filters.pow(2).sum()
 
 
-class Depthwise(nn.Conv2d):
-    """A 7x7 convolution of every channel by itself: (B, C, h, w) -> (B, C, h, w)."""
+class DepthwiseConv(nn.Conv2d):
+    """A 7x7 convolution of each channel with its own filter: (B, C, h, w) -> (B, C, h, w)."""
 
-    def __init__(self, channels):
+    def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, 7, padding=3, groups=channels, bias=False)
 
-    def forward(self, features):
-        if features.device.type == "cpu" and features.dtype == self.weight.dtype:
-            return _Depthwise.apply(features, self.weight)
-        return super().forward(features)
+    def forward(self, features: Tensor) -> Tensor:
+        return depthwise(features, self.weight)
 
 
 class GaussianReadout(nn.Module):
-    """Each neuron reads the features at one position and weighs them.
+    """Each neuron n reads the features at one position and weighs them (Lurz et al. 2021).
 
-    The mean position is a smooth function of the neuron's place in cortex, so neighbours in cortex
-    look at neighbouring places of the image. In training the position is drawn anew from a Gaussian
-    around it, for every image, which lets the gradient feel the surroundings.
-    Positions are x, y in [-1, 1]: from the centre of the first to that of the last feature pixel.
+        mean[n]     = tanh(MLP(cortical position of n))          smooth: neighbours look nearby
+        position[n] = clamp(mean[n] + sigma[n] @ noise) + shift  noise in training alone
+        output[n]   = features(position[n]) . feature_weights[n] + bias[n]
 
-    coordinates: (N, 2 or 3) in micrometres, of which x and y are used.
-    Forward: features (B, C, h, w), shift (B, 2) or None -> (B, N). Positions are drawn and read in
-    the precision of the parameters, float32, whatever autocast is on: bfloat16 has steps of .004.
+    The noise is drawn for every image, which gives the position a gradient from its surroundings.
+    Positions are x, y in [-1, 1], from the centre of the first feature pixel to that of the last.
+
+    coordinates: (N, 2 or 3) in micrometres; x and y are used.
+    Forward: features (B, C, h, w), shift (B, 2) or None -> (B, N). Positions stay in float32 under
+    autocast, because bfloat16 has steps of .004.
     """
 
-    def __init__(self, coordinates, channels):
+    def __init__(self, coordinates: np.ndarray, channels: int) -> None:
         super().__init__()
         place = torch.from_numpy(np.asarray(coordinates)[:, :2].astype(np.float32))  # (N, 2)
         place = place - place.mean(0)
         self.register_buffer("cortical_positions", place / place.abs().max().clamp(min=1e-6))
         neurons = len(place)
         self.position_mlp = nn.Sequential(nn.Linear(2, 30), nn.ELU(), nn.Linear(30, 2), nn.Tanh())
-        with torch.no_grad():  # all begin near the centre: a map begun askew can trap a training
+        with torch.no_grad():  # all start near the centre: a map with a large error can stay so
             for value in self.position_mlp[2].parameters():
                 value.mul_(0.1)
         self.sigma = nn.Parameter(torch.empty(neurons, 2, 2).uniform_(-0.1, 0.1))
@@ -111,42 +128,43 @@ class GaussianReadout(nn.Module):
         self.bias = nn.Parameter(torch.zeros(neurons))
 
     @torch.no_grad()
-    def init_bias_from_mean(self, mean_responses):
+    def init_bias_from_mean(self, mean_responses: Tensor) -> None:
         """Set the biases so that elu(bias) + 1 is each neuron's mean response (N,), in its std.
 
-        Without it training first spends epochs on the means, and ends lower.
+        Otherwise training spends its first epochs on the means, and ends with a lower score.
         """
         low = torch.log(mean_responses.clamp(0.05, 1))  # the inverse of elu + 1 below 1
         self.bias.copy_(torch.where(mean_responses < 1, low, mean_responses - 1))
 
-    def means(self):
-        """Mean position of every neuron, before any shift. Returns (N, 2)."""
+    def means(self) -> Tensor:
+        """Mean position of each neuron, without shift: (N, 2)."""
         with full_precision(self.cortical_positions.device):
             return self.position_mlp(self.cortical_positions)
 
-    def positions(self, batch):
-        """Where every neuron looks in each image: drawn in training, else the mean. (B, N, 2)."""
-        means = self.means().expand(batch, -1, -1)  # (B, N, 2)
+    def positions(self, batch_size: int) -> Tensor:
+        """Position of each neuron in each image, random in training: (B, N, 2)."""
+        means = self.means().expand(batch_size, -1, -1)  # (B, N, 2)
         if self.training:
             noise = torch.randn_like(means)
             means = means + (self.sigma * noise[:, :, None]).sum(-1)  # sigma @ noise: (B, N, 2)
         return means.clamp(-1, 1)
 
-    def forward(self, features, shift=None):
+    def forward(self, features: Tensor, shift: Tensor | None = None) -> Tensor:
         grid = self.positions(len(features))  # (B, N, 2)
         if shift is not None:
             grid = grid + shift[:, None]
-        return gaussian_readout(features.to(grid.dtype), grid, self.feature_weights) + self.bias  # (B, N)
+        features = features.to(grid.dtype)
+        return gaussian_readout(features, grid, self.feature_weights) + self.bias  # (B, N)
 
-    def regularizer(self):
-        """Sum of the absolute feature weights, a scalar: most neurons need few features."""
+    def regularizer(self) -> Tensor:
+        """0.0076 * sum(|feature_weights|), a scalar: most neurons need few features."""
         return 0.0076 * self.feature_weights.abs().sum()
 
 
 class Shifter(nn.Module):
-    """Eye position to a common shift of all readout positions: (B, 2) -> (B, 2) in [-1, 1]."""
+    """One shift of all positions from the position of the eye: (B, 2) -> (B, 2) in [-1, 1]."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.mlp = nn.Sequential(nn.Linear(2, 5), nn.Tanh(), nn.Linear(5, 5), nn.Tanh(),
                                  nn.Linear(5, 2), nn.Tanh())
@@ -157,12 +175,12 @@ class Shifter(nn.Module):
 
 
 class Gain(nn.Module):
-    """Behaviour to a factor on each neuron's prediction: (B, 3) -> (B, N), never negative.
+    """A factor for each neuron's prediction from behaviour, elu(MLP) + 1: (B, 3) -> (B, N).
 
-    Starts as 1 for all, so that a model with it begins as the one without.
+    It starts as 1 for all neurons, so a new model predicts the same with a gain as without.
     """
 
-    def __init__(self, neurons):
+    def __init__(self, neurons: int) -> None:
         super().__init__()
         self.mlp = nn.Sequential(nn.Linear(3, 10), nn.Tanh(), nn.Linear(10, neurons))
         nn.init.zeros_(self.mlp[2].weight)
@@ -173,18 +191,18 @@ class Gain(nn.Module):
 
 
 class MinMaxScaler(nn.Module):
-    """Scales each of three values so that 0 and 1 are the ends of the range it was fitted to."""
+    """Scale each of three values: the range that `fit` saw becomes 0 to 1. (B, 3) -> (B, 3)."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.register_buffer("low", torch.zeros(3))
         self.register_buffer("span", torch.ones(3))
 
-    def fit(self, behavior):
-        """behavior: array (T, 3)."""
+    def fit(self, behavior: np.ndarray) -> None:
+        """Take the range of behavior (T, 3). A value that never varies becomes 0."""
         low, high = torch.from_numpy(behavior.min(0)), torch.from_numpy(behavior.max(0))
         self.low.copy_(low)
         self.span.copy_(torch.where(high > low, high - low, 1))
 
     def forward(self, behavior: Tensor) -> Tensor:
-        return (behavior - self.low) / self.span  # (B, 3)
+        return (behavior - self.low) / self.span

@@ -1,75 +1,86 @@
 """A vision transformer as core: V1T, Li et al. (TMLR 2023), arXiv 2302.03023."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
+
+from kit.report import require_int
 
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """Sizes of a `ViTCore`. The default trains on two CPU cores within a minute."""
+    """Sizes of a `ViTCore`. The default trains on two CPU cores within a minute.
+
+    Raises ValueError for a size below 1 and for a dropout outside 0 to 1.
+    """
 
     patch: int = 16             # side of the square that becomes one token, in pixels
-    stride: int = 4             # pixels from one patch to the next; less than patch: they overlap
+    stride: int = 4             # pixels from one patch to the next; patches overlap if below patch
     dim: int = 64               # values in a token, the channels of the feature map
-    depth: int = 2              # rounds of attention and MLP
-    heads: int = 2              # different looks at the other tokens in each round
-    head_dim: int = 32          # values a head compares
+    depth: int = 2              # number of blocks, each of attention and MLP
+    heads: int = 2              # attention heads in a block
+    head_dim: int = 32          # values in a query, key or value of a head
     mlp_dim: int = 128          # units inside the MLP of a block
-    state_mlp_dim: int = 32     # units inside the MLP that takes behaviour and eye position
-    patch_dropout: float = 0.0  # share of the tokens' values left out at random in training
+    state_mlp_dim: int = 32     # units inside the MLP of behaviour and eye position
+    patch_dropout: float = 0.0  # share of the tokens' values set to 0 at random in training
     dropout: float = 0.0        # the same inside the blocks
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if "dropout" in name:
-                fine, needed = isinstance(value, int | float) and 0 <= value < 1, "0 to below 1"
-            else:
-                fine, needed = type(value) is int and value > 0, "a whole number from 1 up"
-            if not fine:
-                raise ValueError(f"{name}={value!r} is not possible; give {needed}")
+            if name not in ("patch_dropout", "dropout"):
+                object.__setattr__(self, name, require_int(name, value, 1))
+            elif not isinstance(value, int | float) or not 0 <= value < 1:
+                raise ValueError(f"{name}={value!r} is not possible; give 0 to below 1")
 
     @classmethod
-    def published(cls, **changes):
+    def published(cls, **changes: int | float) -> "ViTConfig":
         """V1T as published; it needs a GPU. changes: any field, to try one thing at a time."""
-        return cls(**{"patch": 8, "stride": 1, "dim": 155, "depth": 4, "heads": 4,
-                      "head_dim": 155, "mlp_dim": 488, "state_mlp_dim": 77,
-                      "patch_dropout": 0.0229, "dropout": 0.2544} | changes)
+        v1t = cls(patch=8, stride=1, dim=155, depth=4, heads=4, head_dim=155, mlp_dim=488,
+                  state_mlp_dim=77, patch_dropout=0.0229, dropout=0.2544)
+        return replace(v1t, **changes)
 
 
 class ViTCore(nn.Module):
-    """Images to features by attention: patches become tokens, which look at one another.
+    """Images to features by attention: each patch becomes a token, and tokens attend to all tokens.
 
-    (B, channels, H, W) -> (B, dim, rows, columns), one feature pixel a patch. config: a
-    `ViTConfig`. With `takes_state` it is called with a second argument, the state (B, 5) of the
-    mouse: behaviour, then pupil centre; in every block an MLP of it is added to all tokens.
+    (B, channels, H, W) -> (B, dim, rows, columns), one feature pixel for each patch.
+    config: a `ViTConfig`, or a dict of its fields. takes_state: whether `forward` needs the state
+    (B, 5), behaviour and then pupil centre; each block adds an MLP of it to all tokens.
+    Raises ValueError if a patch is larger than the images.
     """
 
-    def __init__(self, config=None, image_size=(36, 64), channels=1, takes_state=False):
+    def __init__(self, config: ViTConfig | dict | None = None, image_size: tuple = (36, 64),
+                 channels: int = 1, takes_state: bool = False) -> None:
         super().__init__()
-        c = ViTConfig(**config) if isinstance(config, dict) else config or ViTConfig()
-        if min(image_size) < c.patch:
-            raise ValueError(f"patches of {c.patch} pixels do not fit into {tuple(image_size)} "
+        if not isinstance(config, ViTConfig):
+            config = ViTConfig(**(config or {}))
+        patch, stride, dim = config.patch, config.stride, config.dim
+        if min(image_size) < patch:
+            raise ValueError(f"patches of {patch} pixels do not fit into {tuple(image_size)} "
                              "images; give smaller ones, ViTConfig(patch=...)")
-        self.settings = {"config": asdict(c), "image_size": list(map(int, image_size)),
+        self.settings = {"config": asdict(config), "image_size": list(map(int, image_size)),
                          "channels": channels, "takes_state": takes_state}
-        self.takes_state, self.spacing = takes_state, c.stride  # asked by the model
-        self.patch_embed = nn.Conv2d(channels, c.dim, c.patch, stride=c.stride)
-        rows, columns = ((side - c.patch) // c.stride + 1 for side in image_size)
-        # small at first, lest places drown patches (V1T: 50 times as large, which learns later)
-        self.cls = nn.Parameter(0.02 * torch.randn(1, 1, c.dim))  # a token of no place
-        self.pos_embedding = nn.Parameter(0.02 * torch.randn(1 + rows * columns, c.dim))
-        self.dropout = nn.Dropout(c.patch_dropout)
-        self.blocks = nn.ModuleList(Block(c, takes_state) for _ in range(c.depth))
+        self.takes_state = takes_state  # Model gives the state to cores with this attribute
+        state = " that take behaviour and eye position" if takes_state else ""
+        self.label = f"vision transformer (ViT) of {config.depth} blocks{state}"
+        self.spacing = stride           # image pixels between feature pixels, for Model.centers
+        self.patch_embed = nn.Conv2d(channels, dim, patch, stride=stride)
+        rows, columns = ((side - patch) // stride + 1 for side in image_size)
+        # small at first, so that positions do not outweigh patches; V1T's, 50 times as large,
+        # learn later
+        self.cls = nn.Parameter(0.02 * torch.randn(1, 1, dim))  # a token without a position
+        self.pos_embedding = nn.Parameter(0.02 * torch.randn(1 + rows * columns, dim))
+        self.dropout = nn.Dropout(config.patch_dropout)
+        self.blocks = nn.ModuleList(Block(config, takes_state) for _ in range(config.depth))
         for module in self.blocks.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(self, images, state=None):
+    def forward(self, images: Tensor, state: Tensor | None = None) -> Tensor:
         if self.takes_state and state is None:
             raise ValueError("this core takes the mouse's state (B, 5) too: core(images, state)")
         patches = self.patch_embed(images)  # (B, dim, rows, columns)
@@ -84,17 +95,19 @@ class ViTCore(nn.Module):
 class Block(nn.Module):
     """State, attention and MLP, each added to the tokens: (B, T, dim) -> (B, T, dim)."""
 
-    def __init__(self, c, takes_state):
+    def __init__(self, config: ViTConfig, takes_state: bool) -> None:
         super().__init__()
-        self.state = nn.Sequential(nn.Linear(5, c.state_mlp_dim), nn.Tanh(),
-                                   nn.Linear(c.state_mlp_dim, c.dim), nn.Tanh()
-                                   ) if takes_state else None
-        self.attention = Attention(c)
-        self.mlp = nn.Sequential(nn.LayerNorm(c.dim), nn.Linear(c.dim, c.mlp_dim), nn.GELU(),
-                                 nn.Dropout(c.dropout), nn.Linear(c.mlp_dim, c.dim),
-                                 nn.Dropout(c.dropout))
+        dim, mlp_dim, state_dim = config.dim, config.mlp_dim, config.state_mlp_dim
+        self.state = None
+        if takes_state:
+            self.state = nn.Sequential(nn.Linear(5, state_dim), nn.Tanh(),
+                                       nn.Linear(state_dim, dim), nn.Tanh())
+        self.attention = Attention(config)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(dim), nn.Linear(dim, mlp_dim), nn.GELU(), nn.Dropout(config.dropout),
+            nn.Linear(mlp_dim, dim), nn.Dropout(config.dropout))
 
-    def forward(self, tokens, state):
+    def forward(self, tokens: Tensor, state: Tensor | None) -> Tensor:
         if self.state is not None:
             tokens = tokens + self.state(state)[:, None]  # (B, 1, dim), the same for all tokens
         tokens = tokens + self.attention(tokens)
@@ -102,19 +115,20 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Every token gathers from all tokens what it asks for: (B, T, dim) -> (B, T, dim)."""
+    """Each head: softmax(query . key / sqrt(head_dim)) @ value. (B, T, dim) -> (B, T, dim)."""
 
-    def __init__(self, c):
+    def __init__(self, config: ViTConfig) -> None:
         super().__init__()
-        self.heads, inner = c.heads, c.heads * c.head_dim
-        self.norm = nn.LayerNorm(c.dim)
-        self.to_qkv = nn.Linear(c.dim, 3 * inner, bias=False)  # queries, keys and values
-        self.to_out = nn.Linear(inner, c.dim)
-        self.dropout = nn.Dropout(c.dropout)
+        self.heads = config.heads
+        inner = config.heads * config.head_dim
+        self.norm = nn.LayerNorm(config.dim)
+        self.to_qkv = nn.Linear(config.dim, 3 * inner, bias=False)  # queries, keys and values
+        self.to_out = nn.Linear(inner, config.dim)
+        self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, tokens):
-        asked = self.to_qkv(self.norm(tokens)).unflatten(-1, (3, self.heads, -1))
-        query, key, value = asked.permute(2, 0, 3, 1, 4)  # (B, heads, T, head dim) each
-        found = scaled_dot_product_attention(
-            query, key, value, dropout_p=self.dropout.p if self.training else 0.0)
-        return self.dropout(self.to_out(found.transpose(1, 2).flatten(2)))
+    def forward(self, tokens: Tensor) -> Tensor:
+        qkv = self.to_qkv(self.norm(tokens)).unflatten(-1, (3, self.heads, -1))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, T, head_dim) each
+        dropout = self.dropout.p if self.training else 0.0
+        heads = scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        return self.dropout(self.to_out(heads.transpose(1, 2).flatten(2)))  # (B, T, dim)

@@ -14,22 +14,12 @@ SIZE = (18, 32)
 SMALL = ViTConfig(patch=6, stride=4, dim=8, depth=2, heads=2, head_dim=3, mlp_dim=10)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("vit")
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 def parameters(module):
     return sum(p.numel() for p in module.parameters())
 
 
-def awake(core):
-    """The same core with weights large enough for every part to be felt."""
+def large_weights(core):
+    """The same core with weights large enough for every part to have an effect."""
     for p in core.parameters():
         nn.init.normal_(p, std=0.3)
     return core.eval()
@@ -38,7 +28,7 @@ def awake(core):
 # ---- the core ----
 
 
-def test_shapes():
+def test_vit_core_shapes():
     core = ViTCore(SMALL, SIZE)
     assert core(torch.randn(2, 1, *SIZE)).shape == (2, 8, 4, 7)  # (18 - 6) / 4 + 1, (32 - 6) / 4 …
     assert core.pos_embedding.shape == (1 + 4 * 7, 8)
@@ -58,13 +48,13 @@ def published_by_hand():
     return patches + places + 4 * (attention + mlp), 4 * state
 
 
-def test_parameters_of_the_published_core_counted_by_hand():
+def test_vit_core_parameters_by_hand():
     image, state = published_by_hand()
     assert parameters(ViTCore(ViTConfig.published())) == image
     assert parameters(ViTCore(ViTConfig.published(), takes_state=True)) == image + state
 
 
-def test_the_published_settings():
+def test_published_settings():
     assert dataclasses.asdict(ViTConfig.published()) == {
         "patch": 8, "stride": 1, "dim": 155, "depth": 4, "heads": 4, "head_dim": 155,
         "mlp_dim": 488, "state_mlp_dim": 77, "patch_dropout": 0.0229, "dropout": 0.2544,
@@ -75,9 +65,9 @@ def test_the_published_settings():
     assert core.dropout.p == 0.0229
 
 
-def test_attention_written_out():
+def test_attention_by_hand():
     """softmax(query · key / sqrt(head width)) · value, head by head, token by token."""
-    attention, tokens = awake(Attention(SMALL)), torch.randn(2, 5, 8)
+    attention, tokens = large_weights(Attention(SMALL)), torch.randn(2, 5, 8)
     normed = (tokens - tokens.mean(-1, keepdim=True)) / (
         tokens.var(-1, keepdim=True, unbiased=False) + 1e-5
     ).sqrt()
@@ -96,10 +86,13 @@ def test_attention_written_out():
 
 
 @pytest.mark.parametrize("takes_state", [False, True])
-def test_the_core_is_that_of_torch(takes_state):
-    """Against nn.TransformerEncoderLayer, which knows heads that share the width between them."""
+def test_vit_core_equals_torch_encoder(takes_state):
+    """Against nn.TransformerEncoderLayer, whose heads share the width between them."""
     config = ViTConfig(patch=6, stride=4, dim=8, depth=2, heads=2, head_dim=4, mlp_dim=10)
-    core, images = awake(ViTCore(config, SIZE, takes_state=takes_state)), torch.randn(3, 1, *SIZE)
+    core, images = (
+        large_weights(ViTCore(config, SIZE, takes_state=takes_state)),
+        torch.randn(3, 1, *SIZE),
+    )
     state = torch.randn(3, 5) if takes_state else None
     tokens = nn.functional.unfold(images, 6, stride=4).mT  # (3, 28, 36)
     tokens = tokens @ core.patch_embed.weight.flatten(1).T + core.patch_embed.bias  # (3, 28, 8)
@@ -126,8 +119,8 @@ def test_the_core_is_that_of_torch(takes_state):
     torch.testing.assert_close(core(images, state), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_patch_becomes_the_feature_at_its_place():
-    """With blocks that add nothing, the map is that of a convolution, plus the places."""
+def test_vit_core_keeps_patches_in_place():
+    """With blocks that add nothing, the features are a convolution plus the positions."""
     core = ViTCore(SMALL, SIZE).eval()
     for block in core.blocks:
         for last in (block.attention.to_out, block.mlp[-2]):
@@ -138,15 +131,15 @@ def test_a_patch_becomes_the_feature_at_its_place():
     torch.testing.assert_close(core(images), core.patch_embed(images) + places)
 
 
-def test_every_token_hears_of_every_patch():
-    core, images = awake(ViTCore(SMALL, SIZE)), torch.randn(1, 1, *SIZE)
+def test_vit_core_tokens_see_every_patch():
+    core, images = large_weights(ViTCore(SMALL, SIZE)), torch.randn(1, 1, *SIZE)
     other = images.clone()
     other[..., -6:, -6:] += 1  # the last patch alone
     assert ((core(images) - core(other)).abs().amax(1) > 0).all()
 
 
-def test_the_state_reaches_every_token_of_its_image():
-    core, images = awake(ViTCore(SMALL, SIZE, takes_state=True)), torch.randn(2, 1, *SIZE)
+def test_vit_core_state_reaches_every_token():
+    core, images = large_weights(ViTCore(SMALL, SIZE, takes_state=True)), torch.randn(2, 1, *SIZE)
     state = torch.rand(2, 5)
     for i in range(5):  # three of behaviour, two of the eye
         other = state.clone()
@@ -156,9 +149,9 @@ def test_the_state_reaches_every_token_of_its_image():
         assert (change[1] > 0).all()
 
 
-def test_dropout_acts_in_training_only():
+def test_dropout_in_training_only():
     config = dataclasses.replace(SMALL, patch_dropout=0.5, dropout=0.5)
-    core, images = awake(ViTCore(config, SIZE)), torch.randn(2, 1, *SIZE)
+    core, images = large_weights(ViTCore(config, SIZE)), torch.randn(2, 1, *SIZE)
     assert torch.equal(core(images), core(images))
     core.train()
     assert not torch.equal(core(images), core(images))
@@ -166,18 +159,18 @@ def test_dropout_acts_in_training_only():
 
 @pytest.mark.parametrize("change", [{"patch": 0}, {"heads": 1.5}, {"depth": True}, {"dim": "8"},
                                     {"dropout": 1}, {"patch_dropout": -0.1}])  # fmt: skip
-def test_impossible_sizes_are_refused(change):
+def test_vit_config_impossible_sizes(change):
     ((name, value),) = change.items()
     with pytest.raises(ValueError, match=f"{name}={value!r} is not possible; give"):
         ViTConfig(**change)
 
 
-def test_patches_larger_than_the_image_are_refused():
+def test_vit_core_patch_larger_than_image():
     with pytest.raises(ValueError, match=r"patches of 6 pixels do not fit into \(5, 32\) images"):
         ViTCore(SMALL, (5, 32))
 
 
-def test_a_state_that_is_missing_is_asked_for():
+def test_vit_core_missing_state():
     with pytest.raises(ValueError, match=r"takes the mouse's state \(B, 5\) too"):
         ViTCore(SMALL, SIZE, takes_state=True)(torch.zeros(1, 1, *SIZE))
 
@@ -185,36 +178,18 @@ def test_a_state_that_is_missing_is_asked_for():
 # ---- the model ----
 
 
-def test_the_baseline_follows_the_track(plus, plain):
-    model = kit.vit_baseline(plus, SMALL)
-    assert model.config == kit.ModelConfig(shifter=True, image_size=SIZE)
-    assert model.core.takes_state
-    assert model.feature_shape == (8, 4, 7)
-    assert "vision transformer (ViT) of 2 blocks, told of behaviour and eye position" in repr(model)
-    model = kit.vit_baseline(plain, SMALL)
-    assert model.config == kit.ModelConfig(image_size=SIZE)
-    assert not model.core.takes_state
-    assert all(block.state is None for block in model.core.blocks)
-    assert kit.predict(model, plain, "test").shape == (11, 24)
-
-
-def test_each_part_can_be_turned_off(plus):
+def test_model_without_state(plus):
     model = kit.vit_baseline(plus, SMALL, kit.ModelConfig(image_size=SIZE), takes_state=False)
-    awake(model.eval().core)
+    large_weights(model.eval().core)
     batch = plus.mouse.first("train", 4)
     assert torch.equal(model(batch), model(kit.Batch(batch.images)))
     model = kit.vit_baseline(plus, SMALL, kit.ModelConfig(True, image_size=SIZE), takes_state=False)
     assert model.core.patch_embed.in_channels == 4
 
 
-def test_other_settings_than_a_vit_config_are_refused(plus):
-    with pytest.raises(ValueError, match=r"ModelConfig.* is no ViTConfig; give kit"):
-        kit.vit_baseline(plus, kit.ModelConfig(image_size=SIZE))
-
-
-def test_behaviour_and_eye_matter(plus):
+def test_model_with_state(plus):
     model = kit.vit_baseline(plus, SMALL, kit.ModelConfig(image_size=SIZE))
-    awake(model.eval().core)
+    large_weights(model.eval().core)
     batch = plus.mouse.first("train", 4)
     before = model(batch)
     assert not torch.equal(before, model(batch._replace(behavior=batch.behavior + 1)))
@@ -223,20 +198,8 @@ def test_behaviour_and_eye_matter(plus):
         model(kit.Batch(batch.images))
 
 
-def test_the_same_seed_builds_the_same_model(plus):
-    def weights(seed):
-        config = kit.ModelConfig(shifter=True, image_size=SIZE, seed=seed)
-        return kit.vit_baseline(plus, SMALL, config).state_dict()
-
-    state = torch.get_rng_state()
-    first = weights(7)
-    assert torch.equal(state, torch.get_rng_state())
-    assert all(torch.equal(value, first[name]) for name, value in weights(7).items())
-    assert not torch.equal(weights(8)["core.patch_embed.weight"], first["core.patch_embed.weight"])
-
-
 @pytest.mark.parametrize("takes_state", [False, True])
-def test_a_saved_vit_opens_again(plus, tmp_path, takes_state):
+def test_save_and_load(plus, tmp_path, takes_state):
     config = dataclasses.replace(SMALL, dropout=0.1)
     model = kit.vit_baseline(plus, config, takes_state=takes_state)
     log = kit.train(model, plus, kit.TrainConfig(epochs=2, batch_size=16, device="cpu"))
@@ -249,17 +212,7 @@ def test_a_saved_vit_opens_again(plus, tmp_path, takes_state):
     np.testing.assert_array_equal(one, other)
 
 
-def test_training_goes_on_from_a_checkpoint(plus, tmp_path):
-    config = kit.TrainConfig(epochs=2, batch_size=16, device="cpu")
-    first, second = (kit.vit_baseline(plus, SMALL) for _ in range(2))
-    kit.train(first, plus, config, tmp_path / "kept")
-    log = kit.train(second, plus, config, tmp_path / "kept")  # done: only reads the weights
-    assert len(log.loss) == 2
-    for name, value in first.state_dict().items():
-        assert torch.equal(value, second.state_dict()[name])
-
-
-def test_centers_are_in_image_pixels(plus):
+def test_centers_by_hand(plus):
     """A neuron that looks at the last column of patches looks at their middle."""
     model = kit.vit_baseline(plus, SMALL, kit.ModelConfig(image_size=SIZE))
     readout = model.readouts["7-1-1"]
@@ -274,7 +227,7 @@ def test_centers_are_in_image_pixels(plus):
 
 
 @pytest.mark.slow
-def test_the_published_one_builds_and_trains_a_step(plus):
+def test_published_trains_a_step(plus):
     """At the size of the benchmark: 29 x 57 tokens and CLS."""
     neurons = {"1": np.random.default_rng(0).random((20, 3))}
     core = ViTCore(ViTConfig.published(), takes_state=True)

@@ -30,7 +30,7 @@ def close(one, other, tolerance=1e-5):
 
 @pytest.mark.filterwarnings("ignore:The averaged value")
 @pytest.mark.parametrize("layers, nonlinear, channels", [(4, True, 1), (3, False, 1), (4, True, 4)])
-def test_the_core_is_that_of_2022(layers, nonlinear, channels):
+def test_conv_core_equals_2022(layers, nonlinear, channels):
     from neuralpredictors.layers.cores import Stacked2dCore
 
     theirs = Stacked2dCore(
@@ -49,7 +49,7 @@ def test_the_core_is_that_of_2022(layers, nonlinear, channels):
 
 @pytest.mark.filterwarnings("ignore:Readout is NOT initialized")
 @pytest.mark.parametrize("shifted", [False, True])
-def test_the_readout_is_that_of_2022(shifted):
+def test_gaussian_readout_equals_2022(shifted):
     from neuralpredictors.layers.readouts import FullGaussian2d
 
     coordinates = np.random.default_rng(0).uniform(0, 616, (12, 3))
@@ -77,7 +77,7 @@ def test_the_readout_is_that_of_2022(shifted):
     close(ours.train()(features, shift), expected)
 
 
-def test_the_shifter_is_that_of_2022():
+def test_shifter_equals_2022():
     from neuralpredictors.layers.shifters import MLPShifter
 
     theirs = MLPShifter(["mouse"], 2, 5, 3)["mouse"]

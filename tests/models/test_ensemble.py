@@ -1,0 +1,131 @@
+"""Ensembles: the mean of several models, called as one."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import tiny
+
+import kit
+
+SIZE = (18, 32)
+
+
+@pytest.fixture(scope="module")
+def data(folder):
+    return kit.load(tiny.write(folder), SIZE, folder / "data")
+
+
+@pytest.fixture(scope="module")
+def other(folder):
+    """A mouse of ten neurons."""
+    path = tiny.write(folder, tiny.arrays(3, neurons=10), "8-1-1")
+    return kit.load(path, SIZE, folder / "data")
+
+
+def build(data, seed=0):
+    model = kit.linear_baseline(data, 2, kit.ModelConfig.of(data, seed=seed)).eval()
+    model.register_data(data)
+    return model
+
+
+@pytest.fixture(scope="module")
+def models(data):
+    return [build(data, seed) for seed in (0, 1, 2)]
+
+
+def test_ensemble_predicts_the_mean(models, data):
+    one, two, _ = (kit.predict(model, data, "test") for model in models)
+    mean = kit.predict(kit.ensemble(models[:2]), data, "test")
+    np.testing.assert_array_equal(mean, (one + two) / 2)
+    assert not np.array_equal(one, two)
+    assert mean.dtype == np.float32
+    np.testing.assert_array_equal(kit.predict(kit.ensemble([models[1]]), data, "test"), two)
+
+
+def test_ensemble_order_of_members(models, data):
+    first, *others = (
+        kit.predict(kit.ensemble(members), data, "test")
+        for members in itertools.permutations(models)
+    )
+    assert all(np.array_equal(first, other) for other in others)
+
+
+def test_ensemble_scores_and_submits(models, data, tmp_path):
+    ensemble, rows = kit.ensemble(models), data.mouse.rows("test")
+    expected = kit.metrics.correlation(
+        kit.predict(ensemble, data, "test"), data.mouse.responses[rows]
+    )
+    score = kit.score(ensemble, data, "test")
+    assert score.single_trial == pytest.approx(expected.mean())
+    assert score.feve is not None
+    kit.submit(ensemble, data, tmp_path / "submission")
+    assert kit.check(tmp_path / "submission", data)
+    assert ensemble(data.mouse.first("test", 2)).shape == (2, 24)  # the only mouse
+
+
+def test_ensemble_several_mice(data, other):
+    both = kit.Dataset([data.mouse, other.mouse])
+    models = [build(both, seed) for seed in (1, 2)]
+    ensemble = kit.ensemble(models)
+    assert len(kit.score(ensemble, both, "validation").per_neuron["single_trial"]) == 34
+    assert kit.predict(ensemble, both, "test", "8-1-1").shape == (11, 10)
+    assert kit.score(kit.ensemble(models[:1]), both, "validation").single_trial == (
+        kit.score(models[0], both, "validation").single_trial
+    )
+
+
+def test_ensemble_repr(models, data):
+    cnn = kit.cnn_baseline(data, channels=2)
+    said = repr(kit.ensemble([*models, cnn])).splitlines()
+    assert said[0] == "the mean of 4 models"
+    assert said[1].startswith("3 models: linear-nonlinear (LN) model of 3 convolutional layers")
+    assert sum(line.startswith("1 model: CNN of 4 conv") for line in said) == 1
+
+
+def test_ensemble_leaves_members_unchanged(models, data):
+    models[0].train()
+    kit.predict(kit.ensemble(models), data, "test")
+    assert models[0].training
+    assert not models[1].training
+    models[0].eval()
+
+
+def test_ensemble_refuses_other_members(models, data, other, folder):
+    def refused(members, said):
+        with pytest.raises(ValueError, match=said) as caught:
+            kit.ensemble(members)
+        assert "\n" not in str(caught.value)
+
+    refused([], "needs one or more models, not an empty list; give")
+    refused([models[0], "model"], "made of models, not of str; give a list")
+    refused(models[0], "needs a list of models, not one Model; give")
+    refused([kit.ensemble(models)], "not of Ensemble")
+    refused([models[0], build(other)], r"mouse 7-1-1 \(24 neurons\), another .* mouse 8-1-1 \(10 n")
+    fewer = kit.Model(models[0].core, {"7-1-1": np.zeros((23, 2))}, models[0].config)
+    refused([models[0], fewer], r"mouse 7-1-1 \(24 neurons\), another .* mouse 7-1-1 \(23 n")
+    large = kit.load(folder / "static7-1-1-GrayImageNet-tiny.zip", (24, 40), folder / "data")
+    refused([models[0], build(large)], r"takes \(18, 32\) images .*, another \(24, 40\) images")
+    stranger = kit.linear_baseline(data, 2)
+    turned = dataclasses.replace(data.mouse, unit_ids=data.mouse.unit_ids[::-1].copy())
+    stranger.register_data(kit.Dataset([turned]))
+    refused([models[0], stranger], "trained with different unit_ids of mouse 7-1-1; train both")
+
+
+def test_ensemble_validate_data(models, data, other):
+    ensemble = kit.ensemble(models)
+    with pytest.raises(ValueError, match="no readout for mouse '8-1-1'"):
+        kit.predict(ensemble, other, "test")
+    changed = dataclasses.replace(data.mouse, unit_ids=data.mouse.unit_ids[::-1].copy())
+    with pytest.raises(ValueError, match="trained with unit_ids"):
+        kit.score(ensemble, kit.Dataset([changed]), "validation")
+
+
+def test_ensemble_cannot_be_trained_or_saved(models, data, tmp_path):
+    ensemble = kit.ensemble(models)
+    with pytest.raises(ValueError, match="a Model is needed to train, not Ensemble; "):
+        kit.train(ensemble, data)
+    with pytest.raises(ValueError, match="a file holds one Model, not Ensemble; "):
+        kit.save(ensemble, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
