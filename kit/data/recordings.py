@@ -27,8 +27,8 @@ class Batch(NamedTuple):
     behavior: Tensor | None = None      # (B, 3) pupil size, its change, running speed, in their std
     pupil_center: Tensor | None = None  # (B, 2) eye position, z-scored
 
-    def to(self, device: str | torch.device) -> Batch:
-        """The same batch on another device."""
+    def to(self, device: str | torch.device | Tensor) -> Batch:
+        """The same batch on another device, or of a tensor's device and type, as torch does."""
         return Batch(*[None if value is None else value.to(device) for value in self])
 
     @classmethod
