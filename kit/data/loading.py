@@ -5,16 +5,15 @@ import os
 import re
 from pathlib import Path, PurePath
 
-import numpy as np
 import torch
 
 from kit.data import catalog, simulation
 from kit.data.official import array_files, find_roots, open_source
 from kit.data.packing import pack
-from kit.data.recordings import Dataset, Recording, open_packed
+from kit.data.recordings import Dataset, open_packed
 from kit.doctor import limit_threads
 from kit.files import atomic_write, data_folder
-from kit.report import suggest
+from kit.report import require_int, suggest
 
 PACKED = 2  # version of the packed arrays: part of the cache key
 
@@ -37,8 +36,9 @@ def load(names: str | Path | list[str | Path], size: tuple[int, int] = (36, 64),
     >>> data.mouse.responses.shape[1]
     600
     """
-    if not _is_size(size):
+    if not isinstance(size, tuple | list) or len(size) != 2:
         raise ValueError(f"size={size!r} is not a height and width in pixels, such as (36, 64)")
+    height, width = [require_int("size", pixels, 1, 1024) for pixels in size]
     listed = names if isinstance(names, list | tuple) else [names]
     if not listed or not all(isinstance(name, str | Path) and str(name) for name in listed):
         raise ValueError(f"{str(names)[:80]!r} names no recording; try kit.load(\"sample+\")")
@@ -48,14 +48,8 @@ def load(names: str | Path | list[str | Path], size: tuple[int, int] = (36, 64),
         for mouse, place in _find(name).items():
             if places.setdefault(mouse, place) != place:
                 raise ValueError(f"mouse {mouse} is in both {places[mouse]} and {place}; name one")
-    size = int(size[0]), int(size[1])
-    return Dataset([_open(mouse, place, size, folder) for mouse, place in places.items()])
-
-
-def _is_size(size):
-    if not isinstance(size, tuple | list) or len(size) != 2:
-        return False
-    return all(isinstance(n, int | np.integer) and n is not True and 0 < n <= 1024 for n in size)
+    return Dataset([_open(mouse, place, (height, width), folder)
+                    for mouse, place in places.items()])
 
 
 def _find(name):
@@ -96,7 +90,7 @@ def _fetch(place, folder):
     return catalog.fetch(place, folder)
 
 
-def _open(mouse, place, size, folder) -> Recording:
+def _open(mouse, place, size, folder):
     """The packed recording, packed first if the source or the size is new."""
     path, root = _fetch(place, folder), data_folder(folder)
     key = hashlib.sha1(repr((PACKED, _fingerprint(path, root))).encode()).hexdigest()[:16]

@@ -30,27 +30,37 @@ def pack(mouse: str, source: Source, part: Path, size: tuple[int, int]) -> None:
     statistics = {}
     for kind, shape in _shapes(source, trials, neurons).items():
         mean, std = _standardisation(source, kind, shape)
-        blocks = [range(start, min(start + BLOCK, trials)) for start in range(0, trials, BLOCK)]
-        packed_shape = (1, *size) if kind == "images" else shape
         file = part / f"{kind}.npy"
-        nonzero = False
+        starts = progress(range(0, trials, BLOCK), desc=f"packing {mouse} {kind}", unit="block")
+        packed_shape = (trials, 1, *size) if kind == "images" else (trials, *shape)
         with file.open("wb") as out:  # a memory map would crash on a full disk
-            np.lib.format.write_array_header_1_0(out, {
-                "descr": "<f4", "fortran_order": False, "shape": (trials, *packed_shape)})
-            for rows in progress(blocks, desc=f"packing {mouse} {kind}", unit="block"):
-                block = _read_block(source, kind, shape, rows, std)
-                nonzero = nonzero or block.any()
-                block = _standardise(block, mean, std, f"data/{kind} in {source.path}")
-                if block.shape[1:] != packed_shape:
+            np.lib.format.write_array_header_1_0(
+                out, {"descr": "<f4", "fortran_order": False, "shape": packed_shape})
+            for start in starts:
+                rows = range(trials)[start:start + BLOCK]
+                block = np.stack([source.read(f"data/{kind}/{row}", shape) for row in rows])
+                block = _standardise(source, kind, block, mean, std)
+                if block.shape[1:] != packed_shape[1:]:
                     block = interpolate(torch.from_numpy(block), size=size, mode="bilinear",
                                         align_corners=False).numpy()  # (B, 1, H, W)
                 out.write(block.astype("<f4").tobytes())
-        if kind in ("behavior", "pupil_center") and not nonzero:  # withheld
-            file.unlink()
+        if kind in ("behavior", "pupil_center") and (np.load(file) == -mean / std).all():
+            file.unlink()  # zeros throughout: withheld
         else:
             statistics[f"{kind}_mean"], statistics[f"{kind}_std"] = mean, std
     _mark_withheld(part / "responses.npy", meta["tiers"])
     np.savez(part / "meta.npz", **meta, **statistics)
+
+
+def _standardise(source, kind, block, mean, std):
+    """Raw values of some trials, (B, …), as float32 in units of their std."""
+    with np.errstate(all="ignore"):  # an overflow is found below
+        block = (block.astype(np.float32) - mean) / std
+    negative = kind == "responses" and (block < -0.01).any()
+    if negative or not np.isfinite(block).all():
+        raise ValueError(f"data/{kind} in {source.path} has values that are negative, not finite "
+                         "or do not fit its statistics; the recording is damaged")
+    return block
 
 
 def _mark_withheld(file, tiers):
@@ -72,36 +82,13 @@ def _shapes(source, trials, neurons):
         raise ValueError(f"data/images/0.npy in {source.path} has shape {raw}, expected one grey "
                          "image (1, height, width) of up to 1024 pixels")
     shapes = {"images": raw, "responses": (neurons,)}
-    for kind, shape in (("behavior", (3,)), ("pupil_center", (2,))):
-        if source.trial_files(kind):
-            shapes[kind] = shape
+    if source.trial_files("behavior"):
+        shapes["behavior"] = (3,)
+    if source.trial_files("pupil_center"):
+        shapes["pupil_center"] = (2,)
     for kind in shapes:
         source.require_trials(kind, trials)
     return shapes
-
-
-def _read_block(source, kind, shape, rows, std):
-    """The arrays of some trials in raw units, (B, *shape) float32."""
-    arrays = [source.read(f"data/{kind}/{row}", shape).astype(np.float32) for row in rows]
-    block = np.stack(arrays)
-    problem = None
-    if not np.isfinite(block).all():
-        problem = "not finite"
-    elif kind == "responses" and (block < -0.01 * std).any():
-        problem = "negative"
-    if problem:
-        raise ValueError(f"data/{kind} in {source.path} has values that are {problem}, in trials "
-                         f"{rows[0]} to {rows[-1]}; the recording is damaged")
-    return block
-
-
-def _standardise(block, mean, std, place):
-    with np.errstate(all="ignore"):  # an overflow is found below
-        block = (block - mean) / std
-    if not np.isfinite(block).all():
-        raise ValueError(f"{place} cannot be standardised: its statistics do not fit its values; "
-                         "the recording is damaged")
-    return block
 
 
 def _standardisation(source, kind, shape):
