@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -126,7 +126,7 @@ def _find_problem(archive):
     for name, count in Counter(names).items():
         if count > 1:
             return f"holds {name[:80]!r} more than once"
-        if ".." in PurePosixPath(name).parts or re.match(r"[/\\]|[A-Za-z]:", name):
+        if ".." in name.split("/") or re.match(r"[/\\]|[A-Za-z]:", name):
             return f"has a member outside its folder, {name[:80]!r}"
     return "has bytes that belong to no listed member" if _hides_bytes(archive) else None
 

@@ -102,8 +102,8 @@ def truth(name: str, folder: str | Path | None = None) -> Truth:
     """
     known = [*NAMES, *MICE]
     if not isinstance(name, str) or name not in known:
-        raise ValueError(f"{name!r} is not a simulated mouse; {suggest(name, known)}there is a truth "
-                         f"for {', '.join(map(repr, known))}")
+        raise ValueError(f"{name!r} is not a simulated mouse; {suggest(name, known)}the names are "
+                         f"{', '.join(known)}")
     mouse, *others = NAMES.get(name, [name])
     if others:
         raise ValueError(f"{name!r} holds the mice {', '.join(NAMES[name])}; ask for one of them")
