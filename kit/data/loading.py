@@ -36,9 +36,11 @@ def load(names: str | Path | list[str | Path], size: tuple[int, int] = (36, 64),
     >>> data.mouse.responses.shape[1]
     600
     """
-    if not isinstance(size, tuple | list) or len(size) != 2:
-        raise ValueError(f"size={size!r} is not a height and width in pixels, such as (36, 64)")
-    height, width = [require_int("size", pixels, 1, 1024) for pixels in size]
+    try:
+        height, width = [require_int("size", pixels, 1, 1024) for pixels in size]
+    except (TypeError, ValueError):
+        raise ValueError(f"size={size!r} is not a height and width of 1 to 1024 pixels, such as "
+                         "(36, 64)") from None
     listed = names if isinstance(names, list | tuple) else [names]
     if not listed or not all(isinstance(name, str | Path) and str(name) for name in listed):
         raise ValueError(f"{str(names)[:80]!r} names no recording; try kit.load(\"sample+\")")

@@ -5,6 +5,7 @@ import lzma
 import math
 import re
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections import Counter
@@ -32,7 +33,8 @@ PLAIN = re.compile(r"[!#-+\--~]+")  # ids that a CSV file can hold: no comma, qu
 
 # raised by zipfile, zlib and numpy on damaged, encrypted or hostile bytes
 READ_ERRORS = (ValueError, TypeError, EOFError, OSError, RuntimeError, SyntaxError, OverflowError,
-               MemoryError, zipfile.BadZipFile, zlib.error, struct.error, lzma.LZMAError)
+               MemoryError, zipfile.BadZipFile, zlib.error, struct.error, lzma.LZMAError,
+               tokenize.TokenError)
 
 
 def write(target: Path, recording: dict[str, np.ndarray], statistics_from: np.ndarray) -> None:
@@ -134,8 +136,7 @@ def _find_problem(archive):
 def _hides_bytes(archive):
     """Whether members overlap or leave room for one that the central directory does not list."""
     end = 0
-    members = sorted(archive.infolist(), key=lambda member: member.header_offset)
-    for member in members:
+    for member in sorted(archive.infolist(), key=lambda member: member.header_offset):
         start = member.header_offset
         if not end <= start <= min(end + DESCRIPTOR, archive.start_dir):
             return True
@@ -230,8 +231,8 @@ def read_meta(source: Source) -> dict[str, np.ndarray]:
             raise ValueError(f"{META[name]}.npy in {source.path} has shape {values.shape}, "
                              f"expected {shapes[name]}; the recording is damaged")
         if not _is_valid(name, values):
-            raise ValueError(f"{META[name]}.npy in {source.path} holds values that are not "
-                             "unique, plain or finite; the recording is damaged")
+            raise ValueError(f"{META[name]}.npy in {source.path} holds values that are not unique, "
+                             "not plain or not finite; the recording is damaged")
     unknown = sorted(set(meta["tiers"].tolist()) - set(TIERS))
     if unknown:
         raise ValueError(f"{source.path} has the unknown tier {unknown[0][:40]!r} "

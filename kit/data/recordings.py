@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import tokenize
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -177,8 +176,9 @@ class Dataset(Mapping):
         """Called only for a missing attribute: says if the recordings have it."""
         of_recordings = name in Recording.__annotations__ or hasattr(Recording, name)
         if of_recordings and not name.startswith("_"):
-            raise AttributeError(f"a Dataset maps mice to recordings and has no {name!r}; write "
-                                 f"data.mouse.{name}, or data[{next(iter(self), '…')!r}].{name}")
+            mouse = next(iter(self), "…")
+            raise AttributeError(f"a Dataset maps mice to recordings and has no {name!r} itself; "
+                                 f"write data.mouse.{name}, or data[{mouse!r}].{name}")
         raise AttributeError(f"'Dataset' object has no attribute {name!r}")
 
     def __iter__(self):
@@ -248,7 +248,7 @@ def open_packed(mouse: str, packed: Path, size: tuple[int, int],
         for name, values in (("behavior", 3), ("pupil_center", 2)):
             known = f"{name}_std" in statistics  # else withheld or absent
             arrays[name] = _open_array(packed / f"{name}.npy", (trials, values)) if known else None
-    except (*READ_ERRORS, KeyError, AttributeError, tokenize.TokenError):
+    except (*READ_ERRORS, KeyError):
         raise ValueError(f"the packed copy {packed} is damaged; delete that folder and load "
                          "again") from None
     if tiers is not None:

@@ -34,9 +34,8 @@ def test_load_unknown_name(tmp_path, name, said):
         kit.load(name, folder=tmp_path)
     assert repr(name) in str(caught.value)
     assert said in str(caught.value)
-    assert "sample, sample+, sample-pretrain, sensorium, sensorium+, pretrain, all" in str(
-        caught.value
-    )
+    names = "sample, sample+, sample-pretrain, sensorium, sensorium+, pretrain, all"
+    assert names in str(caught.value)
 
 
 def test_load_refuses_other_arguments(tmp_path):
@@ -44,7 +43,7 @@ def test_load_refuses_other_arguments(tmp_path):
         assert "names no recording" in refused(name, tmp_path / "data")
     assert len(refused("x" * 5000, tmp_path / "data")) < 700
     for folder in (5, True, b"data"):
-        with pytest.raises(ValueError, match="is no folder; give its path as text"):
+        with pytest.raises(ValueError, match="give its path as text"):
             kit.load("sample", folder=folder)
     with pytest.raises(OSError, match="cannot be made"):
         kit.load("sample", folder="a\0b")
@@ -62,7 +61,7 @@ def test_load_list(source, tmp_path):
 
 @pytest.mark.parametrize("size", [36, (36,), (36, 64, 1), (0, 64), (36, 1025), (3.6, 6.4), "ab"])
 def test_load_refuses_size(source, tmp_path, size):
-    with pytest.raises(ValueError, match=r"size=.*(is not a height and width|is not possible)"):
+    with pytest.raises(ValueError, match=r"size=.* is not a height and width"):
         kit.load(source, size=size, folder=tmp_path)
 
 
@@ -176,10 +175,8 @@ def test_load_changed_source(tmp_path):
 def test_load_source_changed_in_same_size(tmp_path):
     recording = tiny.arrays()
     path = tiny.write(tmp_path, recording)
-    size, kept = (
-        path.stat().st_size,
-        kit.load(path, folder=tmp_path / "data").mouse.responses.copy(),
-    )
+    size = path.stat().st_size
+    kept = kit.load(path, folder=tmp_path / "data").mouse.responses.copy()
     recording["responses"] = recording["responses"][::-1].copy()
     tiny.write(tmp_path, recording)
     assert path.stat().st_size == size

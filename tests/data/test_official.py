@@ -68,6 +68,7 @@ DAMAGES = {
         {responses: header(PROMISE % "24,", bytes(192), b"\x09\x00")}, UNREADABLE,
     ),
     "more bytes than the header says": ({responses: npy(np.ones(24)) + b"0"}, "does not fit"),
+    "a header of open brackets": ({responses: header("(" * 60 + "\n")}, UNREADABLE),
     "a header of endless nothing": (
         {"meta/trials/tiers.npy": header((PROMISE % "10000000,").replace("<f8", "<U0"))},
         "tiers.npy in .* cannot be read",
@@ -88,7 +89,7 @@ DAMAGES = {
         {"meta/trials/trial_idx.npy": npy(np.zeros(70, int))}, "not unique",
     ),
     "image ids not finite": (
-        {"meta/trials/frame_image_id.npy": npy(np.full(70, np.nan))}, "plain or finite",
+        {"meta/trials/frame_image_id.npy": npy(np.full(70, np.nan))}, "not plain or not finite",
     ),
     "too few places in cortex": (
         {"meta/neurons/cell_motor_coordinates.npy": npy(np.ones((23, 3)))},
@@ -96,7 +97,7 @@ DAMAGES = {
     ),
     "places that are text": (
         {"meta/neurons/cell_motor_coordinates.npy": npy(np.full((24, 3), "x"))},
-        "cell_motor_coordinates.npy in .* plain or finite",
+        "cell_motor_coordinates.npy in .* not plain or not finite",
     ),
     "NaN responses": ({responses: npy(np.full(24, np.nan))}, "data/responses in .* not finite"),
     "infinite images": ({images: npy(np.full((1, 144, 256), np.inf))}, "not finite"),
@@ -127,7 +128,7 @@ DAMAGES = {
     ),
     "trial ids with commas": (
         {"meta/trials/trial_idx.npy": npy(np.array([f"{i},1" for i in range(70)]))},
-        "trial_idx.npy in .* plain or finite",
+        "trial_idx.npy in .* not plain or not finite",
     ),
     "unit ids beyond all counting": (
         {"meta/neurons/unit_ids.npy": npy(np.arange(24) + 2**60)}, "unit_ids.npy in .* not unique",

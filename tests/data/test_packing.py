@@ -91,27 +91,17 @@ def test_pack_images_of_any_dtype(source, mouse, arrays, tmp_path, dtype):
 def test_pack_withheld_responses_and_behavior(tmp_path):
     path = tiny.write(tmp_path, withholds=("responses", "behavior"))
     mouse = kit.load(path, folder=tmp_path / "data").mouse
-    assert mouse.behavior is None
-    assert mouse.pupil_center is None
+    assert mouse.behavior is None and mouse.pupil_center is None
     batch = mouse.first("test", 2)
-    assert batch.behavior is None
-    assert batch.pupil_center is None
+    assert batch.behavior is None and batch.pupil_center is None
     assert batch.to("cpu").behavior is None
-    assert [mouse.withheld(t) for t in ("train", "validation", "test", "final_test")] == [
-        False,
-        False,
-        True,
-        True,
-    ]
+    withheld = [mouse.withheld(tier) for tier in kit.data.official.TIERS]
+    assert withheld == [False, False, True, True]
     assert batch.responses is None and mouse.first("train", 2).responses.isfinite().all()
     assert np.isnan(mouse.responses[mouse.rows("test")]).all()
     assert mouse.batch([mouse.rows("train")[0], mouse.rows("test")[0]]).responses is None
-    assert set(mouse.statistics) == {
-        "images_mean",
-        "images_std",
-        "responses_mean",
-        "responses_std",
-    }
+    names = {"images_mean", "images_std", "responses_mean", "responses_std"}
+    assert set(mouse.statistics) == names
     assert "24 neurons, 40 train, 12 validation, 11 test, 7 final_test" in repr(mouse)
     assert "without behaviour" in repr(mouse)
 

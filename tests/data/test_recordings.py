@@ -13,7 +13,7 @@ import kit
 
 
 def trials_of(mouse, batch):
-    """Which trials of the recording a batch holds, told by their eye positions."""
+    """Which trials of the recording a batch holds, found by their eye positions."""
     return [
         int(np.flatnonzero((mouse.pupil_center == eye).all(1))[0])
         for eye in batch.pupil_center.numpy()
