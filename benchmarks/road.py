@@ -123,7 +123,7 @@ def main():
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"{'':8}{'epoch':>6}{'seconds':>10}{'score':>10}{'rate':>10}")
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"static{MOUSE.mouse}-GrayImageNet-road.zip"
+        path = Path(folder) / f"static{MOUSE.id}-GrayImageNet-road.zip"
         kit.data.simulation.mice.simulate(MOUSE, path)
         with zipfile.ZipFile(path) as archive:
             archive.extractall(folder)

@@ -1,8 +1,8 @@
 """From a name to batches.
 
-In: a name, a mouse's id or a path to a recording in the official layout. Out: a `Dataset`, which
-maps each mouse to its `Recording`; a recording hands out `Batch`es of standardised tensors. For the
-simulated mice there is the `Truth` behind each recording too.
+`load` takes a name, a mouse's id or the path of a recording in the official layout. It returns a
+`Dataset`, which maps each mouse to its `Recording`. A recording gives `Batch`es of standardised
+tensors. `truth` gives the `Truth` behind a simulated mouse.
 """
 
 from kit.data import simulation

@@ -5,22 +5,39 @@ import lzma
 import math
 import re
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections import Counter
-from pathlib import PurePosixPath
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from kit.files import atomic_write, progress
 
+KINDS = ("images", "responses", "behavior", "pupil_center")
 TIERS = ("train", "validation", "test", "final_test")
-META = {"tiers": "trials/tiers", "image_ids": "trials/frame_image_id",
-        "trial_ids": "trials/trial_idx", "unit_ids": "neurons/unit_ids",
-        "coordinates": "neurons/cell_motor_coordinates"}
+META = {"tiers": "meta/trials/tiers", "image_ids": "meta/trials/frame_image_id",
+        "trial_ids": "meta/trials/trial_idx", "unit_ids": "meta/neurons/unit_ids",
+        "coordinates": "meta/neurons/cell_motor_coordinates"}
+META_KINDS = {"tiers": "U", "image_ids": "iufU", "trial_ids": "iuU", "unit_ids": "iu",
+              "coordinates": "iuf"}  # values of numpy's dtype.kind
+
+MARK = "meta/trials/tiers.npy"  # the folder that holds this file is the root of a recording
+LARGEST = 2**26  # bytes of one array: many times any that a recording holds
+LOCAL_HEADER = b"PK\3\4"  # begins every member of a zip
+PLAIN = re.compile(r"[!#-+\--~]+")  # ids that a CSV file can hold: no comma, quote or blank
+
+# raised by zipfile, zlib and numpy on damaged, encrypted or hostile bytes
+READ_ERRORS = (ValueError, TypeError, EOFError, OSError, RuntimeError, SyntaxError, OverflowError,
+               MemoryError, zipfile.BadZipFile, zlib.error, struct.error, lzma.LZMAError,
+               tokenize.TokenError)
 
 
-def write(target, recording, statistics_from):
+def write(target: Path, recording: dict[str, np.ndarray], statistics_from: np.ndarray) -> None:
     """Write one recording as a zip in the official layout.
 
     recording: dict of arrays, one row a trial: images (T, 1, 144, 256) in 0-255, responses (T, N),
@@ -28,18 +45,17 @@ def write(target, recording, statistics_from):
     unit_ids, cell_motor_coordinates (N, 3) in micrometres. statistics_from: (T,) bool, the trials
     that the mean and std files describe.
     """
-    folder = target.stem
     with atomic_write(target) as part, zipfile.ZipFile(part, "w") as archive:
 
-        def put(member, array):
-            member = zipfile.ZipInfo(f"{folder}/{member}.npy", (2022, 6, 15, 0, 0, 0))
+        def put(name, array):
+            member = zipfile.ZipInfo(f"{target.stem}/{name}.npy", (2022, 6, 15, 0, 0, 0))
+            if "/images/" in name:  # halves the images; responses do not compress
+                member.compress_type = zipfile.ZIP_DEFLATED
             buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)
-            # level 1: half the size of the images for little time; responses do not compress
-            small = zipfile.ZIP_DEFLATED if "/images/" in member.filename else zipfile.ZIP_STORED
-            archive.writestr(member, buffer.getbuffer(), small, 1)
+            np.save(buffer, array, allow_pickle=False)
+            archive.writestr(member, buffer.getbuffer(), compresslevel=1)
 
-        for kind in ("images", "responses", "behavior", "pupil_center"):
+        for kind in KINDS:
             values = recording[kind]
             for trial in progress(range(len(values)), desc=f"writing {kind}", unit="trial"):
                 put(f"data/{kind}/{trial}", values[trial])
@@ -52,107 +68,109 @@ def write(target, recording, statistics_from):
 
 
 def _statistics(values):
-    """What the statistics folder holds: over all pixels of images, else over trials."""
+    """The five statistics of a recording: over all pixels of images, else over trials."""
     axis = None if values.ndim > 2 else 0
     mean = np.mean(values, axis, dtype=np.float64)
-    # trial by trial, as the squares of all images at once would fill half a gigabyte
-    variance = np.mean([np.mean((value - mean) ** 2, axis) if axis is None else (value - mean) ** 2
-                        for value in values], 0)
-    return {"mean": mean, "std": np.sqrt(variance), "median": np.median(values, axis),
+    squares = []
+    for value in values:  # one by one: the squares of all images would fill half a gigabyte
+        square = (value - mean) ** 2
+        squares.append(square.mean() if axis is None else square)
+    return {"mean": mean, "std": np.sqrt(np.mean(squares, 0)), "median": np.median(values, axis),
             "min": np.min(values, axis), "max": np.max(values, axis)}
 
 
-PLAIN = re.compile(r"[!#-+\--~]+")  # ids that a CSV file can hold: no comma, quote or blank
-MARK = "meta/trials/tiers.npy"  # the folder that holds it is a recording's top
-LARGEST = 2**26  # bytes of one array: many times any that a recording holds
+# ---- finding and opening a recording ----
+
+def find_roots(path: Path) -> list[Path]:
+    """The folders of recordings at `path` and up to two levels below."""
+    marks = [mark for stars in ("", "*/", "*/*/") for mark in path.glob(stars + MARK)]
+    return [mark.parents[2] for mark in marks if "__MACOSX" not in mark.parts]
 
 
-def find_roots(path):
-    """The folder of a recording's files: those found at `path` and up to two levels below."""
-    return [mark.parents[2] for stars in ("", "*/", "*/*/") for mark in path.glob(stars + MARK)
-            if "__MACOSX" not in mark.parts]
-
-
-def array_files(top):
+def array_files(root: Path) -> list[Path]:
     """The .npy files of a recording in a folder, links followed."""
     patterns = ("data/*/*.npy", "meta/*/*.npy", "meta/statistics/*/*/*.npy")
-    return sorted(file for pattern in patterns for file in top.glob(pattern))
+    return sorted(file for pattern in patterns for file in root.glob(pattern))
 
 
-def zip_names(path):
-    """The names in a zip file. Raises ValueError if it is damaged or was made to do harm."""
+@contextmanager
+def open_source(path: Path) -> Iterator["Source"]:
+    """Open the one recording in a zip or a folder. Raises ValueError if there is not just one."""
+    if path.is_dir():
+        yield Source(path, _only_root(path, find_roots(path)))
+        return
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+        archive = zipfile.ZipFile(path)
     except PermissionError:
-        raise PermissionError(f"{path} may not be read by you; ask its owner, or copy it") from None
+        raise PermissionError(f"you may not read {path}; ask its owner, or copy it") from None
     except READ_ERRORS:
         raise ValueError(f"{path} is not a zip file; it may be cut off or a web page: "
                          "download it again") from None
-    if len(set(names)) < len(names):
-        twice = Counter(names).most_common(1)[0][0]
-        raise ValueError(f"{path} holds {twice[:80]!r} more than once, so its content is in doubt; "
-                         "no published recording does: download it again")
-    for name in names:
-        if ".." in PurePosixPath(name).parts or re.match(r"[/\\]|[A-Za-z]:", name):
-            raise ValueError(f"{path} has a member that leads out of its folder, {name[:80]!r}; "
-                             "no published recording has: download it again")
-    return names
+    with archive:
+        problem = _find_problem(archive)
+        if problem:
+            raise ValueError(f"{path} {problem}; no published recording does: download it again")
+        marks = [name for name in archive.namelist() if name.endswith(MARK)]
+        roots = [mark.removesuffix(MARK) for mark in marks if "__MACOSX" not in mark]
+        yield Source(path, _only_root(path, roots), archive)
 
 
-# what zipfile, zlib and numpy raise on damaged, encrypted or hostile bytes
-READ_ERRORS = (ValueError, TypeError, EOFError, OSError, RuntimeError, SyntaxError, OverflowError,
-              MemoryError, zipfile.BadZipFile, zlib.error, struct.error, lzma.LZMAError)
+def _only_root(path, roots):
+    if len(roots) != 1:
+        raise ValueError(f"{path} is not one recording in the official layout: it holds "
+                         f"{len(roots)} files {MARK}; give the static…zip or its folder")
+    return roots[0]
 
 
+def _find_problem(archive):
+    """A sign that a zip is damaged or was made to do harm, or None."""
+    names = archive.namelist()
+    for name, count in Counter(names).items():
+        if count > 1:
+            return f"holds {name[:80]!r} more than once"
+        if ".." in name.split("/") or re.match(r"[/\\]|[A-Za-z]:", name):
+            return f"has a member outside its folder, {name[:80]!r}"
+    return "has a member that its directory does not list" if _hides_members(archive) else None
+
+
+def _hides_members(archive):
+    """Whether members overlap, or one lies where the central directory lists none."""
+    file, end = archive.fp, 0
+    for member in sorted(archive.infolist(), key=lambda member: member.header_offset):
+        if not _is_gap(file, end, member.header_offset):
+            return True
+        file.seek(member.header_offset)
+        *_, name, extra = struct.unpack("<15H", file.read(30))  # their lengths
+        end = member.header_offset + 30 + name + extra + member.compress_size
+    return not _is_gap(file, end, file.seek(0, io.SEEK_END))
+
+
+def _is_gap(file, start, stop):
+    """Whether no member begins from `start` to `stop`."""
+    file.seek(start)
+    return start <= stop and LOCAL_HEADER not in file.read(stop - start)
+
+
+@dataclass(frozen=True)
 class Source:
-    """Reads the arrays of a recording, from a zip or a folder, by their official names."""
+    """Reads the arrays of one recording by their official names."""
 
-    def __init__(self, path):
-        self.path, self.archive = path, None
-        if path.is_file():
-            names = zip_names(path)
-            found = [name.removesuffix(MARK) for name in names
-                     if name.endswith(MARK) and "__MACOSX" not in name]
-        else:
-            found = find_roots(path)
-        if len(found) != 1:
-            raise ValueError(f"{path} is not one recording in the official layout: it holds "
-                             f"{len(found)} files {MARK}; give the static…zip or its folder")
-        if path.is_file():
-            self.top, self.names = found[0], set(names)
-            self.archive = zipfile.ZipFile(path)
-        else:
-            self.path, self.top = found[0], ""
-            self.names = {file.relative_to(self.path).as_posix()
-                          for file in array_files(self.path)}
+    path: Path
+    root: Path | str  # of the recording: a folder, or how its members' names begin
+    archive: zipfile.ZipFile | None = None
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.archive:
-            self.archive.close()
-
-    def read(self, name, shape=None):
-        """The array of that name; an error if it is missing or has another shape."""
-        member = f"{self.top}{name}.npy"
-        if member not in self.names:
-            raise ValueError(f"{self.path} has no {name}.npy; the recording is incomplete, "
-                             "download or unpack it again")
-        largest = LARGEST if shape is None else 4096 + 16 * int(np.prod(shape))
+    def read(self, name: str, shape: tuple | None = None) -> np.ndarray:
+        """One array. Raises ValueError if it is missing, damaged or not of this shape."""
+        largest = LARGEST if shape is None else 4096 + 16 * math.prod(shape)
         try:
-            if not self.archive and not (self.path / member).is_file():
-                raise ValueError("it is no file")
-            size = (self.archive.getinfo(member).file_size if self.archive
-                    else (self.path / member).stat().st_size)
-            if size > largest:
-                raise ValueError(f"it unpacks to {size:,} bytes, at most {largest:,} can be right")
-            array = _array(self.archive.read(member) if self.archive
-                           else (self.path / member).read_bytes())
+            with self._open(f"{name}.npy") as file:
+                array = _parse(file.read(largest + 1), largest)
+        except (KeyError, FileNotFoundError):
+            raise ValueError(f"{self.path} has no {name}.npy; the recording is incomplete, "
+                             "download or unpack it again") from None
         except READ_ERRORS as problem:
-            said = " ".join(str(problem).split())[:200]
-            raise ValueError(f"{name}.npy in {self.path} cannot be read ({said}); "
+            reason = " ".join(str(problem).split())[:200]
+            raise ValueError(f"{name}.npy in {self.path} cannot be read ({reason}); "
                              "download or unpack the recording again") from None
         if shape is not None and (array.shape != shape or array.dtype.kind not in "biuf"):
             raise ValueError(f"{name}.npy in {self.path} holds {array.dtype} of shape "
@@ -160,66 +178,79 @@ class Source:
                              "damaged")
         return array
 
-    def has(self, kind):
-        """Whether there is any file of a kind."""
-        return any(name.startswith(f"{self.top}data/{kind}/") for name in self.names)
+    def _open(self, file):
+        if self.archive:
+            return self.archive.open(self.root + file)
+        path = self.root / file
+        if not path.is_file():  # a device or a pipe may never end
+            raise FileNotFoundError
+        return path.open("rb")
 
-    def expect(self, kind, trials):
-        """Refuse a recording that has not one file of a kind for each trial, 0.npy and so on."""
-        start = f"{self.top}data/{kind}/"
-        found = {name.removeprefix(start) for name in self.names if name.startswith(start)}
-        found = {name for name in found if re.fullmatch(r"\d+\.npy", name)}  # not a Mac's ._0.npy
+    def trial_files(self, kind: str) -> set[str]:
+        """The names of the files of one kind, such as 0.npy."""
+        if self.archive:
+            start = f"{self.root}data/{kind}/"
+            names = [name.removeprefix(start) for name in self.archive.namelist()
+                     if name.startswith(start)]
+        else:
+            names = [file.name for file in (self.root / "data" / kind).glob("*.npy")]
+        return {name for name in names if re.fullmatch(r"\d+\.npy", name)}  # not a Mac's ._0.npy
+
+    def require_trials(self, kind: str, trials: int) -> None:
+        """Raise ValueError unless there is one file of a kind for each trial."""
+        found = self.trial_files(kind)
         expected = {f"{trial}.npy" for trial in range(trials)}
         wrong = sorted(expected ^ found, key=lambda name: (len(name), name))
         if wrong:
-            raise ValueError(f"data/{kind} in {self.path} holds {len(found)} files where "
-                             f"{MARK} lists {trials} trials: "
-                             f"{len(expected - found)} missing, {len(found - expected)} too many, "
-                             f"the first is {wrong[0]}; download or unpack the recording again")
+            raise ValueError(f"data/{kind} in {self.path} holds {len(found)} files, but {MARK} "
+                             f"lists {trials} trials: {len(expected - found)} missing, "
+                             f"{len(found - expected)} too many, the first is {wrong[0]}; "
+                             "download or unpack the recording again")
 
 
-def _array(data):
-    """The array in the bytes of an .npy file, which may promise more than it holds."""
+def _parse(data, largest):
+    """The array in the bytes of an .npy file."""
+    if len(data) > largest:
+        raise ValueError(f"it holds more than {largest:,} bytes")
     file = io.BytesIO(data)
-    try:
-        header = {(1, 0): np.lib.format.read_array_header_1_0,
-                  (2, 0): np.lib.format.read_array_header_2_0}[np.lib.format.read_magic(file)]
-        shape, columns_first, dtype = header(file)
-    except (*READ_ERRORS, KeyError):
-        raise ValueError("it does not begin as an .npy file of version 1 or 2 does") from None
-    if dtype.hasobject:
-        raise ValueError("it holds pickled Python objects, which could run code")
-    promised, there = math.prod(shape) * dtype.itemsize, len(data) - file.tell()
-    if promised != there or min(shape, default=0) < 0:
-        raise ValueError(f"its header promises {promised:,} bytes, {there:,} are there")
-    array = np.frombuffer(data, dtype, offset=file.tell())
-    return array.reshape(shape, order="F" if columns_first else "C")
+    array = np.lib.format.read_array(file, allow_pickle=False)
+    if array.size > len(data) or file.read(1):
+        raise ValueError("its header does not fit its content")
+    return array
 
 
-def read_meta(source):
-    """The arrays about trials and neurons, by the kit's names, all that they must be."""
-    meta = {name: source.read(f"meta/{file}") for name, file in META.items()}
+# ---- trials and neurons ----
+
+def read_meta(source: Source) -> dict[str, np.ndarray]:
+    """The arrays about trials and neurons, by the kit's names. Raises ValueError if one is bad."""
+    meta = {name: source.read(file) for name, file in META.items()}
     trials, neurons = meta["tiers"].size, meta["unit_ids"].size
     if not trials or not neurons:
         raise ValueError(f"{source.path} lists {trials} trials of {neurons} neurons; a recording "
                          "has at least one of each")
+    shapes = dict.fromkeys(META, (trials,)) | {"unit_ids": (neurons,), "coordinates": (neurons, 3)}
     for name, values in meta.items():
-        expected = {"unit_ids": (neurons,), "coordinates": (neurons, 3)}.get(name, (trials,))
-        if values.shape != expected:
-            raise ValueError(f"meta/{META[name]}.npy in {source.path} has shape {values.shape}, "
-                             f"expected {expected}; the recording is damaged")
-    unknown = sorted(set(map(str, meta["tiers"].tolist())) - set(TIERS))
+        if values.shape != shapes[name]:
+            raise ValueError(f"{META[name]}.npy in {source.path} has shape {values.shape}, "
+                             f"expected {shapes[name]}; the recording is damaged")
+        if not _is_valid(name, values):
+            raise ValueError(f"{META[name]}.npy in {source.path} holds values that are not unique, "
+                             "not plain or not finite; the recording is damaged")
+    unknown = sorted(set(meta["tiers"].tolist()) - set(TIERS))
     if unknown:
         raise ValueError(f"{source.path} has the unknown tier {unknown[0][:40]!r} "
                          f"({len(unknown)} unknown in all); known are {', '.join(TIERS)}")
-    for name, kinds in (("unit_ids", "iu"), ("trial_ids", "iuU"), ("image_ids", "iufU"),
-                        ("coordinates", "iuf")):
-        values, once = meta[name], name in ("unit_ids", "trial_ids")
-        if (values.dtype.kind not in kinds or (once and len(np.unique(values)) < len(values))
-                or (values.dtype.kind == "f" and not np.isfinite(values.astype(np.float32)).all())
-                or (name == "unit_ids" and np.abs(values.astype(float)).max() >= 2**53)
-                or (values.dtype.kind == "U" and not all(map(PLAIN.fullmatch, values.tolist())))):
-            raise ValueError(f"meta/{META[name]}.npy in {source.path} does not hold "
-                             f"{'ids, each once' if once else 'finite numbers'}; the recording is "
-                             "damaged")
     return meta
+
+
+def _is_valid(name, values):
+    """Whether an array holds finite numbers or plain ids, each once if they name its rows."""
+    if values.dtype.kind not in META_KINDS[name]:
+        return False
+    if name in ("unit_ids", "trial_ids") and len(np.unique(values)) < len(values):
+        return False
+    if values.dtype.kind == "U":
+        return all(map(PLAIN.fullmatch, values.tolist()))
+    if name == "unit_ids":
+        return np.abs(values.astype(float)).max() < 2**53
+    return np.isfinite(values.astype(np.float32)).all()

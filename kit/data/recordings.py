@@ -1,18 +1,20 @@
 """Recordings and batches, standardised as in the 2022 baselines and the official ground truth."""
 
+from __future__ import annotations
+
 import socket
-import tokenize
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kit.data.official import META, READ_ERRORS, TIERS
+from kit.report import require_int
 
-ARRAYS = ("images", "responses", "behavior", "pupil_center")
 TYPICAL_BEHAVIOR = (4, 0, 0.5)  # pupil size, its change, running speed, each in its std
 
 
@@ -24,30 +26,37 @@ class Batch(NamedTuple):
     behavior: Tensor | None = None      # (B, 3) pupil size, its change, running speed, in their std
     pupil_center: Tensor | None = None  # (B, 2) eye position, z-scored
 
-    def to(self, device):
-        """The same batch on another device."""
-        return Batch(*(value if value is None else value.to(device) for value in self))
+    def to(self, device: str | torch.device | Tensor) -> Batch:
+        """The same batch on another device, or of a tensor's device and type, as torch does."""
+        return Batch(*[None if value is None else value.to(device) for value in self])
 
     @classmethod
-    def typical(cls, images):
-        """Images of your own as a mouse sees them in a usual state, its eye at its mean position.
+    def typical(cls, images: np.ndarray | Tensor) -> Batch:
+        """Images of your own as a mouse in a typical state sees them, its eye at its mean position.
 
-        images: array or tensor, (B, 1, H, W) or (B, H, W), z-scored. For every image behaviour is
-        (4, 0, .5): a pupil of four times its std, which does not change, and a little running.
-        Zeros would not be neutral: behaviour is divided by its std but not centred, so they mean a
-        pupil of size 0, which no model has met. Models of images alone leave it aside.
+        images: array or tensor, (B, 1, H, W) or (B, H, W), z-scored. Behaviour is (4, 0, .5) for
+        every image: a pupil of four times its std that does not change, and a little running. Zeros
+        would not be neutral: behaviour is divided by its std but not centred, so they mean a pupil
+        of size 0, which no model has seen in training. Models of images alone ignore it.
+        Raises ValueError for images of another shape, or of integers.
+
+        >>> batch = kit.Batch.typical(np.zeros((5, 36, 64)))
+        >>> batch.images.shape, batch.behavior[0]
+        (torch.Size([5, 1, 36, 64]), tensor([4.0000, 0.0000, 0.5000]))
         """
         if not isinstance(images, Tensor):  # an array may be read-only or flipped: a copy
             images = torch.from_numpy(np.array(images, order="C"))
-        if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[1] != 1):
+        if images.ndim == 3:
+            images = images[:, None]  # (B, 1, H, W)
+        if images.ndim != 4 or images.shape[1] != 1:
             raise ValueError(f"images of shape {tuple(images.shape)} are not (B, 1, H, W) or "
                              "(B, H, W); give one image as images[None]")
         if not images.is_floating_point():
-            raise ValueError(f"images of {images.dtype} are not z-scored; 0 to 255 becomes so by "
-                             "(images - 113.5) / 64.6, mean and std of the benchmark's")
-        images = images.float().reshape(-1, 1, *images.shape[-2:])
-        state = images.new_tensor([TYPICAL_BEHAVIOR]).expand(len(images), -1)
-        return cls(images, None, state, images.new_zeros(len(images), 2))
+            raise ValueError(f"images of {images.dtype} are not z-scored; for pixels from 0 to 255 "
+                             "use (images - 113.5) / 64.6, the benchmark's mean and std")
+        images = images.float()
+        behavior = images.new_tensor([TYPICAL_BEHAVIOR]).expand(len(images), -1)  # (B, 3)
+        return cls(images, None, behavior, images.new_zeros(len(images), 2))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,12 +75,12 @@ class Recording:
     coordinates: np.ndarray          # (N, 3) place in cortex, micrometres
     statistics: dict                 # name -> the mean or std that was used, in raw units
 
-    packed = None  # no field: the folder where it lies, which a copy with changes does not have
+    packed = None  # the folder of the arrays; not a field, so that a changed copy has none
 
     def __reduce__(self):
-        """Pickled by its place, not by its gigabytes: who unpickles it opens the same files."""
+        """Pickle the folder, not gigabytes of arrays: the other process opens the same files."""
         if self.packed is None:
-            return Recording, tuple(getattr(self, part.name) for part in fields(self))
+            return Recording, tuple(getattr(self, field.name) for field in fields(self))
         return open_packed, (self.mouse, self.packed, self.image_size, self.tiers)
 
     def __post_init__(self):
@@ -80,82 +89,93 @@ class Recording:
                 value.flags.writeable = False
 
     @property
-    def image_size(self):
+    def image_size(self) -> tuple[int, int]:
         """Height and width of the images, in pixels."""
         return self.images.shape[-2:]
 
     def __getitem__(self, name):
         raise TypeError(f"a Recording has attributes, not keys; write recording.{name}")
 
-    def rows(self, tier):
-        """Indices of a tier's trials, in the order of the recording. Returns (n,)."""
+    def rows(self, tier: str) -> np.ndarray:
+        """Indices (n,) of a tier's trials, in the order of the recording.
+
+        Raises ValueError if there is no trial of that tier.
+        """
         rows = np.flatnonzero(self.tiers == tier)
         if not len(rows):
-            here = ", ".join(t for t in TIERS if (self.tiers == t).any())
+            here = ", ".join(name for name in TIERS if name in self.tiers)
             raise ValueError(f"mouse {self.mouse} has no tier {tier!r}; its tiers are {here}")
         return rows
 
-    def withheld(self, tier):
-        """Whether the responses of a tier are kept back (zeros in the file, NaN here)."""
+    def withheld(self, tier: str) -> bool:
+        """Whether the responses of a tier are withheld (zeros in the file, NaN here)."""
         return bool(np.isnan(self.responses[self.rows(tier)[0]]).all())
 
-    def batch(self, rows):
-        """The trials at these indices, as a `Batch` of copies; no responses if any is withheld."""
+    def batch(self, rows: np.ndarray | list | slice | int) -> Batch:
+        """The trials at these indices, copied; without responses if any of them is withheld."""
         rows = np.atleast_1d(np.arange(len(self.tiers))[rows])  # a slice would give views
-        batch = Batch(*(value if value is None else torch.from_numpy(value[rows])
-                        for value in (self.images, self.responses, self.behavior,
-                                      self.pupil_center)))
+        arrays = (self.images, self.responses, self.behavior, self.pupil_center)
+        batch = Batch(*[None if array is None else torch.from_numpy(array[rows])
+                        for array in arrays])
         withheld = batch.responses[:, 0].isnan().any()  # a withheld trial is NaN throughout
         return batch._replace(responses=None) if withheld else batch
 
-    def first(self, tier, n):
-        """The first n trials of a tier (all of them if it has fewer), as one `Batch`."""
-        if not isinstance(n, int | np.integer) or n < 1:
-            raise ValueError(f"the first {n!r} trials cannot be had; give 1 or more")
-        return self.batch(self.rows(tier)[:n])
+    def first(self, tier: str, n: int) -> Batch:
+        """The first n trials of a tier, or all of them if it has fewer.
 
-    def batches(self, tier, size=128, seed=None):
-        """Each trial of a tier once, `size` at a time; shuffled if a seed is given."""
-        if not isinstance(size, int | np.integer) or size < 1:
-            raise ValueError(f"a batch of {size!r} trials is not possible; give size=1 or more")
+        >>> kit.load("sample+").mouse.first("train", 8).images.shape
+        torch.Size([8, 1, 36, 64])
+        """
+        return self.batch(self.rows(tier)[:require_int("n", n, 1)])
+
+    def batches(self, tier: str, size: int = 128, seed: Any = None) -> Iterator[Batch]:
+        """Each trial of a tier once, `size` at a time; the last batch may be smaller.
+
+        seed: anything that numpy.random.default_rng takes, to shuffle; None keeps the order.
+
+        >>> mouse = kit.load("sample+").mouse
+        >>> [len(batch.images) for batch in mouse.batches("validation", size=64, seed=0)]
+        [64, 64, 64, 8]
+        """
+        require_int("size", size, 1)
         rows = self.rows(tier)
         if seed is not None:
             rows = np.random.default_rng(seed).permutation(rows)
         return (self.batch(rows[start:start + size]) for start in range(0, len(rows), size))
 
-    def subset(self, n):
-        """The same recording with its first n train trials alone; see `Dataset.subset`."""
+    def subset(self, n: int) -> Recording:
+        """The same recording with only its first n train trials; see `Dataset.subset`."""
         rows = self.rows("train")
-        if not isinstance(n, int | np.integer) or not 1 <= n <= len(rows):
-            raise ValueError(f"{n!r} train trials cannot be had of mouse {self.mouse}; give 1 to "
-                             f"{len(rows)}")
+        require_int("n", n, 1, len(rows))
         tiers = self.tiers.astype("<U10")  # a copy, wide enough for every tier
         tiers[rows[n:]] = "unused"
-        few = replace(self, tiers=tiers)
-        object.__setattr__(few, "packed", self.packed)
-        return few
+        smaller = replace(self, tiers=tiers)
+        object.__setattr__(smaller, "packed", self.packed)
+        return smaller
 
     def __repr__(self):
-        counts = ", ".join(f"{(self.tiers == t).sum()} {t}" for t in TIERS if t in self.tiers)
-        known = "with" if self.behavior is not None else "without"
-        return (f"mouse {self.mouse}: {len(self.unit_ids)} neurons, {counts} trials, "
-                f"images {self.image_size[0]}x{self.image_size[1]}, {known} behaviour")
+        counts = [f"{(self.tiers == tier).sum()} {tier}" for tier in TIERS if tier in self.tiers]
+        state = "without" if self.behavior is None else "with"
+        height, width = self.image_size
+        return (f"mouse {self.mouse}: {len(self.unit_ids)} neurons, {', '.join(counts)} trials, "
+                f"images {height}x{width}, {state} behaviour")
 
 
 class Dataset(Mapping):
     """Recordings by mouse, read-only: `data["27204-5-13"]`, `data.mouse` if there is only one."""
 
-    def __init__(self, recordings):
+    def __init__(self, recordings: Iterable[Recording]):
         self._recordings = {recording.mouse: recording for recording in recordings}
 
     def __getitem__(self, mouse):
         if mouse not in self._recordings:
-            raise KeyError(f"no mouse {mouse!r} here; there is {', '.join(self)}")
+            raise KeyError(f"there is no mouse {mouse!r} here; the mice are {', '.join(self)}")
         return self._recordings[mouse]
 
     def __getattr__(self, name):
-        """Only called for what a Dataset lacks: what its recordings have is said to be theirs."""
-        if not name.startswith("_") and name in {*dir(Recording), *Recording.__annotations__}:
+        """Called only for a missing attribute: says if the recordings have it."""
+        of_recordings = name in Recording.__annotations__ or hasattr(Recording, name)
+        if of_recordings and not name.startswith("_"):
             mouse = next(iter(self), "…")
             raise AttributeError(f"a Dataset maps mice to recordings and has no {name!r} itself; "
                                  f"write data.mouse.{name}, or data[{mouse!r}].{name}")
@@ -168,27 +188,30 @@ class Dataset(Mapping):
         return len(self._recordings)
 
     @property
-    def mouse(self):
-        """The only recording; an error if there are several."""
+    def mouse(self) -> Recording:
+        """The only recording. Raises ValueError if there are several."""
         if len(self) != 1:
-            raise ValueError(f"there are {len(self)} mice here; choose one, for example "
-                             f"data[{next(iter(self), '…')!r}], of {', '.join(self)}")
+            raise ValueError(f"there are {len(self)} mice here; choose one of {', '.join(self)}, "
+                             f"for example data[{next(iter(self), '…')!r}]")
         return next(iter(self.values()))
 
     @property
-    def neurons(self):
+    def neurons(self) -> dict[str, np.ndarray]:
         """Mouse -> coordinates (N, 3) of its neurons, in micrometres."""
         return {mouse: recording.coordinates for mouse, recording in self.items()}
 
     @property
-    def image_size(self):
+    def image_size(self) -> tuple[int, int]:
         """Height and width of the images, in pixels."""
         return next(iter(self.values())).image_size
 
-    def subset(self, n):
-        """The same mice as if they had seen fewer images: the first n train trials of each.
+    def subset(self, n: int) -> Dataset:
+        """The same mice, each with only its first n train trials; other tiers are unchanged.
 
-        Raises ValueError if a mouse has not as many.
+        Raises ValueError if a mouse has fewer.
+
+        >>> kit.load("sample+").subset(64)
+        mouse 99002-1-1: 600 neurons, 64 train, 200 validation, ...
         """
         return Dataset(recording.subset(n) for recording in self.values())
 
@@ -196,40 +219,47 @@ class Dataset(Mapping):
         return "\n".join(map(repr, self.values()))
 
 
-def require_dataset(data):
-    """`data` itself if it is a `Dataset`, as what takes one needs; else a ValueError."""
+def require_dataset(data: object) -> Dataset:
+    """`data` itself if it is a `Dataset`. Raises ValueError if it is anything else."""
     if not isinstance(data, Dataset):
         raise ValueError(f"a Dataset is needed, not a {type(data).__name__}; open one with "
                          'kit.load, for example kit.load("sample+")')
     return data
 
 
-def open_packed(mouse, packed, size, tiers=None):
+def open_packed(mouse: str, packed: Path, size: tuple[int, int],
+                tiers: np.ndarray | None = None) -> Recording:
     """The recording in a folder of packed arrays, perhaps in another process or on another host.
 
-    tiers: which trials are used, as of the recording that was pickled; else as packed.
+    tiers: (T,) the tiers of a recording that was pickled; else the packed ones are used.
+    Raises FileNotFoundError if there is no such folder, and ValueError if it is damaged.
     """
     if not packed.is_dir():
         raise FileNotFoundError(
             f"mouse {mouse} is not at {packed} on host {socket.gethostname()}; put the data folder "
             "where every host sees it at one path, name it in KIT_DATA_DIR and load again")
     try:
-        with np.load(packed / "meta.npz") as meta:
-            values = {name: meta[name] for name in meta.files}
-        arrays = {name: np.load(packed / f"{name}.npy", mmap_mode="r")
-                  if f"{name}_std" in values else None for name in ARRAYS}
-        meta = {name: values.pop(name) for name in META}
+        with np.load(packed / "meta.npz") as file:
+            statistics = dict(file)
+        meta = {name: statistics.pop(name) for name in META}
         trials, neurons = len(meta["tiers"]), len(meta["unit_ids"])
-        shapes = {"images": (trials, 1, *size), "responses": (trials, neurons),
-                  "behavior": (trials, 3), "pupil_center": (trials, 2)}
-        for name, array in arrays.items():
-            if (array is None and name in ARRAYS[:2]) or (array is not None and (
-                    array.shape != shapes[name] or array.dtype != np.float32)):
-                raise ValueError(name)
-        meta["tiers"] = meta["tiers"] if tiers is None else tiers
-        recording = Recording(mouse, **arrays, **meta, statistics=values)
-        object.__setattr__(recording, "packed", packed)
-        return recording
-    except (*READ_ERRORS, KeyError, AttributeError, tokenize.TokenError):
+        arrays = {"images": _open_array(packed / "images.npy", (trials, 1, *size)),
+                  "responses": _open_array(packed / "responses.npy", (trials, neurons))}
+        for name, values in (("behavior", 3), ("pupil_center", 2)):
+            known = f"{name}_std" in statistics  # else withheld or absent
+            arrays[name] = _open_array(packed / f"{name}.npy", (trials, values)) if known else None
+    except (*READ_ERRORS, KeyError):
         raise ValueError(f"the packed copy {packed} is damaged; delete that folder and load "
                          "again") from None
+    if tiers is not None:
+        meta["tiers"] = tiers
+    recording = Recording(mouse, **arrays, **meta, statistics=statistics)
+    object.__setattr__(recording, "packed", packed)
+    return recording
+
+
+def _open_array(file, shape):
+    array = np.load(file, mmap_mode="r")
+    if array.shape != shape or array.dtype != np.float32:
+        raise ValueError
+    return array

@@ -1,4 +1,4 @@
-"""The simulated mice: the official layout, what is withheld, and the statistics of real mice."""
+"""The simulated mice: their files, their truth, and statistics like those of real mice."""
 
 import dataclasses
 import hashlib
@@ -63,7 +63,7 @@ def members(path):
 # ---- the file ----
 
 
-def test_the_same_bytes_each_time(simulate):
+def test_simulate_same_bytes_each_time(simulate):
     once, again = simulate("one"), simulate("two")
     names = [path.name for path in sorted(once.parent.iterdir())]
     assert len(names) == 2  # the recording and its truth
@@ -72,20 +72,20 @@ def test_the_same_bytes_each_time(simulate):
         assert (once.parent / name).read_bytes() == (again.parent / name).read_bytes(), name
 
 
-def test_another_seed_gives_another_mouse(simulate):
+def test_simulate_another_seed(simulate):
     one, other = members(simulate("one")), members(simulate("two", seed=10))
     assert not np.array_equal(one["data/images/0"], other["data/images/0"])
     assert not np.array_equal(one["meta/neurons/unit_ids"], other["meta/neurons/unit_ids"])
 
 
-def test_more_neurons_see_the_same_images_and_behave_the_same(simulate):
+def test_simulate_more_neurons_same_stimuli(simulate):
     few, many = members(simulate("one")), members(simulate("two", neurons=20))
     for name in few:
         if "responses" not in name and "neurons" not in name:
             np.testing.assert_array_equal(few[name], many[name], err_msg=name)
 
 
-def test_the_layout_is_the_official_one(simulate):
+def test_simulate_writes_official_layout(simulate):
     path = simulate()
     assert path.name.startswith("static99999-1-1-GrayImageNet-")
     with zipfile.ZipFile(path) as archive:
@@ -108,17 +108,14 @@ def test_the_layout_is_the_official_one(simulate):
     for kind, shape in kinds.items():
         for trial in range(trials):
             assert found[f"data/{kind}/{trial}"].shape == shape
-        assert found[f"meta/statistics/{kind}/all/mean"].shape == (
-            () if kind == "images" else shape
-        )
+        mean = found[f"meta/statistics/{kind}/all/mean"]
+        assert mean.shape == (() if kind == "images" else shape)
     images = np.stack([found[f"data/images/{trial}"] for trial in range(trials)])
-    assert images.min() >= 0
-    assert images.max() <= 255
-    assert images.max() > 200
+    assert images.min() >= 0 and 200 < images.max() <= 255
     assert np.stack([found[f"data/responses/{t}"] for t in range(trials)]).min() >= 0
 
 
-def test_statistics_are_those_of_the_trials_one_may_see(simulate):
+def test_write_statistics_of_public_trials(simulate):
     found = members(simulate(withholds=("responses",)))
     tiers = found["meta/trials/tiers"]
     for kind in ("images", "responses", "behavior", "pupil_center"):
@@ -131,49 +128,41 @@ def test_statistics_are_those_of_the_trials_one_may_see(simulate):
             np.testing.assert_allclose(kept, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_trials(simulate):
+def test_draw_trials_counts_and_repeats(simulate):
     found = members(simulate(train=40, test=30))
     tiers, images = found["meta/trials/tiers"], found["meta/trials/frame_image_id"]
     shown = {
         tier: np.unique(images[tiers == tier], return_counts=True) for tier in np.unique(tiers)
     }
-    assert {tier: len(ids) for tier, (ids, _) in shown.items()} == {
-        "train": 40,
-        "validation": 6,
-        "test": 30,
-        "final_test": 3,
-    }
+    counts = {tier: len(ids) for tier, (ids, _) in shown.items()}
+    assert counts == {"train": 40, "validation": 6, "test": 30, "final_test": 3}
     assert len(np.unique(images)) == 79  # no image in two tiers
-    assert (shown["train"][1] == 1).all()
-    assert (shown["validation"][1] == 1).all()
+    assert (shown["train"][1] == 1).all() and (shown["validation"][1] == 1).all()
     repeats = shown["test"][1]  # about ten, a few are missing
-    assert repeats.min() >= 7
-    assert repeats.max() == 10
+    assert repeats.min() >= 7 and repeats.max() == 10
     assert 9.5 < repeats.mean() < 10
     first = "".join(tier[0] for tier in tiers[:40])
     assert len(set(first)) > 1  # in random order
     # repeats of an image show the same image
     of_one = np.flatnonzero(images == shown["test"][0][0])
-    for trial in of_one:
-        np.testing.assert_array_equal(
-            found[f"data/images/{trial}"], found[f"data/images/{of_one[0]}"]
-        )
+    one, *others = (found[f"data/images/{trial}"] for trial in of_one)
+    for other in others:
+        np.testing.assert_array_equal(one, other)
 
 
-def test_units_and_places(simulate):
+def test_draw_cells_unit_ids_and_coordinates(simulate):
     found = members(simulate(neurons=200, train=200))
     ids, place = found["meta/neurons/unit_ids"], found["meta/neurons/cell_motor_coordinates"]
     assert len(np.unique(ids)) == 200
     assert np.ptp(ids) > 250  # not contiguous
     assert place.shape == (200, 3)
-    assert place[:, :2].min() >= 0
-    assert place[:, :2].max() <= 616
+    assert place[:, :2].min() >= 0 and place[:, :2].max() <= 616
     assert len(np.unique(place[:, 2])) == 10
     assert np.diff(np.unique(place[:, 2])).tolist() == [5] * 9
 
 
 @pytest.mark.parametrize("withholds", [(), ("responses",), ("responses", "behavior")])
-def test_what_is_withheld_is_zero_in_the_file_and_known_to_the_truth(simulate, tmp_path, withholds):
+def test_simulate_withholds(simulate, tmp_path, withholds):
     found = members(simulate(withholds=withholds))
     tiers = found["meta/trials/tiers"]
     kinds = ("responses", "behavior", "pupil_center")
@@ -205,7 +194,7 @@ def test_what_is_withheld_is_zero_in_the_file_and_known_to_the_truth(simulate, t
     assert truth.responses[tested].any()
 
 
-def test_the_truth_is_the_same_whatever_is_withheld(simulate, tmp_path):
+def test_truth_does_not_depend_on_withheld(simulate, tmp_path):
     simulate("open")
     simulate("hidden", withholds=("responses", "behavior"))
     one, other = (kit.truth("99999-1-1", tmp_path / f) for f in ("open", "hidden"))
@@ -215,7 +204,7 @@ def test_the_truth_is_the_same_whatever_is_withheld(simulate, tmp_path):
         np.testing.assert_array_equal(getattr(one.cells, part), getattr(other.cells, part))
 
 
-def test_a_mouse_is_simulated_once(simulate, monkeypatch):
+def test_path_simulates_once(simulate, monkeypatch):
     path = simulate()
     before = path.stat().st_mtime_ns
     monkeypatch.setattr(mice, "simulate", None)  # cannot be called
@@ -223,7 +212,7 @@ def test_a_mouse_is_simulated_once(simulate, monkeypatch):
     assert path.stat().st_mtime_ns == before
 
 
-def test_a_truth_that_was_deleted_is_made_again(simulate, tmp_path):
+def test_truth_that_was_deleted(simulate, tmp_path):
     path = simulate()
     (truth,) = path.parent.glob("*-truth.npz")
     content = truth.read_bytes()
@@ -232,7 +221,7 @@ def test_a_truth_that_was_deleted_is_made_again(simulate, tmp_path):
     assert truth.read_bytes() == content
 
 
-def test_an_interrupted_simulation_leaves_no_recording(simulate, monkeypatch, tmp_path):
+def test_simulate_interrupted(simulate, monkeypatch, tmp_path):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
@@ -243,7 +232,7 @@ def test_an_interrupted_simulation_leaves_no_recording(simulate, monkeypatch, tm
     monkeypatch.undo()
 
 
-def test_simulating_leaves_the_global_random_states_alone(simulate):
+def test_simulate_leaves_global_random_states(simulate):
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     simulate()
     assert torch.equal(before[0], torch.get_rng_state())
@@ -253,7 +242,7 @@ def test_simulating_leaves_the_global_random_states_alone(simulate):
 # ---- the truth ----
 
 
-def test_the_truth_fits_its_recording(mouse, truth):
+def test_truth_fits_recording(mouse, truth):
     trials, neurons = mouse.responses.shape
     arrays = {field.name: getattr(truth, field.name) for field in dataclasses.fields(truth)[1:]}
     per_neuron = ("orientation", "spatial_frequency", "phase", "surround", "is_complex",
@@ -267,15 +256,12 @@ def test_the_truth_fits_its_recording(mouse, truth):
         "eye_shift": (trials, 2),
     }
     assert truth.is_complex.dtype == bool
-    assert truth.orientation.min() >= 0
-    assert truth.orientation.max() < np.pi
-    assert (truth.gain > 0).all()
-    assert (truth.rates >= 0).all()
+    assert truth.orientation.min() >= 0 and truth.orientation.max() < np.pi
+    assert (truth.gain > 0).all() and (truth.rates >= 0).all()
     np.testing.assert_allclose(truth.gain.mean(0), 1, atol=1e-4)
     public = np.isin(mouse.tiers, ["train", "validation"])
-    np.testing.assert_allclose(
-        truth.responses[public], mouse.responses[public], rtol=1e-5, atol=1e-6
-    )
+    found, expected = truth.responses[public], mouse.responses[public]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(truth.events > 0, truth.responses > 0)
     # rates are in the units of the responses
     ratio = truth.rates.mean(0) / truth.responses.mean(0)
@@ -286,34 +272,30 @@ def test_the_truth_fits_its_recording(mouse, truth):
     assert (truth.frozen_rates[one] == truth.frozen_rates[one[0]]).all()
 
 
-def test_the_print_of_a_truth_is_one_line(truth):
+def test_truth_repr(truth):
     assert re.fullmatch(
         r"the truth behind \d+ trials: the 600 simulated cells of mouse \S+, \d+ of them complex",
         repr(truth),
     )
 
 
-def test_names_of_truths():
+def test_truth_names():
     with pytest.raises(ValueError, match="holds the mice 99003-1-1, 99004-1-1; ask for one"):
         kit.truth("sample-pretrain")
     for name in ("sensorium+", "26872-17-20", "nothing"):
-        with pytest.raises(
-            ValueError, match=f"{name!r} is not a simulated mouse".replace("+", ".")
-        ):
+        with pytest.raises(ValueError, match=re.escape(f"{name!r} is not a simulated mouse")):
             kit.truth(name)
-    with pytest.raises(
-        ValueError, match="'Sample' is not a simulated mouse; did you mean 'sample'"
-    ):
+    with pytest.raises(ValueError, match=r"'Sample' is not .*; did you mean 'sample'"):
         kit.truth("Sample")
     with pytest.raises(ValueError, match=r"\['sample'\] is not a simulated mouse"):
         kit.truth(["sample"])
     np.testing.assert_array_equal(kit.truth("sample+").centers, kit.truth("99002-1-1").centers)
 
 
-def test_an_unknown_file_in_place_of_a_truth(simulate, tmp_path):
+def test_truth_damaged_file(simulate, tmp_path):
     (file,) = simulate().parent.glob("*-truth.npz")
     np.savez(file, order=np.arange(3))  # of another version, say
-    with pytest.raises(ValueError, match="is damaged; delete that file and it is simulated again"):
+    with pytest.raises(ValueError, match="is damaged; delete that file, and it is simulated again"):
         kit.truth("99999-1-1", tmp_path / "data")
 
 
@@ -321,7 +303,7 @@ def test_an_unknown_file_in_place_of_a_truth(simulate, tmp_path):
 
 
 def fingerprint(mouse):
-    """What must be the same wherever a mouse is simulated: counts to the bit, values to 1e-6."""
+    """Arrays that must not depend on the machine: counts to the bit, values to 1e-6."""
     truth = kit.truth(mouse)
     path = simulation.path(mouse)
     with zipfile.ZipFile(path) as archive:
@@ -338,8 +320,8 @@ def fingerprint(mouse):
 
 
 @pytest.mark.parametrize("mouse", list(simulation.MICE))
-def test_the_mice_are_the_same_on_every_machine(mouse):
-    """The file was made on one machine (python tests/data/test_simulation.py); this is another."""
+def test_mice_are_the_same_on_every_machine(mouse):
+    """The file was made on another machine, by python tests/data/test_simulation.py."""
     known, found = json.loads(FINGERPRINTS.read_text())[mouse], fingerprint(mouse)
     np.testing.assert_allclose(found.pop("values"), known.pop("values"), rtol=1e-6)
     assert found == known
@@ -353,7 +335,7 @@ def rates():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_rates_that_differ_a_little_change_few_responses_and_no_other(rates, seed):
+def test_draw_responses_rounding_changes_few(rates, seed):
     rates, event_rate = rates
     noise = 1 + 1e-4 * np.random.default_rng(seed).standard_normal(rates.shape)
     (events, one), (others, two) = (
@@ -366,7 +348,7 @@ def test_rates_that_differ_a_little_change_few_responses_and_no_other(rates, see
     assert np.abs(events.astype(int) - others).max() == 1
 
 
-def test_the_number_of_trials_does_not_change_a_response(rates):
+def test_draw_responses_of_fewer_trials(rates):
     rates, event_rate = rates
     _, all_trials = cells.draw_responses(rates, event_rate, np.random.default_rng(7))
     _, some = cells.draw_responses(rates[:200], event_rate, np.random.default_rng(7))
@@ -389,7 +371,7 @@ def test_gamma_sums_by_hand():
 
 
 @pytest.mark.parametrize("mean", [0.1, 0.7, 3.0, 20.0, 44.0])
-def test_responses_have_the_distribution_of_numpys_generator(mean):
+def test_draw_responses_distribution(mean):
     """A compound of Poisson and Gamma: mean m and variance 3 m of the event's size."""
     trials = 100_000
     events, responses = cells.draw_responses(
@@ -406,17 +388,17 @@ def test_responses_have_the_distribution_of_numpys_generator(mean):
     assert np.abs(ours - theirs).max() < 0.01  # Kolmogorov and Smirnov's distance
 
 
-def test_a_count_beyond_the_cap_is_refused(truth):
+def test_poisson_counts_refuses_more_than_cap(truth):
     with pytest.raises(ValueError, match="more than 96; raise MAX_EVENTS"):
         cells.poisson_counts(np.array([200.0]), np.array([0.5]))
     # and the sample mice stay far below
     assert truth.events.max() < 0.75 * cells.MAX_EVENTS
 
 
-# ---- cells that answer ----
+# ---- rates of the cells ----
 
 
-def test_cells_give_the_stored_rates(mouse, truth):
+def test_cells_give_stored_rates(mouse, truth):
     batch = mouse.first("test", 100)
     rows = mouse.rows("test")[:100]
     rates = truth.cells(batch, mouse.mouse)
@@ -428,7 +410,7 @@ def test_cells_give_the_stored_rates(mouse, truth):
     np.testing.assert_allclose(still, truth.frozen_rates[rows], rtol=1e-3, atol=1e-5)
 
 
-def test_cells_feel_pupil_and_running_and_follow_the_eye():
+def test_cells_follow_running_and_eye():
     cells = kit.truth("sample+").cells
     batch = kit.Batch.typical(kit.load("sample+").mouse.first("train", 4).images)
     usual = cells(batch)
@@ -466,7 +448,7 @@ def test_cells_are_differentiable():
         assert (ends[0] - ends[1]) / 2 == pytest.approx(expected, rel=1e-3)
 
 
-def test_the_truth_describes_the_filters(truth):
+def test_cells_filters_match_truth(truth):
     """Drawn again with numpy alone, from the truth's own fields, as its docstring defines them."""
     y, x = np.mgrid[:36, :64]
     even, odd = truth.cells.filters()
@@ -484,7 +466,7 @@ def test_the_truth_describes_the_filters(truth):
             np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-def test_an_orientation_of_zero_is_that_of_upright_stripes(truth):
+def test_cells_orientation_zero_is_upright(truth):
     """Gratings of every direction: complex cells like the one of their own orientation."""
     y, x = np.mgrid[:36, :64]
     angles = np.arange(0, np.pi, np.pi / 12)
@@ -500,7 +482,7 @@ def test_an_orientation_of_zero_is_that_of_upright_stripes(truth):
     assert np.allclose(gratings[0], gratings[0, 0])  # at 0 all rows are alike: upright stripes
 
 
-def test_cells_take_the_place_of_a_model():
+def test_cells_score_like_a_model():
     """The best score that a model could have: that of the true rates."""
     data, truth = kit.load("sample+"), kit.truth("sample+")
     rows = data.mouse.rows("validation")
@@ -509,7 +491,7 @@ def test_cells_take_the_place_of_a_model():
     assert score == pytest.approx(expected, abs=1e-5)
 
 
-def test_cells_refuse_what_they_cannot_see():
+def test_cells_refuse_other_images_and_mice():
     cells = kit.truth("sample+").cells
     with pytest.raises(ValueError, match=r"shape \(2, 1, 18, 32\) are not \(B, 1, 36, 64\)"):
         cells(kit.Batch(torch.zeros(2, 1, 18, 32)))
@@ -526,29 +508,22 @@ def test_cells_refuse_what_they_cannot_see():
 # ---- like real mice ----
 
 
-def test_sizes_and_withholding(name, mouse):
+def test_mice_sizes_and_withheld_tiers(name, mouse):
     counts = {tier: int((mouse.tiers == tier).sum()) for tier in kit.data.official.TIERS}
-    assert counts["train"] == 1600
-    assert counts["validation"] == 200
-    assert 560 < counts["test"] <= 600
-    assert 560 < counts["final_test"] <= 600
+    assert counts["train"] == 1600 and counts["validation"] == 200
+    assert 560 < counts["test"] <= 600 and 560 < counts["final_test"] <= 600
     assert mouse.responses.shape[1] == 600
-    assert mouse.withheld("test")
-    assert mouse.withheld("final_test")
+    assert mouse.withheld("test") and mouse.withheld("final_test")
     assert not mouse.withheld("validation")
-    assert (mouse.behavior is None) == (name == "sample")
-    assert (mouse.pupil_center is None) == (name == "sample")
+    assert (mouse.behavior is None) == (mouse.pupil_center is None) == (name == "sample")
 
 
-def test_images_have_the_statistics_of_photographs(name, mouse):
+def test_paint_images_statistics(name, mouse):
     path = simulation.path(simulation.NAMES[name][0])
     with zipfile.ZipFile(path) as archive:
-        images = np.stack(
-            [
-                np.load(io.BytesIO(archive.read(f"{path.stem}/data/images/{row}.npy")))[0]
-                for row in mouse.rows("train")[:300]
-            ]
-        ).astype(float)
+        names = [f"{path.stem}/data/images/{row}.npy" for row in mouse.rows("train")[:300]]
+        images = [np.load(io.BytesIO(archive.read(name)))[0] for name in names]
+    images = np.array(images, float)
     assert images.mean() == pytest.approx(113.5, abs=5)
     assert images.std() == pytest.approx(64.6, abs=4)
     contrast = images.std((1, 2))
@@ -556,16 +531,15 @@ def test_images_have_the_statistics_of_photographs(name, mouse):
     assert contrast.std() == pytest.approx(16, abs=3)
     assert len(np.unique(images.mean((1, 2)))) > 290  # not one image many times
     window = np.hanning(144)[:, None] * np.hanning(256)
-    power = (np.abs(np.fft.fft2((images - images.mean((1, 2), keepdims=True)) * window)) ** 2).mean(
-        0
-    )
+    centred = images - images.mean((1, 2), keepdims=True)
+    power = (np.abs(np.fft.fft2(centred * window)) ** 2).mean(0)
     frequency = np.hypot(np.fft.fftfreq(144)[:, None], np.fft.fftfreq(256))
     band = (frequency > 0.02) & (frequency < 0.3)
     slope = np.polyfit(np.log(frequency[band]), np.log(power[band]), 1)[0]
     assert slope == pytest.approx(-2.5, abs=0.2)
 
 
-def test_responses_are_sparse(truth):
+def test_draw_responses_sparse(truth):
     responses = truth.responses
     assert 0.25 < (responses > 0).mean() < 0.5
     for threshold in (0.01, 0.1):  # not merely full of tiny values
@@ -579,7 +553,7 @@ def test_responses_are_sparse(truth):
     assert 0.4 < np.median(shapes) < 0.8  # Gamma-like
 
 
-def test_how_well_a_model_could_do(mouse, truth):
+def test_ceiling_of_rates(mouse, truth):
     rows = np.flatnonzero(np.isin(mouse.tiers, TESTED))
     responses, images = truth.responses[rows], mouse.image_ids[rows]
     assert 0.45 < metrics.correlation(truth.rates[rows], responses).mean() < 0.55
@@ -593,8 +567,8 @@ def test_how_well_a_model_could_do(mouse, truth):
     assert stimulus_only == pytest.approx(ceiling, abs=0.02)
 
 
-def test_how_well_a_model_could_do_if_behaviour_stood_still(mouse, truth):
-    """Draw the noise anew at the rates of a still eye and a still mind."""
+def test_ceiling_of_frozen_rates(mouse, truth):
+    """Draw the noise again at the rates without changes of eye position and behaviour."""
     # noise variance is proportional to the rate: three times the size of an event. Events have
     # Gamma sizes of shape 1/2 and a Poisson number.
     size = ((truth.responses - truth.rates) ** 2).mean(0) / truth.rates.mean(0) / 3  # (N,)
@@ -608,7 +582,7 @@ def test_how_well_a_model_could_do_if_behaviour_stood_still(mouse, truth):
     assert 0.18 < metrics.fev(responses, images).mean() < 0.24
 
 
-def test_cells_differ(truth):
+def test_draw_cells_tuning(truth):
     low, high = np.percentile(truth.spatial_frequency, [2, 98])
     assert np.log2(high / low) >= 2  # octaves
     assert 0.5 / high >= 2  # no stripes that 36 x 64 pixels cannot hold
@@ -617,28 +591,26 @@ def test_cells_differ(truth):
     assert counts.min() > 60  # of 100: all orientations
 
 
-def test_field_centres_are_an_affine_map_of_cortex(mouse, truth):
+def test_draw_cells_retinotopy(mouse, truth):
     place = mouse.coordinates[:, :2] - mouse.coordinates[:, :2].mean(0)
     place = np.c_[place / np.abs(place).max(), np.ones(len(place))]
     affine = np.linalg.lstsq(place, truth.centers, rcond=None)[0]
     rest = truth.centers - place @ affine
     explained = 1 - rest.var(0) / truth.centers.var(0)
-    assert (explained > 0.8).all()
-    assert (explained < 0.99).all()  # with a modest scatter
+    assert (explained > 0.8).all() and (explained < 0.99).all()  # with a modest scatter
     slopes = np.linalg.svd(affine[:2])[1]
-    assert (slopes > 0.15).all()
-    assert (slopes < 0.25).all()
+    assert (slopes > 0.15).all() and (slopes < 0.25).all()
     assert np.abs(affine[0, 1]) > 3 * np.abs(affine[0, 0])  # turned by about 90 degrees
     assert np.abs(truth.centers).max() < 0.6  # all fields within the image
 
 
-def test_eye_movements_shift_the_fields(truth):
-    assert (truth.eye_shift.std(0) > 0.025).all()
-    assert (truth.eye_shift.std(0) < 0.04).all()
+def test_draw_behavior_eye_shift(truth):
+    spread = truth.eye_shift.std(0)
+    assert (spread > 0.025).all() and (spread < 0.04).all()
     np.testing.assert_allclose(truth.eye_shift.mean(0), 0, atol=3e-3)
 
 
-def test_behavior_and_its_gain():
+def test_draw_behavior_and_gain():
     mouse, truth = kit.load("sample+").mouse, kit.truth("sample+")
     pupil, change, running = mouse.behavior.T
     assert pupil.mean() == pytest.approx(4, abs=0.3)  # in its std
@@ -663,7 +635,7 @@ def test_behavior_and_its_gain():
 
 
 @pytest.mark.slow
-def test_the_open_mice():
+def test_load_open_mice():
     data = kit.load("sample-pretrain")
     assert list(data) == ["99003-1-1", "99004-1-1"]
     for mouse in data.values():
@@ -679,6 +651,6 @@ def test_the_open_mice():
     assert not np.array_equal(one.coordinates, other.coordinates)
 
 
-if __name__ == "__main__":  # a changed simulator: what its mice are, to be held against elsewhere
+if __name__ == "__main__":  # after a change of the simulator, for comparison elsewhere
     found = {mouse: fingerprint(mouse) for mouse in simulation.MICE}
     FINGERPRINTS.write_text(json.dumps(found, indent=1) + "\n")

@@ -1,8 +1,8 @@
 """Simulated mice whose truth is known, written in the official layout on first use.
 
-A small model of V1: Gabor cells, simple and complex, divided by the contrast around them, whose
-gain follows pupil and running and whose fields move with the eye, seen through sparse, Gamma-like
-noise. The truth lies beside the recording; only `truth` opens it.
+They are a small model of V1. Cells are Gabor filters, simple or complex, divided by the contrast
+around them. Pupil and running change their gain, and their fields move with the eye. The noise is
+sparse and Gamma-like. The truth is kept beside the recording, and only `truth` opens it.
 """
 
 from kit.data.simulation.cells import Cells

@@ -1,29 +1,33 @@
 """The simulated cells: their filters, their rate for any image, and their noisy responses."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
-IMAGE_SIZE = (36, 64)  # of the images that the cells see, in pixels
-GREY = 127.5  # the pixel value that drives no cell; black and white are -1 and 1 from it
-SEMI_SATURATION = 0.01  # local variance of the image at which a rate is half of what it could be
-FEV = (5.6, 16.0)  # of a Beta distribution over cells: mean .26, before the ceiling on events
+from kit.data.recordings import Batch, Dataset
+
+IMAGE_SIZE = (36, 64)  # height and width of the images that the cells see, in pixels
+GREY = 127.5  # the pixel value that drives no cell; the cells see black as -1, white as 1
+SEMI_SATURATION = 0.01  # local variance of the image at which a rate is half of its limit
+FEV = (5.6, 16.0)  # of a Beta distribution over cells: mean .26, before event rates are capped
 EVENT_SHAPE = 0.5  # of the Gamma distribution of one calcium event's size
-MAX_EVENTS = 96    # in one trial: twice the highest rate of a sample mouse; more is refused
-# how one standard deviation of eye position moves every field, in half images
+MAX_EVENTS = 96    # in one trial: twice the highest rate of a sample mouse
+# shift of every field for one standard deviation of eye position, in half images
 EYE_TO_SHIFT = np.array([[0.035, 0.004], [-0.004, 0.030]])
 
 
-def draw_cells(neurons, rng):
-    """Draw the cells: place in cortex, field, tuning, gain and noise. A dict of arrays (N, …)."""
+def draw_cells(neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Draw each cell's position, field, tuning, gain and noise. A dict of arrays (N, …)."""
     coordinates = np.column_stack([rng.uniform(0, 616, (neurons, 2)),
                                    200 + 5 * rng.integers(0, 10, neurons)])
     place = (coordinates[:, :2] - 308) / 308  # -1 to 1
-    # retinotopy: an affine map, turned by about 90 degrees, and a modest scatter of single cells
+    # retinotopy: an affine map, rotated by about 90 degrees, and a modest scatter of single cells
     retinotopy = np.array([[0.03, -0.20], [0.20, 0.02]])
     centers = place @ retinotopy + [0.05, -0.04] + 0.03 * rng.standard_normal((neurons, 2))
-    # low, as mice see: .04 cycles a degree, if a pixel of 36 x 64 is taken for 2 degrees
+    # low, as mice see: .04 cycles per degree, if a pixel of 36 x 64 is 2 degrees
     wavelength = 13 * 2 ** rng.normal(0, 0.65, neurons).clip(-1.4, 1.4)  # pixels
     size = (wavelength / 13) ** 0.5 * np.exp(0.12 * rng.standard_normal(neurons))
     return {
@@ -32,11 +36,11 @@ def draw_cells(neurons, rng):
         "envelope": size[:, None] * [5.0, 3.0],
         "orientation": rng.uniform(0, np.pi, neurons),
         "phase": rng.uniform(0, 2 * np.pi, neurons),
-        "is_complex": rng.random(neurons) < 0.35,  # an assumption: simple cells prevail
+        "is_complex": rng.random(neurons) < 0.35,  # an assumption: most cells are simple
         "tuned_share": rng.beta(4, 1.2, neurons),  # some cells are weakly tuned
         "gain_weights": np.column_stack([rng.normal(0.135, 0.06, neurons),   # x 1.5, -1.5..1.5 std
                                          rng.normal(0.182, 0.08, neurons)]),  # + 20 % for one std
-        "fev": rng.beta(*FEV, neurons),  # what the noise should leave of the image's part
+        "fev": rng.beta(*FEV, neurons),  # the fraction of variance that images explain
         "scale": np.exp(0.8 * rng.standard_normal(neurons)),  # mean response, in raw units
         "surround": rng.uniform(1.3, 2.7, neurons),
     }
@@ -47,15 +51,15 @@ class Cells(nn.Module):
 
     Rates are noiseless, in the recording's units: mean responses divided by each neuron's std.
     batch: images (B, 1, 36, 64), z-scored like the recording's; behavior (B, 3) and pupil_center
-    (B, 2) as in a `Batch`, or None for the average gain, 1, and the eye at its mean position.
+    (B, 2) as in a `Batch`. Without them the gain is 1 and the eye at its mean position.
     Differentiable. Computed in float64 and returned in the type of the images.
     Raises ValueError for images of another shape or of integers, and for another mouse.
 
     A cell is a Gabor filter, simple (half-squared) or complex (energy of two filters), divided by
-    the contrast around it (Heeger, Visual Neuroscience 1992). Neither feels the mean luminance.
+    the contrast around it (Heeger, Visual Neuroscience 1992). Mean luminance has no effect.
     """
 
-    # what is drawn for each cell, then what is measured once the whole recording is known
+    # first what is drawn for each cell, then what is measured on the whole recording
     PARAMETERS = ("centers", "orientation", "spatial_frequency", "phase", "envelope", "surround",
                   "is_complex", "tuned_share", "gain_weights",
                   "mean_drive",        # (N,) over all images of the recording, eye at its mean
@@ -66,20 +70,20 @@ class Cells(nn.Module):
                   "pixel_statistics")  # (2,) mean and std of the recording's pixels, 0-255
     image_size = IMAGE_SIZE
 
-    def __init__(self, mouse, unit_ids, parameters):
+    def __init__(self, mouse: str, unit_ids: np.ndarray, parameters: Mapping[str, np.ndarray]):
         super().__init__()
         self.mouse, self.unit_ids = mouse, unit_ids
         for name in self.PARAMETERS:
             self.register_buffer(name, torch.as_tensor(np.array(parameters[name])))
-        for name, values in zip(("even", "odd", "pool"), self._draw_filters(), strict=True):
+        for name, values in self._make_filters().items():
             self.register_buffer(name, values, persistent=False)  # (36 * 64, N)
 
-    def _draw_filters(self):
+    def _make_filters(self):
         """The two Gabor filters of every cell, and the window in which contrast is measured."""
         height, width = IMAGE_SIZE
-        y, x = torch.meshgrid(torch.arange(height, dtype=torch.float64) - (height - 1) / 2,
-                              torch.arange(width, dtype=torch.float64) - (width - 1) / 2,
-                              indexing="ij")
+        y = torch.arange(height, dtype=torch.float64) - (height - 1) / 2
+        x = torch.arange(width, dtype=torch.float64) - (width - 1) / 2
+        y, x = torch.meshgrid(y, x, indexing="ij")
         dx = x.reshape(-1, 1) - width / 2 * self.centers[:, 0]   # (36 * 64, N) pixels
         dy = y.reshape(-1, 1) - height / 2 * self.centers[:, 1]
         across = torch.cos(self.orientation) * dx + torch.sin(self.orientation) * dy
@@ -88,34 +92,32 @@ class Cells(nn.Module):
         envelope = torch.exp(-distance / 2)
         envelope = envelope / envelope.sum(0)
         pool = torch.exp(-distance / 2 / self.surround**2)
-        gabors = [envelope * torch.cos(wave), envelope * torch.sin(wave)]
-        # blind to mean luminance
-        return *(gabor - envelope * gabor.sum(0) for gabor in gabors), pool / pool.sum(0)
+        even, odd = envelope * torch.cos(wave), envelope * torch.sin(wave)
+        return {"even": even - envelope * even.sum(0),  # sums to 0: blind to mean luminance
+                "odd": odd - envelope * odd.sum(0), "pool": pool / pool.sum(0)}
 
-    def forward(self, batch, mouse=None):
+    def forward(self, batch: Batch, mouse: str | None = None) -> Tensor:
         self.resolve_mouse(mouse)
         if batch.images.ndim != 4 or batch.images.shape[1:] != (1, *IMAGE_SIZE):
             raise ValueError(f"images of shape {tuple(batch.images.shape)} are not (B, 1, 36, 64); "
                              "the simulated cells see images of 36 x 64 pixels: load the recording "
                              "with kit.load(..., size=(36, 64))")
         if not batch.images.is_floating_point():
-            raise ValueError(f"images of {batch.images.dtype} are not z-scored; 0 to 255 becomes "
-                             "so with the recording's statistics, images_mean and images_std")
-        images, behavior, pupil_center = (
-            None if value is None else value.to(self.even)
-            for value in (batch.images, batch.behavior, batch.pupil_center))
-        rates = self.relative_rates(images, pupil_center)
-        if behavior is not None:
-            rates = rates * self.gain(behavior)
+            raise ValueError(f"images of {batch.images.dtype} are not z-scored; for pixels from 0 "
+                             "to 255 use the recording's statistics, images_mean and images_std")
+        float64 = batch.to(self.even)
+        rates = self.relative_rates(float64.images, float64.pupil_center)
+        if float64.behavior is not None:
+            rates = rates * self.gain(float64.behavior)
         return (rates * self.response_unit).to(batch.images.dtype)  # (B, N)
 
-    def relative_rates(self, images, pupil_center=None):
+    def relative_rates(self, images: Tensor, pupil_center: Tensor | None = None) -> Tensor:
         """Rates (B, N) before gain, of mean 1 over the recording's images."""
         drive = self.drive(images, pupil_center) / self.mean_drive
         return self.tuned_share * drive + (1 - self.tuned_share)
 
-    def drive(self, images, pupil_center=None):
-        """What the filters make of images (B, 1, 36, 64), float64: (B, N), never negative."""
+    def drive(self, images: Tensor, pupil_center: Tensor | None = None) -> Tensor:
+        """Output of the filters for images (B, 1, 36, 64), float64: (B, N), never negative."""
         mean, std = self.pixel_statistics
         seen = (images * std + mean) / GREY - 1
         if pupil_center is not None:
@@ -126,32 +128,32 @@ class Cells(nn.Module):
         driven = torch.where(self.is_complex, even**2 + odd**2, 2 * even.clamp(min=0) ** 2)
         return driven / (SEMI_SATURATION + contrast)
 
-    def shift(self, pupil_center):
-        """How far all fields move: (B, 2) x, y in half images."""
+    def shift(self, pupil_center: Tensor) -> Tensor:
+        """Shift (B, 2) of all fields for eye positions (B, 2): x, y in half images."""
         return pupil_center @ torch.as_tensor(EYE_TO_SHIFT).to(pupil_center)
 
-    def gain(self, behavior):
-        """Behaviour (B, 3) to the factor on each rate: (B, N), of mean 1 over the recording."""
+    def gain(self, behavior: Tensor) -> Tensor:
+        """Factor (B, N) of behaviour (B, 3) on each rate, of mean 1 over the recording."""
         state = behavior - self.average_behavior
         return torch.exp(state[:, [0, 2]] @ self.gain_weights.T) / self.mean_gain
 
-    def filters(self):
+    def filters(self) -> tuple[np.ndarray, np.ndarray]:
         """The even and the odd Gabor filter of every cell, (N, 36, 64) arrays.
 
-        A simple cell has the even one alone.
+        A simple cell uses only the even one.
         """
-        return tuple(part.T.reshape(-1, *IMAGE_SIZE).cpu().numpy()
-                     for part in (self.even, self.odd))
+        even, odd = self.even.T.cpu().numpy(), self.odd.T.cpu().numpy()  # (N, 36 * 64)
+        return even.reshape(-1, *IMAGE_SIZE), odd.reshape(-1, *IMAGE_SIZE)
 
-    def resolve_mouse(self, mouse=None):
+    def resolve_mouse(self, mouse: str | None = None) -> str:
         """The mouse's id; raises ValueError for another mouse."""
         if mouse not in (None, self.mouse):
             raise ValueError(f"these are the cells of mouse {self.mouse!r}, not of {mouse!r}; "
-                             f"kit.truth({mouse!r}).cells are the ones you need")
+                             f"use kit.truth({mouse!r}).cells")
         return self.mouse
 
-    def validate_data(self, data):
-        """Raise ValueError where data are of another mouse, other units or another image size."""
+    def validate_data(self, data: Dataset) -> None:
+        """Raise ValueError if data are of another mouse, other units or another image size."""
         for mouse, recording in data.items():
             self.resolve_mouse(mouse)
             if tuple(recording.image_size) != IMAGE_SIZE:
@@ -167,8 +169,8 @@ class Cells(nn.Module):
                 f"{int(self.is_complex.sum())} of them complex")
 
 
-def shift_images(images, shift):
-    """Images (B, 1, H, W) as fields see them that moved by shift (B, 2); grey outside.
+def shift_images(images: Tensor, shift: Tensor) -> Tensor:
+    """Images (B, 1, H, W) as seen by fields that moved by shift (B, 2); grey outside.
 
     shift: x, y in half images. The images move the other way, by bicubic interpolation.
     """
@@ -179,36 +181,38 @@ def shift_images(images, shift):
     return grid_sample(images, grid + shift[:, None, None], mode="bicubic", align_corners=False)
 
 
-def event_rates(fev, rates):
-    """Mean number of events a trial (N,) that leaves each cell its FEV: noise is 3 / events.
+def event_rates(fev: Tensor, rates: Tensor) -> Tensor:
+    """Mean number of events a trial (N,) that gives each cell its FEV: noise is 3 / events.
 
-    fev: (N,) in (0, 1); rates: (T, N) of mean 1. Few events where the image drives strongly; at
-    most 1.2, since most trials are silent.
+    fev: (N,) in (0, 1); rates: (T, N) of mean 1. A cell that the image drives strongly has few
+    events; none has more than 1.2, since most trials are silent.
     """
     return (3 * fev / (1 - fev) / rates.var(0, correction=0)).clamp(max=1.2)
 
 
-def draw_responses(rates, event_rate, rng):
+def draw_responses(rates: np.ndarray, event_rate: np.ndarray,
+                   rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Noisy responses to rates of mean 1: a Poisson number of calcium events, each Gamma-sized.
 
     rates: (T, N) in the order of presentation; event_rate: (N,) mean number of events at rate 1.
     Returns the number of events and the responses, both (T, N). Every response has its own row of
-    uniform numbers: a rate that differs in its last digit changes that one response at most.
-    Raises ValueError where a count exceeds MAX_EVENTS.
+    uniform numbers: a rate that differs in its last digit changes at most that one response.
+    Raises ValueError if a count exceeds MAX_EVENTS.
     """
     events, responses = np.empty(rates.shape, np.uint8), np.empty(rates.shape)
     for start in range(0, len(rates), 128):
         block = slice(start, start + 128)
-        uniforms = rng.random((*rates[block].shape, 3 + MAX_EVENTS // 2))  # always as many
-        events[block] = poisson_counts(rates[block] * event_rate, uniforms[..., 0])
+        means = rates[block] * event_rate
+        uniforms = rng.random((*means.shape, 3 + MAX_EVENTS // 2))  # the same number in each block
+        events[block] = poisson_counts(means, uniforms[..., 0])
         responses[block] = gamma_sums(events[block], uniforms[..., 1:])
     return events, responses / (EVENT_SHAPE * event_rate)
 
 
-def poisson_counts(means, uniforms):
+def poisson_counts(means: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
     """The Poisson count at which the distribution function first exceeds each uniform number.
 
-    means, uniforms: arrays of one shape; returns integers of that shape.
+    means, uniforms: arrays of one shape. Returns integers of that shape.
     """
     probability = np.exp(-means)  # of the count k
     below = probability.copy()    # of a count up to k
@@ -224,15 +228,15 @@ def poisson_counts(means, uniforms):
                      "raise MAX_EVENTS")
 
 
-def gamma_sums(counts, uniforms):
+def gamma_sums(counts: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
     """Sums of `counts` Gamma variables of shape 1/2 and scale 1. uniforms: (…, 2 + pairs).
 
-    Two of them add up to an exponential variable, -ln u; one alone is -ln u cos^2(2 pi v)
+    Two of them add up to an exponential variable, -ln u; a single one is -ln u cos^2(2 pi v)
     (Devroye, Non-Uniform Random Variate Generation, 1986).
     """
     pairs, single = np.divmod(counts, 2)
     used = np.arange(uniforms.shape[-1] - 2) < pairs[..., None]
     # 1 - u in place of u, which may be 0; most trials have few events, so most logs are left out
     logs = np.log1p(-uniforms[..., 2:], out=np.zeros(used.shape), where=used)
-    lone = -np.log1p(-uniforms[..., 0]) * np.cos(2 * np.pi * uniforms[..., 1]) ** 2
-    return single * lone - logs.sum(-1)
+    one = -np.log1p(-uniforms[..., 0]) * np.cos(2 * np.pi * uniforms[..., 1]) ** 2
+    return single * one - logs.sum(-1)

@@ -1,7 +1,8 @@
-"""Which mice are simulated, how one is made, and the truth behind it."""
+"""The simulated mice, how one is made, and the truth behind it."""
 
 import os
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,16 +14,16 @@ from kit.doctor import limit_threads
 from kit.files import atomic_write, data_folder, progress
 from kit.report import suggest
 
-VERSION = 2  # part of every file name: a changed simulator never meets an old file
+VERSION = 2  # part of every file name: a changed simulator never opens an old file
 
 
 @dataclass(frozen=True)
 class Mouse:
-    """What is simulated for one mouse."""
+    """The settings of one simulated mouse."""
 
     id: str
     seed: int
-    withholds: tuple = ()  # of "responses" (of the test tiers) and "behavior"
+    withholds: tuple[str, ...] = ()  # some of "responses" (of the test tiers) and "behavior"
     neurons: int = 600
     train: int = 1600      # images shown once
     validation: int = 200  # images shown once
@@ -42,7 +43,7 @@ NAMES = {"sample": ["99001-1-1"], "sample+": ["99002-1-1"],
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Truth:
-    """Everything that the simulation knows and a recording does not say. N neurons, T trials.
+    """Everything that a simulation knows and its recording does not hold. N neurons, T trials.
 
     Rows of (T, …) arrays are the recording's, in the order of its files.
     Positions are in half images from the centre of the image: x runs from -1 (left) to 1, y from
@@ -63,18 +64,18 @@ class Truth:
     tuned_share: np.ndarray        # (N,) share of the mean rate that images drive
     gain_weights: np.ndarray       # (N, 2) log gain for one std of pupil size and of running speed
     order: np.ndarray              # (T,) when each trial was shown: 0 is the first
-    gain: np.ndarray               # (T, N) factor that pupil and running put on the rate
+    gain: np.ndarray               # (T, N) factor of pupil and running on the rate
     eye_shift: np.ndarray          # (T, 2) how far all fields moved, same units as centers
     rates: np.ndarray              # (T, N) noiseless rate of every trial
-    frozen_rates: np.ndarray       # (T, N) the same had behaviour and eye stayed at their means
+    frozen_rates: np.ndarray       # (T, N) rates with behaviour and eye at their means
     events: np.ndarray             # (T, N) number of calcium events behind every response
-    responses: np.ndarray          # (T, N) every response, the withheld ones too
+    responses: np.ndarray          # (T, N) every response, also the withheld ones
 
     def __repr__(self):
         return f"the truth behind {len(self.order)} trials: {self.cells!r}"
 
 
-def path(mouse, folder=None):
+def path(mouse: str, folder: str | Path | None = None) -> Path:
     """Path of a sample mouse's zip, simulated on first use (some seconds) and then kept."""
     target = data_folder(folder) / "sample" / f"static{mouse}-GrayImageNet-simulated{VERSION}.zip"
     if not (target.exists() and _truth_file(target).exists()):
@@ -86,41 +87,44 @@ def _truth_file(target):
     return target.with_name(target.stem + "-truth.npz")
 
 
-def truth(name, folder=None):
-    """The truth behind a sample mouse, as a `Truth`.
-
-        truth = kit.truth("sample+")
-        truth.orientation                         # (N,) radians
-        truth.cells(kit.Batch.typical(images))    # (B, N) rates for images of your own
+def truth(name: str, folder: str | Path | None = None) -> Truth:
+    """The truth behind a sample mouse.
 
     name: "sample", "sample+" or a simulated mouse's id. folder: the data folder; else KIT_DATA_DIR,
     else the user's cache. Raises ValueError for any other name, and if the file is damaged.
+
+    >>> truth = kit.truth("sample+")
+    >>> truth.orientation.shape  # radians
+    (600,)
+    >>> batch = kit.Batch.typical(np.zeros((2, 36, 64)))  # images of your own
+    >>> truth.cells(batch).shape
+    torch.Size([2, 600])
     """
-    mice = NAMES.get(name, [name]) if isinstance(name, str) else [None]
-    if len(mice) > 1:
-        raise ValueError(f"{name!r} holds the mice {', '.join(mice)}; ask for one of them")
-    if mice[0] not in MICE:
-        known = [*NAMES, *MICE]
-        raise ValueError(f"{name!r} is not a simulated mouse; {suggest(name, known)}there is a truth "
-                         f"for {', '.join(map(repr, known))}")
-    file = _truth_file(path(mice[0], folder))
+    known = [*NAMES, *MICE]
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"{name!r} is not a simulated mouse; {suggest(name, known)}the names are "
+                         f"{', '.join(known)}")
+    mouse, *others = NAMES.get(name, [name])
+    if others:
+        raise ValueError(f"{name!r} holds the mice {', '.join(NAMES[name])}; ask for one of them")
+    file = _truth_file(path(mouse, folder))
     try:
         with np.load(file) as saved:
             arrays = {field.name: saved[field.name] for field in fields(Truth)[1:]}
-            parameters = {part: saved[part] for part in Cells.PARAMETERS}
-            return Truth(Cells(mice[0], saved["unit_ids"], parameters), **arrays)
+            parameters = {name: saved[name] for name in Cells.PARAMETERS}
+            return Truth(Cells(mouse, saved["unit_ids"], parameters), **arrays)
     except (*READ_ERRORS, KeyError):
-        raise ValueError(f"{file} is damaged; delete that file and it is simulated "
+        raise ValueError(f"{file} is damaged; delete that file, and it is simulated "
                          "again") from None
 
 
 # ---- how a mouse is made ----
 
-def simulate(spec, target):
+def simulate(spec: Mouse, target: Path) -> None:
     """Simulate one mouse and write its recording and, before it, its truth.
 
-    Everything is computed in the order of presentation. At the end the trials are shuffled: the
-    numbers of the official files do not say when an image was shown.
+    Everything is computed in the order of presentation. At the end the trials are shuffled, because
+    the numbers of the official files do not say when an image was shown.
     """
     limit_threads()
     rngs = iter(np.random.default_rng(spec.seed).spawn(6))  # each part has its own
@@ -132,33 +136,31 @@ def simulate(spec, target):
     std = responses[session.public].std(0, dtype=np.float64)
     std[std == 0] = 1  # a neuron that never fired
     cells.response_unit.copy_(torch.from_numpy(drawn["scale"] / std))
-    for name in ("rates", "frozen_rates"):
-        activity[name] = activity[name] * cells.response_unit.numpy()
+    activity["rates"] = activity["rates"] * cells.response_unit.numpy()
+    activity["frozen_rates"] = activity["frozen_rates"] * cells.response_unit.numpy()
     activity |= {"responses": responses / std, "events": events}
 
     rng = next(rngs)
     order = rng.permutation(len(responses))  # when the trial of each file was shown
-    trial_idx = order
-    if "responses" in spec.withholds:  # competition mice hide the order of their trials
-        trial_idx = np.array([rng.bytes(16).hex() for _ in order])
     _write_truth(_truth_file(target), cells, activity, order)
     recording = {"images": session.pixels[session.image[order]], "responses": responses[order],
                  "behavior": session.behavior[order], "pupil_center": session.pupil_center[order],
-                 "tiers": session.tiers[order], "trial_idx": trial_idx,
-                 "frame_image_id": session.image_ids[order], "unit_ids": drawn["unit_ids"],
+                 "tiers": session.tiers[order], "frame_image_id": session.image_ids[order],
+                 "trial_idx": order, "unit_ids": drawn["unit_ids"],
                  "cell_motor_coordinates": drawn["coordinates"]}
     public = session.public[order]
-    if "responses" in spec.withholds:
+    if "responses" in spec.withholds:  # competition mice also hide the order of their trials
         recording["responses"][~public] = 0
+        recording["trial_idx"] = np.array([rng.bytes(16).hex() for _ in order])
     if "behavior" in spec.withholds:
         recording["behavior"][:] = 0
         recording["pupil_center"][:] = 0
     write(target, recording, statistics_from=public)
-    os.utime(target, (0, 0))  # simulated twice, it is the same file, and packed once
+    os.utime(target, (0, 0))  # the same file each time it is simulated, so it is packed once
 
 
 def _write_truth(target, cells, activity, order):
-    """Write what `truth` reads: the cells, and their activity in the order of the files."""
+    """Write the cells, and their activity in the order of the files, for `truth` to read."""
     arrays = {name: getattr(cells, name).numpy() for name in Cells.PARAMETERS}
     for name, values in activity.items():  # (T, …)
         arrays[name] = values[order] if name == "events" else values[order].astype(np.float32)
@@ -167,48 +169,50 @@ def _write_truth(target, cells, activity, order):
 
 
 def _calibrate(mouse, drawn, session):
-    """The cells, measured on a session, and what they do in each trial: a dict of arrays (T, …).
+    """The cells, measured on a session, and their activity in each trial: a dict of arrays (T, …).
 
     Rates have mean 1 until the responses, and so their units, are known.
     """
-    public, ones = session.public, np.ones(len(drawn["unit_ids"]))
-    statistics = _pixel_statistics(session)
+    public = session.public
+    mean, std = _pixel_statistics(session)
     behavior = session.behavior / session.behavior[public].std(0)
     center = session.pupil_center[public]
     eye = torch.from_numpy((session.pupil_center - center.mean(0)) / center.std(0))
-    cells = Cells(mouse, drawn["unit_ids"], {
-        **drawn, "mean_drive": ones, "mean_gain": ones, "event_rate": ones, "response_unit": ones,
-        "average_behavior": behavior[public].mean(0), "pixel_statistics": statistics})
-    images = (seen_pixels(session.pixels) - statistics[0]) / statistics[1]  # (images, 1, 36, 64)
-    shown = images[torch.from_numpy(session.image)]  # (T, 1, 36, 64)
+    unknown = np.ones(len(drawn["unit_ids"]))  # measured below, and by `simulate`
+    measured = ("mean_drive", "mean_gain", "event_rate", "response_unit")
+    cells = Cells(mouse, drawn["unit_ids"], drawn | dict.fromkeys(measured, unknown) | {
+        "average_behavior": behavior[public].mean(0), "pixel_statistics": [mean, std]})
+    images = (downsample(session.pixels) - mean) / std  # (images, 1, 36, 64)
+    shown = torch.from_numpy(session.image)
 
     cells.mean_drive.copy_(_in_blocks(cells.drive, images).mean(0))
     gain = cells.gain(torch.from_numpy(behavior))
     cells.mean_gain.copy_(gain.mean(0))
     gain = gain / cells.mean_gain
     frozen = _in_blocks(cells.relative_rates, images)
-    rates = _in_blocks(cells.relative_rates, shown, eye) * gain
+    rates = _in_blocks(cells.relative_rates, images[shown], eye) * gain
     cells.event_rate.copy_(event_rates(torch.from_numpy(drawn["fev"]), frozen))
-    activity = {"rates": rates, "frozen_rates": frozen[torch.from_numpy(session.image)],
-                "gain": gain, "eye_shift": cells.shift(eye)}
+    activity = {"rates": rates, "frozen_rates": frozen[shown], "gain": gain,
+                "eye_shift": cells.shift(eye)}
     return cells, {name: values.numpy() for name, values in activity.items()}
 
 
 def _in_blocks(function, *arguments):
-    """A function of (T, …) tensors, 256 rows at a time, which bounds the memory."""
-    starts = progress(range(0, len(arguments[0]), 256), desc="responding", unit="block")
-    return torch.cat([function(*(value[start:start + 256] for value in arguments))
-                      for start in starts])
+    """A function of (T, …) tensors, 256 rows at a time to save memory."""
+    results = []
+    for start in progress(range(0, len(arguments[0]), 256), desc="responding", unit="block"):
+        results.append(function(*[values[start:start + 256] for values in arguments]))
+    return torch.cat(results)
 
 
 def _pixel_statistics(session):
-    """Mean and std of all pixels of the public trials, as the recording's statistics say."""
-    each = np.array([(image.mean(), image.var()) for image in session.pixels])  # (images, 2)
-    means, variances = each[session.image[session.public]].T
-    return np.array([means.mean(), np.sqrt(variances.mean() + means.var())])
+    """Mean and std of all pixels of the public trials, as in the recording's statistics."""
+    moments = np.array([(image.mean(), image.var()) for image in session.pixels])  # (images, 2)
+    means, variances = moments[session.image[session.public]].T
+    return means.mean(), np.sqrt(variances.mean() + means.var())
 
 
-def seen_pixels(pixels):
+def downsample(pixels: np.ndarray) -> torch.Tensor:
     """Images (T, 1, 144, 256) at the 36 x 64 pixels that `kit.load` gives, 0-255, float64.
 
     Bilinear interpolation by a quarter is the mean of the middle 2 x 2 of every 4 x 4 pixels.
