@@ -84,21 +84,21 @@ def rng_modules(fabric: "Fabric") -> list[ModuleType]:
     return modules
 
 
-def gather_states(fabric: "Fabric") -> list[Tensor]:
-    """The random states (processes, n) of all processes, a tensor for each of `rng_modules`."""
-    gathered = []
+def gather_states(fabric: "Fabric") -> dict[str, Tensor]:
+    """The random states (processes, n) of all processes, by the name of their module."""
+    gathered = {}
     for module in rng_modules(fabric):
         own = module.get_rng_state().to(fabric.device)  # (n,)
         states = own.new_zeros(fabric.world_size, len(own))
         states[fabric.global_rank] = own
-        gathered.append(fabric.all_reduce(states, reduce_op="sum"))
+        gathered[module.__name__] = fabric.all_reduce(states, reduce_op="sum")
     return gathered
 
 
-def set_states(gathered: list[Tensor], fabric: "Fabric") -> None:
+def set_states(gathered: dict[str, Tensor], fabric: "Fabric") -> None:
     """Set this process's random states to those that `gather_states` returned."""
-    for module, states in zip(rng_modules(fabric), gathered, strict=True):
-        module.set_rng_state(states[fabric.global_rank].clone())
+    for module in rng_modules(fabric):
+        module.set_rng_state(gathered[module.__name__][fabric.global_rank].clone())
 
 
 def shard(batch: Batch, rank: int, processes: int) -> tuple[Batch, int]:

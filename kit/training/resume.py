@@ -74,25 +74,25 @@ class Checkpoint:
 
     def _misfits(self, saved):
         """The names of the parts of a saved state that do not fit the model and the settings."""
-        history, weights = History(**saved["history"]), _shapes(self.model.state_dict().items())
+        history, weights = History(**saved["history"]), _shapes(self.model.state_dict())
         fits = {"history": _is_consistent(history),
-                "weights": _shapes(saved["model"].items()) == weights,
-                "best weights": _shapes(saved["best"].items()) == weights}
+                "weights": _shapes(saved["model"]) == weights,
+                "best weights": _shapes(saved["best"]) == weights}
         if not history.stopped:
-            random = [module.get_rng_state().expand(self.fabric.world_size, -1)
-                      for module in rng_modules(self.fabric)]
+            random = {module.__name__: module.get_rng_state().expand(self.fabric.world_size, -1)
+                      for module in rng_modules(self.fabric)}
             precision = self.fabric.strategy.precision.state_dict()
             fits["epochs"] = len(history.loss) < self.config.epochs
             fits["patience"] = saved["epochs_since_best"] < self.config.patience
             fits["lr_drops"] = saved["drops"] <= self.config.lr_drops
             fits["optimizer"] = _optimizer_fits(saved, self.model)
             fits["precision"] = saved["scaler"].keys() == precision.keys()
-            fits["random states"] = _shapes(enumerate(saved["random"])) == _shapes(enumerate(random))
+            fits["random states"] = _shapes(saved["random"]) == _shapes(random)
         return [name for name, fit in fits.items() if not fit]
 
 
 def _shapes(tensors):
-    return {name: (value.shape, value.dtype) for name, value in tensors}
+    return {name: (value.shape, value.dtype) for name, value in tensors.items()}
 
 
 def _is_consistent(history):
