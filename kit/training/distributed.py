@@ -86,13 +86,8 @@ def rng_modules(fabric: "Fabric") -> list[ModuleType]:
 
 def gather_states(fabric: "Fabric") -> dict[str, Tensor]:
     """The random states (processes, n) of all processes, by the name of their module."""
-    gathered = {}
-    for module in rng_modules(fabric):
-        own = module.get_rng_state().to(fabric.device)  # (n,)
-        states = own.new_zeros(fabric.world_size, len(own))
-        states[fabric.global_rank] = own
-        gathered[module.__name__] = fabric.all_reduce(states, reduce_op="sum")
-    return gathered
+    return {module.__name__: fabric.all_gather(module.get_rng_state()).view(fabric.world_size, -1)
+            for module in rng_modules(fabric)}
 
 
 def set_states(gathered: dict[str, Tensor], fabric: "Fabric") -> None:

@@ -217,12 +217,12 @@ class Trainer:
         self.history, self.best = History(**saved["history"]), saved["best"]
         if self.history.stopped:
             return
+        self.epochs_since_best, self.drops = saved["epochs_since_best"], saved["drops"]
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         if self.cycle:
             self.cycle.last_epoch = len(self.history.loss) * self.steps  # its rates follow from it
         self.fabric.strategy.precision.load_state_dict(saved["scaler"])
-        self.epochs_since_best, self.drops = saved["epochs_since_best"], saved["drops"]
         set_states(saved["random"], self.fabric)
 
 

@@ -33,7 +33,8 @@ class Checkpoint:
                  fabric: "Fabric") -> None:
         self.path, self.model, self.config, self.fabric = path, model, config, fabric
         self.identity = identity(model, data, config)
-        self.start = {"first weights": weights_digest(model),  # all that later steps depend on
+        # must be the same to continue, not to read the weights of a finished training
+        self.start = {"first weights": weights_digest(model),
                       "processes": str(fabric.world_size), "device": fabric.device.type}
 
     def write(self, state: dict) -> None:
@@ -64,7 +65,7 @@ class Checkpoint:
 
     def _require_same_training(self, saved):
         then, now = saved["identity"], self.identity
-        if not saved["history"]["stopped"]:  # a finished training can be read anywhere
+        if not saved["history"]["stopped"]:
             then, now = then | saved["start"], now | self.start
         for name in now | then:
             if then.get(name) != now.get(name):
@@ -76,17 +77,12 @@ class Checkpoint:
         """The names of the parts of a saved state that do not fit the model and the settings."""
         history, weights = History(**saved["history"]), _shapes(self.model.state_dict())
         fits = {"history": _is_consistent(history),
-                "weights": _shapes(saved["model"]) == weights,
-                "best weights": _shapes(saved["best"]) == weights}
+                "weights": _shapes(saved["model"]) == _shapes(saved["best"]) == weights}
         if not history.stopped:
             random = {module.__name__: module.get_rng_state().expand(self.fabric.world_size, -1)
                       for module in rng_modules(self.fabric)}
-            precision = self.fabric.strategy.precision.state_dict()
             fits["epochs"] = len(history.loss) < self.config.epochs
-            fits["patience"] = saved["epochs_since_best"] < self.config.patience
-            fits["lr_drops"] = saved["drops"] <= self.config.lr_drops
             fits["optimizer"] = _optimizer_fits(saved, self.model)
-            fits["precision"] = saved["scaler"].keys() == precision.keys()
             fits["random states"] = _shapes(saved["random"]) == _shapes(random)
         return [name for name, fit in fits.items() if not fit]
 
@@ -105,7 +101,7 @@ def _is_consistent(history):
 
 def _optimizer_fits(saved, model):
     """Whether Adam's state belongs to the model's parameters after the epochs of the history."""
-    averages = saved["optimizer"]["state"]  # index of a parameter -> averages of its gradients
+    averages = saved["optimizer"]["state"]  # by the index of the parameter
     parameters = dict(model.named_parameters())
     groups = [group["params"] for group in saved["optimizer"]["param_groups"]]
     if groups != [list(range(len(parameters)))]:
@@ -113,8 +109,8 @@ def _optimizer_fits(saved, model):
     if not saved["history"]["loss"]:
         return not averages
     for index, (name, value) in enumerate(parameters.items()):
-        if index not in averages:  # right only for a parameter that has not been trained
-            if not torch.equal(saved["model"][name], value.cpu()):
+        if index not in averages:  # only parameters that never had a gradient lack a state
+            if value.requires_grad and not torch.equal(saved["model"][name], value.cpu()):
                 return False
         elif {averages[index][part].shape for part in ("exp_avg", "exp_avg_sq")} != {value.shape}:
             return False
@@ -157,11 +153,10 @@ def identity(model: Model, data: Dataset, config: TrainConfig) -> dict[str, str]
 
 def weights_digest(model: Model) -> str:
     """A short hash of all weights and buffers of a model."""
-    return _digest([value.cpu().numpy() for value in model.state_dict().values()])
+    return _digest([value.cpu().double().numpy() for value in model.state_dict().values()])
 
 
 def _digest(arrays):
-    """A short hash of the content of arrays."""
     digest = sha256()
     for value in arrays:
         digest.update(np.ascontiguousarray(value))

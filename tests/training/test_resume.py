@@ -155,14 +155,11 @@ MISFITS = {
     "loss not finite": (lambda s: s["history"]["loss"].__setitem__(0, float("nan")), "history"),
     "another best epoch": (lambda s: s["history"].update(best_epoch=7), "history"),
     "weights of another shape": (lambda s: s["model"].update({BIAS: torch.zeros(3)}), "weights"),
-    "no bias": (lambda s: s["best"].pop(BIAS), "best weights"),
-    "should have stopped": (lambda s: s.update(epochs_since_best=10), "patience"),
-    "too many drops": (lambda s: s.update(drops=1), "lr_drops"),
-    "another precision": (lambda s: s["scaler"].update(scale=1.0), "precision"),
+    "no bias": (lambda s: s["best"].pop(BIAS), "weights"),
     "another generator": (
         lambda s: s.update(random={"torch.random": torch.zeros(1, 9)}), "random states"),
     "no generator": (lambda s: s["random"].clear(), "random states"),
-    "no scaler": (lambda s: s.pop("scaler"), "a part is missing or malformed"),
+    "no generators": (lambda s: s.pop("random"), "a part is missing or malformed"),
     "no history": (lambda s: s.update(history=3), "a part is missing or malformed"),
 }  # fmt: skip
 
