@@ -1,4 +1,4 @@
-"""A sweep on a Dask cluster that loses a worker on the way, beside the same sweep in one process.
+"""A sweep on a Dask cluster that loses a worker, compared with the same sweep in one process.
 
 Starts a scheduler and two worker processes on this machine, ends one of them (kill -9) while it
 trains, and compares every run with what one process finds: weights to the bit, and histories.
@@ -14,7 +14,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import joblib
 import torch
 from distributed import Client, LocalCluster
 
@@ -38,14 +37,13 @@ def kill_one(pids, folder, said):
 
 
 def on_a_cluster(data, folder):
-    """The runs, and what happened."""
+    """The runs, and lines that say what happened."""
     options = {"n_workers": 2, "threads_per_worker": 1, "host": "127.0.0.1"}
     with LocalCluster(**options, dashboard_address=":0") as cluster, Client(cluster) as client:
         pids, said = sorted(client.run(os.getpid).values()), []
         killer = threading.Thread(target=kill_one, args=(pids, folder, said), daemon=True)
         killer.start()
-        with joblib.parallel_config("dask"):
-            runs = kit.train_many(RUNS, data, build, folder)
+        runs = kit.train_many(RUNS, data, build, folder)  # on the cluster of the open client
         killer.join()
         pids = sorted(client.run(os.getpid).values())
         said.append(f"{len(runs)} of {len(RUNS)} runs are finished; workers now: {pids}")

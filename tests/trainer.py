@@ -1,4 +1,4 @@
-"""Trainings for tests that start two processes, or kill one.
+"""Small models, and trainings that are interrupted, killed or run in two processes.
 
 trainer.py FOLDER all: all in which several processes are compared with one
 trainer.py FOLDER train OUT [CHECKPOINT DIE]: train; at step DIE the last process kills itself
@@ -22,6 +22,23 @@ SCRIPT = Path(__file__)
 SMALL = ("8-1-1", "9-1-1")
 
 
+def build(data, channels=4, seed=42):
+    config = kit.ModelConfig(image_size=tuple(data.image_size), seed=seed)
+    return kit.linear_baseline(data, channels, config)
+
+
+def quick(**changes):
+    return kit.TrainConfig(**{"epochs": 3, "batch_size": 16, "device": "cpu"} | changes)
+
+
+def same_state(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def same_weights(one, other):
+    return same_state(one.state_dict(), other.state_dict())
+
+
 def write(folder):
     """A mouse that can be learned well, and two small ones."""
     tiny.write(folder, tiny.arrays(neurons=100, tiers={"train": 800, "validation": 150}))
@@ -35,7 +52,7 @@ def load(folder, *mice):
 
 
 def train(folder, out, checkpoint=None, die=None):
-    """Two mice, in batches that cannot be halved; of one mouse there is but one image."""
+    """Two mice, in batches that cannot be halved; one mouse has a single image."""
     data = load(folder, *SMALL)
     model = kit.cnn_baseline(data, channels=4)
     config = kit.TrainConfig(epochs=6, batch_size=13, device="cpu")
@@ -52,7 +69,7 @@ def learn(folder):
 
 
 def gradients(folder, mice):
-    """Those of one step for batches of 1, 2, 5 and 16 images of every mouse, without chance."""
+    """The gradients of a step for 1, 2, 5 and 16 images of every mouse, without randomness."""
     data, found = load(folder, *mice), {}
     model = kit.cnn_baseline(data, channels=4)
     fabric = kit.training.distributed.make_fabric(model, "cpu", "32-true")
@@ -80,8 +97,21 @@ def outcome(folder, out, rank=0, processes=1):
     return torch.load(folder / f"{out}-{rank}-of-{processes}.pt", weights_only=True)
 
 
+def interrupted_at(epoch):
+    """A validation that is interrupted by Ctrl-C in an epoch, counted from 1."""
+    calls, validation = [], kit.training.loop.validation_correlation
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == epoch:
+            raise KeyboardInterrupt
+        return validation(*arguments)
+
+    return mock.patch("kit.training.loop.validation_correlation", interrupted)
+
+
 def dying_at(step):
-    """A loss that kills its process at a step, without a word; 0 is never."""
+    """A loss that kills its process at a step without a message; 0 is never."""
     calls, loss = [], kit.training.loop.poisson_loss
 
     def deadly(*arguments):
@@ -99,7 +129,7 @@ def everything(folder):
     train(folder, "small")
     learn(folder)
     with pytest.raises(ValueError, match="is not a checkpoint that kit"):
-        train(folder, "refused", SCRIPT)  # in every process, and none waits for another
+        train(folder, "refused", SCRIPT)  # in every process; none waits for another
 
 
 if __name__ == "__main__":

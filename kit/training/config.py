@@ -3,12 +3,21 @@
 from dataclasses import dataclass, field, fields
 from math import inf
 
-from kit.report import suggest
+import numpy as np
+
+from kit.report import require_int, suggest
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. The default reaches a good score soonest."""
+    """How to train. The default reaches a good score soonest.
+
+    Raises ValueError for a value that is not possible.
+
+    >>> config = kit.TrainConfig.quick(epochs=3, seed=7)
+    >>> config.epochs, config.seed, config.batch_size
+    (3, 7, 32)
+    """
 
     epochs: int = 40         # upper bound; early stopping may end sooner
     lr: float = 9e-3         # Adam's highest rate
@@ -20,40 +29,40 @@ class TrainConfig:
     device: str = "auto"     # "cpu", "cuda", "mps" or "auto"
     precision: str = "32-true"  # as Lightning Fabric names it; "bf16-mixed" on a recent GPU
 
-    def __post_init__(self):
-        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("lr_drops", 0)):
-            if not isinstance(value := getattr(self, name), int) or value < least:
-                raise ValueError(f"{name}={value!r} is not possible; give a whole number, "
-                                 f"{least} or more")
+    def __post_init__(self) -> None:
+        for name, low in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("lr_drops", 0)):
+            object.__setattr__(self, name, require_int(name, getattr(self, name), low))
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed={self.seed!r} is not a seed; give a whole number from 0 to "
+                             "2^63 - 1, such as 42")
         if not isinstance(self.lr, int | float) or not 0 < self.lr < inf:
             raise ValueError(f"lr={self.lr!r} is no learning rate; give a small positive number, "
                              "such as 0.009")
         if self.one_cycle and self.lr_drops:
             raise ValueError(f"lr_drops={self.lr_drops} has no effect in one cycle; give "
                              "one_cycle=False too")
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed={self.seed!r} is no seed; give a whole number from 0 to 2^63 - "
-                             "1, such as 42")
-        for name, known in (("device", ("auto", "cpu", "cuda", "mps")),
-                            ("precision", ("32-true", "bf16-mixed", "16-mixed"))):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; give one of "
-                                 f"{', '.join(known)}")
+        self._require_one_of("device", ("auto", "cpu", "cuda", "mps"))
+        self._require_one_of("precision", ("32-true", "bf16-mixed", "16-mixed"))
+
+    def _require_one_of(self, name, allowed):
+        value = getattr(self, name)
+        if value not in allowed:
+            raise ValueError(f"{name}={value!r} is unknown; give one of {', '.join(allowed)}")
 
     @classmethod
-    def sensorium2022(cls, **changes):
+    def sensorium2022(cls, **changes: object) -> "TrainConfig":
         """The recipe of the published baselines. changes: any field, to try one thing at a time."""
-        return cls._of({"epochs": 200, "batch_size": 128, "one_cycle": False, "patience": 5,
-                        "lr_drops": 3} | changes)
+        recipe = {"epochs": 200, "batch_size": 128, "one_cycle": False}
+        return cls._from_settings(recipe | {"patience": 5, "lr_drops": 3} | changes)
 
     @classmethod
-    def quick(cls, **changes):
-        """For notebooks: most of the score in half a minute on two cores."""
-        return cls._of({"epochs": 12} | changes)
+    def quick(cls, **changes: object) -> "TrainConfig":
+        """For notebooks: most of the score in half a minute on two cores. changes: any field."""
+        return cls._from_settings({"epochs": 12} | changes)
 
     @classmethod
-    def _of(cls, settings):
-        known = [each.name for each in fields(cls)]
+    def _from_settings(cls, settings):
+        known = [part.name for part in fields(cls)]
         for name in settings:
             if name not in known:
                 raise TypeError(f"TrainConfig has no setting {name!r}; {suggest(name, known)}"
@@ -63,26 +72,27 @@ class TrainConfig:
 
 @dataclass
 class History:
-    """What happened: lists with one entry an epoch."""
+    """The course of a training: lists with one entry an epoch."""
 
-    loss: list = field(default_factory=list)         # mean Poisson loss a neuron and trial, train
-    correlation: list = field(default_factory=list)  # single-trial, validation, mean over neurons
-    lr: list = field(default_factory=list)           # rate of the epoch's last step
-    seconds: list = field(default_factory=list)      # how long the epoch took
-    best_epoch: int | None = None                    # whose weights the model has now, from 0
-    stopped: str = ""                                # why training ended
+    loss: list[float] = field(default_factory=list)         # train, mean a neuron and trial
+    correlation: list[float] = field(default_factory=list)  # validation, mean over neurons
+    lr: list[float] = field(default_factory=list)           # rate of the epoch's last step
+    seconds: list[float] = field(default_factory=list)      # how long the epoch took
+    best_epoch: int | None = None                           # from 0; the model has its weights
+    stopped: str = ""                                       # why training ended
 
-    def add(self, loss, correlation, lr, seconds):
-        """Enter one epoch."""
+    def add(self, loss: float, correlation: float, lr: float, seconds: float) -> None:
+        """Append one epoch."""
         self.loss.append(loss)
         self.correlation.append(correlation)
         self.lr.append(lr)
         self.seconds.append(seconds)
-        self.best_epoch = max(range(len(self.loss)), key=self.correlation.__getitem__)
+        self.best_epoch = int(np.argmax(self.correlation))
 
-    def __repr__(self):
-        best = ("no epoch finished" if self.best_epoch is None else
-                f"best validation correlation {self.correlation[self.best_epoch]:.3f} "
-                f"in epoch {self.best_epoch + 1}")
+    def __repr__(self) -> str:
+        best = "no epoch finished"
+        if self.best_epoch is not None:
+            best = (f"best validation correlation {self.correlation[self.best_epoch]:.3f} "
+                    f"in epoch {self.best_epoch + 1}")
         return (f"{len(self.loss)} epochs in {sum(self.seconds):.0f} s, {best}; "
                 f"stopped: {self.stopped}")

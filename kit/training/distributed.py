@@ -1,50 +1,64 @@
-"""The processes of a training: one, or as many as `torchrun` started, on one host or several."""
+"""Training in one process, or in several that `torchrun` started on one or more hosts."""
 
 import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 from warnings import catch_warnings, filterwarnings
 
 import torch
+from torch import Tensor
 
 from kit.data.recordings import Batch
 from kit.models.cpu import reuse_freed_memory
 from kit.models.layers import ConvCore
+from kit.models.model import Model
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
-def make_fabric(model, device, precision):
-    """A `Fabric` on one device, or, in a process that torchrun started, on one device of many.
+def started_by_torchrun() -> bool:
+    """Whether this is one of the processes that torchrun started."""
+    return torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
 
-    Raises ValueError if the device is not there.
+
+def make_fabric(model: Model, device: str, precision: str) -> "Fabric":
+    """A `Fabric` with one device for this process, connected to the others of a `torchrun`.
+
+    Raises ValueError if the device is not available.
     """
-    # imported on first use: Fabric takes a second
+    # imported here because it takes a second
     from lightning_fabric import Fabric
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-    several = torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
-    total, here = (int(os.environ.get(name, 1)) if several else 1
-                   for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-    # a step leaves parts of the model out: the other mice's, and who knows what in another core
-    partly = len(model.readouts) > 1 or not isinstance(model.core, ConvCore)
-    ddp = "ddp_find_unused_parameters_true" if partly else "ddp"
+    processes, per_host, strategy = 1, 1, "auto"
+    if started_by_torchrun():
+        processes, per_host = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    if processes > 1:
+        # a step gives no gradient to other mice's readouts, or perhaps to parts of another core
+        some_unused = len(model.readouts) > 1 or not isinstance(model.core, ConvCore)
+        strategy = "ddp_find_unused_parameters_true" if some_unused else "ddp"
     try:
-        fabric = Fabric(accelerator=device, devices=here, num_nodes=total // here,
-                        strategy=ddp if total > 1 else "auto", precision=precision)
+        fabric = Fabric(accelerator=device, devices=per_host, num_nodes=processes // per_host,
+                        strategy=strategy, precision=precision)
     except (RuntimeError, ValueError, MisconfigurationException) as problem:
-        raise ValueError(f"device={device!r} is not to be had here ({problem}); use "
+        raise ValueError(f"device={device!r} is not available on this machine ({problem}); use "
                          "device=\"auto\"") from None
-    if total > 1:
+    if processes > 1:
         fabric.launch()
     return fabric
 
 
-def on_rank_zero(fabric, work):
-    """What `work()` returns in the first process, for all; what it raises there, all raise."""
+def on_rank_zero(fabric: "Fabric", work: Callable[[], Any]) -> Any:
+    """Run `work()` on rank 0 and broadcast its result, or its ValueError or OSError."""
     result = problem = None
     if fabric.is_global_zero:
         try:
             result = work()
-        except (ValueError, OSError) as refusal:
-            problem = refusal
+        except (ValueError, OSError) as error:
+            problem = error
     result, problem = fabric.broadcast((result, problem))
     if problem is not None:
         raise problem
@@ -52,40 +66,51 @@ def on_rank_zero(fabric, work):
 
 
 @contextmanager
-def seeded_by_rank(seed, fabric):
-    """Random numbers of each process's own, and its buffers kept; afterwards all is as before."""
+def seeded_by_rank(seed: int, fabric: "Fabric") -> Iterator[None]:
+    """Seed each process differently and keep freed memory; restore both at the end."""
     cuda = [fabric.device] if fabric.device.type == "cuda" else []
-    with torch.random.fork_rng(cuda), reuse_freed_memory():
+    with torch.random.fork_rng(cuda), reuse_freed_memory(), catch_warnings():
         torch.manual_seed(seed + fabric.global_rank)
-        with catch_warnings():  # of DDP, about strides of dimensions of length 1
-            filterwarnings("ignore", "Grad strides do not match bucket view")
-            yield
+        # DDP warns about strides of dimensions of length 1
+        filterwarnings("ignore", "Grad strides do not match bucket view")
+        yield
 
 
-def rng_modules(fabric):
-    """Where random numbers come from: modules with get_rng_state and set_rng_state."""
-    return [torch.random, *[torch.get_device_module(fabric.device)] * (fabric.device.type != "cpu")]
+def rng_modules(fabric: "Fabric") -> list[ModuleType]:
+    """The modules with the get_rng_state and set_rng_state of the CPU and of the device."""
+    modules = [torch.random]
+    if fabric.device.type != "cpu":
+        modules.append(torch.get_device_module(fabric.device))
+    return modules
 
 
-def gather_states(state, fabric):
-    """Each process's tensor (n,), known to all: (processes, n)."""
-    states = torch.zeros(fabric.world_size, *state.shape, dtype=state.dtype, device=fabric.device)
-    states[fabric.global_rank] = state.to(fabric.device)
-    return fabric.all_reduce(states, reduce_op="sum")
+def gather_states(fabric: "Fabric") -> dict[str, Tensor]:
+    """The random states (processes, n) of all processes, by the name of their module."""
+    return {module.__name__: fabric.all_gather(module.get_rng_state()).view(fabric.world_size, -1)
+            for module in rng_modules(fabric)}
 
 
-def shard(batch, rank, processes):
-    """This process's images of a batch, and 1; where none are left, the first image and 0.
+def set_states(gathered: dict[str, Tensor], fabric: "Fabric") -> None:
+    """Set this process's random states to those that `gather_states` returned."""
+    for module in rng_modules(fabric):
+        module.set_rng_state(gathered[module.__name__][fabric.global_rank].clone())
 
-    With it a process takes part in the step though its loss does not count.
+
+def shard(batch: Batch, rank: int, processes: int) -> tuple[Batch, int]:
+    """The images of a batch for one process, and 1; if none are left, the first image and 0.
+
+    Every process must take part in a step; multiply its loss by the number.
     """
-    counts = rank < len(batch.images)
-    rows = slice(rank, None, processes) if counts else slice(1)
-    return Batch(*(value if value is None else value[rows] for value in batch)), int(counts)
+    rows, counts = slice(rank, None, processes), 1
+    if rank >= len(batch.images):
+        rows, counts = slice(1), 0
+    return Batch(*(None if value is None else value[rows] for value in batch)), counts
 
 
-def average_buffers(model, fabric):
-    """Give all processes the mean of what each has seen: the running statistics of batch norm."""
-    if fabric.world_size > 1:
-        for value in filter(torch.is_floating_point, model.buffers()):
-            value.copy_(fabric.all_reduce(value.double()))  # in float64: equal ones stay equal
+def average_buffers(model: Model, fabric: "Fabric") -> None:
+    """Average the running statistics of batch norm over all processes."""
+    if fabric.world_size == 1:
+        return
+    for value in model.buffers():
+        if value.is_floating_point():
+            value.copy_(fabric.all_reduce(value.double()))  # in float64 equal ones stay equal

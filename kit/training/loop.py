@@ -5,15 +5,20 @@ from dataclasses import asdict, replace
 from heapq import merge
 from math import inf, isfinite, sqrt
 from operator import itemgetter
+from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
 
-from kit.data.recordings import require_dataset
-from kit.evaluation.scores import score
+from kit.data.recordings import Batch, Dataset, require_dataset
+from kit.evaluation.metrics import correlation
 from kit.files import progress
+from kit.models.layers import eval_mode
 from kit.models.model import Model
 from kit.training.config import History, TrainConfig
 from kit.training.distributed import (
@@ -21,39 +26,52 @@ from kit.training.distributed import (
     gather_states,
     make_fabric,
     on_rank_zero,
-    rng_modules,
     seeded_by_rank,
+    set_states,
     shard,
 )
-from kit.training.resume import _kept, _place, identity, write_state
+from kit.training.resume import Checkpoint
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from tqdm import tqdm
 
 
-def train(model, data, config=None, checkpoint=None):
+def train(model: Model, data: Dataset, config: TrainConfig | None = None,
+          checkpoint: str | Path | None = None) -> History:
     """Train a model in place on the train tier of all mice in `data`. Returns its `History`.
 
     After every epoch the single-trial correlation on the validation tier decides whether the
     weights are the best so far; the model ends with the best. Ctrl-C just ends training.
-    checkpoint: a file where the state of the training is kept after every epoch. The same call
-    goes on from there, to the same weights as without a break; once finished, it only reads them.
+    checkpoint: a file for the state of the training after every epoch. The same call with the same
+    untrained model continues from it, to the same weights as without a break; if the training is
+    finished, the call only reads them.
     Under `torchrun` every process takes its share of each batch, and all end with the same weights.
     Raises ValueError if model and data do not fit or the checkpoint is of another training, OSError
     if it cannot be written, FloatingPointError if the loss is not finite.
+
+    >>> data = kit.load("sample+").subset(64)
+    >>> model = kit.cnn_baseline(data, channels=4)
+    >>> history = kit.train(model, data, kit.TrainConfig.quick(epochs=1))
+    >>> history.best_epoch, len(history.loss)
+    (0, 1)
     """
     config = config or TrainConfig()
     if not isinstance(model, Model):
         raise ValueError(f"a Model is needed to train, not {type(model).__name__}; build one with "
                          "kit.cnn_baseline or kit.Model, and train each of an ensemble by itself")
     for recording in require_dataset(data).values():
-        recording.rows("validation")  # refuses a recording that lacks it, before any work
+        recording.rows("validation")  # raises ValueError if there are none
     fabric = make_fabric(model, config.device, config.precision)
     model.validate_data(data)
-    kept = on_rank_zero(fabric, lambda: _kept(checkpoint, identity(model, data, config), fabric))
+    state_file = Checkpoint(checkpoint, model, data, config, fabric)
+    saved = on_rank_zero(fabric, state_file.read)
     model.register_data(data)
     trainer = Trainer(model, data, config, fabric)
     with seeded_by_rank(config.seed, fabric):
         try:
-            trainer.restore(kept)
-            trainer.fit(checkpoint)
+            trainer.restore(saved)
+            trainer.fit(state_file)
         except KeyboardInterrupt:
             if fabric.world_size > 1:  # the processes may have come to different points
                 raise
@@ -64,43 +82,52 @@ def train(model, data, config=None, checkpoint=None):
     return trainer.history
 
 
-def transfer(model, data, config=None):
-    """A trained core meets new mice. Returns a new `Model` of the mice in `data`, trained on them.
+def transfer(model: Model, data: Dataset, config: TrainConfig | None = None) -> Model:
+    """Train a model's core on new mice. Returns a new `Model` of the mice in `data`.
 
-    First the core stays as it is and the mice's own parts learn; then all is tuned together, at a
-    tenth of the rate. `model` is left alone. config: of both; by default short, in small steps.
+    First the core is frozen and only the readouts (with shifters and gains) of the new mice learn;
+    then everything is trained at a tenth of the rate. `model` does not change.
+    config: for both trainings; the default is short, with small batches.
     Raises what `train` raises.
+
+    >>> data = kit.load("sample+").subset(64)
+    >>> model = kit.cnn_baseline(data, channels=4)
+    >>> new = kit.transfer(model, data, kit.TrainConfig.quick(epochs=1))
+    >>> list(new.readouts) == list(data), new is model
+    (True, False)
     """
     config = config or TrainConfig.quick(batch_size=16)  # new mice have few images
     new = Model(deepcopy(model.core).cpu(), require_dataset(data).neurons, model.config)
     new.core.requires_grad_(False)
     first = train(new, data, config)
-    kept = deepcopy(new.state_dict())
+    weights = deepcopy(new.state_dict())
     new.core.requires_grad_(True)
     second = train(new, data, replace(config, lr=config.lr / 10))
     if max(second.correlation, default=-inf) < max(first.correlation, default=-inf):
-        new.load_state_dict(kept)
+        new.load_state_dict(weights)
     return new
 
 
 class Trainer:
-    """A training under way: all that changes from step to step, and what is done with it."""
+    """A training in progress: the state that changes from step to step, and the steps."""
 
-    def __init__(self, model, data, config, fabric):
+    def __init__(self, model: Model, data: Dataset, config: TrainConfig, fabric: "Fabric") -> None:
         self.model, self.data, self.config, self.fabric = model, data, config, fabric
-        lr = float(config.lr)
-        self.wrapped, self.optimizer = fabric.setup(model, Adam(model.parameters(), lr=lr))
+        optimizer = Adam(model.parameters(), lr=float(config.lr))
+        self.wrapped, self.optimizer = fabric.setup(model, optimizer)
         self.trials = {mouse: len(recording.rows("train")) for mouse, recording in data.items()}
         self.steps = sum(_steps_per_epoch(recording, config) for recording in data.values())
-        self.cycle = (OneCycleLR(self.optimizer, lr, config.epochs * self.steps)
-                      if config.one_cycle else None)
+        self.cycle = None
+        if config.one_cycle:
+            self.cycle = OneCycleLR(self.optimizer, float(config.lr), config.epochs * self.steps)
         self.history, self.best = History(), deepcopy(model.state_dict())
-        self.epochs_since_best = self.drops = 0  # epochs without a better score, and drops of the rate
+        self.epochs_since_best = 0
+        self.drops = 0  # how often the rate was multiplied by .3
 
-    def fit(self, checkpoint):
-        """Train to the end, from wherever it is; the state is kept before and after each epoch."""
-        if not self.history.stopped:  # before the first too: a bad place is told before any work
-            self.save_state(checkpoint)
+    def fit(self, checkpoint: Checkpoint) -> None:
+        """Train to the end; save the state before the first epoch and after each."""
+        if not self.history.stopped:
+            self.save_state(checkpoint)  # a path that cannot be written fails before any work
         with progress(total=self.config.epochs * self.steps, desc="training", unit="step",
                       initial=len(self.history.loss) * self.steps) as bar:
             while not self.history.stopped:
@@ -108,11 +135,11 @@ class Trainer:
                 self.early_stopping_step()
                 self.save_state(checkpoint)
 
-    def epoch(self, bar):
-        """One epoch of steps and its validation, entered in the history."""
-        started, losses, number = perf_counter(), [], len(self.history.loss)
+    def epoch(self, bar: "tqdm") -> None:
+        """Train for one epoch, validate, and append both results to the history."""
+        started, losses = perf_counter(), []
         self.wrapped.train()
-        for mouse, batch in _batches(self.data, self.config, number):
+        for mouse, batch in _batches(self.data, self.config, len(self.history.loss)):
             losses.append(self.backward(mouse, batch))
             self.optimizer.step()
             self.optimizer.zero_grad()
@@ -121,82 +148,97 @@ class Trainer:
                 self.cycle.step()
             bar.update()
         loss = self.fabric.all_reduce(torch.stack(losses), reduce_op="sum").mean().item()
-        correlation = self.validate() if isfinite(loss) else 0
-        _refuse_not_finite(loss, correlation, number, self.config)
-        self.history.add(loss, correlation, lr,
-                         self.fabric.broadcast(perf_counter() - started))
-        bar.set_postfix(loss=f"{loss:.3f}", correlation=f"{correlation:.3f}")
+        self.require_finite("loss", loss)
+        score = self.validate()
+        self.require_finite("validation correlation", score)
+        self.history.add(loss, score, lr, self.fabric.broadcast(perf_counter() - started))
+        bar.set_postfix(loss=f"{loss:.3f}", correlation=f"{score:.3f}")
 
-    def backward(self, mouse, batch):
-        """Gradients of a batch, of which each process takes its share.
+    def backward(self, mouse: str, batch: Batch) -> Tensor:
+        """Compute the gradients of this process's share of a batch.
 
-        Returns this process's part of the batch's mean loss a neuron and trial, a scalar.
+        Returns its part of the batch's mean loss a neuron and trial, a scalar.
         """
-        # the sum over a batch, scaled as in 2022 against the penalty of the weights
+        # the sum over a batch, scaled as in 2022 relative to the regularizer
         scale = sqrt(self.trials[mouse] / len(batch.images)) * self.fabric.world_size
         values = batch.responses.numel()
         batch, counts = shard(batch, self.fabric.global_rank, self.fabric.world_size)
         batch = batch.to(self.fabric.device)
         loss = poisson_loss(self.wrapped(batch, mouse), batch.responses) * counts
-        # several processes take the mean of their gradients: of penalties that is one penalty
+        # DDP averages gradients over processes: the mean of equal regularizers is one of them
         self.fabric.backward(loss * scale + self.model.regularizer(mouse))
         return loss.detach() / values
 
-    def validate(self):
-        """Validation correlation: computed by the first process, known to all."""
+    def validate(self) -> float:
+        """The validation correlation, computed on rank 0 and broadcast."""
         average_buffers(self.model, self.fabric)
-        return on_rank_zero(self.fabric,
-                        lambda: score(self.model, self.data, "validation").single_trial)
+        return on_rank_zero(self.fabric, lambda: validation_correlation(self.model, self.data))
 
-    def early_stopping_step(self):
-        """Keep the best weights; drop the rate, or end, where it has not been better for long."""
+    def require_finite(self, name: str, value: float) -> None:
+        """Raise FloatingPointError if a result of the present epoch is not finite."""
+        if not isfinite(value):
+            lr = self.config.lr
+            raise FloatingPointError(
+                f"the {name} became nan in epoch {len(self.history.loss) + 1}, most likely because "
+                f"the learning rate lr={lr} is too high; build the model again and try "
+                f"lr={lr / 3:.1g}")
+
+    def early_stopping_step(self) -> None:
+        """Keep the weights if they are the best; after `patience` epochs drop the rate or stop."""
         config, history = self.config, self.history
         self.epochs_since_best += 1
         if history.best_epoch == len(history.loss) - 1:
             self.epochs_since_best, self.best = 0, deepcopy(self.model.state_dict())
-        elif self.epochs_since_best == config.patience and self.drops < config.lr_drops:
+        elif self.epochs_since_best >= config.patience and self.drops < config.lr_drops:
             self.epochs_since_best, self.drops = 0, self.drops + 1
             self.model.load_state_dict(self.best)
             self.optimizer.param_groups[0]["lr"] *= 0.3
-        elif self.epochs_since_best == config.patience:
+        elif self.epochs_since_best >= config.patience:
             history.stopped = f"no better for {config.patience} epochs"
         if not history.stopped and len(history.loss) == config.epochs:
             history.stopped = f"all {config.epochs} epochs done"
 
-    def save_state(self, path):
-        """Write to `path`, whole or not at all, what is needed to go on from here."""
-        if path is not None:
-            random = [gather_states(part.get_rng_state(), self.fabric)
-                      for part in rng_modules(self.fabric)]
-            on_rank_zero(self.fabric, lambda: write_state(path, self.state() | {"random": random}))
-
-    def state(self):
-        """All that `restore` takes but the random numbers, of which each process has its own."""
-        return {"identity": identity(self.model, self.data, self.config),
-                "place": _place(self.fabric),
-                "model": self.model.state_dict(), "best": self.best,
-                "optimizer": self.optimizer.state_dict(),
-                "cycle": self.cycle.state_dict() if self.cycle else {},
-                "scaler": self.fabric.strategy.precision.state_dict(),
-                "history": asdict(self.history), "epochs_since_best": self.epochs_since_best, "drops": self.drops}
-
-    def restore(self, kept):
-        """Go back to what `keep` wrote, if there is any."""
-        if kept is None:
+    def save_state(self, checkpoint: Checkpoint) -> None:
+        """Write all that `restore` needs, if the checkpoint has a path."""
+        if checkpoint.path is None:
             return
-        self.model.load_state_dict(kept["model"])
-        self.optimizer.load_state_dict(kept["optimizer"])
+        state = {"model": self.model.state_dict(), "best": self.best,
+                 "optimizer": self.optimizer.state_dict(),
+                 "scaler": self.fabric.strategy.precision.state_dict(),
+                 "history": asdict(self.history), "drops": self.drops,
+                 "epochs_since_best": self.epochs_since_best,
+                 "random": gather_states(self.fabric)}
+        on_rank_zero(self.fabric, lambda: checkpoint.write(state))
+
+    def restore(self, saved: dict | None) -> None:
+        """Return to the state that `save_state` wrote; None leaves the training at its start."""
+        if saved is None:
+            return
+        self.history, self.best = History(**saved["history"]), saved["best"]
+        if self.history.stopped:
+            return
+        self.epochs_since_best, self.drops = saved["epochs_since_best"], saved["drops"]
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
         if self.cycle:
-            self.cycle.load_state_dict(kept["cycle"])
-        self.fabric.strategy.precision.load_state_dict(kept["scaler"])
-        self.history, self.best = History(**kept["history"]), kept["best"]
-        self.epochs_since_best, self.drops = kept["epochs_since_best"], kept["drops"]
-        if not self.history.stopped:
-            for part, states in zip(rng_modules(self.fabric), kept["random"], strict=True):
-                part.set_rng_state(states[self.fabric.global_rank].clone())
+            self.cycle.last_epoch = len(self.history.loss) * self.steps  # its rates follow from it
+        self.fabric.strategy.precision.load_state_dict(saved["scaler"])
+        set_states(saved["random"], self.fabric)
 
 
-def poisson_loss(predictions, responses):
+def validation_correlation(model: Model, data: Dataset) -> float:
+    """`kit.score(model, data, "validation").single_trial`, without checking the data again."""
+    per_neuron = []
+    with eval_mode(model), torch.inference_mode():
+        for mouse, recording in data.items():
+            predictions = [model(batch, mouse).float().cpu().numpy()
+                           for batch in recording.batches("validation", 64)]  # each (64, N)
+            responses = recording.responses[recording.rows("validation")]  # (T, N)
+            per_neuron.append(correlation(np.concatenate(predictions), responses))
+    return float(np.concatenate(per_neuron).mean())
+
+
+def poisson_loss(predictions: Tensor, responses: Tensor) -> Tensor:
     """Poisson loss of predictions (B, N), summed over trials and neurons: a scalar."""
     return (predictions - responses * torch.log(predictions + 1e-8)).sum()
 
@@ -204,29 +246,24 @@ def poisson_loss(predictions, responses):
 def _batches(data, config, epoch):
     """(mouse, batch) for every step of an epoch, each mouse in its own random order.
 
-    The mice take turns, those with more images more often, so that all are met until the end.
+    The mice take turns; those with more images come more often, so that all last until the end.
     """
-    streams = (_mouse_batches(mouse, recording, config, epoch) for mouse, recording in data.items())
-    return ((mouse, batch) for _, mouse, batch in merge(*streams, key=itemgetter(0)))
+    mice = [_mouse_batches(mouse, recording, config, epoch) for mouse, recording in data.items()]
+    for _, mouse, batch in merge(*mice, key=itemgetter(0)):
+        yield mouse, batch
 
 
 def _mouse_batches(mouse, recording, config, epoch):
     """(when in the epoch, from 0 to 1, mouse, batch) of one mouse."""
     steps = _steps_per_epoch(recording, config)
     batches = recording.batches("train", config.batch_size, (config.seed, epoch))
-    for step, batch in zip(range(steps), batches, strict=False):  # a last one may not count
+    for step, batch in zip(range(steps), batches, strict=False):  # a small last one is left out
         yield (step + 0.5) / steps, mouse, batch
 
 
 def _steps_per_epoch(recording, config):
-    """Batches an epoch. A last one under half the size is left out, for the batch norm's sake."""
+    """Batches an epoch. One under half the size is too small for batch norm and is left out."""
     full, rest = divmod(len(recording.rows("train")), config.batch_size)
-    return full + (not full or 2 * rest >= config.batch_size)
-
-
-def _refuse_not_finite(loss, correlation, epoch, config):
-    if not (isfinite(loss) and isfinite(correlation)):
-        what = "validation correlation" if isfinite(loss) else "loss"
-        raise FloatingPointError(
-            f"the {what} became nan in epoch {epoch + 1}, most likely because the learning rate "
-            f"lr={config.lr} is too high; build the model again and try lr={config.lr / 3:.1g}")
+    if full == 0 or 2 * rest >= config.batch_size:
+        return full + 1
+    return full

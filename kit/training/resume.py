@@ -1,79 +1,163 @@
-"""The state of a training on disk, to go on from."""
+"""Checkpoints: the state of a training on disk, to continue from."""
 
 import io
 import os
 from dataclasses import asdict
 from hashlib import sha256
+from pathlib import Path
 from pickle import UnpicklingError
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from kit.data.recordings import Dataset
 from kit.files import atomic_write
+from kit.models.model import Model
+from kit.training.config import History, TrainConfig
+from kit.training.distributed import rng_modules
 
-MAGIC = b"kit.train checkpoint 1\n"  # how a checkpoint begins; then its SHA-256, then its content
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
-
-def write_state(path, state):
-    content = io.BytesIO()
-    torch.save(state, content)
-    digest = sha256(content.getbuffer()).hexdigest().encode()
-    with atomic_write(path) as part, part.open("wb") as file:
-        file.writelines([MAGIC, digest, content.getbuffer()])
+MAGIC = b"kit.train checkpoint 2\n"  # how a checkpoint begins; then its SHA-256, then its content
 
 
-def read_state(path):
+class Checkpoint:
+    """The file with the state of one training. `path` may be None: nothing is read or written.
+
+    Make it before the training changes the model: it remembers the first weights.
+    """
+
+    def __init__(self, path: str | Path | None, model: Model, data: Dataset, config: TrainConfig,
+                 fabric: "Fabric") -> None:
+        self.path, self.model, self.config, self.fabric = path, model, config, fabric
+        self.identity = identity(model, data, config)
+        # must be the same to continue, not to read the weights of a finished training
+        self.start = {"first weights": weights_digest(model),
+                      "processes": str(fabric.world_size), "device": fabric.device.type}
+
+    def write(self, state: dict) -> None:
+        """Write the state of a training after its digest, as a whole or not at all."""
+        content = io.BytesIO()
+        torch.save({"identity": self.identity, "start": self.start, **state}, content)
+        digest = sha256(content.getbuffer()).hexdigest().encode()
+        with atomic_write(self.path) as part, part.open("wb") as file:
+            file.writelines([MAGIC, digest, content.getbuffer()])
+
+    def read(self) -> dict | None:
+        """The state that `write` saved, or None if there is no file yet. Changes nothing.
+
+        Raises ValueError if the file is no checkpoint, is damaged or does not fit this training.
+        """
+        if self.path is None or not os.path.lexists(self.path):
+            return None
+        saved = read_state(self.path)
+        try:
+            self._require_same_training(saved)
+            misfits = self._misfits(saved)
+        except (AttributeError, KeyError, TypeError) as error:
+            misfits = [f"a part is missing or malformed, {error}"]
+        if misfits:
+            raise ValueError(f"the checkpoint {self.path} does not fit this training "
+                             f"({', '.join(misfits)}); delete it to start again")
+        return saved
+
+    def _require_same_training(self, saved):
+        then, now = saved["identity"], self.identity
+        if not saved["history"]["stopped"]:
+            then, now = then | saved["start"], now | self.start
+        for name in now | then:
+            if then.get(name) != now.get(name):
+                raise ValueError(f"the checkpoint {self.path} is of a training with {name}="
+                                 f"{then.get(name)}, this one has {name}={now.get(name)}; build "
+                                 "the model and train it as before, or name another file")
+
+    def _misfits(self, saved):
+        """The names of the parts of a saved state that do not fit the model and the settings."""
+        history, weights = History(**saved["history"]), _shapes(self.model.state_dict())
+        fits = {"history": _is_consistent(history),
+                "weights": _shapes(saved["model"]) == _shapes(saved["best"]) == weights}
+        if not history.stopped:
+            random = {module.__name__: module.get_rng_state().expand(self.fabric.world_size, -1)
+                      for module in rng_modules(self.fabric)}
+            fits["epochs"] = len(history.loss) < self.config.epochs
+            fits["optimizer"] = _optimizer_fits(saved, self.model)
+            fits["random states"] = _shapes(saved["random"]) == _shapes(random)
+        return [name for name, fit in fits.items() if not fit]
+
+
+def _shapes(tensors):
+    return {name: (value.shape, value.dtype) for name, value in tensors.items()}
+
+
+def _is_consistent(history):
+    """Whether all lists have one finite number an epoch, and the best epoch is the best."""
+    lists = [history.loss, history.correlation, history.lr, history.seconds]
+    best = int(np.argmax(history.correlation)) if history.correlation else None
+    same_length = len({len(values) for values in lists}) == 1
+    return same_length and bool(np.isfinite(lists).all()) and history.best_epoch == best
+
+
+def _optimizer_fits(saved, model):
+    """Whether Adam's state belongs to the model's parameters after the epochs of the history."""
+    averages = saved["optimizer"]["state"]  # by the index of the parameter
+    parameters = dict(model.named_parameters())
+    groups = [group["params"] for group in saved["optimizer"]["param_groups"]]
+    if groups != [list(range(len(parameters)))]:
+        return False
+    if not saved["history"]["loss"]:
+        return not averages
+    for index, (name, value) in enumerate(parameters.items()):
+        if index not in averages:  # only parameters that never had a gradient lack a state
+            if value.requires_grad and not torch.equal(saved["model"][name], value.cpu()):
+                return False
+        elif {averages[index][part].shape for part in ("exp_avg", "exp_avg_sq")} != {value.shape}:
+            return False
+    return True
+
+
+def read_state(path: str | Path) -> dict:
+    """The state in a checkpoint. Raises ValueError or OSError if there is none."""
     try:
         with open(path, "rb") as file:
-            magic = file.read(len(MAGIC))
-            digest, content = (file.read(64), file.read()) if magic == MAGIC else (b"", b"")
-        if magic != MAGIC:
-            raise ValueError(f"{path} is not a checkpoint that kit.train wrote; name another file")
-        if sha256(content).hexdigest().encode() != digest:
-            raise ValueError(f"the checkpoint {path} is damaged; delete it to start anew")
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            magic, digest, content = file.read(len(MAGIC)), file.read(64), file.read()
     except OSError as problem:
         raise type(problem)(f"{path} cannot be read as a checkpoint: {problem.strerror.lower()}; "
                             "name another file") from None
+    if magic != MAGIC:
+        raise ValueError(f"{path} is not a checkpoint that kit.train wrote; name another file")
+    if sha256(content).hexdigest().encode() != digest:
+        raise ValueError(f"the checkpoint {path} is damaged; delete it to start again")
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError) as problem:
         raise ValueError(f"the checkpoint {path} holds more than numbers and is not opened "
-                         f"({str(problem).splitlines()[0]}); delete it to start anew") from None
+                         f"({str(problem).splitlines()[0]}); delete it to start again") from None
 
 
-def identity(model, data, config):
-    """What must be the same for a training to go on: a dict of names and values, plain words."""
-    about = {**asdict(config), "mice": ", ".join(data), "model": model.config,
+def identity(model: Model, data: Dataset, config: TrainConfig) -> dict[str, str]:
+    """All that decides the result of a training, as names and values in plain words."""
+    parts = {**asdict(config), "mice": ", ".join(data), "model": model.config,
              "core": f"{type(model.core).__name__} {getattr(model.core, 'settings', '')}"}
     for mouse, recording in data.items():
-        digest = sha256()
-        for _, value in [("", recording.unit_ids), *sorted(recording.statistics.items())]:
-            digest.update(np.ascontiguousarray(value))
-        about[f"neurons of {mouse}"] = (f"{len(recording.unit_ids)} (ids and units "
-                                        f"{digest.hexdigest()[:8]})")
-        about[f"images of {mouse}"] = len(recording.rows("train"))
-    about |= {f"shape of {name}": tuple(value.shape) for name, value in model.state_dict().items()}
-    return {name: str(value) for name, value in about.items()}
+        statistics = [value for _, value in sorted(recording.statistics.items())]
+        digest = _digest([recording.unit_ids, *statistics])
+        parts[f"neurons of {mouse}"] = f"{len(recording.unit_ids)} (ids and units {digest})"
+        parts[f"images of {mouse}"] = len(recording.rows("train"))
+    for name, value in model.state_dict().items():
+        parts[f"shape of {name}"] = tuple(value.shape)
+    parts["frozen parameters"] = sum(not value.requires_grad for value in model.parameters())
+    return {name: str(value) for name, value in parts.items()}
 
 
-def _place(fabric):
-    """Where a training runs: random numbers depend on it."""
-    return {"processes": str(fabric.world_size), "device": fabric.device.type}
+def weights_digest(model: Model) -> str:
+    """A short hash of all weights and buffers of a model."""
+    return _digest([value.cpu().double().numpy() for value in model.state_dict().values()])
 
 
-def _kept(path, now, fabric):
-    """What `Trainer.keep` wrote to `path`, None if nothing yet.
-
-    Raises ValueError if it is no checkpoint, damaged, or of another training.
-    """
-    if path is None or not os.path.lexists(path):
-        return None
-    kept = read_state(path)
-    then = kept["identity"]
-    if not kept["history"]["stopped"]:
-        then, now = then | kept["place"], now | _place(fabric)
-    for name in {**now, **then}:
-        if then.get(name) != now.get(name):
-            raise ValueError(f"the checkpoint {path} is of a training with {name}="
-                             f"{then.get(name)}, this one has {name}={now.get(name)}; go on with "
-                             "the same, or name another file")
-    return kept
+def _digest(arrays):
+    digest = sha256()
+    for value in arrays:
+        digest.update(np.ascontiguousarray(value))
+    return digest.hexdigest()[:8]

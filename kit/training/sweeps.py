@@ -1,20 +1,16 @@
-"""Sweeps: many trainings through joblib, one after another here or side by side on a cluster."""
+"""Sweeps: many trainings, one after another here or side by side on a Dask cluster."""
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from socket import gethostname
 from threading import Lock
-from typing import NamedTuple
 
-import joblib
 import torch
-from joblib.parallel import get_active_backend
 
 from kit.data.recordings import Dataset, require_dataset
 from kit.files import atomic_write, file_sha256, progress
@@ -22,78 +18,85 @@ from kit.models.baselines import cnn_baseline
 from kit.models.checkpoints import load_model, save
 from kit.models.model import Model, ModelConfig
 from kit.training.config import History, TrainConfig
+from kit.training.distributed import started_by_torchrun
 from kit.training.loop import train
-from kit.training.resume import identity
+from kit.training.resume import identity, weights_digest
 
-ALONE = Lock()  # torch has one random state a process: where it has several threads, they wait
-LOSSES = 3      # so many workers lost by one run, and it is given up
+ONE_RUN = Lock()  # the threads of a process share torch's random state, so their runs take turns
 
 
 @dataclass(frozen=True, eq=False)
 class Runs(Sequence):
-    """Trained models in the order of their configs: a sequence, with histories and files beside."""
+    """A sequence of trained models in the order of their configs, with histories and files."""
 
-    models: tuple     # of `Model`; runs[0] is models[0]
-    histories: tuple  # of `History`
-    paths: tuple      # where the weights are, for `kit.load_model`
+    models: tuple[Model, ...]       # runs[0] is models[0]
+    histories: tuple[History, ...]
+    paths: tuple[Path, ...]         # of the weights, for `kit.load_model`
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice) -> Model | tuple[Model, ...]:
         return self.models[index]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.models)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "\n".join(f"{path.stem}: {history}"
                          for path, history in zip(self.paths, self.histories, strict=True))
 
 
-def train_many(configs, data, build=cnn_baseline, folder="runs"):
+def train_many(configs: Sequence[TrainConfig | tuple[ModelConfig, TrainConfig]], data: Dataset,
+               build: Callable[..., Model] = cnn_baseline, folder: str | Path = "runs") -> Runs:
     """Train a model for each config, as `kit.train` does. Returns `Runs`, in the order of configs.
 
-    configs: `TrainConfig`s, or pairs of a `ModelConfig` and a `TrainConfig`; alone, the model has
-        the settings of the track's baseline and the training's seed.
+    configs: `TrainConfig`s, or pairs of a `ModelConfig` and a `TrainConfig`. Without a
+        `ModelConfig` the model has the settings of the track's baseline and the training's seed.
     build: makes a model, called as build(data, config=ModelConfig): `kit.linear_baseline`,
-        `functools.partial(kit.cnn_baseline, channels=16)` or a function of yours.
-    folder: where every run leaves its weights, which `kit.load_model` reads, and its history when
-        it is finished, and its state after each epoch until then. Names tell runs apart: mouse,
-        settings and a hash of all that decides the result. The same call again reads what is
-        finished and goes on with what is not.
-    Runs one after another, here; inside `joblib.parallel_config("dask")` on the cluster of the Dask
-    client, whose workers see the data folder and `folder` where this process does. Each trains one
-    run at a time with the threads it was given; when it is lost, another goes on with its run.
-    A run that fails, or loses three workers, ends no other. When all have ended, RuntimeError says
-    which failed and why.
-    Raises ValueError, before any work, for configs that are no such or twice the same and for data
-    that do not fit.
+        `functools.partial(kit.cnn_baseline, channels=16)` or your own function.
+    folder: for each run its weights, which `kit.load_model` reads, and its history; until it is
+        finished, its state after each epoch. File names consist of the mouse, the settings and a
+        hash of all that decides the result. The same call again reads finished runs and continues
+        the others.
+    If this process has a `distributed.Client`, its Dask workers train the runs, and must see the
+    data folder and `folder` at the same paths; otherwise the runs are trained here, one after
+    another. Each worker trains one run at a time with the threads it was given. If a worker is
+    lost, another one continues its run, until Dask's `allowed-failures` is exceeded.
+    A run that fails ends no other. At the end RuntimeError says which runs failed and why.
+    Raises ValueError, before any work, for configs that are not possible or twice the same, and for
+    data that do not fit.
+
+    >>> data = kit.load("sample+").subset(64)
+    >>> pairs = [(kit.ModelConfig.of(data, shifter=False), kit.TrainConfig.quick(epochs=1))]
+    >>> runs = kit.train_many(pairs, data, kit.linear_baseline)
+    >>> len(runs), runs.histories[0].stopped
+    (1, 'all 1 epochs done')
     """
     tasks = _tasks(configs, data, build, folder)
-    found = {task.name: history for task in tasks if (history := task.finished())}
-    if found:
-        print(f"{len(found)} of {len(tasks)} runs are finished already")
-    for task in tasks:
-        task.tries.unlink(missing_ok=True)  # of an earlier call: every call gives new chances
-    failed = {}
-    with progress(total=len(tasks), initial=len(found), desc="runs", unit="run") as bar:
-        for name, outcome in _outcomes([task for task in tasks if task.name not in found]):
-            (found if isinstance(outcome, History) else failed)[name] = outcome
+    histories = {task.name: task.finished() for task in tasks}
+    waiting = [task for task in tasks if histories[task.name] is None]
+    finished, failures = len(tasks) - len(waiting), {}
+    if finished:
+        print(f"{finished} of {len(tasks)} runs are finished already")
+    with progress(total=len(tasks), initial=finished, desc="runs", unit="run") as bar:
+        for name, result in _results(waiting):
+            target = histories if isinstance(result, History) else failures
+            target[name] = result
             bar.update()
-    if failed:
-        _raise(failed, len(tasks), folder)
-    return Runs(tuple(task.load() for task in tasks), tuple(found[task.name] for task in tasks),
-                tuple(task.weights for task in tasks))
+    if failures:
+        raise _failed(failures, len(tasks), folder) from next(iter(failures.values()))
+    return Runs(tuple(task.load() for task in tasks),
+                tuple(histories[task.name] for task in tasks),
+                tuple(task.path("safetensors") for task in tasks))
 
 
 def _tasks(configs, data, build, folder):
-    """A `_Task` for every config; each model is built once, so that faults are told first."""
-    if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
-        raise ValueError("kit.train_many shares out whole runs, torchrun the steps of one; "
+    """A `_Task` for every config. Models are built once so that mistakes show before any work."""
+    if started_by_torchrun():
+        raise ValueError("kit.train_many distributes whole runs, torchrun the steps of one; "
                          "start it without torchrun, or use kit.train")
     if not callable(build):
         raise ValueError(f"build={build!r} cannot be called; give a function that makes a model, "
                          "such as kit.cnn_baseline")
-    listed = list(configs) if isinstance(configs, Sequence) else []
-    if not listed:
+    if not isinstance(configs, Sequence) or not configs:
         raise ValueError(f"{str(configs)[:80]} are no configs; give a list, such as "
                          "[kit.TrainConfig(seed=seed) for seed in range(5)]")
     for recording in require_dataset(data).values():
@@ -103,52 +106,67 @@ def _tasks(configs, data, build, folder):
     except OSError as problem:
         raise type(problem)(f"{folder} cannot be a folder for runs: {problem.strerror.lower()}; "
                             "name another in folder") from None
-    tasks, places = [], {}
-    for place, config in enumerate(listed):
-        tasks.append(_task(*_pair(config, place, data), data, build, Path(folder).absolute()))
-        if (first := places.setdefault(tasks[-1].name, place)) != place:
-            raise ValueError(f"configs[{first}] and configs[{place}] are the same training, "
-                             f"{tasks[-1].name}; leave one out, or give it another seed")
+    names, tasks = [], []
+    for index, config in enumerate(configs):
+        task = _task(*_pair(config, index, data), data, build, Path(folder).absolute())
+        if task.name in names:
+            raise ValueError(f"configs[{names.index(task.name)}] and configs[{index}] are the same "
+                             f"training, {task.name}; leave one out, or give it another seed")
+        names.append(task.name)
+        tasks.append(task)
     return tasks
 
 
-def _pair(config, place, data):
-    """A model's and a training's settings."""
+def _pair(config, index, data):
+    """The settings of a model and its training."""
     if isinstance(config, TrainConfig):
         return ModelConfig.of(data, seed=config.seed), config
-    if (isinstance(config, tuple | list) and len(config) == 2
-            and isinstance(config[0], ModelConfig) and isinstance(config[1], TrainConfig)):
+    kinds = [type(part) for part in config] if isinstance(config, tuple | list) else []
+    if kinds == [ModelConfig, TrainConfig]:
         return tuple(config)
-    raise ValueError(f"configs[{place}] is {str(config)[:80]}; give a kit.TrainConfig, or a pair "
+    raise ValueError(f"configs[{index}] is {str(config)[:80]}; give a kit.TrainConfig, or a pair "
                      "(kit.ModelConfig, kit.TrainConfig)")
 
 
-# ---- one run ----
+def _task(model_config, config, data, build, folder):
+    """A task named after its mouse, its settings and a hash of all that decides the result."""
+    task = _Task(model_config, config, data, build, folder)
+    model = task.model()
+    model.validate_data(data)
+    about = identity(model, data, config)
+    about |= {"layers": str(model.core), "first weights": weights_digest(model)}
+    words = [next(iter(data)) if len(data) == 1 else f"{len(data)}-mice"]
+    for part in fields(config):
+        value = getattr(config, part.name)
+        if value != part.default and part.name not in ("seed", "device"):
+            words.append(f"{part.name}{value}")
+    words.append(f"seed{config.seed}")
+    if model_config.seed != config.seed:
+        words.append(f"weights{model_config.seed}")
+    digest = sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    return replace(task, name=f"{'-'.join(words)[:80]}-{digest[:8]}", identity=about)
 
-class _Task(NamedTuple):
-    """All that one run needs, small enough to travel."""
 
-    name: str              # of its files
-    about: dict            # what decides the result, in plain words
-    config: ModelConfig
-    training: TrainConfig
+@dataclass(frozen=True)
+class _Task:
+    """All that a worker needs to train one run; its recordings are pickled as their paths."""
+
+    model_config: ModelConfig
+    config: TrainConfig
     data: Dataset
     build: Callable
     folder: Path
+    name: str = ""                # of its files
+    identity: dict | None = None  # what decides the result
 
-    @property
-    def weights(self):
-        return self.folder / f"{self.name}.safetensors"
-
-    @property
-    def record(self):
-        return self.folder / f"{self.name}.json"  # written last: with it the run is finished
+    def path(self, ending):
+        return self.folder / f"{self.name}.{ending}"
 
     def model(self):
         """The untrained model: its seed fixes the first weights of every core."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.config.seed)
-            model = self.build(self.data, config=self.config)
+            torch.manual_seed(self.model_config.seed)
+            model = self.build(self.data, config=self.model_config)
         if not isinstance(model, Model):
             raise ValueError(f"build returned {type(model).__name__}, not a Model; it is called as "
                              "build(data, config=...), like kit.cnn_baseline")
@@ -156,122 +174,86 @@ class _Task(NamedTuple):
 
     def load(self):
         """The trained model."""
-        if not self.weights.is_file():
-            raise FileNotFoundError(f"the run {self.name} is finished, and its weights are not at "
-                                    f"{self.weights}; name a folder that every host sees")
-        return load_model(self.weights, core=self.model().core)
+        weights = self.path("safetensors")
+        if not weights.is_file():
+            raise FileNotFoundError(f"the run {self.name} is finished, but {weights} does not "
+                                    "exist here; name a folder that every host sees")
+        return load_model(weights, core=self.model().core)
 
     def finished(self):
-        """Its `History` if the run is on disk, else None. Raises ValueError if it is another's."""
+        """The `History` if the run is on disk. Raises ValueError if the files are of another."""
+        weights, record = self.path("safetensors"), self.path("json")
+        if not (weights.is_file() and record.is_file()):
+            return None
         try:
-            record = json.loads(self.record.read_text())
-            digest, about, history = (record[part] for part in ("weights", "training", "history"))
-            history = History(**history)
-        except FileNotFoundError:
-            return None
+            saved = json.loads(record.read_text())
+            history, found = History(**saved["history"]), (saved["training"], saved["weights"])
         except (OSError, ValueError, KeyError, TypeError):
-            raise ValueError(f"{self.record} is not what a finished run leaves; delete it to train "
-                             "the run again") from None
-        if not self.weights.is_file():
-            return None
-        if about != self.about or digest != file_sha256(self.weights):
-            raise ValueError(f"{self.weights} and {self.record.name} are not of this run; delete "
-                             "both to train it again, or name another folder")
+            raise ValueError(f"{record} is not what a finished run leaves; delete it to train the "
+                             "run again") from None
+        if found != (self.identity, file_sha256(weights)):
+            raise ValueError(f"{weights} and {record.name} are not of this run; delete both to "
+                             "train it again, or name another folder")
         return history
 
-    def outcome(self):
-        """Called where it is to be trained: (its name, its `History` or what was raised)."""
+    def result(self):
+        """Train the run in this process. Returns its `History`, or the exception it raised."""
         try:
-            with ALONE, _threads(), self.counted():
-                return self.name, self.run()
+            if not self.folder.is_dir():
+                raise FileNotFoundError(f"{self.folder} is not on host {gethostname()}; name a "
+                                        "folder that every host sees")
+            with ONE_RUN, _worker_threads():
+                return self.finished() or self.train()
         except Exception as problem:
-            return self.name, problem
+            return problem
 
-    @property
-    def tries(self):
-        return self.folder / f".{self.name}.tries"
-
-    @contextmanager
-    def counted(self):
-        """Give up a run that lost several workers: a count stays only where one was lost."""
-        try:
-            with self.tries.open("a") as file:
-                file.write("x")
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{self.folder} is not on host {gethostname()}; name a folder "
-                                    "that every host sees") from None
-        try:
-            if self.tries.stat().st_size > LOSSES:
-                raise RuntimeError(f"its worker was lost {LOSSES} times, most likely for want of "
-                                   "memory")
-            yield
-        finally:
-            self.tries.unlink(missing_ok=True)
-
-    def run(self):
-        """Train to the end, from wherever it is. Returns the `History`."""
-        if history := self.finished():  # by a worker that was lost before it could say so
-            return history
-        model, state = self.model(), self.folder / f"{self.name}.checkpoint"
-        history = train(model, self.data, self.training, state)
-        if history.stopped == "interrupted":  # which ends a training well, but not a sweep
+    def train(self):
+        """Train to the end, from the last saved state if there is one, and write the files."""
+        model, weights, state = self.model(), self.path("safetensors"), self.path("checkpoint")
+        history = train(model, self.data, self.config, state)
+        if history.stopped == "interrupted":  # which also ends the sweep
             raise KeyboardInterrupt
-        save(model, self.weights)
-        with atomic_write(self.record) as part:
-            part.write_text(json.dumps({"training": self.about, "history": asdict(history),
-                                        "weights": file_sha256(self.weights)}, indent=1))
+        save(model, weights)
+        with atomic_write(self.path("json")) as part:  # written last: now the run is finished
+            record = {"training": self.identity, "history": asdict(history),
+                      "weights": file_sha256(weights)}
+            part.write_text(json.dumps(record, indent=1))
         state.unlink(missing_ok=True)
         return history
 
 
-def _task(config, training, data, build, folder):
-    task = _Task("", {}, config, training, data, build, folder)
-    model = task.model()
-    model.validate_data(data)
-    about = {**identity(model, data, training), "layers": str(model.core)}
-    digest = sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-    changed = [f"{part.name}{value}" for part in fields(training)
-               if (value := getattr(training, part.name)) != part.default
-               and part.name not in ("seed", "device")]
-    parts = [next(iter(data)) if len(data) == 1 else f"{len(data)}-mice", *changed,
-             f"seed{training.seed}", *[f"weights{config.seed}"] * (config.seed != training.seed)]
-    return task._replace(name=f"{'-'.join(parts)[:80]}-{digest[:8]}", about=about)
-
-
-# ---- where they run ----
-
-def _outcomes(tasks):
-    """(name, `History` or what was raised) of every task, as they end; where joblib is told to."""
-    backend, _ = get_active_backend()
-    if not hasattr(backend, "client"):
-        yield from joblib.Parallel(batch_size=1, return_as="generator_unordered")(
-            joblib.delayed(task.outcome)() for task in tasks)
+def _results(tasks):
+    """Train all tasks, on the Dask cluster if there is one. Yields (name, result) as they end."""
+    client = _dask_client()
+    if client is None:
+        for task in tasks:
+            yield task.name, task.result()
         return
-    # Dask: joblib would wait for ever for a run that the scheduler gives up, so it is asked itself
     from distributed import KilledWorker, as_completed
 
-    def submit(task):
-        return backend.client.submit(task.outcome, pure=False, **backend.submit_kwargs)
+    futures = {client.submit(task.result, pure=False): task for task in tasks}
+    given_up = []
+    for future in as_completed(futures):
+        if isinstance(future.exception(), KilledWorker):
+            given_up.append(futures[future])
+        else:
+            yield futures[future].name, future.exception() or future.result()
+    for task in given_up:  # once more, one by one: most only waited on a worker that another ended
+        future = client.submit(task.result, pure=False)
+        yield task.name, future.exception() or future.result()
 
-    under_way, again = {submit(task): task for task in tasks}, Counter()
-    for future in (ended := as_completed(under_way)):
-        task = under_way.pop(future)
-        try:
-            yield future.result()
-        except KilledWorker as problem:  # also runs that only waited beside one that ends workers
-            again[task.name] += 1
-            if again[task.name] > LOSSES:
-                yield task.name, problem
-            else:
-                under_way[new := submit(task)] = task
-                ended.add(new)
-        except Exception as problem:
-            yield task.name, problem
+
+def _dask_client():
+    """The Dask client of this process, or None."""
+    if dask := sys.modules.get("distributed"):  # imported by whoever made a client
+        with suppress(ValueError):  # there is none
+            return dask.get_client()
+    return None
 
 
 @contextmanager
-def _threads():
-    """In a Dask worker let torch use as many threads as it was given, neither one nor all cores."""
+def _worker_threads():
+    """In a Dask worker, let torch use as many threads as the worker was given."""
     before = threads = torch.get_num_threads()
     if dask := sys.modules.get("distributed"):
         with suppress(ValueError):  # this is no worker
@@ -283,12 +265,11 @@ def _threads():
         torch.set_num_threads(before)
 
 
-def _raise(failed, total, folder):
-    """Say which runs failed, and where the others are."""
-    said = [f"{name}: {str(problem).splitlines()[0] if str(problem) else type(problem).__name__}"
-            for name, problem in sorted(failed.items())[:3]]
-    more = f"; and {len(failed) - 3} more" if len(failed) > 3 else ""
-    raise RuntimeError(
-        f"{len(failed)} of {total} runs failed and {total - len(failed)} finished, in {folder}: "
-        f"{'; '.join(said)}{more}. Leave these configs out, or change them, and call again: what "
-        "is finished is read, not trained again") from next(iter(failed.values()))
+def _failed(failures, total, folder):
+    """An error that says how many runs failed, and of three of them why."""
+    reasons = []
+    for name, problem in sorted(failures.items())[:3]:
+        reasons.append(f"{name}: {str(problem).partition(chr(10))[0] or type(problem).__name__}")
+    return RuntimeError(f"{len(failures)} of {total} runs failed and {total - len(failures)} "
+                        f"finished, in {folder}: {'; '.join(reasons)}. Leave these configs out, or "
+                        "change them, and call again: finished runs are read, not trained again")

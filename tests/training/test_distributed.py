@@ -1,4 +1,4 @@
-"""Training in several processes, and after one was killed: the same as in one, without a break."""
+"""Training in several processes, or after one was killed, gives the same as in one."""
 
 import os
 import signal
@@ -18,12 +18,12 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 several = pytest.mark.skipif(
     not (torch.distributed.is_available() and torch.distributed.is_gloo_available()),
-    reason="this torch has no gloo: processes cannot talk to one another",
+    reason="this torch has no gloo: processes cannot communicate",
 )
 
 
 def start(*arguments, processes=1):
-    """Run Python, or two of it under torchrun, and wait for the end."""
+    """Run Python, or several under torchrun, and wait for the end."""
     several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [sys.executable, *several * (processes > 1), *map(str, arguments)]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def one(folder):
-    """What one process finds, with one thread as all the others here."""
+    """The results of one process, with one thread as all the others here."""
     done = start(SCRIPT, folder, "all")
     assert done.returncode == 0, done.stderr
     return lambda out: trainer.outcome(folder, out)
@@ -52,7 +52,7 @@ def one(folder):
 
 @pytest.fixture(scope="module")
 def two(folder, one):
-    """What each of two finds."""
+    """The results of each of two processes."""
     done = start(SCRIPT, folder, "all", processes=2)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
@@ -60,7 +60,7 @@ def two(folder, one):
 
 
 def same(one, other):
-    """Whether weights and history are equal, but for how long it took."""
+    """Whether weights and history are equal, except for the seconds."""
     histories = [{**log["history"], "seconds": None} for log in (one, other)]
     weights = [log["weights"] for log in (one, other)]
     return histories[0] == histories[1] and all(
@@ -70,7 +70,7 @@ def same(one, other):
 
 @several
 @pytest.mark.parametrize("mice", [1, 2])
-def test_two_processes_find_the_gradients_of_one(one, two, mice):
+def test_backward_two_processes_same_gradients(one, two, mice):
     expected = one(f"gradients-{mice}")
     assert len(expected) == 4 * mice
     for found in two(f"gradients-{mice}"):
@@ -82,24 +82,24 @@ def test_two_processes_find_the_gradients_of_one(one, two, mice):
 
 
 @several
-def test_two_processes_end_with_the_same_weights(two):
-    """Though one has no image of a batch of one, and seven to six of a batch of thirteen."""
+def test_train_two_processes_same_weights(two):
+    """One has no image of a batch of one, and seven or six of a batch of thirteen."""
     assert same(*two("small"))
     assert same(*two("learned"))
     assert len(two("small")[0]["history"]["loss"]) == 6
 
 
 @several
-def test_two_processes_learn_what_one_learns(one, two):
+def test_train_two_processes_learn_as_one(one, two):
     expected = max(one("learned")["history"]["correlation"])
     assert expected > 0.7
     found = max(two("learned")[0]["history"]["correlation"])
     assert found == pytest.approx(expected, abs=0.02)
     first, second = (one("learned")["history"]["loss"], two("learned")[0]["history"]["loss"])
-    assert first != second  # they draw the positions of their readouts each for itself
+    assert first != second  # each draws its own readout positions
 
 
-def test_a_killed_training_goes_on_as_if_nothing_had_been(folder, one):
+def test_train_resumes_killed_training(folder, one):
     checkpoint = folder / "one.checkpoint"
     killed = start(SCRIPT, folder, "train", "killed", checkpoint, 15)  # 4 + 1 - 1 steps an epoch
     assert killed.returncode == -signal.SIGKILL
@@ -112,10 +112,10 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(folder, one):
 
 
 @several
-def test_torchrun_ends_with_a_killed_process_and_goes_on_from_the_checkpoint(folder, two):
+def test_train_resumes_killed_torchrun(folder, two):
     checkpoint = folder / "two.checkpoint"
     assert start(SCRIPT, folder, "train", "k", checkpoint, 15, processes=2).returncode
-    with pytest.raises(ValueError, match="with processes=2, this one has processes=1; go on with"):
+    with pytest.raises(ValueError, match="with processes=2, this one has processes=1; build"):
         trainer.train(folder, "refused", checkpoint)
     again = start(SCRIPT, folder, "train", "resumed", checkpoint, processes=2)
     assert again.returncode == 0, again.stderr
@@ -123,12 +123,12 @@ def test_torchrun_ends_with_a_killed_process_and_goes_on_from_the_checkpoint(fol
     resumed = [trainer.outcome(folder, "resumed", rank, 2) for rank in (0, 1)]
     assert same(*resumed)
     assert same(resumed[0], two("small")[0])
-    trainer.train(folder, "read", checkpoint)  # what is finished can be had in one process
+    trainer.train(folder, "read", checkpoint)  # a finished one can be read in one process
     assert same(trainer.outcome(folder, "read"), resumed[0])
 
 
 @several
-def test_the_shell_command_under_torchrun_prints_and_saves_once(folder):
+def test_shell_command_under_torchrun(folder):
     zipped = folder / "static8-1-1-GrayImageNet-tiny.zip"
     command = ["train", zipped, folder / "out", "--channels", 2, "--epochs", 2, "--device", "cpu"]
     done = start("-m", "kit", *command, "--checkpoint", folder / "shell", processes=2)
@@ -138,8 +138,8 @@ def test_the_shell_command_under_torchrun_prints_and_saves_once(folder):
     assert isinstance(kit.load_model(folder / "out"), kit.Model)
 
 
-def test_buffers_are_kept_and_given_back():
-    """Large arrays of a training stay with the process; after it they are the system's again."""
+def test_reuse_freed_memory():
+    """The process keeps freed memory within the block, and returns it to the system at the end."""
     process = textwrap.dedent("""
         import numpy as np
         from pathlib import Path
@@ -154,6 +154,6 @@ def test_buffers_are_kept_and_given_back():
         print(within - before > 100, resident() - before < 50)
     """)
     if not sys.platform.startswith("linux"):
-        pytest.skip("only the C library of Linux is told")
+        pytest.skip("only on Linux")
     done = subprocess.run([sys.executable, "-c", process], capture_output=True, text=True)
     assert done.stdout.split() == ["True", "True"], done.stderr

@@ -1,0 +1,251 @@
+"""An interrupted training continues to the same weights, and refuses every other checkpoint.
+
+Killed processes, and several of them, are in test_distributed.py.
+"""
+
+import copy
+import errno
+import hashlib
+import io
+import os
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from trainer import build, interrupted_at, quick, same_weights
+
+import kit
+import kit.training.loop
+from kit.training.resume import MAGIC, read_state
+
+PLATEAUS = {"epochs": 30, "one_cycle": False, "patience": 2, "lr_drops": 2}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"epochs": 6}, PLATEAUS, {"epochs": 6, "precision": "bf16-mixed"}], ids=str
+)
+def test_train_resumes_to_same_weights(small, tmp_path, changes):
+    config, path = quick(**changes), tmp_path / "new" / "run"
+    whole, broken, again = build(small), build(small), build(small)
+    log = kit.train(whole, small, config)
+    with interrupted_at(4):
+        first = kit.train(broken, small, config, path)
+    assert first.stopped == "interrupted"
+    assert len(first.loss) == 3
+    second = kit.train(again, small, config, checkpoint=path)
+    assert same_weights(whole, again)
+    assert not again.training
+    assert second.seconds[:3] == first.seconds
+    assert vars(second) | {"seconds": None} == vars(log) | {"seconds": None}
+    assert list(tmp_path.rglob("*")) == [path.parent, path]
+
+
+def test_train_reads_finished_checkpoint(small, tmp_path, monkeypatch):
+    plain, saved, again = build(small), build(small), build(small)
+    log = kit.train(plain, small, quick())
+    same = kit.train(saved, small, quick(), tmp_path / "run")
+    assert same_weights(plain, saved)
+    assert same.correlation == log.correlation
+    before = (tmp_path / "run").stat().st_mtime_ns
+    monkeypatch.setattr(kit.training.loop, "poisson_loss", lambda *_: pytest.fail("trained again"))
+    assert kit.train(again, small, quick(), tmp_path / "run") == same
+    assert same_weights(plain, again)
+    assert (tmp_path / "run").stat().st_mtime_ns == before
+    assert kit.score(again, small, "validation").single_trial == max(log.correlation)
+
+
+@pytest.fixture(scope="module")
+def finished(small, folder):
+    path = folder / "finished"
+    kit.train(build(small), small, quick(epochs=1), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes", [{"epochs": 2}, {"lr": 0.01}, {"batch_size": 8}, {"seed": 1}, {"patience": 3}],
+    ids=str,
+)  # fmt: skip
+def test_read_refuses_other_settings(small, finished, changes):
+    ((name, value),) = changes.items()
+    then = getattr(quick(epochs=1), name)
+    model = build(small)
+    before = copy.deepcopy(model)
+    with pytest.raises(ValueError, match=f"with {name}={then}, this one has {name}={value}; build"):
+        kit.train(model, small, quick(**{"epochs": 1} | changes), finished)
+    assert same_weights(model, before)
+
+
+def test_read_refuses_other_model_or_mouse(small, data, finished, folder):
+    changed = kit.load(tiny.write(folder, tiny.arrays(4), "8-1-1"), (18, 32), folder / "changed")
+    cnn = kit.cnn_baseline(small, 4, kit.ModelConfig(image_size=(18, 32)))
+    own = kit.Model(torch.nn.Conv2d(1, 4, 9), small.neurons, build(small).config)
+    for model, mice, said in (
+        (build(data), data, "mice=8-1-1, this one has mice=7-1-1"),
+        (build(changed), changed, "neurons of 8-1-1=24 "),
+        (build(small, channels=5), small, "core=ConvCore .*'channels': 4.* has core=.* 5"),
+        (build(small, seed=1), small, "model=ModelConfig"),
+        (cnn, small, "core=ConvCore"),
+        (own, small, "core=ConvCore .* has core=Conv2d"),
+    ):
+        with pytest.raises(ValueError, match=f"{finished} is of a training with {said}"):
+            kit.train(model, mice, quick(epochs=1), finished)
+
+
+@pytest.fixture(scope="module")
+def unfinished(small, folder):
+    """Two of four epochs are done."""
+    path = folder / "unfinished"
+    with interrupted_at(3):
+        kit.train(build(small), small, quick(epochs=4), path)
+    return path
+
+
+def write(path, state):
+    content = io.BytesIO()
+    torch.save(state, content)
+    digest = hashlib.sha256(content.getvalue()).hexdigest().encode()
+    path.write_bytes(MAGIC + digest + content.getvalue())
+
+
+def refused(model, data, path, said):
+    """Training is refused in one sentence, and neither model nor file changes."""
+    before, content = copy.deepcopy(model), path.read_bytes()
+    with pytest.raises(ValueError, match=said) as caught:
+        kit.train(model, data, quick(epochs=4), path)
+    assert "\n" not in str(caught.value)
+    assert same_weights(model, before)
+    assert model.data_statistics.keys() == before.data_statistics.keys()
+    assert path.read_bytes() == content
+
+
+def test_read_refuses_other_first_weights(small, unfinished, tmp_path):
+    path = tmp_path / "run"
+    path.write_bytes(unfinished.read_bytes())
+    other = build(small)
+    next(other.core.parameters()).data[0] *= 2
+    trained = build(small)
+    kit.train(trained, small, quick(epochs=1))
+    for model in (other, trained):
+        refused(model, small, path, f"{path} is of a training with first weights=.*; build the mod")
+    frozen = build(small)
+    frozen.core.requires_grad_(False)
+    refused(frozen, small, path, "with frozen parameters=0, this one has frozen parameters=")
+    log = kit.train(build(small), small, quick(epochs=4), path)
+    assert log.stopped == "all 4 epochs done"
+    assert kit.train(other, small, quick(epochs=4), path) == log  # finished: it is only read
+
+
+def extend(state):
+    for name in ("loss", "correlation", "lr", "seconds"):
+        state["history"][name] *= 2
+    state["history"]["best_epoch"] %= 2
+
+
+BIAS = "readouts.8-1-1.bias"
+MISFITS = {
+    "the schedule is over": (extend, "epochs"),
+    "no optimizer state": (lambda s: s["optimizer"]["state"].clear(), "optimizer"),
+    "a parameter without": (lambda s: s["optimizer"]["state"].popitem(), "optimizer"),
+    "another shape": (
+        lambda s: s["optimizer"]["state"][0].update(exp_avg=torch.zeros(2)), "optimizer"),
+    "other parameters": (
+        lambda s: s["optimizer"]["param_groups"][0]["params"].append(99), "optimizer"),
+    "uneven history": (lambda s: s["history"]["loss"].pop(), "history"),
+    "loss not finite": (lambda s: s["history"]["loss"].__setitem__(0, float("nan")), "history"),
+    "another best epoch": (lambda s: s["history"].update(best_epoch=7), "history"),
+    "weights of another shape": (lambda s: s["model"].update({BIAS: torch.zeros(3)}), "weights"),
+    "no bias": (lambda s: s["best"].pop(BIAS), "weights"),
+    "another generator": (
+        lambda s: s.update(random={"torch.random": torch.zeros(1, 9)}), "random states"),
+    "no generator": (lambda s: s["random"].clear(), "random states"),
+    "no generators": (lambda s: s.pop("random"), "a part is missing or malformed"),
+    "no history": (lambda s: s.update(history=3), "a part is missing or malformed"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("misfit", MISFITS)
+def test_read_refuses_misfits(small, unfinished, tmp_path, misfit):
+    change, said = MISFITS[misfit]
+    state, path = read_state(unfinished), tmp_path / "run"
+    change(state)
+    write(path, state)
+    refused(build(small), small, path, rf"run does not fit this training \({said}.*; delete it to")
+
+
+def test_train_resumes_parameter_without_gradient(small, tmp_path):
+    """A core may have parameters that it does not use: Adam has no state for them."""
+
+    def unused():
+        torch.manual_seed(1)
+        model = build(small)
+        model.core.register_parameter("unused", torch.nn.Parameter(torch.zeros(3)))
+        return model
+
+    with interrupted_at(2):
+        kit.train(unused(), small, quick(), tmp_path / "run")
+    assert len(kit.train(unused(), small, quick(), tmp_path / "run").loss) == 3
+
+
+def test_read_state_refuses_damaged_file(small, finished, tmp_path):
+    content, path = finished.read_bytes(), tmp_path / "run"
+    magic = len(MAGIC)
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    for damage, said in (
+        (content[:-1], "damaged"),
+        (content[: magic + 10], "damaged"),
+        (flipped, "damaged"),
+        (content + b"more", "damaged"),
+        (b"", "not a checkpoint that kit.train wrote"),
+        (content[magic:], "not a checkpoint that kit.train wrote"),
+        (b"PK\x03\x04 something else", "not a checkpoint that kit.train wrote"),
+    ):
+        path.write_bytes(damage)
+        with pytest.raises(ValueError, match=f"{path} is {said}"):
+            kit.train(build(small), small, quick(epochs=1), path)
+        assert path.read_bytes() == damage
+
+
+class Harmful:
+    def __reduce__(self):
+        return pytest.fail, ("code in a checkpoint was run",)
+
+
+def test_read_state_runs_no_code(small, tmp_path):
+    write(tmp_path / "run", {"identity": Harmful()})
+    with pytest.raises(ValueError, match="holds more than numbers and is not opened"):
+        kit.train(build(small), small, quick(), tmp_path / "run")
+
+
+@pytest.mark.parametrize("place", ["", "file/run", "missing/../file/run"])
+def test_train_unwritable_path(small, tmp_path, monkeypatch, place):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(kit.training.loop, "poisson_loss", lambda *_: pytest.fail("trained"))
+    with pytest.raises(OSError, match=r"cannot be (read|written)[^\n]*: [^\n]*; "):
+        kit.train(build(small), small, quick(), tmp_path / place)
+
+
+@pytest.mark.skipif(os.name == "nt" or not hasattr(os, "geteuid") or os.geteuid() == 0,
+                    reason="this user may write everywhere")  # fmt: skip
+def test_train_locked_folder(small, tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    said = f"run cannot be written: {os.strerror(errno.EACCES).lower()}; "
+    with pytest.raises(PermissionError, match=said):
+        kit.train(build(small), small, quick(), tmp_path / "locked" / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells no resident memory")
+def test_train_memory_stays_flat(small, tmp_path, monkeypatch):
+    sizes, validation = [], kit.training.loop.validation_correlation
+
+    def measured(*arguments):
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        sizes.append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
+        return validation(*arguments)
+
+    monkeypatch.setattr(kit.training.loop, "validation_correlation", measured)
+    kit.train(build(small), small, quick(epochs=200, patience=200), tmp_path / "run")
+    assert len(sizes) == 200
+    assert sizes[199] - sizes[19] < 30
