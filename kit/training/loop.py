@@ -17,8 +17,8 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from kit.data.recordings import Batch, Dataset, require_dataset
 from kit.evaluation.metrics import correlation
+from kit.evaluation.scores import predict_unchecked
 from kit.files import progress
-from kit.models.layers import eval_mode
 from kit.models.model import Model
 from kit.training.config import History, TrainConfig
 from kit.training.distributed import (
@@ -43,9 +43,9 @@ def train(model: Model, data: Dataset, config: TrainConfig | None = None,
 
     After every epoch the single-trial correlation on the validation tier decides whether the
     weights are the best so far; the model ends with the best. Ctrl-C just ends training.
-    checkpoint: a file for the state of the training after every epoch. The same call with the same
-    untrained model continues from it, to the same weights as without a break; if the training is
-    finished, the call only reads them.
+    checkpoint: a file for the state of the training after every epoch. The same call, with the same
+    first weights or the model that Ctrl-C left, continues from it, to the same weights as without a
+    break; if the training is finished, the call only reads them.
     Under `torchrun` every process takes its share of each batch, and all end with the same weights.
     Raises ValueError if model and data do not fit or the checkpoint is of another training, OSError
     if it cannot be written, FloatingPointError if the loss is not finite.
@@ -229,12 +229,10 @@ class Trainer:
 def validation_correlation(model: Model, data: Dataset) -> float:
     """`kit.score(model, data, "validation").single_trial`, without checking the data again."""
     per_neuron = []
-    with eval_mode(model), torch.inference_mode():
-        for mouse, recording in data.items():
-            predictions = [model(batch, mouse).float().cpu().numpy()
-                           for batch in recording.batches("validation", 64)]  # each (64, N)
-            responses = recording.responses[recording.rows("validation")]  # (T, N)
-            per_neuron.append(correlation(np.concatenate(predictions), responses))
+    for recording in data.values():
+        predictions = predict_unchecked(model, recording, "validation")  # (T, N)
+        responses = recording.responses[recording.rows("validation")]  # (T, N)
+        per_neuron.append(correlation(predictions, responses))
     return float(np.concatenate(per_neuron).mean())
 
 

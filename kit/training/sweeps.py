@@ -134,7 +134,7 @@ def _task(model_config, config, data, build, folder):
     model = task.model()
     model.validate_data(data)
     about = identity(model, data, config)
-    about |= {"layers": str(model.core), "first weights": weights_digest(model)}
+    about |= {"layers": str(model.core), "first weights": weights_digest(model.state_dict())}
     words = [next(iter(data)) if len(data) == 1 else f"{len(data)}-mice"]
     for part in fields(config):
         value = getattr(config, part.name)

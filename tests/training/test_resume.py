@@ -136,6 +136,18 @@ def test_read_refuses_other_first_weights(small, unfinished, tmp_path):
     assert kit.train(other, small, quick(epochs=4), path) == log  # finished: it is only read
 
 
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_train_resumes_with_the_model_that_ctrl_c_left(small, tmp_path, epoch):
+    model, whole = build(small), build(small)
+    log = kit.train(whole, small, quick(epochs=4))
+    for number in (epoch, 1):  # the second time in the epoch after those that are saved
+        with interrupted_at(number):
+            cut = kit.train(model, small, quick(epochs=4), tmp_path / "run")
+        assert cut.stopped == "interrupted"
+    again = kit.train(model, small, quick(epochs=4), tmp_path / "run")
+    assert again.correlation == log.correlation and same_weights(model, whole)
+
+
 def extend(state):
     for name in ("loss", "correlation", "lr", "seconds"):
         state["history"][name] *= 2
