@@ -147,7 +147,7 @@ def test_positions_random_in_training_only():
     readout.sigma.data[:] = factor
     torch.manual_seed(0)
     drawn = readout.train().positions(20_000)  # (B, 2, 2)
-    assert len(torch.unique(drawn[:, 0, 0])) > 19_000  # anew for every image
+    assert len(torch.unique(drawn[:, 0, 0])) > 19_000  # new ones for every image
     close(drawn.mean(0), readout.means(), 2e-3)
     for neuron in range(2):
         covariance = torch.cov(drawn[:, neuron].T)

@@ -432,7 +432,7 @@ def test_pretrained_shipped_needs_no_recording(name, tmp_path, monkeypatch):
 
 @functools.cache
 def computed_scores(name):
-    """The four scores of a model in the README, computed anew."""
+    """The four scores of a model in the README, computed again."""
     model = kit.pretrained(name)
     mouse = re.match(r"sample-pretrain|sample\+?", name)[0]
     data = kit.load(mouse)
