@@ -107,7 +107,10 @@ def open_source(path: Path) -> Iterator["Source"]:
         raise ValueError(f"{path} is not a zip file; it may be cut off or a web page: "
                          "download it again") from None
     with archive:
-        problem = _find_problem(archive)
+        try:
+            problem = _find_problem(archive)
+        except READ_ERRORS:
+            problem = "has a damaged directory"
         if problem:
             raise ValueError(f"{path} {problem}; no published recording does: download it again")
         marks = [name for name in archive.namelist() if name.endswith(MARK)]

@@ -250,6 +250,6 @@ def reuse_freed_memory() -> Iterator[None]:
     try:
         yield
     finally:
-        mallopt(M_MMAP_THRESHOLD, 2**17)  # the defaults
-        mallopt(M_TRIM_THRESHOLD, 2**17)
+        mallopt(M_MMAP_THRESHOLD, 2**25)  # where the library's own adjustment ends
+        mallopt(M_TRIM_THRESHOLD, 2**26)
         malloc_trim(0)

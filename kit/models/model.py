@@ -186,7 +186,7 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def centers(self, recording: Recording) -> np.ndarray:
-        """The position of each neuron while the eye is at its mean: (N, 2) x, y in half images."""
+        """The mean position of each neuron over the train trials: (N, 2) x, y in half images."""
         mouse = self.resolve_mouse(recording.mouse)
         grid = self.readouts[mouse].means()  # (N, 2) in [-1, 1]
         if self.config.shifter:

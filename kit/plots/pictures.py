@@ -26,7 +26,7 @@ def filters(weights: np.ndarray, ax: Axes | None = None, columns: int = 8,
     """Draw filters side by side, each scaled to its largest weight. weights: (F, h, w)."""
     weights = np.asarray(weights)
     largest = np.abs(weights).max((1, 2), keepdims=True)
-    ax = _mosaic(weights / largest, ax, columns, "RdBu_r", (-1, 1))
+    ax = _mosaic(weights / np.where(largest > 0, largest, 1), ax, columns, "RdBu_r", (-1, 1))
     count, height, width = weights.shape
     ax.set_title(title or f"{count} filters of {height} × {width} pixels; red positive, "
                           "blue negative")

@@ -100,6 +100,8 @@ def transfer(model: Model, data: Dataset, config: TrainConfig | None = None) -> 
     new = Model(deepcopy(model.core).cpu(), require_dataset(data).neurons, model.config)
     new.core.requires_grad_(False)
     first = train(new, data, config)
+    if first.stopped == "interrupted":
+        return new
     weights = deepcopy(new.state_dict())
     new.core.requires_grad_(True)
     second = train(new, data, replace(config, lr=config.lr / 10))
@@ -179,8 +181,8 @@ class Trainer:
         if not isfinite(value):
             lr = self.config.lr
             raise FloatingPointError(
-                f"the {name} became nan in epoch {len(self.history.loss) + 1}, most likely because "
-                f"the learning rate lr={lr} is too high; build the model again and try "
+                f"the {name} became {value} in epoch {len(self.history.loss) + 1}, most likely "
+                f"because the learning rate lr={lr} is too high; build the model again and try "
                 f"lr={lr / 3:.1g}")
 
     def early_stopping_step(self) -> None:

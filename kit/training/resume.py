@@ -145,7 +145,8 @@ def identity(model: Model, data: Dataset, config: TrainConfig) -> dict[str, str]
              "core": f"{type(model.core).__name__} {getattr(model.core, 'settings', '')}"}
     for mouse, recording in data.items():
         digest = sha256()
-        for _, value in [("", recording.unit_ids), *sorted(recording.statistics.items())]:
+        digest.update(np.ascontiguousarray(recording.unit_ids))
+        for _, value in sorted(recording.statistics.items()):
             digest.update(np.ascontiguousarray(value))
         parts[f"neurons of {mouse}"] = (f"{len(recording.unit_ids)} (ids and units "
                                         f"{digest.hexdigest()[:8]})")

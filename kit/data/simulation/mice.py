@@ -67,7 +67,7 @@ class Truth:
     gain: np.ndarray               # (T, N) factor of pupil and running on the rate
     eye_shift: np.ndarray          # (T, 2) how far all fields moved, same units as centers
     rates: np.ndarray              # (T, N) noiseless rate of every trial
-    frozen_rates: np.ndarray       # (T, N) rates with behaviour and eye at their means
+    frozen_rates: np.ndarray       # (T, N) rates with a gain of 1 and the eye at its mean
     events: np.ndarray             # (T, N) number of calcium events behind every response
     responses: np.ndarray          # (T, N) every response, also the withheld ones
 
