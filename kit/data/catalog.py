@@ -24,6 +24,7 @@ class PublishedRecording:
 
     @property
     def file(self) -> str:
+        """The name of the zip."""
         return f"static{self.mouse}-{IMAGES}.zip"
 
 
@@ -69,6 +70,7 @@ class PublishedModel:
 
     @property
     def track(self) -> str:
+        """The track of its mouse: "Sensorium" or "Sensorium+"."""
         return RECORDINGS[self.mouse].role
 
 

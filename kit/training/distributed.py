@@ -13,7 +13,6 @@ from torch import Tensor
 from kit.data.recordings import Batch
 from kit.models.cpu import reuse_freed_memory
 from kit.models.layers import ConvCore
-from kit.models.model import Model
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -24,7 +23,7 @@ def started_by_torchrun() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
 
 
-def make_fabric(model: Model, device: str, precision: str) -> "Fabric":
+def make_fabric(model: torch.nn.Module, device: str, precision: str) -> "Fabric":
     """A `Fabric` with one device for this process, connected to the others of a `torchrun`.
 
     Raises ValueError if the device is not available.
@@ -107,7 +106,7 @@ def shard(batch: Batch, rank: int, processes: int) -> tuple[Batch, int]:
     return Batch(*(None if value is None else value[rows] for value in batch)), counts
 
 
-def average_buffers(model: Model, fabric: "Fabric") -> None:
+def average_buffers(model: torch.nn.Module, fabric: "Fabric") -> None:
     """Average the running statistics of batch norm over all processes."""
     if fabric.world_size == 1:
         return

@@ -337,7 +337,7 @@ def test_subset_fewer_train_trials(small):
     assert ", 7 train," in repr(few).replace("neurons", ",")
     assert len(small.mouse.rows("train")) == 40
     for wrong in (0, 41, 2.5):
-        with pytest.raises(ValueError, match="8-1-1"):
+        with pytest.raises(ValueError, match="is not possible; give a whole number from 1 to 40"):
             small.subset(wrong)
 
 
