@@ -83,7 +83,12 @@ def pytest_terminal_summary(terminalreporter):
             terminalreporter.line(" | ".join(row))
 
 
-# ---- two mice of 18 x 32 pixels, in the `folder` of the test module that asks ----
+# ---- mice of 18 x 32 pixels, in a folder for each test module ----
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("module")
 
 
 @pytest.fixture(scope="module")
@@ -96,4 +101,11 @@ def plus(folder):
 def plain(folder):
     """A mouse whose behaviour is withheld."""
     path = tiny.write(folder, tiny.arrays(1), "8-1-1", ("responses", "behavior"))
+    return kit.load(path, (18, 32), folder / "data")
+
+
+@pytest.fixture(scope="module")
+def other(folder):
+    """A mouse of ten neurons."""
+    path = tiny.write(folder, tiny.arrays(3, neurons=10), "8-1-1")
     return kit.load(path, (18, 32), folder / "data")

@@ -14,11 +14,6 @@ from kit.challenge.csv_files import FILES, TRUTH_FILES
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("shell")
-
-
-@pytest.fixture(scope="module")
 def zipped(folder):
     return tiny.write(folder, withholds=["responses"])
 

@@ -13,11 +13,6 @@ class Core(nn.Module):
         return images
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("mistakes")
-
-
 MISTAKES = {
     "attribute of a dataset": (
         lambda data, model: data.images,

@@ -1,12 +1,7 @@
-"""A folder for each test module, and the same random numbers in each test."""
+"""The same random numbers in each test of models."""
 
 import pytest
 import torch
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("models")
 
 
 @pytest.fixture(autouse=True)

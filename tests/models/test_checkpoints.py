@@ -18,11 +18,6 @@ SIZE = (18, 32)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("checkpoints")
-
-
-@pytest.fixture(scope="module")
 def data(folder):
     return kit.load(tiny.write(folder, withholds=["responses"]), SIZE, folder / "data")
 

@@ -17,13 +17,6 @@ def data(folder):
     return kit.load(tiny.write(folder), SIZE, folder / "data")
 
 
-@pytest.fixture(scope="module")
-def other(folder):
-    """A mouse of ten neurons."""
-    path = tiny.write(folder, tiny.arrays(3, neurons=10), "8-1-1")
-    return kit.load(path, SIZE, folder / "data")
-
-
 def build(data, seed=0):
     model = kit.linear_baseline(data, 2, kit.ModelConfig.of(data, seed=seed)).eval()
     model.register_data(data)

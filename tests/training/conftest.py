@@ -7,11 +7,6 @@ import kit
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("training")
-
-
-@pytest.fixture(scope="module")
 def data(folder):
     """300 trials for training: enough to learn."""
     arrays = tiny.arrays(tiers={"train": 300, "validation": 80})

@@ -35,20 +35,8 @@ def quick(**changes):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("sweeps")
-
-
-@pytest.fixture(scope="module")
 def data(folder):
     return kit.load(tiny.write(folder), SIZE, folder / "data")
-
-
-@pytest.fixture(scope="module")
-def other(folder):
-    """A mouse of ten neurons."""
-    path = tiny.write(folder, tiny.arrays(3, neurons=10), "8-1-1")
-    return kit.load(path, SIZE, folder / "data")
 
 
 CONFIGS = [quick(seed=seed) for seed in (0, 1, 2)]
@@ -218,8 +206,8 @@ def test_train_many_progress(runs, data, folder, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "configs, said",
     [
-        ([], r"\[\] are no configs; give a list, such as"),
-        (quick(), "are no configs; give a list"),
+        ([], r"\[\] are not configs; give a list, such as"),
+        (quick(), "are not configs; give a list"),
         ([quick(), 3], r"configs\[1\] is 3; give a kit.TrainConfig, or a pair"),
         ([(quick(), kit.ModelConfig())], r"configs\[0\] is \(TrainConfig.*; give a kit.Tr"),
         ([quick(), quick(seed=1), quick()], r"configs\[0\] and configs\[2\] are the same training"),
