@@ -143,7 +143,7 @@ def _hides_members(archive):
         if not _is_gap(file, end, member.header_offset):
             return True
         file.seek(member.header_offset)
-        *_, name, extra = struct.unpack("<15H", file.read(30))  # their lengths
+        name, extra = struct.unpack_from("<2H", file.read(30), 26)  # their lengths
         end = member.header_offset + 30 + name + extra + member.compress_size
     return not _is_gap(file, end, file.seek(0, io.SEEK_END))
 

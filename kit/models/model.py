@@ -1,6 +1,6 @@
 """The model: a core for all mice, and for each mouse a readout, a shifter and a gain."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -78,10 +78,13 @@ class Model(nn.Module):
             torch.manual_seed(config.seed)
             self.feature_shape = self._try_core()  # (C', h, w)
             channels = self.feature_shape[0]
-            self.readouts = by_mouse(True, neurons, lambda place: GaussianReadout(place, channels))
-            self.shifters = by_mouse(config.shifter, neurons, lambda place: Shifter())
-            self.gains = by_mouse(config.gain, neurons, lambda place: Gain(len(place)))
-            self.scalers = by_mouse(config.minmax_behavior, neurons, lambda place: MinMaxScaler())
+            self.readouts = nn.ModuleDict({mouse: GaussianReadout(coordinates, channels)
+                                           for mouse, coordinates in neurons.items()})
+            self.shifters = nn.ModuleDict({mouse: Shifter() for mouse in neurons if config.shifter})
+            self.gains = nn.ModuleDict({mouse: Gain(len(coordinates))
+                                        for mouse, coordinates in neurons.items() if config.gain})
+            self.scalers = nn.ModuleDict({mouse: MinMaxScaler() for mouse in neurons
+                                          if config.minmax_behavior})
         self.data_statistics = {}  # mouse -> unit_ids and statistics, see `register_data`
         self.description = ""      # origin and scores, lines for `repr`
 
@@ -253,13 +256,6 @@ def require_config(config: ModelConfig | None) -> ModelConfig | None:
         raise ValueError(f"config={str(config)[:80]!r} is not a ModelConfig; give "
                          "kit.ModelConfig(...), and a TrainConfig to kit.train")
     return config
-
-
-def by_mouse(wanted: bool, neurons: Mapping[str, np.ndarray], build: Callable) -> nn.ModuleDict:
-    """One module for each mouse, built from its neurons' coordinates; none unless wanted."""
-    if not wanted:
-        return nn.ModuleDict()
-    return nn.ModuleDict({mouse: build(place) for mouse, place in neurons.items()})
 
 
 def recording_statistics(recording: Recording) -> dict[str, np.ndarray]:

@@ -36,8 +36,8 @@ class TrainConfig:
             raise ValueError(f"seed={self.seed!r} is not a seed; give a whole number from 0 to "
                              "2^63 - 1, such as 42")
         if not isinstance(self.lr, int | float) or not 0 < self.lr < inf:
-            raise ValueError(f"lr={self.lr!r} is no learning rate; give a small positive number, "
-                             "such as 0.009")
+            raise ValueError(f"lr={self.lr!r} is not a learning rate; give a small positive "
+                             "number, such as 0.009")
         if self.one_cycle and self.lr_drops:
             raise ValueError(f"lr_drops={self.lr_drops} has no effect in one cycle; give "
                              "one_cycle=False too")

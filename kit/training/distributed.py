@@ -66,7 +66,7 @@ def on_rank_zero(fabric: "Fabric", work: Callable[[], Any]) -> Any:
 
 @contextmanager
 def seeded_by_rank(seed: int, fabric: "Fabric") -> Iterator[None]:
-    """Seed each process differently and keep freed memory; restore both at the end."""
+    """Seed each process differently within the block, and keep freed memory for its arrays."""
     cuda = [fabric.device] if fabric.device.type == "cuda" else []
     with torch.random.fork_rng(cuda), reuse_freed_memory(), catch_warnings():
         torch.manual_seed(seed + fabric.global_rank)

@@ -88,7 +88,7 @@ def transfer(model: Model, data: Dataset, config: TrainConfig | None = None) -> 
     First the core is frozen and only the readouts (with shifters and gains) of the new mice learn;
     then everything is trained at a tenth of the rate. `model` does not change.
     config: for both trainings; the default is short, with small batches.
-    Raises what `train` raises.
+    Ctrl-C ends both. Raises what `train` raises.
 
     >>> data = kit.load("sample+").subset(64)
     >>> model = kit.cnn_baseline(data, channels=4)
@@ -100,10 +100,10 @@ def transfer(model: Model, data: Dataset, config: TrainConfig | None = None) -> 
     new = Model(deepcopy(model.core).cpu(), require_dataset(data).neurons, model.config)
     new.core.requires_grad_(False)
     first = train(new, data, config)
+    new.core.requires_grad_(True)
     if first.stopped == "interrupted":
         return new
     weights = deepcopy(new.state_dict())
-    new.core.requires_grad_(True)
     second = train(new, data, replace(config, lr=config.lr / 10))
     if max(second.correlation, default=-inf) < max(first.correlation, default=-inf):
         new.load_state_dict(weights)

@@ -48,7 +48,7 @@ class Checkpoint:
     def read(self) -> dict | None:
         """The state that `write` saved, or None if there is no file yet. Changes nothing.
 
-        Raises ValueError if the file is no checkpoint, is damaged or does not fit this training.
+        Raises ValueError if the file is not a checkpoint, is damaged or does not fit this training.
         """
         if self.path is None or not os.path.lexists(self.path):
             return None

@@ -97,7 +97,7 @@ def _tasks(configs, data, build, folder):
         raise ValueError(f"build={build!r} cannot be called; give a function that makes a model, "
                          "such as kit.cnn_baseline")
     if not isinstance(configs, Sequence) or not configs:
-        raise ValueError(f"{str(configs)[:80]} are no configs; give a list, such as "
+        raise ValueError(f"{str(configs)[:80]} are not configs; give a list, such as "
                          "[kit.TrainConfig(seed=seed) for seed in range(5)]")
     for recording in require_dataset(data).values():
         recording.rows("train"), recording.rows("validation")
@@ -256,7 +256,7 @@ def _worker_threads():
     """In a Dask worker, let torch use as many threads as the worker was given."""
     before = threads = torch.get_num_threads()
     if dask := sys.modules.get("distributed"):
-        with suppress(ValueError):  # this is no worker
+        with suppress(ValueError):  # this is not a worker
             threads = dask.get_worker().state.nthreads
     torch.set_num_threads(threads)
     try:

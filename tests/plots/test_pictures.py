@@ -20,6 +20,7 @@ def test_filters_each_scaled_to_its_largest_weight():
     np.testing.assert_array_equal(ax.images[0].get_array()[0, [0, 1, 3, 4]], [0.5, -1, 1, 1])
     assert ax.get_title().startswith("2 filters of 1 × 2 pixels")
     assert plots.filters(np.ones((1, 2, 2)), title="mine").get_title() == "mine"
+    assert not plots.filters(np.zeros((1, 2, 2))).images[0].get_array().any()
 
 
 def test_positions_joins_learned_and_true():

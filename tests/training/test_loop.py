@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from trainer import build, quick, same_state, same_weights
+from trainer import build, interrupted_at, quick, same_state, same_weights
 
 import kit
 import kit.training.loop
@@ -353,6 +353,14 @@ def test_train_frozen_core(small):
     assert not torch.equal(model.readouts["8-1-1"].bias, build(small).readouts["8-1-1"].bias)
     model.core.requires_grad_(True)
     assert model.train().core.training
+
+
+def test_transfer_interrupted(small):
+    old = build(small)
+    with interrupted_at(1):
+        new = kit.transfer(old, small, quick())
+    assert same_state(new.core.state_dict(), old.core.state_dict())  # no second training
+    assert all(value.requires_grad for value in new.core.parameters())
 
 
 def test_transfer_trains_core_last(small, uneven, monkeypatch):
