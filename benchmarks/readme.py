@@ -34,12 +34,17 @@ def table():
     ]
     for name, kind in product(TRACKS, BUILDERS):
         _, *scores = measured(kit.pretrained(f"{name}-{kind.lower()}"), name)
-        ours = (f"{value:.3f}"[1:] for value in scores)
+        ours = map(short, scores)
         published = kit.data.catalog.WEIGHTS[f"{TRACKS[name]}-{kind}".lower()].final
-        theirs = (f"{value:.3f}"[1:] if value else "–" for value in published)
+        theirs = (short(value) if value else "–" for value in published)
         row = [TRACKS[name], kind, *ours, *theirs]
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
+
+
+def short(value):
+    """A score below 1 as the literature writes it: .384."""
+    return f"{value:.3f}".removeprefix("0")
 
 
 def ablation():
@@ -52,11 +57,13 @@ def ablation():
         models = [kit.pretrained(f"sample+-{parts}-{seed}") for seed in SEEDS[parts]]
         scores = np.array([measured(model, "sample+")[1] for model in models[:3]])
         lines.append(
-            f"| {NAMES[parts]} | {scores.mean():.3f} ± {scores.std(ddof=1) / 3**0.5:.3f} |"
+            f"| {NAMES[parts]} | {short(scores.mean())} ± {short(scores.std(ddof=1) / 3**0.5)} |"
         )
         if len(models) > 3:
             together = measured(kit.ensemble(models), "sample+")[1]
-            lines.append(f"| {NAMES[parts]}, the mean of {len(models)} models | {together:.3f} |")
+            lines.append(
+                f"| {NAMES[parts]}, the mean of {len(models)} models | {short(together)} |"
+            )
     return "\n".join(lines)
 
 
@@ -93,7 +100,7 @@ def picture():
 
 def main():
     picture()
-    ceilings = " and ".join(f"{ceiling(name, 'final_test'):.3f}"[1:] for name in TRACKS)
+    ceilings = " and ".join(short(ceiling(name, "final_test")) for name in TRACKS)
     note = (
         f"The true rates of the two sample mice score {ceilings} on single trials: no model can "
         "expect more."

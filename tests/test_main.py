@@ -10,7 +10,7 @@ import torch
 
 import kit
 from kit.__main__ import main
-from kit.challenge.csv_files import FILES, TRUTH_FILES
+from kit.challenge.csv_files import SUBMISSION_FILES, TRUTH_FILES
 
 
 @pytest.fixture(scope="module")
@@ -67,16 +67,16 @@ def test_train_submit_check_and_grade(capsys, zipped, folder, checkpoint, tmp_pa
 
     status, out, err = run(capsys, "submit", saved, zipped, tmp_path / "mine")
     assert (status, err) == (0, "")
-    assert out.split() == [str(tmp_path / "mine" / name) for name in FILES.values()]
+    assert out.split() == [str(tmp_path / "mine" / name) for name in SUBMISSION_FILES.values()]
 
     status, out, err = run(capsys, "check", tmp_path / "mine", zipped)
     assert (status, err) == (0, "")
     assert out.startswith("OK: ")
 
     truth = folder / "truth" / TRUTH_FILES["test"]
-    status, out, err = run(capsys, "grade", tmp_path / "mine" / FILES["test"], truth)
+    status, out, err = run(capsys, "grade", tmp_path / "mine" / SUBMISSION_FILES["test"], truth)
     assert (status, err) == (0, "")
-    scores = kit.grade(tmp_path / "mine" / FILES["test"], truth)
+    scores = kit.grade(tmp_path / "mine" / SUBMISSION_FILES["test"], truth)
     assert f"{scores.single_trial:.3f}" in out
     assert "correlation to average" in out
     assert "FEVE" in out
@@ -113,14 +113,14 @@ def test_train_prints_and_saves_in_the_first_process_only(capsys, zipped, tmp_pa
 
 
 def test_check_prints_every_problem(capsys, zipped, folder, checkpoint, tmp_path):
-    good = (folder / "mine" / FILES["test"]).read_text().splitlines(keepends=True)
-    path = tmp_path / FILES["test"]
+    good = (folder / "mine" / SUBMISSION_FILES["test"]).read_text().splitlines(keepends=True)
+    path = tmp_path / SUBMISSION_FILES["test"]
     path.write_text("".join([*good[:5], good[2]]))
     status, out, _ = run(capsys, "check", path, zipped)
     assert status == 2
     assert out.startswith("NOT OK: ")
     assert "missing" in out
-    assert "doubled" in out
+    assert "duplicated" in out
 
 
 @pytest.mark.slow
@@ -185,7 +185,7 @@ def test_main_answers_bad_input_with_one_sentence(
         "other": tiny.write(tmp_path, mouse="9-9-9"),
         "tmp": tmp_path,
         "model": checkpoint,
-        "mine": folder / "mine" / FILES["test"],
+        "mine": folder / "mine" / SUBMISSION_FILES["test"],
         "truth": folder / "truth" / TRUTH_FILES["test"],
     }
     (tmp_path / "file").write_text("")

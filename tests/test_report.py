@@ -7,10 +7,10 @@ from kit.report import Report, require_int, suggest
 
 
 def test_report():
-    good, bad = Report("file", (), "3 rows"), Report("file", ("too short", "doubled"), "")
+    good, bad = Report("file", (), "3 rows"), Report("file", ("too short", "duplicated"), "")
     assert good and not bad
     assert str(good) == "OK: file: 3 rows"
-    assert str(bad) == "NOT OK: file:\n  - too short\n  - doubled"
+    assert str(bad) == "NOT OK: file:\n  - too short\n  - duplicated"
 
 
 def test_suggest():

@@ -12,7 +12,8 @@ import orjson
 
 from kit.data.recordings import Recording
 
-FILES = {"test": "submission_file_live_test.csv", "final_test": "submission_file_final_test.csv"}
+SUBMISSION_FILES = {"test": "submission_file_live_test.csv",
+                    "final_test": "submission_file_final_test.csv"}
 TRUTH_FILES = {"test": "ground_truth_file_test.csv",
                "final_test": "ground_truth_file_final_test.csv"}
 MAX_VALUE = 1e30  # no response is as large, and the square of a much larger number is infinite
@@ -103,8 +104,8 @@ def _read_lines(path):
         with path.open(encoding="utf-8-sig", newline="") as file:
             return list(csv.reader(file)) or [[]]
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {path}; kit.submit writes "
-                                f"{' and '.join(FILES.values())}") from None
+        raise FileNotFoundError(f"there is no file {path}; kit.submit writes submissions, "
+                                "kit.write_ground_truth what they are graded against") from None
     except IsADirectoryError:
         raise IsADirectoryError(f"{path} is a folder; give one of its CSV files") from None
     except (UnicodeDecodeError, csv.Error) as problem:
@@ -118,9 +119,9 @@ def _require_columns(path, header, columns):
         raise ValueError(f"{path} has no column {', '.join(missing)}; its first line must name "
                          f"{', '.join(columns)}, with commas between, and is "
                          f"{','.join(header)[:80]!r}")
-    doubled = [name for name in columns if header.count(name) > 1]
-    if doubled:
-        raise ValueError(f"{path} names the column {', '.join(doubled)} more than once in its "
+    duplicated = [name for name in columns if header.count(name) > 1]
+    if duplicated:
+        raise ValueError(f"{path} names the column {', '.join(duplicated)} more than once in its "
                          "first line; keep one")
 
 
@@ -151,10 +152,10 @@ def _parse_neurons(text):
 
 
 def _compare(found, expected):
-    """The ids that are missing from those found, the doubled ones, and those not expected."""
+    """The ids that are missing from those found, the duplicated ones, and those not expected."""
     counts, expected = Counter(found), dict.fromkeys(expected)
     return {"missing": [key for key in expected if key not in counts],
-            "doubled": [key for key, count in counts.items() if count > 1],
+            "duplicated": [key for key, count in counts.items() if count > 1],
             "unknown": [key for key in counts if key not in expected]}
 
 
@@ -163,7 +164,7 @@ def _compare_neurons(rows, unit_ids):
     first_trial = {}  # list of neurons -> the first trial that has it; nearly all rows share one
     for row in rows:
         first_trial.setdefault(row.neurons, row.trial)
-    trials = {"missing": {}, "doubled": {}, "unknown": {}}  # neuron -> first trial
+    trials = {"missing": {}, "duplicated": {}, "unknown": {}}  # neuron -> first trial
     for neurons, trial in first_trial.items():
         for fault, ids in _compare(sorted(neurons), unit_ids).items():
             for neuron in ids:

@@ -6,7 +6,13 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from kit.challenge.csv_files import FILES, find_problems, image_key, read_rows, write_rows
+from kit.challenge.csv_files import (
+    SUBMISSION_FILES,
+    find_problems,
+    image_key,
+    read_rows,
+    write_rows,
+)
 from kit.data.recordings import Dataset, require_dataset
 from kit.evaluation.scores import predict
 from kit.files import atomic_write
@@ -25,13 +31,13 @@ def submit(model: nn.Module, data: Dataset, folder: str | Path) -> tuple[Path, P
     ['submission_file_live_test.csv', 'submission_file_final_test.csv']
     """
     recording = require_dataset(data).mouse
-    predictions = {tier: predict(model, data, tier) for tier in FILES}
+    predictions = {tier: predict(model, data, tier) for tier in SUBMISSION_FILES}
     for tier, values in predictions.items():
         bad = ~np.isfinite(values)
         if bad.any():
             raise ValueError(f"{bad.sum()} of {bad.size} predictions for tier {tier!r} are not "
                              "finite, so nothing was written; train the model again")
-    paths = {tier: Path(folder) / name for tier, name in FILES.items()}
+    paths = {tier: Path(folder) / name for tier, name in SUBMISSION_FILES.items()}
     with ExitStack() as stack:  # both files appear, or neither
         for tier, path in paths.items():
             temporary = stack.enter_context(atomic_write(path))
@@ -46,7 +52,7 @@ def check(path: str | Path, data: Dataset) -> Report:
     """Check a submission against its recording. Returns a `Report`, true if all is well.
 
     path: one submission file, or the folder with both. It reports trials and neurons that are
-    missing, doubled or unknown, values that are not finite or absurdly large, and damaged rows.
+    missing, duplicated or unknown, values that are not finite or absurdly large, and damaged rows.
     Raises FileNotFoundError or ValueError if a file cannot be read at all.
 
     >>> data = kit.load("sample+")
@@ -69,7 +75,7 @@ def check(path: str | Path, data: Dataset) -> Report:
 
 def _check_folder(folder, data):
     problems, summaries = [], []
-    for name in FILES.values():
+    for name in SUBMISSION_FILES.values():
         report = check(folder / name, data)
         problems += [f"{name}: {problem}" for problem in report.problems]
         summaries.append(report.summary)
@@ -78,9 +84,9 @@ def _check_folder(folder, data):
 
 def _guess_tier(path, rows, recording):
     """The test tier of a file: by its name, else by the trials that it shares with each."""
-    for tier, name in FILES.items():
+    for tier, name in SUBMISSION_FILES.items():
         if path.name == name:
             return tier
     shared = np.isin(recording.trial_ids.astype(str), [row.trial for row in rows])  # (T,)
-    tiers = [tier for tier in FILES if tier in recording.tiers]
+    tiers = [tier for tier in SUBMISSION_FILES if tier in recording.tiers]
     return max(tiers, key=lambda tier: shared[recording.tiers == tier].sum(), default="test")

@@ -45,13 +45,14 @@ def load(names: str | Path | list[str | Path], size: tuple[int, int] = (36, 64),
     if not listed or not all(isinstance(name, str | Path) and str(name) for name in listed):
         raise ValueError(f"{str(names)[:80]!r} names no recording; try kit.load(\"sample+\")")
     limit_threads()
-    places = {}  # mouse -> path of a recording, or its id; all are looked up before any work
+    origins = {}  # mouse -> path of a recording, or its id; all are looked up before any work
     for name in listed:
-        for mouse, place in _find(name).items():
-            if places.setdefault(mouse, place) != place:
-                raise ValueError(f"mouse {mouse} is in both {places[mouse]} and {place}; name one")
-    return Dataset([_open(mouse, place, (height, width), folder)
-                    for mouse, place in places.items()])
+        for mouse, origin in _find(name).items():
+            if origins.setdefault(mouse, origin) != origin:
+                raise ValueError(f"mouse {mouse} is in both {origins[mouse]} and {origin}; "
+                                 "name one")
+    return Dataset([_open(mouse, origin, (height, width), folder)
+                    for mouse, origin in origins.items()])
 
 
 def _find(name):
@@ -83,18 +84,18 @@ def _mouse_id(path):
     return f"mouse-{mouse}" if hasattr(torch.nn.ModuleDict, mouse) else mouse  # nor its own
 
 
-def _fetch(place, folder):
+def _fetch(origin, folder):
     """The path of a recording's zip or folder, simulated or downloaded first if need be."""
-    if isinstance(place, Path):
-        return place
-    if place in simulation.MICE:
-        return simulation.path(place, folder)
-    return catalog.fetch(place, folder)
+    if isinstance(origin, Path):
+        return origin
+    if origin in simulation.MICE:
+        return simulation.fetch(origin, folder)
+    return catalog.fetch(origin, folder)
 
 
-def _open(mouse, place, size, folder):
+def _open(mouse, origin, size, folder):
     """The packed recording, packed first if the source or the size is new."""
-    path, root = _fetch(place, folder), data_folder(folder)
+    path, root = _fetch(origin, folder), data_folder(folder)
     key = hashlib.sha1(repr((PACKED, _fingerprint(path, root))).encode()).hexdigest()[:16]
     packed = root / "packed" / f"{mouse}-{size[0]}x{size[1]}-{key}"
     if not packed.is_dir():
@@ -111,11 +112,11 @@ def _open(mouse, place, size, folder):
 
 
 def _fingerprint(path, root):
-    """The place, sizes and times of change of a recording's files.
+    """The location, sizes and times of change of a recording's files.
 
-    Inside the data folder the place is relative, so that the folder may be moved or mounted.
+    Inside the data folder the location is relative, so that the folder may be moved or mounted.
     """
-    place, root = path.resolve(), root.resolve()
+    location, root = path.resolve(), root.resolve()
     files = [path]
     if path.is_dir():
         files = [file for folder in find_roots(path) for file in array_files(folder)]
@@ -124,5 +125,5 @@ def _fingerprint(path, root):
     except OSError as problem:
         raise ValueError(f"{problem.filename} cannot be read ({problem.strerror.lower()}); if it "
                          "is a link of git-annex, get its content first") from None
-    return (str(place.relative_to(root) if place.is_relative_to(root) else place),
+    return (str(location.relative_to(root) if location.is_relative_to(root) else location),
             [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])

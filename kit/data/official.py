@@ -23,13 +23,13 @@ TIERS = ("train", "validation", "test", "final_test")
 META = {"tiers": "meta/trials/tiers", "image_ids": "meta/trials/frame_image_id",
         "trial_ids": "meta/trials/trial_idx", "unit_ids": "meta/neurons/unit_ids",
         "coordinates": "meta/neurons/cell_motor_coordinates"}
-META_KINDS = {"tiers": "U", "image_ids": "iufU", "trial_ids": "iuU", "unit_ids": "iu",
+META_DTYPES = {"tiers": "U", "image_ids": "iufU", "trial_ids": "iuU", "unit_ids": "iu",
               "coordinates": "iuf"}  # values of numpy's dtype.kind
 
-MARK = "meta/trials/tiers.npy"  # the folder that holds this file is the root of a recording
-LARGEST = 2**26  # bytes of one array: many times any that a recording holds
+TIERS_FILE = "meta/trials/tiers.npy"  # the folder that holds this file is the root of a recording
+MAX_ARRAY_BYTES = 2**26  # bytes of one array: many times any that a recording holds
 LOCAL_HEADER = b"PK\3\4"  # begins every member of a zip
-PLAIN = re.compile(r"[!#-+\--~]+")  # ids that a CSV file can hold: no comma, quote or blank
+PLAIN_ID = re.compile(r"[!#-+\--~]+")  # ids that a CSV file can hold: no comma, quote or blank
 
 # raised by zipfile, zlib and numpy on damaged, encrypted or hostile bytes
 READ_ERRORS = (ValueError, TypeError, EOFError, OSError, RuntimeError, SyntaxError, OverflowError,
@@ -40,10 +40,10 @@ READ_ERRORS = (ValueError, TypeError, EOFError, OSError, RuntimeError, SyntaxErr
 def write(target: Path, recording: dict[str, np.ndarray], statistics_from: np.ndarray) -> None:
     """Write one recording as a zip in the official layout.
 
-    recording: dict of arrays, one row a trial: images (T, 1, 144, 256) in 0-255, responses (T, N),
-    behavior (T, 3), pupil_center (T, 2), tiers, trial_idx, frame_image_id; one row a neuron:
-    unit_ids, cell_motor_coordinates (N, 3) in micrometres. statistics_from: (T,) bool, the trials
-    that the mean and std files describe.
+    recording: dict of arrays. One row per trial: images (T, 1, 144, 256) in 0-255, responses
+    (T, N), behavior (T, 3), pupil_center (T, 2), tiers, trial_idx, frame_image_id. One row per
+    neuron: unit_ids, cell_motor_coordinates (N, 3) in micrometres.
+    statistics_from: (T,) bool, the trials that the mean and std files describe.
     """
     with atomic_write(target) as part, zipfile.ZipFile(part, "w") as archive:
 
@@ -83,7 +83,7 @@ def _statistics(values):
 
 def find_roots(path: Path) -> list[Path]:
     """The folders of recordings at `path` and up to two levels below."""
-    marks = [mark for stars in ("", "*/", "*/*/") for mark in path.glob(stars + MARK)]
+    marks = [mark for stars in ("", "*/", "*/*/") for mark in path.glob(stars + TIERS_FILE)]
     return [mark.parents[2] for mark in marks if "__MACOSX" not in mark.parts]
 
 
@@ -113,15 +113,15 @@ def open_source(path: Path) -> Iterator["Source"]:
             problem = "has a damaged directory"
         if problem:
             raise ValueError(f"{path} {problem}; no published recording does: download it again")
-        marks = [name for name in archive.namelist() if name.endswith(MARK)]
-        roots = [mark.removesuffix(MARK) for mark in marks if "__MACOSX" not in mark]
+        marks = [name for name in archive.namelist() if name.endswith(TIERS_FILE)]
+        roots = [mark.removesuffix(TIERS_FILE) for mark in marks if "__MACOSX" not in mark]
         yield Source(path, _only_root(path, roots), archive)
 
 
 def _only_root(path, roots):
     if len(roots) != 1:
         raise ValueError(f"{path} is not one recording in the official layout: it holds "
-                         f"{len(roots)} files {MARK}; give the static…zip or its folder")
+                         f"{len(roots)} files {TIERS_FILE}; give the static…zip or its folder")
     return roots[0]
 
 
@@ -164,7 +164,7 @@ class Source:
 
     def read(self, name: str, shape: tuple | None = None) -> np.ndarray:
         """One array. Raises ValueError if it is missing, damaged or not of this shape."""
-        largest = LARGEST if shape is None else 4096 + 16 * math.prod(shape)
+        largest = MAX_ARRAY_BYTES if shape is None else 4096 + 16 * math.prod(shape)
         try:
             with self._open(f"{name}.npy") as file:
                 array = _parse(file.read(largest + 1), largest)
@@ -205,10 +205,11 @@ class Source:
         expected = {f"{trial}.npy" for trial in range(trials)}
         wrong = sorted(expected ^ found, key=lambda name: (len(name), name))
         if wrong:
-            raise ValueError(f"data/{kind} in {self.path} holds {len(found)} files, but {MARK} "
-                             f"lists {trials} trials: {len(expected - found)} missing, "
-                             f"{len(found - expected)} too many, the first is {wrong[0]}; "
-                             "download or unpack the recording again")
+            raise ValueError(f"data/{kind} in {self.path} holds {len(found)} files, but "
+                             f"{TIERS_FILE} lists {trials} trials: "
+                             f"{len(expected - found)} missing, {len(found - expected)} too many, "
+                             f"the first is {wrong[0]}; download or unpack the recording "
+                             "again")
 
 
 def _parse(data, largest):
@@ -248,12 +249,12 @@ def read_meta(source: Source) -> dict[str, np.ndarray]:
 
 def _is_valid(name, values):
     """Whether an array holds finite numbers or plain ids, each once if they name its rows."""
-    if values.dtype.kind not in META_KINDS[name]:
+    if values.dtype.kind not in META_DTYPES[name]:
         return False
     if name in ("unit_ids", "trial_ids") and len(np.unique(values)) < len(values):
         return False
     if values.dtype.kind == "U":
-        return all(map(PLAIN.fullmatch, values.tolist()))
+        return all(map(PLAIN_ID.fullmatch, values.tolist()))
     if name == "unit_ids":
         return np.abs(values.astype(float)).max() < 2**53
     return np.isfinite(values.astype(np.float32)).all()

@@ -72,7 +72,7 @@ class Recording:
     image_ids: np.ndarray            # (T,) int: repeats of an image share it
     trial_ids: np.ndarray            # (T,) int, or 32 characters in the competition mice
     unit_ids: np.ndarray             # (N,) int, not contiguous
-    coordinates: np.ndarray          # (N, 3) place in cortex, micrometres
+    coordinates: np.ndarray          # (N, 3) position in cortex, micrometres
     statistics: dict                 # name -> the mean or std that was used, in raw units
 
     packed = None  # the folder of the arrays; not a field, so that a changed copy has none
@@ -84,9 +84,12 @@ class Recording:
         return open_packed, (self.mouse, self.packed, self.image_size, self.tiers)
 
     def __post_init__(self):
-        for value in [*vars(self).values(), *self.statistics.values()]:
-            if isinstance(value, np.ndarray):
-                value.flags.writeable = False
+        vars(self)["statistics"] = dict(self.statistics)
+        for values in (vars(self), self.statistics):
+            for name, value in values.items():
+                if isinstance(value, np.ndarray):
+                    values[name] = value.view()  # the caller's own array stays as it is
+                    values[name].flags.writeable = False
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -165,7 +168,11 @@ class Dataset(Mapping):
     """Recordings by mouse, read-only: `data["27204-5-13"]`, `data.mouse` if there is only one."""
 
     def __init__(self, recordings: Iterable[Recording]):
+        recordings = list(recordings)
         self._recordings = {recording.mouse: recording for recording in recordings}
+        if not 0 < len(self._recordings) == len(recordings):
+            raise ValueError(f"{len(recordings)} recordings of {len(self._recordings)} mice; a "
+                             "Dataset takes one or more, each of another mouse")
 
     def __getitem__(self, mouse):
         if mouse not in self._recordings:
@@ -176,7 +183,7 @@ class Dataset(Mapping):
         """Called only for a missing attribute: says if the recordings have it."""
         of_recordings = name in Recording.__annotations__ or hasattr(Recording, name)
         if of_recordings and not name.startswith("_"):
-            mouse = next(iter(self), "…")
+            mouse = next(iter(self))
             raise AttributeError(f"a Dataset maps mice to recordings and has no {name!r} itself; "
                                  f"write data.mouse.{name}, or data[{mouse!r}].{name}")
         raise AttributeError(f"'Dataset' object has no attribute {name!r}")
@@ -192,7 +199,7 @@ class Dataset(Mapping):
         """The only recording. Raises ValueError if there are several."""
         if len(self) != 1:
             raise ValueError(f"there are {len(self)} mice here; choose one of {', '.join(self)}, "
-                             f"for example data[{next(iter(self), '…')!r}]")
+                             f"for example data[{next(iter(self))!r}]")
         return next(iter(self.values()))
 
     @property

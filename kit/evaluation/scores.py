@@ -115,9 +115,11 @@ def predict_unchecked(model: nn.Module, recording: Recording, tier: str) -> np.n
 
 
 def score(model: nn.Module, data: Dataset, tier: str) -> Scores:
-    """Score a model on a tier of all mice in `data`, with their neurons pooled.
+    """Score a model on a tier of all mice in `data`. Returns `Scores`, the means over neurons.
 
-    Raises ValueError if the responses of the tier are withheld.
+    Neurons of several mice are pooled. tier: "train" or "validation", and the test tiers where
+    their responses are known; only these repeat images, so only these have the scores that need
+    repeats. Raises ValueError if the data do not fit the model, or if the responses are withheld.
 
     >>> data = kit.load("sample+")
     >>> scores = kit.score(kit.cnn_baseline(data, channels=4), data, "validation")

@@ -94,10 +94,10 @@ def gaussian_readout(features: Tensor, grid: Tensor, weights: Tensor) -> Tensor:
         return gaussian_readout_reference(features, grid, weights)
     if torch.is_grad_enabled():
         return GaussianReadoutFunction.apply(features, grid, weights)
-    pixels, shares, _, _ = bilinear_corners(grid, features.shape[2:])
+    pixels, corner_weights, _, _ = bilinear_corners(grid, features.shape[2:])
     output = torch.empty_like(grid[..., 0])  # (B, N)
     for i, rows in enumerate(pixel_rows(features)):
-        sampled = weighted_sums(pixels[i], rows, shares[i])  # (N, C)
+        sampled = weighted_sums(pixels[i], rows, corner_weights[i])  # (N, C)
         output[i] = (sampled * weights).sum(1)
     return output
 
@@ -105,14 +105,14 @@ def gaussian_readout(features: Tensor, grid: Tensor, weights: Tensor) -> Tensor:
 class GaussianReadoutFunction(torch.autograd.Function):
     """`gaussian_readout_reference`, with sums of rows in place of `grid_sample`.
 
-    A position lies between four pixels, k = 0..3. Bilinear interpolation adds up their features,
-    each times share = (1 - distance along x) * (1 - distance along y). For one image, with
-    g = dLoss/doutput, and a dot for the sum over channels:
+    A position lies between four pixels, the corners k = 0..3. Bilinear interpolation adds up their
+    features, each times the corner's weight c = (1 - distance along x) * (1 - distance along y).
+    For one image, with g = dLoss/doutput, and a dot for the sum over channels:
 
-        output[n]          = sum of share[n, k] * (features[pixel[n, k]] . weights[n])   over k
-        dLoss/dweights[n]  = g[n] * sum of share[n, k] * features[pixel[n, k]]           over k
-        dLoss/dx[n]        = g[n] * sum of dshare[n, k]/dx * (features[pixel[n, k]] . weights[n])
-        dLoss/dfeatures[p] = sum of g[n] * share[n, k] * weights[n]   over all n, k with pixel p
+        output[n]          = sum of c[n, k] * (features[pixel[n, k]] . weights[n])   over k
+        dLoss/dweights[n]  = g[n] * sum of c[n, k] * features[pixel[n, k]]           over k
+        dLoss/dx[n]        = g[n] * sum of dc[n, k]/dx * (features[pixel[n, k]] . weights[n])
+        dLoss/dfeatures[p] = sum of g[n] * c[n, k] * weights[n]   over all n, k with pixel p
 
     All are sums of rows of C values, each times one number, or dot products of such rows. The plain
     function first copies what each neuron samples to a tensor (B, C, N). Here a pixel's C values
@@ -122,20 +122,21 @@ class GaussianReadoutFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, grid: Tensor, weights: Tensor) -> Tensor:
-        pixels, shares, slopes_x, slopes_y = bilinear_corners(grid, features.shape[2:])
-        dots = torch.empty_like(shares)  # (B, N, 4)
+        pixels, corner_weights, slopes_x, slopes_y = bilinear_corners(grid, features.shape[2:])
+        dots = torch.empty_like(corner_weights)  # (B, N, 4)
         for i, rows in enumerate(pixel_rows(features)):
             dots[i] = corner_dots(pixels[i], rows, weights)
         slopes = [(slopes_x * dots).sum(-1), (slopes_y * dots).sum(-1)]
-        ctx.save_for_backward(features, weights, pixels, shares, torch.stack(slopes, -1))
-        return (shares * dots).sum(-1)  # (B, N)
+        ctx.save_for_backward(features, weights, pixels, corner_weights, torch.stack(slopes, -1))
+        return (corner_weights * dots).sum(-1)  # (B, N)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple:
-        features, weights, pixels, shares, slopes = ctx.saved_tensors
-        rows, (h, w), gradient = pixel_rows(features), features.shape[2:], gradient[..., None]
-        factors = gradient * shares  # (B, N, 4)
+        features, weights, pixels, corner_weights, slopes = ctx.saved_tensors
+        rows, (h, w) = pixel_rows(features), features.shape[2:]
+        gradient = gradient[..., None]  # (B, N, 1)
+        factors = gradient * corner_weights  # (B, N, 4)
         to_rows, to_weights = torch.zeros_like(rows), torch.zeros_like(weights)
         for i in range(len(rows)):
             to_weights += weighted_sums(pixels[i], rows[i], factors[i])
@@ -190,17 +191,20 @@ def add_rows_gradient(
 
 
 def bilinear_corners(grid: Tensor, size: tuple) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The four pixels around every position, their shares, and the shares' slopes along x and y.
+    """The four pixels around every position, their bilinear weights, and the weights' slopes.
 
     grid: (B, N, 2) x, y in [-1, 1]; pixels beyond the edge count as 0, as in `grid_sample`.
-    Returns four tensors (B, N, 4): top left, top right, bottom left, bottom right.
+    Returns four tensors (B, N, 4): pixels, weights, slopes along x and along y. The corners are top
+    left, top right, bottom left, bottom right.
     """
     h, w = size
-    x, shares_x, slopes_x = bilinear_1d(grid[..., 0], w)
-    y, shares_y, slopes_y = bilinear_1d(grid[..., 1], h)
+    x, weights_x, slopes_x = bilinear_1d(grid[..., 0], w)
+    y, weights_y, slopes_y = bilinear_1d(grid[..., 1], h)
     pixels = (y * w + x).int()[..., None] + torch.tensor([0, 1, w, w + 1], dtype=torch.int32)
-    shares = corner_products(shares_y, shares_x)
-    return pixels, shares, corner_products(shares_y, slopes_x), corner_products(slopes_y, shares_x)
+    corner_weights = corner_products(weights_y, weights_x)
+    along_x = corner_products(weights_y, slopes_x)
+    along_y = corner_products(slopes_y, weights_x)
+    return pixels, corner_weights, along_x, along_y
 
 
 def corner_products(y: Tensor, x: Tensor) -> Tensor:
@@ -209,20 +213,20 @@ def corner_products(y: Tensor, x: Tensor) -> Tensor:
     return torch.stack([top * left, top * right, bottom * left, bottom * right], -1)
 
 
-def bilinear_1d(place: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The index (B, N) of the pixel before each place (B, N) in [-1, 1], as floats.
+def bilinear_1d(position: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The index (B, N) of the pixel before each position (B, N) in [-1, 1], as floats.
 
-    Then the shares of this pixel and the next, 1 - distance, and their slopes, both (2, B, N). For
-    a place beyond the edge it is the pixel at that edge; more than one pixel away the share is 0.
+    Then the weights of this pixel and the next, 1 - distance, and their slopes, both (2, B, N). For
+    a position beyond the edge it is the pixel at that edge; more than one pixel away weights are 0.
     """
     scale = (size - 1) / 2  # pixels per unit
-    place = (place + 1) * scale
-    first = place.floor().nan_to_num(0).clamp(0, size - 2)  # the shares of nan are nan
-    distance = torch.stack([place - first, place - first - 1])  # (2, B, N)
+    position = (position + 1) * scale
+    first = position.floor().nan_to_num(0).clamp(0, size - 2)  # the weights of nan are nan
+    distance = torch.stack([position - first, position - first - 1])  # (2, B, N)
     inside = (distance >= -1) & (distance < 1)
-    shares = (1 - distance.abs()) * inside
+    weights = (1 - distance.abs()) * inside
     slopes = torch.where(distance < 0, scale, -scale) * inside
-    return first, shares, slopes
+    return first, weights, slopes
 
 
 # ---- memory ----

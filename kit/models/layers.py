@@ -115,10 +115,10 @@ class GaussianReadout(nn.Module):
 
     def __init__(self, coordinates: np.ndarray, channels: int) -> None:
         super().__init__()
-        place = torch.from_numpy(np.asarray(coordinates)[:, :2].astype(np.float32))  # (N, 2)
-        place = place - place.mean(0)
-        self.register_buffer("cortical_positions", place / place.abs().max().clamp(min=1e-6))
-        neurons = len(place)
+        position = torch.from_numpy(np.asarray(coordinates)[:, :2].astype(np.float32))  # (N, 2)
+        position = position - position.mean(0)
+        self.register_buffer("cortical_positions", position / position.abs().max().clamp(min=1e-6))
+        neurons = len(position)
         self.position_mlp = nn.Sequential(nn.Linear(2, 30), nn.ELU(), nn.Linear(30, 2), nn.Tanh())
         with torch.no_grad():  # all start near the centre: a map with a large error can stay so
             for value in self.position_mlp[2].parameters():

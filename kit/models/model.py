@@ -95,7 +95,7 @@ class Model(nn.Module):
         try:
             with eval_mode(self.core), torch.no_grad():
                 features = self._features(grey)
-        except (RuntimeError, ValueError) as problem:
+        except (RuntimeError, ValueError, TypeError) as problem:
             reason = str(problem).partition("\n")[0]
             raise ValueError(f"the core cannot take images {shape}: {reason}") from problem
         found = tuple(getattr(features, "shape", ()))

@@ -55,24 +55,24 @@ def score_bars(scores: dict[str, Any], ax: Axes | None = None) -> Axes:
     A score that is None has no bar. Below -0.5 a bar is cut off and its number has a note.
     """
     ax = make_axis(ax, 6, 0.9 + 0.6 * len(scores))
-    places, models = np.arange(len(scores)), scores.values()
-    _bars(ax, places - 0.27, [m.single_trial for m in models], BLUE, "single-trial correlation")
-    _bars(ax, places, [m.to_average for m in models], SKY, "correlation to average")
-    _bars(ax, places + 0.27, [m.feve for m in models], ORANGE, "FEVE")
+    rows, models = np.arange(len(scores)), scores.values()
+    _bars(ax, rows - 0.27, [m.single_trial for m in models], BLUE, "single-trial correlation")
+    _bars(ax, rows, [m.to_average for m in models], SKY, "correlation to average")
+    _bars(ax, rows + 0.27, [m.feve for m in models], ORANGE, "FEVE")
     ax.axvline(0, color=BLACK, linewidth=0.8)
     ax.invert_yaxis()
     ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize="small",
               columnspacing=1)
-    return clean_axis(ax, xlim=(LOWEST_BAR, 1), xlabel="score", yticks=places, yticklabels=scores)
+    return clean_axis(ax, xlim=(LOWEST_BAR, 1), xlabel="score", yticks=rows, yticklabels=scores)
 
 
-def _bars(ax, places, values, color, label):
+def _bars(ax, rows, values, color, label):
     values = np.array(values, float)  # None becomes NaN
-    ax.barh(places, values.clip(min=LOWEST_BAR), 0.25, color=color, label=label)
-    for place, value in zip(places, values, strict=True):
+    ax.barh(rows, values.clip(min=LOWEST_BAR), 0.25, color=color, label=label)
+    for row, value in zip(rows, values, strict=True):
         if np.isfinite(value):
             text = f"{value:z.2f}" if value >= LOWEST_BAR else f"{value:,.0f}, beyond the edge"
-            ax.annotate(text, (max(value, 0), place), (3, 0), textcoords="offset points",
+            ax.annotate(text, (max(value, 0), row), (3, 0), textcoords="offset points",
                         va="center", fontsize="small")
 
 
@@ -83,12 +83,12 @@ def score_spread(scores: dict[str, list], ax: Axes | None = None,
     scores: name -> (runs,) numbers, from top to bottom.
     """
     ax = make_axis(ax, 6, 0.9 + 0.36 * len(scores))
-    for place, runs in enumerate(scores.values()):
+    for row, runs in enumerate(scores.values()):
         mean, count = np.mean(runs), len(runs)
         error = np.std(runs, ddof=1) / np.sqrt(count) if count > 1 else 0
-        ax.plot(runs, [place] * count, "o", color=SKY, markersize=5)
-        ax.errorbar(mean, place, xerr=error, fmt="|", color=BLUE, markersize=16, markeredgewidth=2)
-        ax.annotate(f"{mean:.3f}"[1:], (np.max(runs), place), (7, 0), va="center",
+        ax.plot(runs, [row] * count, "o", color=SKY, markersize=5)
+        ax.errorbar(mean, row, xerr=error, fmt="|", color=BLUE, markersize=16, markeredgewidth=2)
+        ax.annotate(f"{mean:.3f}"[1:], (np.max(runs), row), (7, 0), va="center",
                     textcoords="offset points", fontsize="small")
     ax.margins(x=0.12, y=0.08)
     ax.invert_yaxis()

@@ -50,13 +50,14 @@ def _mosaic(tiles, ax, columns, cmap, limits):
 def positions(learned: np.ndarray, true: np.ndarray, ax: Axes | None = None) -> Axes:
     """Draw learned and true receptive-field centres, joined by lines.
 
-    learned, true: (N, 2), x and y in half images from the centre. It draws about 150 neurons, taken
-    evenly from all; the correlations are over all neurons.
+    learned, true: (N, 2), x and y in half images from the centre. It draws at most 150 neurons,
+    taken evenly from all; the correlations are over all neurons.
     """
     ax = make_axis(ax, 5, 3.4)
     learned, true = np.asarray(learned), np.asarray(true)
-    r_x, r_y = [np.corrcoef(learned[:, i], true[:, i])[0, 1] for i in (0, 1)]
-    step = max(1, len(true) // 150)
+    r_x = np.corrcoef(learned[:, 0], true[:, 0])[0, 1]
+    r_y = np.corrcoef(learned[:, 1], true[:, 1])[0, 1]
+    step = -(-len(true) // 150)  # rounded up
     (learned_x, learned_y), (true_x, true_y) = learned[::step].T, true[::step].T
     ax.plot([learned_x, true_x], [learned_y, true_y], color=GREY, linewidth=0.7)
     ax.plot(true_x, true_y, "o", color=ORANGE, markersize=5, fillstyle="none", label="true")
@@ -83,7 +84,7 @@ def images_with_responses(pixels: np.ndarray, responses: np.ndarray,
     ax = make_axis(ax, 6, total + 0.4)
     ax.axis("off")
     top = images(pixels, ax.inset_axes([0, 1.3 / total, 1, image_height / total]), count)
-    top.set_title(f"{count} images, and what {responses.shape[1]} neurons say to each")
+    top.set_title(f"{count} images, and the responses of {responses.shape[1]} neurons to each")
     for i, row in enumerate(responses):
         bars = ax.inset_axes([(i + 0.02) / count, 0, 0.94 / count, 1.15 / total])
         bars.vlines(np.arange(len(row)), 0, row, color=BLUE, linewidth=1)
@@ -102,8 +103,8 @@ def cortical_map(coordinates: np.ndarray, values: np.ndarray, ax: Axes | None = 
     """
     coordinates, values = np.asarray(coordinates), np.asarray(values)
     if len(coordinates) != len(values):
-        raise ValueError(f"{len(coordinates)} places and {len(values)} values; give one value for "
-                         "each place")
+        raise ValueError(f"{len(coordinates)} positions and {len(values)} values; give one value "
+                         "per position")
     ax = make_axis(ax, 4.4, 3.2)
     low, high = np.percentile(values, [5, 95])
     dots = ax.scatter(*coordinates[:, :2].T, c=values, s=10, linewidth=0, vmin=low, vmax=high)

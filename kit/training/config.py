@@ -21,7 +21,7 @@ class TrainConfig:
 
     epochs: int = 40         # upper bound; early stopping may end sooner
     lr: float = 9e-3         # Adam's highest rate
-    batch_size: int = 32     # images a step; small batches mean more steps an epoch
+    batch_size: int = 32     # images per step; small batches mean more steps per epoch
     one_cycle: bool = True   # the rate rises, then falls to zero; else it drops on plateaus
     patience: int = 10       # epochs without a better correlation before a drop or the end
     lr_drops: int = 0        # how often the rate is multiplied by .3 before training ends
@@ -72,7 +72,7 @@ class TrainConfig:
 
 @dataclass
 class History:
-    """The course of a training: lists with one entry an epoch."""
+    """The course of a training: lists with one entry per epoch."""
 
     loss: list[float] = field(default_factory=list)         # train, mean a neuron and trial
     correlation: list[float] = field(default_factory=list)  # validation, mean over neurons

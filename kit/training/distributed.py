@@ -96,14 +96,15 @@ def set_states(gathered: dict[str, Tensor], fabric: "Fabric") -> None:
 
 
 def shard(batch: Batch, rank: int, processes: int) -> tuple[Batch, int]:
-    """The images of a batch for one process, and 1; if none are left, the first image and 0.
+    """The images of a batch for one process, and the weight of its loss: 1.
 
-    Every process must take part in a step; multiply its loss by the number.
+    If there are fewer images than processes, the others get the first image and 0: every process
+    must take part in a step.
     """
-    rows, counts = slice(rank, None, processes), 1
+    rows, loss_weight = slice(rank, None, processes), 1
     if rank >= len(batch.images):
-        rows, counts = slice(1), 0
-    return Batch(*(None if value is None else value[rows] for value in batch)), counts
+        rows, loss_weight = slice(1), 0
+    return Batch(*(None if value is None else value[rows] for value in batch)), loss_weight
 
 
 def average_buffers(model: torch.nn.Module, fabric: "Fabric") -> None:

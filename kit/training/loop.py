@@ -159,14 +159,14 @@ class Trainer:
     def backward(self, mouse: str, batch: Batch) -> Tensor:
         """Compute the gradients of this process's share of a batch.
 
-        Returns its part of the batch's mean loss a neuron and trial, a scalar.
+        Returns its part of the batch's mean loss per neuron and trial, a scalar.
         """
         # the sum over a batch, scaled as in 2022 relative to the regularizer
         scale = sqrt(self.trials[mouse] / len(batch.images)) * self.fabric.world_size
         values = batch.responses.numel()
-        batch, counts = shard(batch, self.fabric.global_rank, self.fabric.world_size)
+        batch, loss_weight = shard(batch, self.fabric.global_rank, self.fabric.world_size)
         batch = batch.to(self.fabric.device)
-        loss = poisson_loss(self.wrapped(batch, mouse), batch.responses) * counts
+        loss = poisson_loss(self.wrapped(batch, mouse), batch.responses) * loss_weight
         # DDP averages gradients over processes: the mean of equal regularizers is one of them
         self.fabric.backward(loss * scale + self.model.regularizer(mouse))
         return loss.detach() / values
@@ -262,7 +262,7 @@ def _mouse_batches(mouse, recording, config, epoch):
 
 
 def _steps_per_epoch(recording, config):
-    """Batches an epoch. One under half the size is too small for batch norm and is left out."""
+    """Batches per epoch. One under half the size is too small for batch norm and is left out."""
     full, rest = divmod(len(recording.rows("train")), config.batch_size)
     if full == 0 or 2 * rest >= config.batch_size:
         return full + 1

@@ -95,7 +95,7 @@ def _shapes(tensors):
 
 
 def _is_consistent(history):
-    """Whether all lists have one finite number an epoch, and the best epoch is the best."""
+    """Whether all lists have one finite number per epoch, and the best epoch is the best."""
     lists = [history.loss, history.correlation, history.lr, history.seconds]
     best = int(np.argmax(history.correlation)) if history.correlation else None
     same_length = len({len(values) for values in lists}) == 1

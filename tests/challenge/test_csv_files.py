@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import kit
-from kit.challenge.csv_files import FILES
+from kit.challenge.csv_files import SUBMISSION_FILES
 
-LIVE = FILES["test"]
+LIVE = SUBMISSION_FILES["test"]
 
 
 # ---- write_rows ----
@@ -79,7 +79,7 @@ def test_read_rows_names_missing_columns(challenge, live_rows, tmp_path):
     refused(path, challenge, "no column trial_indices, prediction; its first")
 
 
-def test_read_rows_names_doubled_columns(challenge, live_rows, tmp_path):
+def test_read_rows_names_duplicated_columns(challenge, live_rows, tmp_path):
     header, rows = live_rows
     rows = [[*row, row[2]] for row in rows]
     path = csv_rows.write(tmp_path / LIVE, [*header, "prediction"], rows)
@@ -114,16 +114,16 @@ def put(cells, place, value):
 
 FAULTS = {  # how rows are damaged, and what is reported; an int stands for the id of that trial
     "missing trial": (lambda r: r.pop(4), ["1 trial (", ") missing", 4]),
-    "doubled trial": (lambda r: r.append(r[2]), ["1 trial (", ") doubled", 2]),
+    "duplicated trial": (lambda r: r.append(r[2]), ["1 trial (", ") duplicated", 2]),
     "unknown trial": (lambda r: put(r[3], 0, "f" * 32), [f"1 trial ({'f' * 32}) unknown"]),
     "missing neuron": (lambda r: drop(r[3], 7), ["1 neuron (", ") missing, first in trial", 3]),
     "neuron missing everywhere": (
         lambda r: [drop(row, 0) for row in r],
         ["1 neuron (", ") missing, first in trial", 0],
     ),
-    "doubled neuron": (
+    "duplicated neuron": (
         lambda r: add(r[5], r[5][3][1]),
-        ["1 neuron (", ") doubled, first in trial", 5],
+        ["1 neuron (", ") duplicated, first in trial", 5],
     ),
     "unknown neuron": (
         lambda r: add(r[6], 123456),

@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 import kit
-from kit.challenge.csv_files import FILES
+from kit.challenge.csv_files import SUBMISSION_FILES
 
 REFERENCE = Path(__file__).parents[1] / "fixtures" / "reference"
 
@@ -73,7 +73,7 @@ def test_grade_names_a_missing_file(challenge, tmp_path):
 
 TRUTH_FAULTS = {
     "no rows": (lambda r: r[:0], "holds no trials"),
-    "doubled": (lambda r: [*r, r[0]], r"graded: 1 trial \(\w+\) doubled$"),
+    "duplicated": (lambda r: [*r, r[0]], r"graded: 1 trial \(\w+\) duplicated$"),
     "row without neurons": (lambda r: [*r[1:], [*r[0][:2], [], []]], r"24 neurons \(.*missing"),
     "first without neurons": (lambda r: [[*r[0][:2], [], []], *r[1:]], r"neurons? \("),
     "no neurons": (lambda r: [[*x[:2], [], []] for x in r], "lists no neurons"),
@@ -113,7 +113,7 @@ def submit_and_grade(data, model, responses, folder):
     assert kit.check(folder, data)
     truth = kit.write_ground_truth(data, responses, folder)
     graded = [kit.grade(*paths) for paths in zip(submission, truth, strict=True)]
-    for scores, tier in zip(graded, FILES, strict=True):
+    for scores, tier in zip(graded, SUBMISSION_FILES, strict=True):
         predictions = kit.predict(model, data, tier)
         expected = kit.metrics.correlation(predictions, responses[data.mouse.rows(tier)])
         assert scores.single_trial == pytest.approx(expected.mean(), abs=1e-6)
@@ -123,7 +123,7 @@ def submit_and_grade(data, model, responses, folder):
 def test_grade_of_a_recording_by_another_program(shared, tmp_path):
     (source,) = (shared / "recordings").glob("static*.zip")
     data = kit.load(source, folder=tmp_path / "data")
-    tested = np.isin(data.mouse.tiers, list(FILES))
+    tested = np.isin(data.mouse.tiers, list(SUBMISSION_FILES))
     assert np.isnan(data.mouse.responses[tested]).all()
     responses = data.mouse.responses.copy()
     with np.load(shared / "recordings" / "withheld-90001-1-1.npz") as withheld:

@@ -5,9 +5,9 @@ import pytest
 import tiny
 
 import kit
-from kit.challenge.csv_files import FILES
+from kit.challenge.csv_files import SUBMISSION_FILES
 
-LIVE, FINAL = FILES["test"], FILES["final_test"]
+LIVE, FINAL = SUBMISSION_FILES["test"], SUBMISSION_FILES["final_test"]
 
 
 def test_submit_returns_both_paths(challenge, tmp_path):
@@ -66,10 +66,10 @@ def test_check_file_or_folder(challenge, name, found):
     assert all(f"{trials} of 24 neurons" in str(report) for trials in found)
 
 
-@pytest.mark.parametrize("tier", FILES)
+@pytest.mark.parametrize("tier", SUBMISSION_FILES)
 def test_check_guesses_the_tier_of_other_names(challenge, tmp_path, tier):
     path = tmp_path / "mine.csv"
-    path.write_bytes((challenge.folder / "mine" / FILES[tier]).read_bytes())
+    path.write_bytes((challenge.folder / "mine" / SUBMISSION_FILES[tier]).read_bytes())
     report = kit.check(path, challenge.data)
     assert report, report
     assert f"tier {tier}," in str(report)

@@ -220,7 +220,7 @@ def test_load_while_another_process_packs(source, mouse, tmp_path, monkeypatch):
 
 
 def test_load_damaged_simulated_mouse(tmp_path, record_property):
-    zipped = kit.data.simulation.path("99001-1-1")
+    zipped = kit.data.simulation.fetch("99001-1-1")
     folder = tmp_path / "sample"
     folder.mkdir()
     truth = zipped.with_name(zipped.stem + "-truth.npz").name

@@ -95,6 +95,19 @@ def test_dataset_of_two_mice(two):
         two["1-2-3"]
 
 
+@pytest.mark.parametrize("count", [0, 2])
+def test_dataset_needs_different_mice(two, count):
+    with pytest.raises(ValueError, match=rf"^{count} recordings of .* each of another mouse$"):
+        kit.Dataset([two["8-1-1"]] * count)
+
+
+def test_recording_leaves_the_callers_arrays_writable(two):
+    responses = two["8-1-1"].responses.copy()
+    copy = dataclasses.replace(two["8-1-1"], responses=responses)
+    responses[0] = 0
+    assert not copy.responses.flags.writeable
+
+
 def test_recording_is_read_only(two):
     mouse = two["8-1-1"]
     with pytest.raises(TypeError):

@@ -44,7 +44,7 @@ def simulate(monkeypatch, tmp_path):
     def build(folder="data", **changes):
         spec = dataclasses.replace(TINY, **changes)
         monkeypatch.setattr(mice, "MICE", {spec.id: spec})
-        return mice.path(spec.id, tmp_path / folder)
+        return mice.fetch(spec.id, tmp_path / folder)
 
     return build
 
@@ -305,7 +305,7 @@ def test_truth_damaged_file(simulate, tmp_path):
 def fingerprint(mouse):
     """Arrays that must not depend on the machine: counts to the bit, values to 1e-6."""
     truth = kit.truth(mouse)
-    path = simulation.path(mouse)
+    path = simulation.fetch(mouse)
     with zipfile.ZipFile(path) as archive:
         files = [archive.read(f"{path.stem}/data/images/{i}.npy") for i in range(50)]
     images = np.stack([np.load(io.BytesIO(file)) for file in files])
@@ -519,7 +519,7 @@ def test_mice_sizes_and_withheld_tiers(name, mouse):
 
 
 def test_paint_images_statistics(name, mouse):
-    path = simulation.path(simulation.NAMES[name][0])
+    path = simulation.fetch(simulation.NAMES[name][0])
     with zipfile.ZipFile(path) as archive:
         names = [f"{path.stem}/data/images/{row}.npy" for row in mouse.rows("train")[:300]]
         images = [np.load(io.BytesIO(archive.read(name)))[0] for name in names]

@@ -257,6 +257,11 @@ def test_model_refuses_core_without_feature_map(plus):
         kit.Model(flat, plus.neurons, kit.ModelConfig(image_size=SIZE))
 
 
+def test_model_refuses_core_with_other_arguments(plus):
+    with pytest.raises(ValueError, match=r"the core cannot take images \(1, 4, 36, 64\): "):
+        kit.Model(nn.Bilinear(64, 64, 3), plus.neurons, kit.ModelConfig(behavior_channels=True))
+
+
 def test_model_refuses_core_for_other_inputs(plus):
     """Four channels are given where the core takes one."""
     with pytest.raises(ValueError, match=r"the core .*\(1, 4, 18, 32\)"):

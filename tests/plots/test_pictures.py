@@ -36,7 +36,7 @@ def test_images_with_responses_draws_one_line_per_neuron():
     pixels = np.arange(2 * 3 * 4).reshape(2, 1, 3, 4)
     ax = plots.images_with_responses(pixels, [[0, 2, 0], [1, 0, 5]])
     top, first, second = ax.child_axes
-    assert top.get_title() == "2 images, and what 3 neurons say to each"
+    assert top.get_title() == "2 images, and the responses of 3 neurons to each"
     heights = [segment[1] for segment in second.collections[0].get_segments()]
     np.testing.assert_array_equal(heights, [[0, 1], [1, 0], [2, 5]])
     assert (first.get_xlabel(), first.get_ylabel()) == ("neuron", "response (std)")
@@ -53,5 +53,5 @@ def test_cortical_map_puts_each_neuron_at_its_place():
     np.testing.assert_array_equal(dots.get_array(), [0.1, 0.2, 0.3])
     assert "µm" in ax.get_xlabel() and "µm" in ax.get_ylabel()
     assert dots.colorbar.ax.get_ylabel() == "x (half images)"
-    with pytest.raises(ValueError, match="3 places and 2 values"):
+    with pytest.raises(ValueError, match="3 positions and 2 values"):
         plots.cortical_map(place, [1, 2])

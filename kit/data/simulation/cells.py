@@ -23,10 +23,11 @@ def draw_cells(neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Draw each cell's position, field, tuning, gain and noise. A dict of arrays (N, …)."""
     coordinates = np.column_stack([rng.uniform(0, 616, (neurons, 2)),
                                    200 + 5 * rng.integers(0, 10, neurons)])
-    place = (coordinates[:, :2] - 308) / 308  # -1 to 1
+    position = (coordinates[:, :2] - 308) / 308  # -1 to 1
     # retinotopy: an affine map, rotated by about 90 degrees, and a modest scatter of single cells
     retinotopy = np.array([[0.03, -0.20], [0.20, 0.02]])
-    centers = place @ retinotopy + [0.05, -0.04] + 0.03 * rng.standard_normal((neurons, 2))
+    scatter = 0.03 * rng.standard_normal((neurons, 2))
+    centers = position @ retinotopy + [0.05, -0.04] + scatter
     # low, as mice see: .04 cycles per degree, if a pixel of 36 x 64 is 2 degrees
     wavelength = 13 * 2 ** rng.normal(0, 0.65, neurons).clip(-1.4, 1.4)  # pixels
     size = (wavelength / 13) ** 0.5 * np.exp(0.12 * rng.standard_normal(neurons))
@@ -182,7 +183,7 @@ def shift_images(images: Tensor, shift: Tensor) -> Tensor:
 
 
 def event_rates(fev: Tensor, rates: Tensor) -> Tensor:
-    """Mean number of events a trial (N,) that gives each cell its FEV: noise is 3 / events.
+    """Mean number of events per trial (N,) that gives each cell its FEV: noise is 3 / events.
 
     fev: (N,) in (0, 1); rates: (T, N) of mean 1. A cell that the image drives strongly has few
     events; none has more than 1.2, since most trials are silent.
@@ -224,7 +225,7 @@ def poisson_counts(means: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
         counts += more
         probability *= means / k
         below += probability
-    raise ValueError(f"a rate of {means.max():.0f} events a trial gives more than {MAX_EVENTS}; "
+    raise ValueError(f"a rate of {means.max():.0f} events per trial gives more than {MAX_EVENTS}; "
                      "raise MAX_EVENTS")
 
 
@@ -238,5 +239,6 @@ def gamma_sums(counts: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
     used = np.arange(uniforms.shape[-1] - 2) < pairs[..., None]
     # 1 - u in place of u, which may be 0; most trials have few events, so most logs are left out
     logs = np.log1p(-uniforms[..., 2:], out=np.zeros(used.shape), where=used)
-    one = -np.log1p(-uniforms[..., 0]) * np.cos(2 * np.pi * uniforms[..., 1]) ** 2
+    u, v = uniforms[..., 0], uniforms[..., 1]
+    one = -np.log1p(-u) * np.cos(2 * np.pi * v) ** 2
     return single * one - logs.sum(-1)

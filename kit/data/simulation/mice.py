@@ -75,7 +75,7 @@ class Truth:
         return f"the truth behind {len(self.order)} trials: {self.cells!r}"
 
 
-def path(mouse: str, folder: str | Path | None = None) -> Path:
+def fetch(mouse: str, folder: str | Path | None = None) -> Path:
     """Path of a sample mouse's zip, simulated on first use (some seconds) and then kept."""
     target = data_folder(folder) / "sample" / f"static{mouse}-GrayImageNet-simulated{VERSION}.zip"
     if not (target.exists() and _truth_file(target).exists()):
@@ -107,7 +107,7 @@ def truth(name: str, folder: str | Path | None = None) -> Truth:
     mouse, *others = NAMES.get(name, [name])
     if others:
         raise ValueError(f"{name!r} holds the mice {', '.join(NAMES[name])}; ask for one of them")
-    file = _truth_file(path(mouse, folder))
+    file = _truth_file(fetch(mouse, folder))
     try:
         with np.load(file) as saved:
             arrays = {field.name: saved[field.name] for field in fields(Truth)[1:]}
@@ -127,11 +127,11 @@ def simulate(spec: Mouse, target: Path) -> None:
     the numbers of the official files do not say when an image was shown.
     """
     limit_threads()
-    rngs = iter(np.random.default_rng(spec.seed).spawn(6))  # each part has its own
-    session = draw_session({tier: getattr(spec, tier) for tier in TIERS}, rngs)
-    drawn = draw_cells(spec.neurons, next(rngs))
+    *session_rngs, cell_rng, response_rng, order_rng = np.random.default_rng(spec.seed).spawn(6)
+    session = draw_session({tier: getattr(spec, tier) for tier in TIERS}, *session_rngs)
+    drawn = draw_cells(spec.neurons, cell_rng)
     cells, activity = _calibrate(spec.id, drawn, session)
-    events, responses = draw_responses(activity["rates"], cells.event_rate.numpy(), next(rngs))
+    events, responses = draw_responses(activity["rates"], cells.event_rate.numpy(), response_rng)
     responses = (responses * drawn["scale"]).astype(np.float32)
     std = responses[session.public].std(0, dtype=np.float64)
     std[std == 0] = 1  # a neuron that never fired
@@ -140,8 +140,7 @@ def simulate(spec: Mouse, target: Path) -> None:
     activity["frozen_rates"] = activity["frozen_rates"] * cells.response_unit.numpy()
     activity |= {"responses": responses / std, "events": events}
 
-    rng = next(rngs)
-    order = rng.permutation(len(responses))  # when the trial of each file was shown
+    order = order_rng.permutation(len(responses))  # when the trial of each file was shown
     _write_truth(_truth_file(target), cells, activity, order)
     recording = {"images": session.pixels[session.image[order]], "responses": responses[order],
                  "behavior": session.behavior[order], "pupil_center": session.pupil_center[order],
@@ -151,7 +150,7 @@ def simulate(spec: Mouse, target: Path) -> None:
     public = session.public[order]
     if "responses" in spec.withholds:  # competition mice also hide the order of their trials
         recording["responses"][~public] = 0
-        recording["trial_idx"] = np.array([rng.bytes(16).hex() for _ in order])
+        recording["trial_idx"] = np.array([order_rng.bytes(16).hex() for _ in order])
     if "behavior" in spec.withholds:
         recording["behavior"][:] = 0
         recording["pupil_center"][:] = 0

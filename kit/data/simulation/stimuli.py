@@ -4,7 +4,6 @@ Images and behaviour are computed in float64 and then rounded to integers or sto
 a last digit in which two processors differ does not reach them.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,11 +32,12 @@ class Session:
         return np.isin(self.tiers, ["train", "validation"])
 
 
-def draw_session(counts: dict[str, int], rngs: Iterator[np.random.Generator]) -> Session:
+def draw_session(counts: dict[str, int], trial_rng: np.random.Generator,
+                 image_rng: np.random.Generator, behavior_rng: np.random.Generator) -> Session:
     """Draw a `Session`. counts: tier -> number of images."""
-    trials = draw_trials(counts, next(rngs))
-    pixels = paint_images(sum(counts.values()), next(rngs))
-    behavior, pupil_center = draw_behavior(len(trials["tiers"]), next(rngs))
+    trials = draw_trials(counts, trial_rng)
+    pixels = paint_images(sum(counts.values()), image_rng)
+    behavior, pupil_center = draw_behavior(len(trials["tiers"]), behavior_rng)
     return Session(pixels, **trials, behavior=behavior, pupil_center=pupil_center)
 
 
@@ -103,7 +103,8 @@ def _draw_leaf(rng):
     """One ellipse, as the smallest bool mask that holds it."""
     smallest, largest = 7.0, 130.0  # radii follow r^-3, the law that makes dead leaves scale-free
     radius = (rng.random() * (largest**-2 - smallest**-2) + smallest**-2) ** -0.5
-    dy, dx = np.mgrid[-int(radius):int(radius) + 1, -int(radius):int(radius) + 1]
+    reach = np.arange(-int(radius), int(radius) + 1)
+    dy, dx = np.meshgrid(reach, reach, indexing="ij")
     angle, aspect = rng.uniform(0, np.pi), rng.uniform(0.5, 1)
     along = np.cos(angle) * dx + np.sin(angle) * dy
     across = np.cos(angle) * dy - np.sin(angle) * dx
