@@ -313,8 +313,8 @@ def figure(results, path):
             right.plot(GROWTH, grown, "o-", color=colour, label=labels[who])
     left.set_xticks(range(len(steps)), [name.removeprefix("step, ") for name in steps])
     left.margins(y=0.12)
-    left.set(ylabel="seconds a training step", title=f"{NEURONS:,} neurons, batch of {BATCH}")
-    right.set(xlabel="neurons", ylabel="seconds a training step", ylim=(0, None),
+    left.set(ylabel="seconds per training step", title=f"{NEURONS:,} neurons, batch of {BATCH}")
+    right.set(xlabel="neurons", ylabel="seconds per training step", ylim=(0, None),
               title="CNN with behaviour")  # fmt: skip
     for ax in (left, right):
         ax.spines[["top", "right"]].set_visible(False)

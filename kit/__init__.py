@@ -6,8 +6,8 @@
     scores = kit.score(model, data, "validation")
     kit.submit(model, data, "submissions/first")
 
-A folder a stage, in the order in which data pass through: `kit.data`, `kit.models`, `kit.training`,
-`kit.evaluation`, `kit.challenge`, `kit.plots`.
+One folder per stage, in the order in which data pass through: `kit.data`, `kit.models`,
+`kit.training`, `kit.evaluation`, `kit.challenge`, `kit.plots`.
 """
 
 from importlib import import_module

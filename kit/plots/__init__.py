@@ -1,4 +1,4 @@
-"""One function a figure: each takes data and an axis (or makes one) and returns the axis."""
+"""One function per figure: each takes data and an axis (or makes one) and returns the axis."""
 
 from kit.plots.curves import (
     learning_curve,
