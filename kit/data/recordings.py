@@ -87,7 +87,7 @@ class Recording:
         vars(self)["statistics"] = dict(self.statistics)
         for values in (vars(self), self.statistics):
             for name, value in values.items():
-                if isinstance(value, np.ndarray):
+                if isinstance(value, np.ndarray) and value.flags.writeable:
                     values[name] = value.view()  # the caller's own array stays as it is
                     values[name].flags.writeable = False
 

@@ -1,5 +1,6 @@
 """Training in one process, or in several that `torchrun` started on one or more hosts."""
 
+import atexit
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,8 +47,19 @@ def make_fabric(model: torch.nn.Module, device: str, precision: str) -> "Fabric"
         raise ValueError(f"device={device!r} is not available on this machine ({problem}); use "
                          "device=\"auto\"") from None
     if processes > 1:
+        if not torch.distributed.is_initialized():
+            atexit.register(leave_processes)
         fabric.launch()
     return fabric
+
+
+def leave_processes() -> None:
+    """End the connection to the other processes, which Fabric keeps open on a CPU.
+
+    Threads that still hold tensors of it when Python ends may abort the process.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def on_rank_zero(fabric: "Fabric", work: Callable[[], Any]) -> Any:

@@ -68,6 +68,11 @@ def same(one, other):
     )
 
 
+def test_leave_processes_ends_the_threads(two):
+    """A thread that still holds tensors when Python ends may abort the process."""
+    assert two("threads") == [{"gloo": 0}, {"gloo": 0}]
+
+
 @several
 @pytest.mark.parametrize("mice", [1, 2])
 def test_backward_two_processes_same_gradients(one, two, mice):
