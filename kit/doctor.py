@@ -1,10 +1,9 @@
-"""What this machine has, and how many threads torch may use."""
+"""What this machine has and what it lacks."""
 
 import os
 import platform
 import shutil
 import sys
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -72,17 +71,3 @@ def _memory() -> float | None:
         if limit.isdigit():  # else "max"
             limits.append(int(limit))
     return min(limits) / 1e9 if limits else None
-
-
-@cache
-def limit_threads() -> None:
-    """Limit torch's threads to the cores of this process: more threads are much slower.
-
-    torch counts the cores of the host, also those that a container or a scheduler does not grant.
-    Called at the first use of a recording or a model, once a process.
-    """
-    import joblib  # takes a moment
-
-    cores = joblib.cpu_count()
-    if cores < torch.get_num_threads():
-        torch.set_num_threads(cores)

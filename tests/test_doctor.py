@@ -65,12 +65,3 @@ def test_doctor_read_only_folder(capsys, tmp_path, monkeypatch, packed):
     assert kit.doctor(tmp_path) == packed
     mark = "OK     " if packed else "TO DO  "
     assert f"{mark}data folder {tmp_path} (read-only)" in capsys.readouterr().out
-
-
-def test_limit_threads(monkeypatch):
-    numbers = []
-    monkeypatch.setattr("joblib.cpu_count", lambda: 1)
-    monkeypatch.setattr(MODULE.torch, "get_num_threads", lambda: 4)
-    monkeypatch.setattr(MODULE.torch, "set_num_threads", numbers.append)
-    MODULE.limit_threads.__wrapped__()  # without its cache
-    assert numbers == [1]

@@ -16,7 +16,7 @@ SUBMISSION_FILES = {"test": "submission_file_live_test.csv",
                     "final_test": "submission_file_final_test.csv"}
 TRUTH_FILES = {"test": "ground_truth_file_test.csv",
                "final_test": "ground_truth_file_final_test.csv"}
-MAX_VALUE = 1e30  # no response is as large, and the square of a much larger number is infinite
+MAX_VALUE = 1e30  # far above any response, far below 1e154, whose square is infinite
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ def write_rows(path: Path, recording: Recording, tier: str, values: np.ndarray,
 
     values: (T, N) for the tier's trials; column: "prediction" or "responses".
     """
-    neurons = orjson.dumps(recording.unit_ids.tolist()).decode()
+    neuron_cell = orjson.dumps(recording.unit_ids.tolist()).decode()
     with path.open("w", encoding="ascii", newline="") as file:
         file.write(f"trial_indices,image_ids,{column},neuron_ids\n")
-        for row, trial in zip(recording.rows(tier), np.ascontiguousarray(values), strict=True):
-            numbers = orjson.dumps(trial, option=orjson.OPT_SERIALIZE_NUMPY).decode()
-            file.write(f'{recording.trial_ids[row]},{recording.image_ids[row]},'
-                       f'"{numbers}","{neurons}"\n')
+        for index, numbers in zip(recording.rows(tier), np.ascontiguousarray(values), strict=True):
+            value_cell = orjson.dumps(numbers, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+            file.write(f'{recording.trial_ids[index]},{recording.image_ids[index]},'
+                       f'"{value_cell}","{neuron_cell}"\n')
 
 
 def read_rows(path: str | Path, column: str) -> tuple[list[Row], list[str]]:
@@ -63,15 +63,15 @@ def read_rows(path: str | Path, column: str) -> tuple[list[Row], list[str]]:
         except ValueError:
             damaged.append(number)
     return rows, _sentences([(damaged, "row", f"without two lists of equal length, {column} and "
-                                              "neuron_ids (counted by line of the file)")])
+                                              "neuron_ids (the header is row 1)")])
 
 
 def match_rows(rows: list[Row], trials: list[str]) -> np.ndarray:
-    """Arrange the values of rows without problems: (T, N), trials as given, neurons by id."""
+    """The values (T, N) of rows without problems: trials as given, neurons by ascending id."""
     row_of = {row.trial: row for row in rows}
-    ascending = cache(np.argsort)  # nearly all rows have the same neurons
+    order_of = cache(np.argsort)  # nearly all rows have the same neurons
     rows = [row_of[trial] for trial in trials]
-    return np.stack([row.values[ascending(row.neurons)] for row in rows])
+    return np.stack([row.values[order_of(row.neurons)] for row in rows])
 
 
 def find_problems(rows: list[Row], trials: list[str], images: list[str],
@@ -81,7 +81,7 @@ def find_problems(rows: list[Row], trials: list[str], images: list[str],
     Returns a sentence for each kind of problem; an empty list if there is none.
     """
     image_of = dict(zip(trials, images, strict=True))
-    faults = _compare([row.trial for row in rows], image_of)
+    faults = _compare([row.trial for row in rows], trials)
     rows = [row for row in rows if row.trial in image_of]
     not_finite = [row.trial for row in rows if not (np.abs(row.values) <= MAX_VALUE).all()]
     other_image = [row.trial for row in rows if row.image != image_of[row.trial]]
@@ -160,26 +160,26 @@ def _compare(found, expected):
 
 
 def _compare_neurons(rows, unit_ids):
-    """`_compare` for the neurons of all rows, as arguments of `_sentences`."""
+    """The neurons that are missing, duplicated or unknown in any row, for `_sentences`."""
     first_trial = {}  # list of neurons -> the first trial that has it; nearly all rows share one
     for row in rows:
         first_trial.setdefault(row.neurons, row.trial)
-    trials = {"missing": {}, "duplicated": {}, "unknown": {}}  # neuron -> first trial
+    first_seen = {"missing": {}, "duplicated": {}, "unknown": {}}  # neuron -> its first trial
     for neurons, trial in first_trial.items():
         for fault, ids in _compare(sorted(neurons), unit_ids).items():
             for neuron in ids:
-                trials[fault].setdefault(neuron, trial)
+                first_seen[fault].setdefault(neuron, trial)
     return [(list(found), "neuron", f"{fault}, first in trial {next(iter(found.values()), '')}")
-            for fault, found in trials.items()]
+            for fault, found in first_seen.items()]
 
 
 def _sentences(findings):
-    """Sentences such as "5 trials (a, b, c, …) missing", for findings that have offenders."""
+    """Sentences such as "5 trials (a, b, c, …) missing", for findings that have ids."""
     sentences = []
-    for offenders, noun, fault in findings:
-        if offenders:
-            plural = "s" if len(offenders) > 1 else ""
-            more = ", …" if len(offenders) > 3 else ""
-            first = ", ".join(map(str, offenders[:3])) + more
-            sentences.append(f"{len(offenders)} {noun}{plural} ({first}) {fault}")
+    for ids, noun, fault in findings:
+        if ids:
+            plural = "s" if len(ids) > 1 else ""
+            more = ", …" if len(ids) > 3 else ""
+            first = ", ".join(map(str, ids[:3])) + more
+            sentences.append(f"{len(ids)} {noun}{plural} ({first}) {fault}")
     return sentences

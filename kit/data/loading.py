@@ -11,9 +11,9 @@ from kit.data import catalog, simulation
 from kit.data.official import array_files, find_roots, open_source
 from kit.data.packing import pack
 from kit.data.recordings import Dataset, open_packed
-from kit.doctor import limit_threads
 from kit.files import atomic_write, data_folder
 from kit.report import require_int, suggest
+from kit.threads import limit_threads
 
 PACKED = 2  # version of the packed arrays: part of the cache key
 

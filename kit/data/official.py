@@ -40,9 +40,9 @@ READ_ERRORS = (ValueError, TypeError, EOFError, OSError, RuntimeError, SyntaxErr
 def write(target: Path, recording: dict[str, np.ndarray], statistics_from: np.ndarray) -> None:
     """Write one recording as a zip in the official layout.
 
-    recording: dict of arrays. One row per trial: images (T, 1, 144, 256) in 0-255, responses
-    (T, N), behavior (T, 3), pupil_center (T, 2), tiers, trial_idx, frame_image_id. One row per
-    neuron: unit_ids, cell_motor_coordinates (N, 3) in micrometres.
+    recording: dict of arrays by their official names. One row per trial: images (T, 1, 144, 256)
+    in 0-255, responses (T, N), behavior (T, 3), pupil_center (T, 2), tiers, trial_idx,
+    frame_image_id. One row per neuron: unit_ids, cell_motor_coordinates (N, 3) in micrometres.
     statistics_from: (T,) bool, the trials that the mean and std files describe.
     """
     with atomic_write(target) as part, zipfile.ZipFile(part, "w") as archive:
@@ -68,7 +68,7 @@ def write(target: Path, recording: dict[str, np.ndarray], statistics_from: np.nd
 
 
 def _statistics(values):
-    """The five statistics of a recording: over all pixels of images, else over trials."""
+    """The five statistics of one kind of data: over all pixels of images, else over trials."""
     axis = None if values.ndim > 2 else 0
     mean = np.mean(values, axis, dtype=np.float64)
     squares = []
@@ -143,13 +143,13 @@ def _hides_members(archive):
         if not _is_gap(file, end, member.header_offset):
             return True
         file.seek(member.header_offset)
-        name, extra = struct.unpack_from("<2H", file.read(30), 26)  # their lengths
-        end = member.header_offset + 30 + name + extra + member.compress_size
+        name_length, extra_length = struct.unpack_from("<2H", file.read(30), 26)
+        end = member.header_offset + 30 + name_length + extra_length + member.compress_size
     return not _is_gap(file, end, file.seek(0, io.SEEK_END))
 
 
 def _is_gap(file, start, stop):
-    """Whether no member begins from `start` to `stop`."""
+    """Whether `start` is not after `stop` (no overlap) and no member begins between them."""
     file.seek(start)
     return start <= stop and LOCAL_HEADER not in file.read(stop - start)
 
@@ -164,6 +164,7 @@ class Source:
 
     def read(self, name: str, shape: tuple | None = None) -> np.ndarray:
         """One array. Raises ValueError if it is missing, damaged or not of this shape."""
+        # of a known shape: the header, and at most 16 bytes for each value
         largest = MAX_ARRAY_BYTES if shape is None else 4096 + 16 * math.prod(shape)
         try:
             with self._open(f"{name}.npy") as file:
@@ -218,7 +219,7 @@ def _parse(data, largest):
         raise ValueError(f"it holds more than {largest:,} bytes")
     file = io.BytesIO(data)
     array = np.lib.format.read_array(file, allow_pickle=False)
-    if array.size > len(data) or file.read(1):
+    if array.size > len(data) or file.read(1):  # empty texts take no bytes, so many cost nothing
         raise ValueError("its header does not fit its content")
     return array
 
@@ -238,8 +239,9 @@ def read_meta(source: Source) -> dict[str, np.ndarray]:
             raise ValueError(f"{META[name]}.npy in {source.path} has shape {values.shape}, "
                              f"expected {shapes[name]}; the recording is damaged")
         if not _is_valid(name, values):
-            raise ValueError(f"{META[name]}.npy in {source.path} holds values that are not unique, "
-                             "not plain or not finite; the recording is damaged")
+            raise ValueError(f"{META[name]}.npy in {source.path} holds values of another type, "
+                             "too large, repeated, not plain or not finite; the recording is "
+                             "damaged")
     unknown = sorted(set(meta["tiers"].tolist()) - set(TIERS))
     if unknown:
         raise ValueError(f"{source.path} has the unknown tier {unknown[0][:40]!r} "
@@ -248,7 +250,7 @@ def read_meta(source: Source) -> dict[str, np.ndarray]:
 
 
 def _is_valid(name, values):
-    """Whether an array holds finite numbers or plain ids, each once if they name its rows."""
+    """Whether an array has the right type and holds finite numbers or plain ids, each id once."""
     if values.dtype.kind not in META_DTYPES[name]:
         return False
     if name in ("unit_ids", "trial_ids") and len(np.unique(values)) < len(values):

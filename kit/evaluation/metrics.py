@@ -42,7 +42,8 @@ def fev(responses: np.ndarray, image_ids: np.ndarray) -> np.ndarray:
     """Fraction of each neuron's variance that the image explains: (total - noise) / total.
 
     responses: (T, N); image_ids: (T,). Returns (N,); 0 for a neuron that never varies. Total is
-    the unbiased variance over trials, noise the mean over images of that over repeats.
+    the unbiased variance over all trials. Noise is that over the repeats of one image, averaged
+    over the images shown more than once.
     Raises ValueError if no image repeats.
 
     >>> kit.metrics.fev([[1], [1], [2], [2]], image_ids=[7, 7, 8, 8])  # no noise
@@ -58,7 +59,7 @@ def feve(predictions: np.ndarray, responses: np.ndarray, image_ids: np.ndarray) 
     1 - (mean squared error - noise) / (total - noise), Cadena et al. 2019, with total and noise of
     `fev`. predictions, responses: (T, N) in the same units; image_ids: (T,). Returns (N,); NaN for
     a neuron that never varies. Rescaled or shifted predictions score differently, unlike in the
-    correlations. Predictions that know more than the image can exceed 1.
+    correlations. Predictions that know more than the image can score above 1.
     Raises ValueError if no image repeats.
 
     >>> responses = np.array([[1], [1], [2], [2]])
@@ -79,9 +80,9 @@ def oracle(responses: np.ndarray, image_ids: np.ndarray) -> np.ndarray:
     """
     responses = np.asarray(responses, np.float64)
     image, count = _index_images(image_ids, len(responses))
-    repeats = _require_repeats(count)[image]  # (T,)
-    others = (_sum_by_image(responses, image)[image] - responses)[repeats]
-    return correlation(others / (count[image] - 1)[repeats], responses[repeats])
+    repeated = _require_repeats(count)[image]  # (T,)
+    others = (_sum_by_image(responses, image)[image] - responses)[repeated]
+    return correlation(others / (count[image] - 1)[repeated], responses[repeated])
 
 
 def _as_pair(predictions, responses):
@@ -94,7 +95,7 @@ def _as_pair(predictions, responses):
 
 
 def _index_images(image_ids, n_trials):
-    """Which image each trial showed, (T,), and the number of repeats, (images, 1)."""
+    """Index of the image that each trial showed, (T,), and how often each is shown, (images, 1)."""
     image_ids = np.asarray(image_ids)
     if image_ids.shape != (n_trials,):
         raise ValueError(f"image_ids has shape {image_ids.shape}; give one id for each of the "
@@ -122,10 +123,10 @@ def _variances(responses, image_ids):
     """Total variance of each neuron over trials, and the noise in it: (N,) and (N,)."""
     responses = np.asarray(responses, np.float64)
     image, count = _index_images(image_ids, len(responses))
-    repeats = _require_repeats(count)
+    repeated = _require_repeats(count)
     means = _sum_by_image(responses, image) / count                  # (images, N)
     squares = _sum_by_image((responses - means[image]) ** 2, image)  # (images, N)
-    noise = (squares[repeats] / (count[repeats] - 1)).mean(0)        # (N,)
+    noise = (squares[repeated] / (count[repeated] - 1)).mean(0)      # (N,)
     varies = (responses != responses[0]).any(0)  # rounding must not make a constant neuron vary
     return responses.var(0, ddof=1) * varies, noise * varies
 

@@ -79,7 +79,7 @@ class ConvCore(nn.Module):
     def regularizer(self) -> Tensor:
         """Roughness of the first layer's filters f, a scalar that keeps them smooth.
 
-            6.3831 * sum((laplace(f))^2) / sum(f^2)
+            6.3831 * sum((laplace(f))^2) / sum(f^2)   with the weight of 2022
         """
         filters = self.layers[0][0].weight  # (channels, in_channels, 9, 9)
         filters = filters.flatten(0, 1).unsqueeze(1)  # (channels * in_channels, 1, 9, 9)
@@ -106,7 +106,8 @@ class GaussianReadout(nn.Module):
         output[n]   = features(position[n]) . feature_weights[n] + bias[n]
 
     The noise is drawn for every image, which gives the position a gradient from its surroundings.
-    Positions are x, y in [-1, 1], from the centre of the first feature pixel to that of the last.
+    Positions are x, y: from -1 to 1 is from the centre of the first feature pixel to that of the
+    last. A shift may move them beyond, where features are 0.
 
     coordinates: (N, 2 or 3) in micrometres; x and y are used.
     Forward: features (B, C, h, w), shift (B, 2) or None -> (B, N). Positions stay in float32 under
@@ -115,21 +116,22 @@ class GaussianReadout(nn.Module):
 
     def __init__(self, coordinates: np.ndarray, channels: int) -> None:
         super().__init__()
-        position = torch.from_numpy(np.asarray(coordinates)[:, :2].astype(np.float32))  # (N, 2)
-        position = position - position.mean(0)
-        self.register_buffer("cortical_positions", position / position.abs().max().clamp(min=1e-6))
-        neurons = len(position)
+        cortical = torch.from_numpy(np.asarray(coordinates)[:, :2].astype(np.float32))  # (N, 2)
+        cortical = cortical - cortical.mean(0)
+        self.register_buffer("cortical_positions", cortical / cortical.abs().max().clamp(min=1e-6))
+        neurons = len(cortical)
         self.position_mlp = nn.Sequential(nn.Linear(2, 30), nn.ELU(), nn.Linear(30, 2), nn.Tanh())
-        with torch.no_grad():  # all start near the centre: a map with a large error can stay so
+        with torch.no_grad():  # start near the centre: training may not mend a map that is far off
             for value in self.position_mlp[2].parameters():
                 value.mul_(0.1)
+        # turns standard normal noise into the noise of a position
         self.sigma = nn.Parameter(torch.empty(neurons, 2, 2).uniform_(-0.1, 0.1))
         self.feature_weights = nn.Parameter(torch.full((neurons, channels), 1 / channels))
         self.bias = nn.Parameter(torch.zeros(neurons))
 
     @torch.no_grad()
     def init_bias_from_mean(self, mean_responses: Tensor) -> None:
-        """Set the biases so that elu(bias) + 1 is each neuron's mean response (N,), in its std.
+        """Set the biases so that elu(bias) + 1 is each neuron's mean response (N,), at least .05.
 
         Otherwise training spends its first epochs on the means, and ends with a lower score.
         """
@@ -143,11 +145,12 @@ class GaussianReadout(nn.Module):
 
     def positions(self, batch_size: int) -> Tensor:
         """Position of each neuron in each image, random in training: (B, N, 2)."""
-        means = self.means().expand(batch_size, -1, -1)  # (B, N, 2)
+        positions = self.means().expand(batch_size, -1, -1)  # (B, N, 2)
         if self.training:
-            noise = torch.randn_like(means)
-            means = means + (self.sigma * noise[:, :, None]).sum(-1)  # sigma @ noise: (B, N, 2)
-        return means.clamp(-1, 1)
+            noise = torch.randn_like(positions)
+            offset = (self.sigma * noise[:, :, None]).sum(-1)  # sigma @ noise: (B, N, 2)
+            positions = positions + offset
+        return positions.clamp(-1, 1)
 
     def forward(self, features: Tensor, shift: Tensor | None = None) -> Tensor:
         grid = self.positions(len(features))  # (B, N, 2)
@@ -157,7 +160,7 @@ class GaussianReadout(nn.Module):
         return gaussian_readout(features, grid, self.feature_weights) + self.bias  # (B, N)
 
     def regularizer(self) -> Tensor:
-        """0.0076 * sum(|feature_weights|), a scalar: most neurons need few features."""
+        """0.0076 * sum(|feature_weights|), the weight of 2022: most neurons need few features."""
         return 0.0076 * self.feature_weights.abs().sum()
 
 
@@ -175,7 +178,7 @@ class Shifter(nn.Module):
 
 
 class Gain(nn.Module):
-    """A factor for each neuron's prediction from behaviour, elu(MLP) + 1: (B, 3) -> (B, N).
+    """Behaviour gives a factor for each neuron's prediction, elu(MLP) + 1: (B, 3) -> (B, N).
 
     It starts as 1 for all neurons, so a new model predicts the same with a gain as without.
     """

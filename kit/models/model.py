@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import elu
 
 from kit.data.recordings import Batch, Dataset, Recording, require_dataset
-from kit.doctor import limit_threads
 from kit.models.layers import Gain, GaussianReadout, MinMaxScaler, Shifter, eval_mode
+from kit.threads import limit_threads
 
 FURTHER = "trained further since; what it was before:"
 

@@ -43,10 +43,11 @@ def train(model: Model, data: Dataset, config: TrainConfig | None = None,
 
     After every epoch the single-trial correlation on the validation tier decides whether the
     weights are the best so far; the model ends with the best. Ctrl-C just ends training.
-    checkpoint: a file for the state of the training after every epoch. The same call, with the same
-    first weights or the model that Ctrl-C left, continues from it, to the same weights as without a
-    break; if the training is finished, the call only reads them.
-    Under `torchrun` every process takes its share of each batch, and all end with the same weights.
+    checkpoint: a file that keeps the state after every epoch. Call again with the same arguments,
+    and a model with the same first weights or the one that Ctrl-C left, to continue: the result is
+    as if nothing had happened. If the training is finished, the call only reads its weights.
+    Under `torchrun` every process takes its share of each batch, and all end with the same weights;
+    there Ctrl-C raises KeyboardInterrupt.
     Raises ValueError if model and data do not fit or the checkpoint is of another training, OSError
     if it cannot be written, FloatingPointError if the loss is not finite.
 
@@ -64,6 +65,7 @@ def train(model: Model, data: Dataset, config: TrainConfig | None = None,
         recording.rows("validation")  # raises ValueError if there are none
     fabric = make_fabric(model, config.device, config.precision)
     model.validate_data(data)
+    # made before `register_data` sets the biases: it remembers the first weights
     state_file = Checkpoint(checkpoint, model, data, config, fabric)
     saved = on_rank_zero(fabric, state_file.read)
     model.register_data(data)
@@ -86,7 +88,8 @@ def transfer(model: Model, data: Dataset, config: TrainConfig | None = None) -> 
     """Train a model's core on new mice. Returns a new `Model` of the mice in `data`.
 
     First the core is frozen and only the readouts (with shifters and gains) of the new mice learn;
-    then everything is trained at a tenth of the rate. `model` does not change.
+    then everything is trained at a tenth of the rate, and the better of the two is kept. `model`
+    does not change.
     config: for both trainings; the default is short, with small batches.
     Ctrl-C ends both. Raises what `train` raises.
 
@@ -118,24 +121,26 @@ class Trainer:
         optimizer = Adam(model.parameters(), lr=float(config.lr))
         self.wrapped, self.optimizer = fabric.setup(model, optimizer)
         self.trials = {mouse: len(recording.rows("train")) for mouse, recording in data.items()}
-        self.steps = sum(_steps_per_epoch(recording, config) for recording in data.values())
-        self.cycle = None
+        steps = [_steps_per_epoch(recording, config) for recording in data.values()]
+        self.steps_per_epoch = sum(steps)
+        self.scheduler = None
         if config.one_cycle:
-            self.cycle = OneCycleLR(self.optimizer, float(config.lr), config.epochs * self.steps)
+            total_steps = config.epochs * self.steps_per_epoch
+            self.scheduler = OneCycleLR(self.optimizer, float(config.lr), total_steps)
         self.history, self.best = History(), deepcopy(model.state_dict())
-        self.epochs_since_best = 0
+        self.epochs_since_best = 0  # or since the last drop
         self.drops = 0  # how often the rate was multiplied by .3
 
-    def fit(self, checkpoint: Checkpoint) -> None:
+    def fit(self, state_file: Checkpoint) -> None:
         """Train to the end; save the state before the first epoch and after each."""
         if not self.history.stopped:
-            self.save_state(checkpoint)  # a path that cannot be written fails before any work
-        with progress(total=self.config.epochs * self.steps, desc="training", unit="step",
-                      initial=len(self.history.loss) * self.steps) as bar:
+            self.save_state(state_file)  # a path that cannot be written fails before any work
+        with progress(total=self.config.epochs * self.steps_per_epoch, desc="training", unit="step",
+                      initial=len(self.history.loss) * self.steps_per_epoch) as bar:
             while not self.history.stopped:
                 self.epoch(bar)
                 self.early_stopping_step()
-                self.save_state(checkpoint)
+                self.save_state(state_file)
 
     def epoch(self, bar: "tqdm") -> None:
         """Train for one epoch, validate, and append both results to the history."""
@@ -146,8 +151,8 @@ class Trainer:
             self.optimizer.step()
             self.optimizer.zero_grad()
             lr = self.optimizer.param_groups[0]["lr"]
-            if self.cycle:
-                self.cycle.step()
+            if self.scheduler:
+                self.scheduler.step()
             bar.update()
         loss = self.fabric.all_reduce(torch.stack(losses), reduce_op="sum").mean().item()
         self.require_finite("loss", loss)
@@ -161,18 +166,18 @@ class Trainer:
 
         Returns its part of the batch's mean loss per neuron and trial, a scalar.
         """
-        # the sum over a batch, scaled as in 2022 relative to the regularizer
+        # as in 2022 the loss, a sum over the batch, counts sqrt(train trials / batch size) times;
+        # DDP averages the gradients of the processes: times world_size their losses add up
         scale = sqrt(self.trials[mouse] / len(batch.images)) * self.fabric.world_size
-        values = batch.responses.numel()
-        batch, loss_weight = shard(batch, self.fabric.global_rank, self.fabric.world_size)
-        batch = batch.to(self.fabric.device)
-        loss = poisson_loss(self.wrapped(batch, mouse), batch.responses) * loss_weight
-        # DDP averages gradients over processes: the mean of equal regularizers is one of them
+        part, loss_weight = shard(batch, self.fabric.global_rank, self.fabric.world_size)
+        part = part.to(self.fabric.device)
+        loss = poisson_loss(self.wrapped(part, mouse), part.responses) * loss_weight
+        # the regularizer is the same in every process, and so is the average
         self.fabric.backward(loss * scale + self.model.regularizer(mouse))
-        return loss.detach() / values
+        return loss.detach() / batch.responses.numel()
 
     def validate(self) -> float:
-        """The validation correlation, computed on rank 0 and broadcast."""
+        """Average the buffers; compute the validation correlation on rank 0 and broadcast it."""
         average_buffers(self.model, self.fabric)
         return on_rank_zero(self.fabric, lambda: validation_correlation(self.model, self.data))
 
@@ -186,7 +191,11 @@ class Trainer:
                 f"lr={lr / 3:.1g}")
 
     def early_stopping_step(self) -> None:
-        """Keep the weights if they are the best; after `patience` epochs drop the rate or stop."""
+        """Keep the weights if they are the best so far.
+
+        After `patience` epochs without better ones, return to the best and lower the rate, or stop.
+        Stop after the last epoch.
+        """
         config, history = self.config, self.history
         self.epochs_since_best += 1
         if history.best_epoch == len(history.loss) - 1:
@@ -200,9 +209,9 @@ class Trainer:
         if not history.stopped and len(history.loss) == config.epochs:
             history.stopped = f"all {config.epochs} epochs done"
 
-    def save_state(self, checkpoint: Checkpoint) -> None:
+    def save_state(self, state_file: Checkpoint) -> None:
         """Write all that `restore` needs, if the checkpoint has a path."""
-        if checkpoint.path is None:
+        if state_file.path is None:
             return
         state = {"model": self.model.state_dict(), "best": self.best,
                  "optimizer": self.optimizer.state_dict(),
@@ -210,7 +219,7 @@ class Trainer:
                  "history": asdict(self.history), "drops": self.drops,
                  "epochs_since_best": self.epochs_since_best,
                  "random": gather_states(self.fabric)}
-        on_rank_zero(self.fabric, lambda: checkpoint.write(state))
+        on_rank_zero(self.fabric, lambda: state_file.write(state))
 
     def restore(self, saved: dict | None) -> None:
         """Return to the state that `save_state` wrote; None leaves the training at its start."""
@@ -222,8 +231,8 @@ class Trainer:
         self.epochs_since_best, self.drops = saved["epochs_since_best"], saved["drops"]
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
-        if self.cycle:
-            self.cycle.last_epoch = len(self.history.loss) * self.steps  # its rates follow from it
+        if self.scheduler:  # despite its name, last_epoch counts steps; the rate follows from it
+            self.scheduler.last_epoch = len(self.history.loss) * self.steps_per_epoch
         self.fabric.strategy.precision.load_state_dict(saved["scaler"])
         set_states(saved["random"], self.fabric)
 
@@ -244,17 +253,17 @@ def poisson_loss(predictions: Tensor, responses: Tensor) -> Tensor:
 
 
 def _batches(data, config, epoch):
-    """(mouse, batch) for every step of an epoch, each mouse in its own random order.
+    """Yield (mouse, batch) for every step of an epoch, the images of a mouse in random order.
 
-    The mice take turns; those with more images come more often, so that all last until the end.
+    Mice alternate in proportion to their numbers of batches, so all run out together.
     """
-    mice = [_mouse_batches(mouse, recording, config, epoch) for mouse, recording in data.items()]
-    for _, mouse, batch in merge(*mice, key=itemgetter(0)):
+    streams = [_mouse_batches(mouse, recording, config, epoch) for mouse, recording in data.items()]
+    for _, mouse, batch in merge(*streams, key=itemgetter(0)):
         yield mouse, batch
 
 
 def _mouse_batches(mouse, recording, config, epoch):
-    """(when in the epoch, from 0 to 1, mouse, batch) of one mouse."""
+    """Yield (time, mouse, batch) for one mouse; time runs from 0 to 1 over the epoch."""
     steps = _steps_per_epoch(recording, config)
     batches = recording.batches("train", config.batch_size, (config.seed, epoch))
     for step, batch in zip(range(steps), batches, strict=False):  # a small last one is left out
@@ -262,7 +271,7 @@ def _mouse_batches(mouse, recording, config, epoch):
 
 
 def _steps_per_epoch(recording, config):
-    """Batches per epoch. One under half the size is too small for batch norm and is left out."""
+    """Batches per epoch. A last one under half the size is left out: too few for batch norm."""
     full, rest = divmod(len(recording.rows("train")), config.batch_size)
     if full == 0 or 2 * rest >= config.batch_size:
         return full + 1

@@ -86,7 +86,7 @@ DAMAGES = {
     ),
     "too few trial ids": ({"meta/trials/trial_idx.npy": npy(np.arange(69))}, r"\(69,\), .*\(70,\)"),
     "trial ids twice": (
-        {"meta/trials/trial_idx.npy": npy(np.zeros(70, int))}, "not unique",
+        {"meta/trials/trial_idx.npy": npy(np.zeros(70, int))}, "repeated",
     ),
     "image ids not finite": (
         {"meta/trials/frame_image_id.npy": npy(np.full(70, np.nan))}, "not plain or not finite",
@@ -131,7 +131,7 @@ DAMAGES = {
         "trial_idx.npy in .* not plain or not finite",
     ),
     "unit ids beyond all counting": (
-        {"meta/neurons/unit_ids.npy": npy(np.arange(24) + 2**60)}, "unit_ids.npy in .* not unique",
+        {"meta/neurons/unit_ids.npy": npy(np.arange(24) + 2**60)}, "unit_ids.npy in .* too large",
     ),
     "statistics that overflow": (
         {"meta/statistics/images/all/mean.npy": npy(np.float64(1e300))}, "not finite",

@@ -389,7 +389,7 @@ def test_draw_responses_distribution(mean):
 
 
 def test_poisson_counts_refuses_more_than_cap(truth):
-    with pytest.raises(ValueError, match="more than 96; raise MAX_EVENTS"):
+    with pytest.raises(ValueError, match="96 or more; raise MAX_EVENTS"):
         cells.poisson_counts(np.array([200.0]), np.array([0.5]))
     # and the sample mice stay far below
     assert truth.events.max() < 0.75 * cells.MAX_EVENTS

@@ -10,10 +10,10 @@ from torch.nn.functional import grid_sample
 from kit.data.recordings import Batch, Dataset
 
 IMAGE_SIZE = (36, 64)  # height and width of the images that the cells see, in pixels
-GREY = 127.5  # the pixel value that drives no cell; the cells see black as -1, white as 1
+GREY = 127.5  # the pixel value that the cells see as 0; black is -1, white is 1
 SEMI_SATURATION = 0.01  # local variance of the image at which a rate is half of its limit
-FEV = (5.6, 16.0)  # of a Beta distribution over cells: mean .26, before event rates are capped
-EVENT_SHAPE = 0.5  # of the Gamma distribution of one calcium event's size
+FEV_BETA = (5.6, 16.0)  # FEV over cells is Beta, mean .26, before event rates are capped
+EVENT_SHAPE = 0.5  # of the Gamma distribution of one calcium event's size; `gamma_sums` needs .5
 MAX_EVENTS = 96    # in one trial: twice the highest rate of a sample mouse
 # shift of every field for one standard deviation of eye position, in half images
 EYE_TO_SHIFT = np.array([[0.035, 0.004], [-0.004, 0.030]])
@@ -28,7 +28,7 @@ def draw_cells(neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     retinotopy = np.array([[0.03, -0.20], [0.20, 0.02]])
     scatter = 0.03 * rng.standard_normal((neurons, 2))
     centers = position @ retinotopy + [0.05, -0.04] + scatter
-    # low, as mice see: .04 cycles per degree, if a pixel of 36 x 64 is 2 degrees
+    # long, as mice see low frequencies: .04 cycles per degree, if a pixel of 36 x 64 is 2 degrees
     wavelength = 13 * 2 ** rng.normal(0, 0.65, neurons).clip(-1.4, 1.4)  # pixels
     size = (wavelength / 13) ** 0.5 * np.exp(0.12 * rng.standard_normal(neurons))
     return {
@@ -39,9 +39,10 @@ def draw_cells(neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         "phase": rng.uniform(0, 2 * np.pi, neurons),
         "is_complex": rng.random(neurons) < 0.35,  # an assumption: most cells are simple
         "tuned_share": rng.beta(4, 1.2, neurons),  # some cells are weakly tuned
-        "gain_weights": np.column_stack([rng.normal(0.135, 0.06, neurons),   # x 1.5, -1.5..1.5 std
-                                         rng.normal(0.182, 0.08, neurons)]),  # + 20 % for one std
-        "fev": rng.beta(*FEV, neurons),  # the fraction of variance that images explain
+        "gain_weights": np.column_stack([
+            rng.normal(0.135, 0.06, neurons),    # pupil size: x 1.5 from -1.5 to 1.5 std
+            rng.normal(0.182, 0.08, neurons)]),  # running speed: + 20 % for one std
+        "fev": rng.beta(*FEV_BETA, neurons),  # the fraction of variance that images explain
         "scale": np.exp(0.8 * rng.standard_normal(neurons)),  # mean response, in raw units
         "surround": rng.uniform(1.3, 2.7, neurons),
     }
@@ -60,13 +61,13 @@ class Cells(nn.Module):
     the contrast around it (Heeger, Visual Neuroscience 1992). Mean luminance has no effect.
     """
 
-    # first what is drawn for each cell, then what is measured on the whole recording
+    # first what is drawn for each cell, then what is measured on the simulated trials
     PARAMETERS = ("centers", "orientation", "spatial_frequency", "phase", "envelope", "surround",
                   "is_complex", "tuned_share", "gain_weights",
                   "mean_drive",        # (N,) over all images of the recording, eye at its mean
                   "mean_gain",         # (N,) over all trials, before division by it
                   "event_rate",        # (N,) mean number of calcium events at the mean rate
-                  "response_unit",     # (N,) mean rate in the recording's units
+                  "response_unit",     # (N,) a relative rate of 1 in the recording's units
                   "average_behavior",  # (3,) in std units
                   "pixel_statistics")  # (2,) mean and std of the recording's pixels, 0-255
     image_size = IMAGE_SIZE
@@ -89,10 +90,11 @@ class Cells(nn.Module):
         dy = y.reshape(-1, 1) - height / 2 * self.centers[:, 1]
         across = torch.cos(self.orientation) * dx + torch.sin(self.orientation) * dy
         wave = 2 * np.pi * self.spatial_frequency * across + self.phase
-        distance = (dx / self.envelope[:, 0]) ** 2 + (dy / self.envelope[:, 1]) ** 2
-        envelope = torch.exp(-distance / 2)
+        squared_distance = (dx / self.envelope[:, 0]) ** 2 + (dy / self.envelope[:, 1]) ** 2
+        envelope = torch.exp(-squared_distance / 2)
         envelope = envelope / envelope.sum(0)
-        pool = torch.exp(-distance / 2 / self.surround**2)
+        pool = torch.exp(-squared_distance / 2 / self.surround**2)
+        # a quadrature pair: "even" has the cell's own phase, "odd" is a quarter of a cycle off
         even, odd = envelope * torch.cos(wave), envelope * torch.sin(wave)
         return {"even": even - envelope * even.sum(0),  # sums to 0: blind to mean luminance
                 "odd": odd - envelope * odd.sum(0), "pool": pool / pool.sum(0)}
@@ -106,10 +108,10 @@ class Cells(nn.Module):
         if not batch.images.is_floating_point():
             raise ValueError(f"images of {batch.images.dtype} are not z-scored; for pixels from 0 "
                              "to 255 use the recording's statistics, images_mean and images_std")
-        float64 = batch.to(self.even)
-        rates = self.relative_rates(float64.images, float64.pupil_center)
-        if float64.behavior is not None:
-            rates = rates * self.gain(float64.behavior)
+        inputs = batch.to(self.even)  # of the filters' device and type, float64
+        rates = self.relative_rates(inputs.images, inputs.pupil_center)
+        if inputs.behavior is not None:
+            rates = rates * self.gain(inputs.behavior)
         return (rates * self.response_unit).to(batch.images.dtype)  # (B, N)
 
     def relative_rates(self, images: Tensor, pupil_center: Tensor | None = None) -> Tensor:
@@ -130,13 +132,13 @@ class Cells(nn.Module):
         return driven / (SEMI_SATURATION + contrast)
 
     def shift(self, pupil_center: Tensor) -> Tensor:
-        """Shift (B, 2) of all fields for eye positions (B, 2): x, y in half images."""
+        """Shift (B, 2) of all fields for eye positions (B, 2), z-scored: x, y in half images."""
         return pupil_center @ torch.as_tensor(EYE_TO_SHIFT).to(pupil_center)
 
     def gain(self, behavior: Tensor) -> Tensor:
         """Factor (B, N) of behaviour (B, 3) on each rate, of mean 1 over the recording."""
-        state = behavior - self.average_behavior
-        return torch.exp(state[:, [0, 2]] @ self.gain_weights.T) / self.mean_gain
+        state = (behavior - self.average_behavior)[:, [0, 2]]  # pupil size and running speed
+        return torch.exp(state @ self.gain_weights.T) / self.mean_gain
 
     def filters(self) -> tuple[np.ndarray, np.ndarray]:
         """The even and the odd Gabor filter of every cell, (N, 36, 64) arrays.
@@ -154,7 +156,7 @@ class Cells(nn.Module):
         return self.mouse
 
     def validate_data(self, data: Dataset) -> None:
-        """Raise ValueError if data are of another mouse, other units or another image size."""
+        """Raise ValueError if data are of another mouse, other neurons or another image size."""
         for mouse, recording in data.items():
             self.resolve_mouse(mouse)
             if tuple(recording.image_size) != IMAGE_SIZE:
@@ -183,10 +185,11 @@ def shift_images(images: Tensor, shift: Tensor) -> Tensor:
 
 
 def event_rates(fev: Tensor, rates: Tensor) -> Tensor:
-    """Mean number of events per trial (N,) that gives each cell its FEV: noise is 3 / events.
+    """Mean number of events per trial (N,) that gives each cell its FEV.
 
-    fev: (N,) in (0, 1); rates: (T, N) of mean 1. A cell that the image drives strongly has few
-    events; none has more than 1.2, since most trials are silent.
+    The variance of the noise is (1 + 1 / EVENT_SHAPE) / events = 3 / events. fev: (N,) in (0, 1);
+    rates: (T, N) of mean 1. A cell that the image drives strongly has few events; none has more
+    than 1.2, since most trials are silent, so some cells have a lower FEV.
     """
     return (3 * fev / (1 - fev) / rates.var(0, correction=0)).clamp(max=1.2)
 
@@ -198,13 +201,14 @@ def draw_responses(rates: np.ndarray, event_rate: np.ndarray,
     rates: (T, N) in the order of presentation; event_rate: (N,) mean number of events at rate 1.
     Returns the number of events and the responses, both (T, N). Every response has its own row of
     uniform numbers: a rate that differs in its last digit changes at most that one response.
-    Raises ValueError if a count exceeds MAX_EVENTS.
+    Raises ValueError if a count reaches MAX_EVENTS.
     """
     events, responses = np.empty(rates.shape, np.uint8), np.empty(rates.shape)
     for start in range(0, len(rates), 128):
         block = slice(start, start + 128)
         means = rates[block] * event_rate
-        uniforms = rng.random((*means.shape, 3 + MAX_EVENTS // 2))  # the same number in each block
+        # for each response: one for the count, two for a single event, one for each pair of them
+        uniforms = rng.random((*means.shape, 3 + MAX_EVENTS // 2))
         events[block] = poisson_counts(means, uniforms[..., 0])
         responses[block] = gamma_sums(events[block], uniforms[..., 1:])
     return events, responses / (EVENT_SHAPE * event_rate)
@@ -225,7 +229,7 @@ def poisson_counts(means: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
         counts += more
         probability *= means / k
         below += probability
-    raise ValueError(f"a rate of {means.max():.0f} events per trial gives more than {MAX_EVENTS}; "
+    raise ValueError(f"a rate of {means.max():.0f} events per trial gives {MAX_EVENTS} or more; "
                      "raise MAX_EVENTS")
 
 

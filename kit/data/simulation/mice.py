@@ -10,9 +10,9 @@ import torch
 from kit.data.official import READ_ERRORS, TIERS, write
 from kit.data.simulation.cells import IMAGE_SIZE, Cells, draw_cells, draw_responses, event_rates
 from kit.data.simulation.stimuli import draw_session
-from kit.doctor import limit_threads
 from kit.files import atomic_write, data_folder, progress
 from kit.report import suggest
+from kit.threads import limit_threads
 
 VERSION = 2  # part of every file name: a changed simulator never opens an old file
 
@@ -58,7 +58,7 @@ class Truth:
     orientation: np.ndarray        # (N,) of the Gabor filter, in [0, pi)
     spatial_frequency: np.ndarray  # (N,) of the Gabor filter, cycles per pixel
     phase: np.ndarray              # (N,) of the even Gabor filter at the centre, in [0, 2 pi)
-    envelope: np.ndarray           # (N, 2) width (along x) and height: std of a Gaussian, pixels
+    envelope: np.ndarray           # (N, 2) std of the Gaussian along x and y, pixels
     surround: np.ndarray           # (N,) size of the normalising window, in envelopes
     is_complex: np.ndarray         # (N,) bool; the others are simple cells
     tuned_share: np.ndarray        # (N,) share of the mean rate that images drive
