@@ -187,11 +187,12 @@ def shift_images(images: Tensor, shift: Tensor) -> Tensor:
 def event_rates(fev: Tensor, rates: Tensor) -> Tensor:
     """Mean number of events per trial (N,) that gives each cell its FEV.
 
-    The variance of the noise is (1 + 1 / EVENT_SHAPE) / events = 3 / events. fev: (N,) in (0, 1);
+    The variance of the noise is (1 + 1 / EVENT_SHAPE) / events. fev: (N,) in (0, 1);
     rates: (T, N) of mean 1. A cell that the image drives strongly has few events; none has more
     than 1.2, since most trials are silent, so some cells have a lower FEV.
     """
-    return (3 * fev / (1 - fev) / rates.var(0, correction=0)).clamp(max=1.2)
+    noise = 1 + 1 / EVENT_SHAPE
+    return (noise * fev / (1 - fev) / rates.var(0, correction=0)).clamp(max=1.2)
 
 
 def draw_responses(rates: np.ndarray, event_rate: np.ndarray,
