@@ -24,7 +24,7 @@ META = {"tiers": "meta/trials/tiers", "image_ids": "meta/trials/frame_image_id",
         "trial_ids": "meta/trials/trial_idx", "unit_ids": "meta/neurons/unit_ids",
         "coordinates": "meta/neurons/cell_motor_coordinates"}
 META_DTYPES = {"tiers": "U", "image_ids": "iufU", "trial_ids": "iuU", "unit_ids": "iu",
-              "coordinates": "iuf"}  # values of numpy's dtype.kind
+               "coordinates": "iuf"}  # values of numpy's dtype.kind
 
 TIERS_FILE = "meta/trials/tiers.npy"  # the folder that holds this file is the root of a recording
 MAX_ARRAY_BYTES = 2**26  # bytes of one array: many times any that a recording holds

@@ -106,8 +106,8 @@ class GaussianReadout(nn.Module):
         output[n]   = features(position[n]) . feature_weights[n] + bias[n]
 
     The noise is drawn for every image, which gives the position a gradient from its surroundings.
-    Positions are x, y: from -1 to 1 is from the centre of the first feature pixel to that of the
-    last. A shift may move them beyond, where features are 0.
+    Positions are x, y: -1 is the centre of the first feature pixel, 1 that of the last. A shift may
+    move them beyond, where features are 0.
 
     coordinates: (N, 2 or 3) in micrometres; x and y are used.
     Forward: features (B, C, h, w), shift (B, 2) or None -> (B, N). Positions stay in float32 under
