@@ -7,11 +7,12 @@
     kit.submit(model, data, "submissions/first")
 
 One folder per stage, in the order in which data pass through: `kit.data`, `kit.models`,
-`kit.training`, `kit.evaluation`, `kit.challenge`, `kit.plots`.
+`kit.training`, `kit.evaluation`, `kit.lab`, `kit.challenge`, `kit.plots`.
 """
 
 from importlib import import_module
 
+from kit import lab
 from kit.challenge import check, grade, submit, write_ground_truth
 from kit.data import Batch, load, truth
 from kit.data import Dataset as Dataset
@@ -42,9 +43,10 @@ from kit.training import TrainConfig, train, train_many, transfer
 __version__ = "0.1.0"
 __all__ = [
     "Batch", "Model", "ModelConfig", "TrainConfig", "ViTConfig", "check", "check_core",
-    "cnn_baseline", "data_folder", "doctor", "ensemble", "grade", "layers", "linear_baseline",
-    "load", "load_model", "metrics", "plots", "predict", "pretrained", "save", "score", "submit",
-    "train", "train_many", "transfer", "truth", "vit_baseline", "write_ground_truth",
+    "cnn_baseline", "data_folder", "doctor", "ensemble", "grade", "lab", "layers",
+    "linear_baseline", "load", "load_model", "metrics", "plots", "predict", "pretrained", "save",
+    "score", "submit", "train", "train_many", "transfer", "truth", "vit_baseline",
+    "write_ground_truth",
 ]
 
 

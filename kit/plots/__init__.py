@@ -8,13 +8,22 @@ from kit.plots.curves import (
     score_spread,
     training_curve,
 )
-from kit.plots.pictures import cortical_map, filters, images, images_with_responses, positions
+from kit.plots.laboratory import mean_tuning, orientation_map, report_card, tuning_curves
+from kit.plots.pictures import (
+    cortical_map,
+    filters,
+    images,
+    images_with_responses,
+    positions,
+    stimuli,
+)
 from kit.plots.responses import binned_mean, mean_responses, raster, repeats, traces
 from kit.plots.style import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, VERMILION
 
 __all__ = [
     "BLACK", "BLUE", "GREEN", "GREY", "ORANGE", "SKY", "VERMILION", "binned_mean", "cortical_map",
-    "filters", "images", "images_with_responses", "learning_curve", "mean_responses", "positions",
-    "raster", "reference_line", "repeats", "score_bars", "score_histogram", "score_spread",
-    "traces", "training_curve",
+    "filters", "images", "images_with_responses", "learning_curve", "mean_responses", "mean_tuning",
+    "orientation_map", "positions", "raster", "reference_line", "repeats", "report_card",
+    "score_bars", "score_histogram", "score_spread", "stimuli", "traces", "training_curve",
+    "tuning_curves",
 ]

@@ -33,6 +33,21 @@ def filters(weights: np.ndarray, ax: Axes | None = None, columns: int = 8,
     return ax
 
 
+def stimuli(images: np.ndarray, ax: Axes | None = None, columns: int = 6,
+            title: str | None = None) -> Axes:
+    """Draw z-scored stimuli side by side, 0 as middle grey, each scaled to its largest contrast.
+
+    images: (B, 1, H, W) or (B, H, W), such as gratings, most exciting images or filters.
+    """
+    images = np.asarray(images)
+    images = images.reshape(-1, *images.shape[-2:])  # (B, H, W)
+    largest = np.abs(images).max((1, 2), keepdims=True)
+    ax = _mosaic(images / np.where(largest > 0, largest, 1), ax, columns, "gray", (-1, 1))
+    count, height, width = images.shape
+    ax.set_title(title or f"{count} stimuli of {height} × {width} pixels")
+    return ax
+
+
 def _mosaic(tiles, ax, columns, cmap, limits):
     """Draw (B, h, w) tiles in rows of `columns`, with a white line between them."""
     count, height, width = tiles.shape

@@ -1,0 +1,36 @@
+"""The model as a laboratory: in-silico experiments, and a report card that says how true they are.
+
+In: any `Model`, ensemble or the cells of a simulated mouse. Out: tuning curves, receptive fields
+and most exciting images of every neuron. Images are z-scored, lengths in pixels, angles in radians,
+responses in units of each neuron's std.
+"""
+
+from kit.lab.receptive_fields import (
+    field_centers,
+    receptive_fields,
+    sparse_noise_fields,
+    spike_triggered_averages,
+)
+from kit.lab.report_card import ReportCard, report_card
+from kit.lab.responses import State, responses
+from kit.lab.stimuli import Screen, set_contrast
+from kit.lab.synthesis import AscentConfig, MostExcitingImages, most_exciting_images
+from kit.lab.tuning import (
+    Gratings,
+    Tuning,
+    contrast_tuning,
+    grating_responses,
+    orientation_tuning,
+    phase_tuning,
+    size_tuning,
+    spatial_frequency_tuning,
+    state_tuning,
+)
+
+__all__ = [
+    "AscentConfig", "Gratings", "MostExcitingImages", "ReportCard", "Screen", "State", "Tuning",
+    "contrast_tuning", "field_centers", "grating_responses", "most_exciting_images",
+    "orientation_tuning", "phase_tuning", "receptive_fields", "report_card", "responses",
+    "set_contrast", "size_tuning", "sparse_noise_fields", "spatial_frequency_tuning",
+    "spike_triggered_averages", "state_tuning",
+]

@@ -1,0 +1,129 @@
+"""Indices of tuning curves, as the field defines them, in numpy alone.
+
+N neurons, K stimuli. Responses are rates, not negative. The formulas are those that brain-score
+uses to compare models with V1 (Marques, Schrimpf and DiCarlo, bioRxiv 2021.03.01.433495).
+"""
+
+import numpy as np
+
+
+def preferred_orientation(curves: np.ndarray, orientations: np.ndarray) -> np.ndarray:
+    """Half the angle of sum(R exp(2i theta)), in [0, pi): (N,) radians.
+
+    curves: (N, K); orientations: (K,) radians, evenly spaced over half a turn.
+    """
+    return np.angle(_orientation_vector(curves, orientations)) / 2 % np.pi
+
+
+def gosi(curves: np.ndarray, orientations: np.ndarray) -> np.ndarray:
+    """Global orientation selectivity |sum(R exp(2i theta))| / sum(R): (N,), from 0 to 1.
+
+    One minus the circular variance of Ringach, Shapley and Hawken (J Neurosci 2002).
+    """
+    return ratio(np.abs(_orientation_vector(curves, orientations)), curves.sum(1))
+
+
+def _orientation_vector(curves, orientations):
+    return curves @ np.exp(2j * np.asarray(orientations))
+
+
+def osi(curves: np.ndarray, orientations: np.ndarray) -> np.ndarray:
+    """Orientation selectivity (R_pref - R_orth) / (R_pref + R_orth): (N,).
+
+    R_pref is the highest response, R_orth that 90 degrees away, interpolated if it was not shown.
+    """
+    orthogonal = orientations[curves.argmax(1)] + np.pi / 2
+    best = curves.max(1)
+    orth = np.array([np.interp(angle, orientations, curve, period=np.pi)
+                     for angle, curve in zip(orthogonal, curves, strict=True)])
+    return ratio(best - orth, best + orth)
+
+
+def f1_f0(responses: np.ndarray) -> np.ndarray:
+    """Modulation by phase: (N,). Above 1 a cell is simple, below it complex.
+
+    F1/F0 = 2 |sum(R exp(-i phase))| / sum(R), after Skottun et al. (Vision Research 1991).
+    responses: (N, K) to one grating at K phases, evenly spaced over a whole cycle.
+    """
+    return ratio(2 * np.abs(_first_harmonic(responses)), responses.sum(1))
+
+
+def preferred_phase(responses: np.ndarray) -> np.ndarray:
+    """The phase at which the first harmonic peaks, in [0, 2 pi): (N,) radians."""
+    return -np.angle(_first_harmonic(responses)) % (2 * np.pi)
+
+
+def _first_harmonic(responses):
+    phases = np.arange(responses.shape[1]) * 2 * np.pi / responses.shape[1]
+    return responses @ np.exp(-1j * phases)
+
+
+def suppression_index(curves: np.ndarray) -> np.ndarray:
+    """Surround suppression (peak - asymptote) / peak: (N,), from 0 to 1.
+
+    curves: (N, K) by rising size; the asymptote is the response to the largest. Cells of .1 or more
+    count as suppressed (Cavanaugh, Bair and Movshon, J Neurophysiol 2002).
+    """
+    peak = curves.max(1)
+    return ratio(peak - curves[:, -1], peak)
+
+
+def preferred_size(curves: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The smallest size (N,) whose response is at least 95 % of the peak."""
+    enough = curves >= 0.95 * curves.max(1, keepdims=True)
+    return np.asarray(sizes)[enough.argmax(1)]
+
+
+def modulation(curves: np.ndarray) -> np.ndarray:
+    """(highest - lowest) / (highest + lowest) response: (N,), from 0 to 1."""
+    return ratio(np.ptp(curves, axis=1), curves.max(1) + curves.min(1))
+
+
+def interpolated_peak(curves: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The value (N,) where a parabola through the peak and its two neighbours is highest.
+
+    values: (K,) rising in equal ratios. A peak at either end stays there.
+    """
+    values = np.asarray(values)
+    peak, rows = curves.argmax(1), np.arange(len(curves))
+    middle = peak.clip(1, len(values) - 2)
+    below, top, above = (curves[rows, middle + step] for step in (-1, 0, 1))
+    steps = ratio(below - above, 2 * (below - 2 * top + above))  # from the middle, at most 1/2
+    inside = peak == middle
+    step = np.log(values[-1] / values[0]) / (len(values) - 1)
+    return values[peak] * np.exp(np.where(inside, steps.clip(-0.5, 0.5), 0) * step)
+
+
+def naka_rushton(contrasts: np.ndarray, curves: np.ndarray) -> dict[str, np.ndarray]:
+    """Fit R_max c^n / (c50^n + c^n) + b to each curve (Naka and Rushton, J Physiol 1966).
+
+    contrasts: (K,); curves: (N, K). Every c50 and exponent n of a fine grid is tried with its best
+    R_max and b. Returns "c50", "exponent", "r_max" and "baseline", each (N,).
+    """
+    contrasts, curves = np.asarray(contrasts, float), np.asarray(curves, float)
+    deviations = curves - curves.mean(1, keepdims=True)  # (N, K)
+    best = {name: np.zeros(len(curves)) for name in ("c50", "exponent", "r_max", "baseline")}
+    lowest_error = np.full(len(curves), np.inf)
+    for c50 in np.geomspace(contrasts[contrasts > 0].min(), contrasts.max(), 60):
+        for exponent in np.arange(0.5, 5.01, 0.125):
+            shape = contrasts**exponent / (c50**exponent + contrasts**exponent)  # (K,)
+            centred = shape - shape.mean()
+            slope = deviations @ centred / (centred @ centred)  # (N,)
+            error = ((deviations - slope[:, None] * centred) ** 2).sum(1)
+            better = error < lowest_error
+            lowest_error[better] = error[better]
+            found = (c50, exponent, slope, curves.mean(1) - slope * shape.mean())
+            for name, values in zip(best, found, strict=True):
+                best[name][better] = np.broadcast_to(values, better.shape)[better]
+    return best
+
+
+def orientation_difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The angle between orientations, from 0 to pi / 2 radians."""
+    difference = np.abs(np.asarray(one) - other) % np.pi
+    return np.minimum(difference, np.pi - difference)
+
+
+def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """above / below, and 0 if both are 0: a neuron that never responds has no selectivity."""
+    return np.divide(above, below, out=np.zeros(np.shape(below)), where=below != 0)

@@ -1,0 +1,108 @@
+"""How a model is asked: its responses to any images in a state of the animal, and their slopes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from kit.data.recordings import TYPICAL_BEHAVIOR, Batch
+from kit.files import progress
+from kit.models.layers import eval_mode
+from kit.report import suggest
+
+BLOCK = 64  # images shown at a time: more leave the cache and take more memory
+
+
+@dataclass(frozen=True)
+class State:
+    """What the animal does while it sees the images. The default is a typical state.
+
+    Zero would not be neutral: behaviour is divided by its std but not centred.
+    """
+
+    pupil: float = TYPICAL_BEHAVIOR[0]         # size, in its std over the recording; mean about 4
+    pupil_change: float = TYPICAL_BEHAVIOR[1]  # in its std
+    running: float = TYPICAL_BEHAVIOR[2]       # speed, in its std
+    eye_x: float = 0                           # position of the eye, z-scored
+    eye_y: float = 0
+
+    def batch(self, images: np.ndarray | Tensor) -> Batch:
+        """Images (B, 1, H, W), z-scored, as the animal sees them in this state."""
+        batch = Batch.typical(images)
+        behavior = batch.behavior.new_tensor([self.pupil, self.pupil_change, self.running])
+        eye = batch.behavior.new_tensor([self.eye_x, self.eye_y])
+        return batch._replace(behavior=behavior.expand(len(batch.images), -1),
+                              pupil_center=eye.expand(len(batch.images), -1))
+
+    def changed(self, quantity: str, value: float) -> "State":
+        """The same state but for one quantity, such as "running". ValueError for another name."""
+        if quantity not in self.__dataclass_fields__:
+            names = list(self.__dataclass_fields__)
+            raise ValueError(f"a state has no {quantity!r}; {suggest(quantity, names)}it has "
+                             f"{', '.join(names)}")
+        return replace(self, **{quantity: float(value)})
+
+
+def responses(model: nn.Module, images: np.ndarray | Tensor, mouse: str | None = None,
+              state: State | None = None) -> np.ndarray:
+    """The responses of every neuron to images of your own: (n, N), in units of its std.
+
+    model: a `Model`, an ensemble, or the cells of a simulated mouse. images: (n, 1, H, W) or
+    (n, H, W), z-scored. Raises ValueError for images of another size and for an unknown mouse.
+
+    >>> twin = kit.pretrained("sample+-cnn")
+    >>> kit.lab.responses(twin, kit.lab.Screen.of(twin).grating(0, [0.05, 0.1])).shape
+    (2, 600)
+    """
+    mouse, state = resolve(model, mouse), state or State()
+    size = tuple(np.shape(images)[-2:])
+    if size != tuple(model.image_size):
+        raise ValueError(f"this model takes {tuple(model.image_size)} images, these are {size}; "
+                         "draw them on kit.lab.Screen.of(model)")
+    blocks = []
+    starts = range(0, len(images), BLOCK)
+    with eval_mode(model), torch.inference_mode():
+        for start in progress(starts, desc="showing images", unit="block"):
+            batch = state.batch(images[start:start + BLOCK])
+            blocks.append(model(batch, mouse).float().cpu().numpy())
+    return np.concatenate(blocks)  # (n, N)
+
+
+def resolve(model: nn.Module, mouse: str | None) -> str:
+    """The id of the mouse to ask. Raises ValueError if it has no such mouse, or is not a model."""
+    if not (isinstance(model, nn.Module) and hasattr(model, "resolve_mouse")):
+        raise ValueError(f"a model is needed, not a {type(model).__name__}; give a kit.Model, an "
+                         'ensemble, or the cells of a simulated mouse, kit.truth("sample+").cells')
+    return model.resolve_mouse(mouse)
+
+
+def choose(model: nn.Module, mouse: str, neurons: Sequence | np.ndarray | slice | None,
+           state: State | None = None) -> np.ndarray:
+    """The indices (n,) of chosen neurons; None chooses all. Raises ValueError for unknown ones."""
+    count = responses(model, np.zeros((1, *model.image_size)), mouse, state).shape[1]
+    try:
+        chosen = np.atleast_1d(np.arange(count)[slice(None) if neurons is None else neurons])
+    except IndexError:
+        chosen = np.array([])
+    if chosen.ndim == 1 and len(chosen):
+        return chosen
+    raise ValueError(f"neurons={str(neurons)[:60]} are not neurons of mouse {mouse}; give one or "
+                     f"more whole numbers from 0 to {count - 1}, or leave it out for all")
+
+
+def differentiable(model: nn.Module, mouse: str, state: State) -> Callable[[Tensor], Tensor]:
+    """A function of images (B, 1, H, W) to responses (B, N) that leaves the model untouched.
+
+    Only the images have a gradient: that of the weights, which nobody needs here, costs time.
+    """
+    tensors = {name: value.detach() for name, value in model.named_parameters()}
+    tensors |= dict(model.named_buffers())
+    return lambda images: functional_call(model, tensors, (state.batch(images), mouse))
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device of a model's tensors."""
+    return next(iter(model.state_dict().values())).device

@@ -1,0 +1,145 @@
+"""Most exciting images: gradient ascent on the pixels for one neuron each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
+
+from kit.files import progress
+from kit.lab.responses import State, choose, device_of, differentiable, resolve, responses
+from kit.lab.stimuli import Screen
+from kit.models.layers import eval_mode
+
+TOGETHER = 50  # neurons whose images are changed at once
+STARTS = 64    # noise images to begin with; each neuron takes the one it likes best
+
+
+@dataclass(frozen=True)
+class AscentConfig:
+    """How most exciting images are made, after Walker et al. (Nature Neuroscience 2019)."""
+
+    steps: int = 200        # of gradient ascent; most neurons are done after 50
+    lr: float = 0.5         # length of the first step, as a share of the image's; falls to 0
+    contrast: float = 0.25  # RMS over the whole image; .25 is a norm of 12 for 36 x 64 pixels
+    blur: float = 1.5       # std of the Gaussian that smooths the gradient, pixels
+    seed: int = 0           # of the noise to begin with
+
+
+@dataclass(frozen=True, eq=False)
+class MostExcitingImages:
+    """Images that a model predicts to excite n neurons most, at a fixed contrast."""
+
+    images: np.ndarray                # (n, 1, H, W) z-scored
+    activations: np.ndarray           # (n, steps) predicted response after every step
+    neurons: np.ndarray               # (n,) indices
+    contrast: float                   # RMS, in std of the recording's pixels
+    natural_best: np.ndarray | None = None  # (n,) highest predicted response to a natural image
+
+    @property
+    def extrapolates(self) -> np.ndarray:
+        """(n,) bool: whether the response exceeds that to the best natural image.
+
+        Raises ValueError if no natural images were given.
+        """
+        if self.natural_best is None:
+            raise ValueError("there are no natural images to compare with; give some: "
+                             "most_exciting_images(..., natural=data.mouse.images)")
+        return self.activations[:, -1] > self.natural_best
+
+    def __repr__(self):
+        lines = [f"most exciting images of {len(self.neurons)} neurons, RMS contrast "
+                 f"{self.contrast:g}, pixels from 0 to 255: median predicted response "
+                 f"{np.median(self.activations[:, -1]):.2f}"]
+        if self.natural_best is None:
+            lines.append("not compared with natural images (natural=None)")
+        else:
+            ratio = np.median(self.activations[:, -1] / self.natural_best)
+            lines.append(f"for {self.extrapolates.sum()} of them more than for the best natural "
+                         f"image, {ratio:.2f} times in the median: an extrapolation, which only "
+                         "an experiment can confirm")
+        return "\n".join(lines)
+
+
+def most_exciting_images(model: nn.Module, neurons: Sequence | np.ndarray | slice | None = None,
+                         mouse: str | None = None, config: AscentConfig | None = None,
+                         natural: np.ndarray | None = None,
+                         state: State | None = None) -> MostExcitingImages:
+    """The image that excites each chosen neuron most, by gradient ascent from noise.
+
+    Each step adds the blurred gradient, then restores mean and contrast and clips to pixels 0-255.
+    Without the blur the result is noise. neurons: indices; all by default. natural: images
+    (m, 1, H, W), z-scored, such as a recording's, to compare the predicted responses with.
+    Raises ValueError for unknown neurons.
+
+    >>> twin = kit.pretrained("sample+-cnn")
+    >>> found = kit.lab.most_exciting_images(twin, [3, 17], config=kit.lab.AscentConfig(steps=20))
+    >>> found.images.shape, found.activations.shape
+    ((2, 1, 36, 64), (2, 20))
+    """
+    mouse, state, config = resolve(model, mouse), state or State(), config or AscentConfig()
+    chosen, screen = choose(model, mouse, neurons, state), Screen.of(model, mouse)
+    noise = torch.from_numpy(screen.white_noise(STARTS, config.seed)).to(device_of(model))
+    noise = project(noise, config.contrast, screen)
+    favourite = responses(model, noise, mouse, state)[:, chosen].argmax(0)  # (n,)
+    images, activations = [], []
+    with eval_mode(model), progress(total=config.steps * len(chosen), desc="ascent") as bar:
+        respond = differentiable(model, mouse, state)
+        for start in range(0, len(chosen), TOGETHER):
+            block = slice(start, start + TOGETHER)
+            image, activation = _ascend(respond, noise[favourite[block]], chosen[block], config,
+                                        screen, bar)
+            images.append(image.cpu().numpy())
+            activations.append(activation.cpu().numpy())
+    best = None if natural is None else _best_response(model, natural, chosen, mouse, state)
+    return MostExcitingImages(np.concatenate(images), np.concatenate(activations), chosen,
+                              config.contrast, best)
+
+
+def _ascend(respond, image, neurons, config, screen, bar):
+    """Images (n, 1, H, W), one for each neuron, and the responses (n, steps) after every step."""
+    neurons = torch.from_numpy(neurons).to(image.device)[:, None]
+    activations = []
+    for step in range(config.steps):
+        image = image.detach().requires_grad_()
+        response = respond(image).gather(1, neurons)[:, 0]  # (n,)
+        gradient, = torch.autograd.grad(response.sum(), image)
+        gradient = blurred(gradient, config.blur)
+        size = gradient.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-20)
+        length = config.lr * config.contrast * (1 - step / config.steps)
+        image = project(image.detach() + length * gradient / size, config.contrast, screen)
+        activations.append(response.detach())
+        bar.update(len(image))
+    with torch.no_grad():
+        activations.append(respond(image).gather(1, neurons)[:, 0])
+    return image, torch.stack(activations[1:], 1)
+
+
+def project(images: Tensor, contrast: float, screen: Screen) -> Tensor:
+    """Images (n, 1, H, W) of mean 0 and this RMS contrast, then clipped to black and white."""
+    images = images - images.mean((1, 2, 3), keepdim=True)
+    std = images.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-20)
+    return (images * (contrast / std)).clamp(*screen.limits)
+
+
+def blurred(images: Tensor, sigma: float) -> Tensor:
+    """Images (n, 1, H, W) smoothed by a Gaussian of standard deviation sigma, in pixels."""
+    if sigma == 0:
+        return images
+    reach = int(np.ceil(3 * sigma))
+    steps = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
+    weights = torch.exp(-steps**2 / (2 * sigma**2))
+    weights = weights / weights.sum()
+    images = conv2d(images, weights.view(1, 1, -1, 1), padding=(reach, 0))
+    return conv2d(images, weights.view(1, 1, 1, -1), padding=(0, reach))
+
+
+def _best_response(model, images, neurons, mouse, state):
+    """The highest response (n,) of each neuron to any of the images, in blocks to save memory."""
+    best = np.full(len(neurons), -np.inf)
+    for start in range(0, len(images), 512):
+        shown = responses(model, images[start:start + 512], mouse, state)[:, neurons]
+        best = np.maximum(best, shown.max(0))
+    return best

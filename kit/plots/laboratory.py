@@ -1,0 +1,157 @@
+"""Figures of in-silico experiments: tuning curves, orientation over cortex, a report card."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from kit.plots.style import BLUE, GREY, ORANGE, SKY, clean_axis, make_axis
+
+COLORS = (BLUE, ORANGE, SKY)
+LOGARITHMIC = ("spatial frequency", "size", "contrast")
+NAMES = {"pupil": "pupil size", "running": "running speed", "eye_x": "eye position, x",
+         "eye_y": "eye position, y", "pupil_change": "change of the pupil"}
+
+
+def tuning_curves(tunings: dict[str, Any], neurons: Sequence[int], ax: Axes | None = None) -> Axes:
+    """Draw the curves of some neurons side by side, each of several models in its own colour.
+
+    tunings: name -> `Tuning`, of the same quantity. A band is ± one std over phases or images,
+    a dotted line the preferred value.
+    """
+    first, count = next(iter(tunings.values())), len(neurons)
+    ax = make_axis(ax, min(2.4 * count, 8.5), 2.4)
+    ax.axis("off")
+    for i, neuron in enumerate(neurons):
+        panel = ax.inset_axes([i / count, 0, 0.8 / count, 1])
+        for (name, tuning), color in zip(tunings.items(), COLORS, strict=False):
+            _curve(panel, tuning, tuning.curves[neuron], color, name)
+            panel.axvline(_shown(tuning, tuning.preferred[neuron]), color=color, linestyle=":")
+            if tuning.spread is not None:
+                low, high = (tuning.curves[neuron] + sign * tuning.spread[neuron] for sign in (-1, 1))
+                panel.fill_between(_shown(tuning, tuning.values), low.clip(min=0), high,
+                                   color=color, alpha=0.15, linewidth=0)
+        _dress(panel, first)
+        clean_axis(panel, title=f"neuron {neuron}", ylim=(0, None),
+                   xlabel="" if i != count // 2 else panel.get_xlabel())
+    ax.child_axes[-count].set_ylabel("response (std)")
+    panel.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    return ax
+
+
+def mean_tuning(tunings: dict[str, Any], ax: Axes | None = None) -> Axes:
+    """Draw the median curve over neurons, each divided by its peak; the band holds half of them.
+
+    tunings: name -> `Tuning`, of the same quantity.
+    """
+    ax = make_axis(ax, 4.5, 3)
+    for (name, tuning), color in zip(tunings.items(), COLORS, strict=False):
+        peaks = tuning.curves.max(1, keepdims=True)
+        relative = tuning.curves / np.where(peaks > 0, peaks, 1)
+        low, middle, high = np.percentile(relative, [25, 50, 75], axis=0)
+        _curve(ax, tuning, middle, color, name)
+        ax.fill_between(_shown(tuning, tuning.values), low, high, color=color, alpha=0.15,
+                        linewidth=0)
+    _dress(ax, tuning)
+    ax.legend(frameon=False)
+    return clean_axis(ax, ylim=(0, 1.05), ylabel="response / peak")
+
+
+def _shown(tuning, values):
+    """Angles in degrees, all else as it is."""
+    return np.degrees(values) if tuning.unit == "radians" else values
+
+
+def _curve(ax, tuning, curve, color, name):
+    ax.plot(_shown(tuning, tuning.values), curve, "o-", color=color, markersize=3, label=name)
+
+
+def _dress(ax, tuning):
+    """The x axis of a tuning curve: its label, unit and scale."""
+    unit = "degrees" if tuning.unit == "radians" else tuning.unit
+    label = "radius" if tuning.quantity == "size" else NAMES.get(tuning.quantity, tuning.quantity)
+    ax.set_xlabel(f"{label} ({unit})")
+    if tuning.quantity in LOGARITHMIC:
+        ax.set_xscale("log")
+        low, high = np.log10(tuning.values[[0, -1]])
+        ticks = [value for value in np.outer(10.0 ** np.arange(-3, 3), [1, 2, 5]).ravel()
+                 if low - 0.02 <= np.log10(value) <= high + 0.02]
+        ax.set_xticks(ticks, [f"{value:g}".removeprefix("0") for value in ticks])
+        ax.minorticks_off()
+    elif tuning.unit == "radians":
+        step = 45 if tuning.quantity == "orientation" else 90
+        ax.set_xticks([0, step, 2 * step, 3 * step])
+
+
+def orientation_map(coordinates: np.ndarray, orientations: np.ndarray, ax: Axes | None = None,
+                    unit: str = "µm") -> Axes:
+    """Draw neurons at their position in cortex, coloured by preferred orientation.
+
+    coordinates: (N, 2 or 3) in this unit; orientations: (N,) radians of the direction across the
+    stripes. The colours are cyclic: 0 and 180 degrees look the same.
+    """
+    coordinates, orientations = np.asarray(coordinates), np.asarray(orientations)
+    if len(coordinates) != len(orientations):
+        raise ValueError(f"{len(coordinates)} positions and {len(orientations)} orientations; give "
+                         "one orientation per position")
+    ax = make_axis(ax, 4.6, 3.4)
+    size = 12 if len(coordinates) < 2000 else 3
+    degrees = np.degrees(orientations) % 180
+    dots = ax.scatter(*coordinates[:, :2].T, c=degrees, s=size, linewidth=0, cmap="twilight",
+                      vmin=0, vmax=180)
+    ax.set_facecolor("#d9d9d9")  # the light colours of the map would vanish on white
+    bar = ax.figure.colorbar(dots, ax=ax, label="preferred orientation (degrees), its stripes")
+    bar.set_ticks([0, 45, 90, 135, 180], labels=["0 │", "45 ╱", "90 ─", "135 ╲", "180 │"])
+    return clean_axis(ax, xlabel=f"cortical x ({unit})", ylabel=f"cortical y ({unit})",
+                      aspect="equal")
+
+
+def report_card(card: Any, ax: Axes | None = None) -> Axes:
+    """Draw a twin's estimates against the true cells', one panel for each line of its report card.
+
+    card: a `ReportCard`. A dot is a neuron; on the dashed line the twin is right.
+    """
+    ax = make_axis(ax, 9.6, 4.8)
+    ax.axis("off")
+    twin, truth = card.twin, card.truth
+    turned = (np.degrees(twin["orientation"] - truth["orientation"]) + 90) % 180 - 90
+    distance = np.hypot(*(twin["center"] - truth["center"]).T)
+    panels = [ax.inset_axes([0.27 * column, 0.6 * (1 - row), 0.19, 0.4])
+              for row in (0, 1) for column in range(4)]
+    _histogram(panels[0], turned, (-90, 90), "orientation: twin - truth (degrees)")
+    panels[0].set_xticks([-90, -45, 0, 45, 90])
+    _scatter(panels[1], truth["gosi"], twin["gosi"], "orientation: gOSI")
+    _scatter(panels[2], truth["spatial_frequency"], twin["spatial_frequency"],
+             "cycles per pixel")
+    _scatter(panels[3], truth["f1_f0"], twin["f1_f0"], "F1/F0 (simple above 1)")
+    for line in (panels[3].axvline, panels[3].axhline):
+        line(1, color=GREY, linewidth=0.8)
+    _scatter(panels[4], truth["suppression"], twin["suppression"], "suppression by size")
+    _histogram(panels[5], distance, (0, max(4, np.percentile(distance, 99))),
+               "field centres apart (pixels)")
+    _histogram(panels[6], twin["filter_correlation"], (0, 1),
+               "r of best image and true filter")
+    _histogram(panels[7], twin["response_share"], (0, 1.4),
+               "true response to it / to its filter")
+    for panel, title in zip(panels, ("preferred orientation", "selectivity", "spatial frequency",
+                                     "simple or complex", "size", "field centre",
+                                     "most exciting image", "… shown to the true cell"),
+                            strict=True):
+        panel.set_title(title, fontsize="medium")
+    return ax
+
+
+def _scatter(ax, true, estimate, label):
+    both = np.concatenate([true, estimate])
+    low, high = min(0, both.min()), both.max() * 1.05
+    ax.plot([low, high], [low, high], color=GREY, linestyle="--", linewidth=1)
+    ax.plot(true, estimate, "o", color=BLUE, markersize=3, alpha=0.4, markeredgewidth=0)
+    clean_axis(ax, xlabel=f"{label}, truth", ylabel="twin", xlim=(low, high), ylim=(low, high))
+
+
+def _histogram(ax, values, limits, label):
+    """A histogram of values clipped to limits, its median marked by a line."""
+    ax.hist(np.clip(values, *limits), 30, limits, color=SKY)
+    ax.axvline(np.median(values), color=BLUE, linewidth=1.5)
+    clean_axis(ax, xlabel=label, ylabel="neurons", xlim=limits)
