@@ -12,7 +12,7 @@ def preferred_orientation(curves: np.ndarray, orientations: np.ndarray) -> np.nd
 
     curves: (N, K); orientations: (K,) radians, evenly spaced over half a turn.
     """
-    return np.angle(_orientation_vector(curves, orientations)) / 2 % np.pi
+    return _wrapped(np.angle(_orientation_vector(curves, orientations)) / 2, np.pi)
 
 
 def gosi(curves: np.ndarray, orientations: np.ndarray) -> np.ndarray:
@@ -50,7 +50,13 @@ def f1_f0(responses: np.ndarray) -> np.ndarray:
 
 def preferred_phase(responses: np.ndarray) -> np.ndarray:
     """The phase at which the first harmonic peaks, in [0, 2 pi): (N,) radians."""
-    return -np.angle(_first_harmonic(responses)) % (2 * np.pi)
+    return _wrapped(-np.angle(_first_harmonic(responses)), 2 * np.pi)
+
+
+def _wrapped(angles, period):
+    """Angles in [0, period); % alone turns -1e-17 into the period itself."""
+    angles = angles % period
+    return np.where(angles < period, angles, 0)
 
 
 def _first_harmonic(responses):

@@ -7,9 +7,19 @@ import torch
 from torch import nn
 
 from kit.files import progress
-from kit.lab.responses import BLOCK, State, choose, device_of, differentiable, resolve, responses
+from kit.lab.responses import (
+    BLOCK,
+    State,
+    choose,
+    device_of,
+    differentiable,
+    given,
+    resolve,
+    responses,
+)
 from kit.lab.stimuli import Screen
 from kit.models.layers import eval_mode
+from kit.report import require_int
 
 IMAGES = 16  # at which gradients are taken: with twice as many, fields hardly change
 
@@ -31,7 +41,7 @@ def receptive_fields(model: nn.Module, neurons: Sequence | np.ndarray | slice | 
     >>> kit.lab.receptive_fields(kit.pretrained("sample+-cnn"), [3, 17]).shape
     (2, 36, 64)
     """
-    mouse, state = resolve(model, mouse), state or State()
+    mouse, state = resolve(model, mouse), given("state", state, State)
     chosen = choose(model, mouse, neurons, state)
     if images is None:
         images = Screen.of(model, mouse).natural_noise(IMAGES, seed=0)
@@ -84,6 +94,7 @@ def sparse_noise_fields(model: nn.Module, neurons: Sequence | np.ndarray | slice
     mouse = resolve(model, mouse)
     chosen, screen = choose(model, mouse, neurons, state), Screen.of(model, mouse)
     height, width = screen.size
+    require_int("spot", spot, 1, min(height, width))
     value = min(-screen.limits[0], screen.limits[1])
     rest = responses(model, screen.blank(), mouse, state)[0, chosen]
     maps = np.empty((2, len(chosen), height * width), np.float32)
@@ -114,6 +125,7 @@ def spike_triggered_averages(model: nn.Module,
     """
     mouse = resolve(model, mouse)
     chosen, screen = choose(model, mouse, neurons, state), Screen.of(model, mouse)
+    require_int("images", images, 2)
     weighted = np.zeros((len(chosen), *screen.size))
     plain, total = np.zeros(screen.size), np.zeros(len(chosen))
     starts = range(0, images, BLOCK)

@@ -10,7 +10,7 @@ from kit.data.simulation import Truth
 from kit.evaluation import metrics
 from kit.lab import indices
 from kit.lab.receptive_fields import field_centers, receptive_fields
-from kit.lab.responses import choose, resolve, responses
+from kit.lab.responses import choose, given, resolve, responses
 from kit.lab.stimuli import Screen
 from kit.lab.synthesis import AscentConfig, most_exciting_images, project
 from kit.lab.tuning import (
@@ -82,7 +82,7 @@ def report_card(model: nn.Module, truth: Truth, neurons: Neurons = None,
     >>> card["preferred orientation"] < 20  # degrees
     True
     """
-    cells, grid = truth.cells, grid or Gratings()
+    cells, grid = truth.cells, given("grid", grid, Gratings)
     mouse = resolve(model, cells.mouse)
     chosen = choose(model, mouse, neurons)
     known = choose(cells, mouse, None)

@@ -57,32 +57,52 @@ def responses(model: nn.Module, images: np.ndarray | Tensor, mouse: str | None =
     >>> kit.lab.responses(twin, kit.lab.Screen.of(twin).grating(0, [0.05, 0.1])).shape
     (2, 600)
     """
-    mouse, state = resolve(model, mouse), state or State()
-    size = tuple(np.shape(images)[-2:])
-    if size != tuple(model.image_size):
-        raise ValueError(f"this model takes {tuple(model.image_size)} images, these are {size}; "
-                         "draw them on kit.lab.Screen.of(model)")
-    blocks = []
-    starts = range(0, len(images), BLOCK)
+    mouse, state = resolve(model, mouse), given("state", state, State)
+    count, *_, height, width = np.shape(images) if np.ndim(images) > 2 else (0, 0, 0)
+    if not count or (height, width) != image_size(model):
+        raise ValueError(f"this model takes images (n, 1, H, W) of {image_size(model)} pixels, "
+                         f"these are {tuple(np.shape(images))}; draw them on "
+                         "kit.lab.Screen.of(model)")
+    blocks, starts = [], range(0, count, BLOCK)
+    if len(starts) > 8:  # short ones are part of something that has a bar
+        starts = progress(starts, desc="showing images", unit="block")
     with eval_mode(model), torch.inference_mode():
-        for start in progress(starts, desc="showing images", unit="block"):
+        for start in starts:
             batch = state.batch(images[start:start + BLOCK])
             blocks.append(model(batch, mouse).float().cpu().numpy())
     return np.concatenate(blocks)  # (n, N)
 
 
 def resolve(model: nn.Module, mouse: str | None) -> str:
-    """The id of the mouse to ask. Raises ValueError if it has no such mouse, or is not a model."""
-    if not (isinstance(model, nn.Module) and hasattr(model, "resolve_mouse")):
+    """The id of the mouse to ask. Raises ValueError if it has no such mouse, or is not a model.
+
+    A module of your own, called with a batch and a mouse, may have any mouse.
+    """
+    if not isinstance(model, nn.Module):
         raise ValueError(f"a model is needed, not a {type(model).__name__}; give a kit.Model, an "
                          'ensemble, or the cells of a simulated mouse, kit.truth("sample+").cells')
-    return model.resolve_mouse(mouse)
+    return model.resolve_mouse(mouse) if hasattr(model, "resolve_mouse") else mouse
+
+
+def image_size(model: nn.Module) -> tuple[int, int]:
+    """Height and width of the images that a model takes; 36 x 64 if it does not say."""
+    return tuple(getattr(model, "image_size", (36, 64)))
+
+
+def given(name: str, settings: object, kind: type) -> object:
+    """The settings, or their default if they are None. ValueError if they are of another kind."""
+    if settings is None:
+        return kind()
+    if not isinstance(settings, kind):
+        raise ValueError(f"{name}={str(settings)[:60]} is not a {kind.__name__}; give "
+                         f"kit.lab.{kind.__name__}(...), or leave it out")
+    return settings
 
 
 def choose(model: nn.Module, mouse: str, neurons: Sequence | np.ndarray | slice | None,
            state: State | None = None) -> np.ndarray:
     """The indices (n,) of chosen neurons; None chooses all. Raises ValueError for unknown ones."""
-    count = responses(model, np.zeros((1, *model.image_size)), mouse, state).shape[1]
+    count = responses(model, np.zeros((1, *image_size(model))), mouse, state).shape[1]
     try:
         chosen = np.atleast_1d(np.arange(count)[slice(None) if neurons is None else neurons])
     except IndexError:
@@ -105,4 +125,5 @@ def differentiable(model: nn.Module, mouse: str, state: State) -> Callable[[Tens
 
 def device_of(model: nn.Module) -> torch.device:
     """The device of a model's tensors."""
-    return next(iter(model.state_dict().values())).device
+    tensors = model.state_dict().values()
+    return next(iter(tensors)).device if tensors else torch.device("cpu")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
+from kit.lab.responses import image_size, resolve
+
 Numbers = float | Sequence[float] | np.ndarray  # one number for all stimuli, or one for each
 
 NATURAL_CONTRAST = 0.8  # median RMS contrast of the benchmark's images, 52 of 64.6 pixel values
@@ -23,9 +25,9 @@ class Screen:
     across the stripes: 0 has upright stripes, pi / 2 level ones. Positions are from the centre
     of the image, x to the right and y downwards. Lengths are in pixels and frequencies in cycles
     per pixel; if degrees_per_pixel is given, in degrees and cycles per degree. Every parameter is a
-    number or an array (n,).
+    number or an array (n,). A pixel belongs to a disc or a bar if its centre lies in it.
 
-    Raises ValueError if a contrast needs pixels below 0 or above 255.
+    Raises ValueError if a contrast needs pixels below 0 or above 255, or stripes are too fine.
 
     >>> screen = kit.lab.Screen(degrees_per_pixel=2)
     >>> screen.grating(orientation=[0, np.pi / 2], frequency=0.04).shape
@@ -40,12 +42,12 @@ class Screen:
     def of(cls, model: nn.Module, mouse: str | None = None,
            degrees_per_pixel: float | None = None) -> Screen:
         """The screen on which a model's images are shown, with the statistics of its recording."""
-        size = tuple(model.image_size)
+        size = image_size(model)
         member = model.members[0] if hasattr(model, "members") else model  # of an ensemble
         if hasattr(member, "pixel_statistics"):  # simulated cells
             mean, std = map(float, member.pixel_statistics)
             return cls(size, (mean, std), degrees_per_pixel)
-        known = getattr(member, "data_statistics", {}).get(model.resolve_mouse(mouse), {})
+        known = getattr(member, "data_statistics", {}).get(resolve(model, mouse), {})
         if "images_mean" not in known:  # published models do not say: the benchmark's
             return cls(size, degrees_per_pixel=degrees_per_pixel)
         statistics = float(known["images_mean"]), float(known["images_std"])
@@ -94,10 +96,9 @@ class Screen:
         """Bars on grey; orientation is the direction across them. A negative contrast is dark."""
         dx, dy = self._offsets(*center)
         cos, sin = np.cos(self._column(orientation)), np.sin(self._column(orientation))
-        across, along = np.abs(cos * dx + sin * dy), np.abs(cos * dy - sin * dx)
-        edge = self._smooth(self._column(width) / 2 - across)
-        end = self._smooth(self._column(length) / 2 - along)
-        return self._shown(edge * end, contrast)
+        across = _within(cos * dx + sin * dy, self._column(width))
+        along = _within(cos * dy - sin * dx, self._column(length))
+        return self._shown(across & along, contrast)
 
     def disc(self, radius: Numbers, contrast: Numbers = NATURAL_CONTRAST,
              center: Sequence = (0, 0)) -> np.ndarray:
@@ -133,16 +134,17 @@ class Screen:
 
     def _wave(self, orientation, frequency, phase, x, y):
         dx, dy = self._offsets(x, y)
-        orientation = self._column(orientation)
+        orientation, frequency = self._column(orientation), self._column(frequency)
+        finest = 0.5 / (self.degrees_per_pixel or 1)
+        if np.abs(frequency).max() > finest:
+            raise ValueError(f"frequency={np.abs(frequency).max():.3g} is too fine for the pixels; "
+                             f"give at most {finest:.3g} cycles per "
+                             f"{'degree' if self.degrees_per_pixel else 'pixel'}")
         across = np.cos(orientation) * dx + np.sin(orientation) * dy  # (n, H, W)
-        return np.cos(2 * np.pi * self._column(frequency) * across + self._column(phase))
+        return np.cos(2 * np.pi * frequency * across + self._column(phase))
 
     def _disc(self, x, y, radius):
-        return self._smooth(self._column(radius) - np.hypot(*self._offsets(x, y)))
-
-    def _smooth(self, inside):
-        """1 inside an edge and 0 outside; in between over one pixel. inside: distance from it."""
-        return (inside / (self.degrees_per_pixel or 1) + 0.5).clip(0, 1)
+        return np.hypot(*self._offsets(x, y)) <= self._column(radius)
 
     def _shown(self, pattern, contrast, amplitude=1.0):
         """Patterns (n, H, W) from -1 to 1 at a contrast: (n, 1, H, W)."""
@@ -156,6 +158,11 @@ class Screen:
 
     def _noise(self, noise, contrast):
         return set_contrast(noise[:, None], contrast).clip(*self.limits).astype(np.float32)
+
+
+def _within(distance, width):
+    """Whether pixels lie within a band, its left edge included; 1e-9 keeps rounding out of it."""
+    return (distance + 1e-9 >= -width / 2) & (distance + 1e-9 < width / 2)
 
 
 def set_contrast(images: np.ndarray, contrast: float, mean: float = 0) -> np.ndarray:

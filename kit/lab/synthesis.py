@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from kit.files import progress
-from kit.lab.responses import State, choose, device_of, differentiable, resolve, responses
+from kit.lab.responses import State, choose, device_of, differentiable, given, resolve, responses
 from kit.lab.stimuli import Screen
 from kit.models.layers import eval_mode
+from kit.report import require_int
 
 TOGETHER = 50  # neurons whose images are changed at once
 STARTS = 64    # noise images to begin with; each neuron takes the one it likes best
@@ -19,13 +20,23 @@ STARTS = 64    # noise images to begin with; each neuron takes the one it likes 
 
 @dataclass(frozen=True)
 class AscentConfig:
-    """How most exciting images are made, after Walker et al. (Nature Neuroscience 2019)."""
+    """How most exciting images are made, after Walker et al. (Nature Neuroscience 2019).
+
+    Raises ValueError for values that are not possible.
+    """
 
     steps: int = 200        # of gradient ascent; most neurons are done after 50
     lr: float = 0.5         # length of the first step, as a share of the image's; falls to 0
     contrast: float = 0.25  # RMS over the whole image; .25 is a norm of 12 for 36 x 64 pixels
     blur: float = 1.5       # std of the Gaussian that smooths the gradient, pixels
     seed: int = 0           # of the noise to begin with
+
+    def __post_init__(self) -> None:
+        require_int("steps", self.steps, 1)
+        require_int("seed", self.seed, 0)
+        if not (self.lr > 0 and self.contrast > 0 and self.blur >= 0):
+            raise ValueError(f"lr={self.lr}, contrast={self.contrast}, blur={self.blur} make no "
+                             "image; give the first two above 0, blur 0 or more")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +68,10 @@ class MostExcitingImages:
             lines.append("not compared with natural images (natural=None)")
         else:
             ratio = np.median(self.activations[:, -1] / self.natural_best)
-            lines.append(f"for {self.extrapolates.sum()} of them more than for the best natural "
-                         f"image, {ratio:.2f} times in the median: an extrapolation, which only "
-                         "an experiment can confirm")
+            beyond = self.extrapolates.sum()
+            note = ": an extrapolation, which only an experiment can confirm" if beyond else ""
+            lines.append(f"{ratio:.2f} times the response to the best natural image in the median; "
+                         f"for {beyond} neurons more than that{note}")
         return "\n".join(lines)
 
 
@@ -79,7 +91,8 @@ def most_exciting_images(model: nn.Module, neurons: Sequence | np.ndarray | slic
     >>> found.images.shape, found.activations.shape
     ((2, 1, 36, 64), (2, 20))
     """
-    mouse, state, config = resolve(model, mouse), state or State(), config or AscentConfig()
+    mouse, state = resolve(model, mouse), given("state", state, State)
+    config = given("config", config, AscentConfig)
     chosen, screen = choose(model, mouse, neurons, state), Screen.of(model, mouse)
     noise = torch.from_numpy(screen.white_noise(STARTS, config.seed)).to(device_of(model))
     noise = project(noise, config.contrast, screen)

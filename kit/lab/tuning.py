@@ -11,8 +11,9 @@ from torch import nn
 from kit.files import progress
 from kit.lab import indices
 from kit.lab.receptive_fields import field_centers, receptive_fields
-from kit.lab.responses import BLOCK, State, choose, resolve, responses
+from kit.lab.responses import BLOCK, State, choose, given, resolve, responses
 from kit.lab.stimuli import NATURAL_CONTRAST, Screen
+from kit.report import require_int
 
 Neurons = Sequence | np.ndarray | slice | int | None  # indices; None stands for all
 
@@ -22,7 +23,10 @@ RANGES = {"pupil": (2, 6), "pupil_change": (-2, 2), "running": (0, 3), "eye_x": 
 
 @dataclass(frozen=True)
 class Gratings:
-    """Which gratings are shown. Lengths are in pixels of the model's images."""
+    """Which gratings are shown. Lengths are in pixels of the model's images.
+
+    Raises ValueError for values that are not possible.
+    """
 
     orientations: int = 12                  # evenly spaced over half a turn
     frequencies: tuple = tuple(np.geomspace(0.025, 0.2, 8))  # cycles per pixel, in equal ratios
@@ -30,6 +34,16 @@ class Gratings:
     contrast: float = NATURAL_CONTRAST      # RMS, in std of the recording's pixels
     radii: tuple = tuple(np.geomspace(1.5, 40, 15))  # of discs; the largest covers the image
     contrasts: tuple = tuple(np.geomspace(0.02, 1.2, 10))  # RMS; the screen ends at about 1.2
+
+    def __post_init__(self) -> None:
+        require_int("orientations", self.orientations, 2)
+        require_int("phases", self.phases, 3)
+        for name in ("frequencies", "radii", "contrasts"):
+            values = np.atleast_1d(np.asarray(getattr(self, name), float))
+            if not (len(values) >= 3 and values[0] > 0 and (np.diff(values) > 0).all()):
+                raise ValueError(f"{name}={str(getattr(self, name))[:60]} cannot be shown; give "
+                                 "three or more positive numbers in rising order")
+            object.__setattr__(self, name, tuple(values))
 
     @property
     def angles(self) -> np.ndarray:
@@ -80,7 +94,7 @@ class Tuning:
 def grating_responses(model: nn.Module, mouse: str | None = None, grid: Gratings | None = None,
                       state: State | None = None) -> np.ndarray:
     """Responses to full-field gratings: (orientations, frequencies, phases, N)."""
-    grid, screen = grid or Gratings(), Screen.of(model, mouse)
+    grid, screen = given("grid", grid, Gratings), Screen.of(model, mouse)
     angles, frequencies, phases = np.meshgrid(grid.angles, grid.frequencies, grid.phase_angles,
                                               indexing="ij")
     images = screen.grating(angles.ravel(), frequencies.ravel(), phases.ravel(), grid.contrast)
@@ -125,7 +139,7 @@ def orientation_tuning(model: nn.Module, mouse: str | None = None, grid: Grating
     >>> tuning.curves.shape, tuning.preferred.shape
     ((600, 12), (600,))
     """
-    grid = grid or Gratings()
+    grid = given("grid", grid, Gratings)
     return orientation_curves(grating_responses(model, mouse, grid, state), grid)
 
 
@@ -147,7 +161,7 @@ def spatial_frequency_tuning(model: nn.Module, mouse: str | None = None,
     `preferred` is in cycles per pixel, between the grid's frequencies by a parabola through the
     peak; `selectivity` is (highest - lowest) / (highest + lowest) response.
     """
-    grid = grid or Gratings()
+    grid = given("grid", grid, Gratings)
     return frequency_curves(grating_responses(model, mouse, grid, state), grid)
 
 
@@ -168,7 +182,7 @@ def phase_tuning(model: nn.Module, mouse: str | None = None, grid: Gratings | No
     `preferred` is in radians at the middle of the image; `selectivity` is F1/F0: above 1 a cell is
     simple.
     """
-    grid = grid or Gratings()
+    grid = given("grid", grid, Gratings)
     return phase_curves(grating_responses(model, mouse, grid, state), grid)
 
 
@@ -190,7 +204,7 @@ def contrast_tuning(model: nn.Module, mouse: str | None = None, grid: Gratings |
     `preferred` is the contrast of the highest response, `selectivity` (highest - lowest) / (highest
     + lowest). `measures` has the Naka-Rushton fit: "c50", "exponent", "r_max", "baseline".
     """
-    grid, screen = grid or Gratings(), Screen.of(model, mouse)
+    grid, screen = given("grid", grid, Gratings), Screen.of(model, mouse)
     contrasts = np.asarray(grid.contrasts)
     best = BestGratings.of(grating_responses(model, mouse, grid, state))
     gratings, which = np.unique(np.stack([best.orientation, best.frequency, best.phase]), axis=1,
@@ -216,7 +230,7 @@ def size_tuning(model: nn.Module, mouse: str | None = None, neurons: Neurons = N
     smallest with 95 % of the peak, `selectivity` the suppression index: suppressed from .1 on.
     """
     neurons = choose(model, resolve(model, mouse), neurons, state)
-    grid = grid or Gratings()
+    grid = given("grid", grid, Gratings)
     best = BestGratings.of(grating_responses(model, mouse, grid, state))
     centers = field_centers(receptive_fields(model, neurons, mouse, state=state))
     return size_curves(model, mouse, neurons, best.parameters(grid, neurons), centers, grid, state)
@@ -252,7 +266,7 @@ def state_tuning(model: nn.Module, quantity: str, mouse: str | None = None,
     (highest - lowest) / (highest + lowest). Raises ValueError if the model does not take the
     quantity.
     """
-    base = (state or State()).changed(quantity, 0)
+    base = given("state", state, State).changed(quantity, 0)
     needed = "pupil_center" if quantity.startswith("eye") else "behavior"
     member = model.members[0] if hasattr(model, "members") else model  # of an ensemble
     if needed not in getattr(member, "state_inputs", [needed]):

@@ -29,9 +29,9 @@ def tuning_curves(tunings: dict[str, Any], neurons: Sequence[int], ax: Axes | No
             _curve(panel, tuning, tuning.curves[neuron], color, name)
             panel.axvline(_shown(tuning, tuning.preferred[neuron]), color=color, linestyle=":")
             if tuning.spread is not None:
-                low, high = (tuning.curves[neuron] + sign * tuning.spread[neuron] for sign in (-1, 1))
-                panel.fill_between(_shown(tuning, tuning.values), low.clip(min=0), high,
-                                   color=color, alpha=0.15, linewidth=0)
+                curve, spread = tuning.curves[neuron], tuning.spread[neuron]
+                panel.fill_between(_shown(tuning, tuning.values), (curve - spread).clip(min=0),
+                                   curve + spread, color=color, alpha=0.15, linewidth=0)
         _dress(panel, first)
         clean_axis(panel, title=f"neuron {neuron}", ylim=(0, None),
                    xlabel="" if i != count // 2 else panel.get_xlabel())

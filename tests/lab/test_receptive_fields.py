@@ -1,0 +1,97 @@
+"""Receptive fields of cells whose filters are known."""
+
+import numpy as np
+import pytest
+from hand_cells import CENTER, PHASE, SIZE, Energy, Simple, gabor
+
+import kit
+from kit.lab import receptive_fields
+from kit.lab.receptive_fields import principal_component
+
+
+def correlation(one, other):
+    return np.corrcoef(one.ravel(), other.ravel())[0, 1]
+
+
+def test_receptive_fields_of_a_simple_cell_is_its_filter():
+    fields = receptive_fields(Simple())
+    assert fields.shape == (2, *SIZE)
+    assert correlation(fields[0], gabor()) > 0.9999
+    assert not fields[1].any()  # never responds
+    np.testing.assert_allclose(kit.lab.field_centers(fields)[0], CENTER, atol=0.2)
+
+
+def test_receptive_fields_of_a_complex_cell_lies_in_its_pair_of_filters():
+    field = receptive_fields(Energy(), [0])[0]
+    even, odd = gabor(), gabor(PHASE - np.pi / 2)
+    assert np.hypot(correlation(field, even), correlation(field, odd)) > 0.99
+    np.testing.assert_allclose(kit.lab.field_centers(field[None])[0], CENTER, atol=0.2)
+
+
+def test_receptive_fields_of_chosen_neurons_and_own_images():
+    cell, images = Energy(), kit.lab.Screen().natural_noise(5, seed=3)
+    both = receptive_fields(cell, images=images)
+    np.testing.assert_array_equal(receptive_fields(cell, [1, 0], images=images), both[::-1])
+    assert not np.array_equal(both, receptive_fields(cell))
+
+
+def test_principal_component_of_one_direction():
+    direction = np.array([[3.0, 0], [0, 4]])
+    found = principal_component(np.stack([direction, -2 * direction, 3 * direction]))
+    size = np.sqrt((1 + 4 + 9) / 3)  # root mean square of the factors; their mean is positive
+    np.testing.assert_allclose(found, size * direction, atol=1e-12)
+
+
+def test_field_centers():
+    fields = np.zeros((2, 5, 7))
+    fields[0, 1, 6], fields[0, 3, 6] = 2, -2  # the sign does not matter
+    np.testing.assert_allclose(kit.lab.field_centers(fields), [[3, 0], [0, 0]])
+
+
+def test_sparse_noise_fields():
+    on, off = kit.lab.sparse_noise_fields(Simple(), [0], spot=1)
+    value = min(-kit.lab.Screen().limits[0], kit.lab.Screen().limits[1])
+    expected = 100 * (value * gabor()) ** 2
+    np.testing.assert_allclose(on[0], np.where(gabor() > 0, expected, 0), atol=1e-6)
+    np.testing.assert_allclose(off[0], np.where(gabor() < 0, expected, 0), atol=1e-6)
+    complex_on, complex_off = kit.lab.sparse_noise_fields(Energy(), [0])
+    np.testing.assert_allclose(complex_on, complex_off, atol=1e-6)
+    np.testing.assert_allclose(kit.lab.field_centers(complex_on)[0], CENTER, atol=0.1)
+
+
+def test_sparse_noise_spots_are_centred_and_stay_inside():
+    class Corner(Simple):
+        def forward(self, batch, mouse=None):
+            return batch.images[:, :, [0, 17], [0, 32]].flatten(1).abs()
+
+    on, _ = kit.lab.sparse_noise_fields(Corner(), spot=3)
+    assert np.argwhere(on[0] > 0).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    inner = np.argwhere(on[1] > 0)
+    assert inner.min(0).tolist() == [16, 31] and inner.max(0).tolist() == [18, 33]
+
+
+def test_spike_triggered_averages_find_a_simple_cell():
+    found = kit.lab.spike_triggered_averages(Simple(), images=3000)
+    assert found.shape == (2, *SIZE)
+    assert correlation(found[0], gabor()) > 0.6
+    assert not found[1].any()
+    assert abs(correlation(kit.lab.spike_triggered_averages(Energy(), [0])[0], gabor())) < 0.3
+
+
+def test_spike_triggered_averages_by_hand():
+    cell, screen = Simple(), kit.lab.Screen()
+    (seed,) = np.random.SeedSequence(5).spawn(1)
+    noise = screen.white_noise(40, seed)
+    rate = kit.lab.responses(cell, noise)[:, 0].astype(float)
+    expected = np.tensordot(rate - rate.mean(), noise[:, 0], 1) / rate.sum()
+    found = kit.lab.spike_triggered_averages(cell, [0], images=40, seed=5)[0]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_bad_arguments_get_one_sentence():
+    with pytest.raises(ValueError, match="spot=0 is not possible"):
+        kit.lab.sparse_noise_fields(Simple(), spot=0)
+    with pytest.raises(ValueError, match="images=1 is not possible"):
+        kit.lab.spike_triggered_averages(Simple(), images=1)
+    with pytest.raises(ValueError, match="neurons=7 are not neurons"):
+        receptive_fields(Simple(), 7)

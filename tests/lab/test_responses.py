@@ -1,0 +1,122 @@
+"""How a model is asked: blocks, states, choices of neurons, and a model that stays as it was."""
+
+import numpy as np
+import pytest
+import torch
+from hand_cells import SIZE, Arousal, Energy
+
+import kit
+from kit.lab import Screen, State
+from kit.lab.responses import BLOCK, choose, differentiable
+
+
+@pytest.fixture(scope="module")
+def model(plus):
+    config = kit.ModelConfig.of(plus, gain=True)
+    model = kit.cnn_baseline(plus, 4, config)
+    model.register_data(plus)
+    return model
+
+
+def test_responses_are_the_models_in_a_typical_state(model):
+    images = Screen.of(model).white_noise(BLOCK + 3, 0)  # more than a block
+    shown = kit.lab.responses(model, images)
+    with kit.layers.eval_mode(model), torch.no_grad():
+        expected = model(kit.Batch.typical(images)).numpy()
+    np.testing.assert_allclose(shown, expected, rtol=1e-5)
+    np.testing.assert_array_equal(shown, kit.lab.responses(model, torch.from_numpy(images)))
+    np.testing.assert_array_equal(shown, kit.lab.responses(model, images[:, 0]))
+
+
+def test_responses_of_an_ensemble_are_the_mean(model, plus):
+    other = kit.linear_baseline(plus, 2)
+    images = Screen.of(model).white_noise(3, 0)
+    both = kit.lab.responses(kit.ensemble([model, other]), images)
+    one, two = kit.lab.responses(model, images), kit.lab.responses(other, images)
+    np.testing.assert_allclose(both, (one + two) / 2, rtol=1e-5)
+
+
+def test_responses_in_another_state():
+    images = np.zeros((2, *SIZE))
+    cell, state = Arousal(), State(pupil=5, running=2, eye_x=-1)
+    np.testing.assert_allclose(kit.lab.responses(cell, images), [[1.5, 5]] * 2)
+    np.testing.assert_allclose(kit.lab.responses(cell, images, state=state), [[6, 4]] * 2)
+
+
+def test_state_default_is_the_typical_one():
+    images = torch.zeros(3, 1, 4, 5)
+    for ours, typical in zip(State().batch(images), kit.Batch.typical(images), strict=True):
+        assert ours is typical is None or torch.equal(ours, typical)
+
+
+def test_state_changed():
+    assert State().changed("running", 2) == State(running=2)
+    with pytest.raises(ValueError, match="a state has no 'runing'; did you mean 'running'"):
+        State().changed("runing", 2)
+
+
+def test_responses_leave_the_model_as_it_was(model):
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    kit.lab.responses(model, Screen.of(model).blank())
+    kit.lab.receptive_fields(model, [0])
+    kit.lab.most_exciting_images(model, [0], config=kit.lab.AscentConfig(steps=2))
+    assert model.training
+    assert all(value.grad is None and value.requires_grad for value in model.parameters())
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_differentiable_gives_only_the_images_a_gradient(model):
+    images = torch.zeros(2, 1, 18, 32, requires_grad=True)
+    with kit.layers.eval_mode(model):
+        shown = differentiable(model, model.resolve_mouse(), State())(images)
+    shown.sum().backward()
+    assert images.grad.abs().sum() > 0
+    assert all(value.grad is None for value in model.parameters())
+
+
+def test_choose():
+    cell = Energy()
+    assert list(choose(cell, "hand", None)) == [0, 1]
+    assert list(choose(cell, "hand", 1)) == [1]
+    assert list(choose(cell, "hand", -1)) == [1]
+    assert list(choose(cell, "hand", slice(1))) == [0]
+    assert list(choose(cell, "hand", [1, 0])) == [1, 0]
+    assert list(choose(cell, "hand", np.array([False, True]))) == [1]
+
+
+@pytest.mark.parametrize("neurons", [2, [0, 5], [], 0.5, "all", [[0, 1]], {}])
+def test_choose_refuses_what_is_no_neuron(neurons):
+    with pytest.raises(ValueError, match="are not neurons of mouse hand; give one or more whole"):
+        choose(Energy(), "hand", neurons)
+
+
+@pytest.mark.parametrize("images", [np.zeros((2, 1, 36, 60)), np.zeros((0, 1, 36, 64)),
+                                    np.zeros((36, 64)), 3])  # fmt: skip
+def test_responses_refuses_other_images(images):
+    with pytest.raises(ValueError, match=r"takes images \(n, 1, H, W\) of \(36, 64\) pixels"):
+        kit.lab.responses(Energy(), images)
+
+
+def test_bad_arguments_get_one_sentence(model):
+    with pytest.raises(ValueError, match=r"a model is needed, not a str; give a kit\.Model"):
+        kit.lab.orientation_tuning("sample+-cnn")
+    with pytest.raises(ValueError, match="no readout for mouse 'x'"):
+        kit.lab.orientation_tuning(model, "x")
+    with pytest.raises(ValueError, match=r"grid=12 is not a Gratings; give kit.lab.Gratings\("):
+        kit.lab.orientation_tuning(model, grid=12)
+    with pytest.raises(ValueError, match="state=5 is not a State"):
+        kit.lab.responses(model, Screen.of(model).blank(), state=5)
+    with pytest.raises(ValueError, match="config=9 is not a AscentConfig"):
+        kit.lab.most_exciting_images(model, [0], config=9)
+
+
+def test_a_module_of_your_own_needs_neither_size_nor_mouse():
+    class Brightness(torch.nn.Module):
+        def forward(self, batch, mouse=None):
+            return batch.images.mean((1, 2, 3))[:, None]
+
+    assert kit.lab.responses(Brightness(), np.ones((2, 36, 64))).tolist() == [[1], [1]]
+    fields = kit.lab.receptive_fields(Brightness())
+    np.testing.assert_allclose(fields, np.full((1, 36, 64), 1 / (36 * 64)), rtol=1e-5)

@@ -1,0 +1,133 @@
+"""Stimuli: pixels, units, contrast and range that can be worked out by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+import kit
+from kit.lab import Screen
+
+screen = Screen()
+
+
+def test_grating_is_a_cosine_across_the_stripes():
+    upright = screen.grating(0, 0.125, contrast=0.5)[0, 0]
+    x = np.arange(64) - 31.5
+    expected = 2**0.5 * 0.5 * np.cos(2 * np.pi * x / 8)
+    np.testing.assert_allclose(upright, np.tile(expected, (36, 1)), atol=1e-6)
+    level = screen.grating(np.pi / 2, 0.125)[0, 0]
+    assert np.ptp(level, axis=1).max() < 1e-5 and np.ptp(level, axis=0).min() > 2
+
+
+def test_grating_has_the_rms_contrast_asked_for():
+    whole_cycles = screen.grating([0, 0, 0], 0.125, [0, 1, 2], [0.1, 0.4, 0.8])
+    np.testing.assert_allclose(whole_cycles.std((1, 2, 3)), [0.1, 0.4, 0.8], rtol=1e-5)
+    np.testing.assert_allclose(whole_cycles.mean((1, 2, 3)), 0, atol=1e-6)
+    assert whole_cycles.dtype == np.float32
+
+
+def test_grating_in_a_disc_ends_at_its_radius():
+    shown = screen.grating(0.3, 0.1, center=(10, -5), radius=6)[0, 0]
+    y, x = np.mgrid[:36, :64] - np.array([17.5, 31.5])[:, None, None]
+    distance = np.hypot(x - 10, y + 5)
+    assert not shown[distance > 6].any()
+    full = screen.grating(0.3, 0.1)[0, 0]
+    np.testing.assert_array_equal(shown[distance <= 6], full[distance <= 6])
+    assert not screen.grating(0, 0.1, radius=0).any()
+
+
+def test_grating_moves_with_phase():
+    quarter = screen.grating(0, 1 / 8, np.pi / 2)
+    np.testing.assert_allclose(quarter[..., :-2], screen.grating(0, 1 / 8)[..., 2:], atol=1e-5)
+
+
+def test_gabor_has_its_phase_at_its_centre():
+    shown = screen.gabor(0.4, 0.1, 0, contrast=1, center=(3.5, 2.5), sigma=4)[0, 0]
+    assert np.unravel_index(shown.argmax(), shown.shape) == (20, 35)
+    assert shown.max() == pytest.approx(2**0.5, abs=1e-6)
+    assert np.abs(shown[:, :10]).max() < 1e-5
+
+
+def test_bar_and_disc_cover_what_they_should():
+    bar = screen.bar(0, 4, 0.5)[0, 0]
+    assert (bar[:, 30:34] == 0.5).all() and not bar[:, :30].any() and not bar[:, 34:].any()
+    short = screen.bar(np.pi / 2, 2, -0.5, (0, 0), 6)[0, 0]
+    assert (short < 0).sum() == 2 * 6 and short.min() == -0.5
+    assert [(screen.bar(0, width)[0, 0, 0] > 0).sum() for width in (1, 2, 3)] == [1, 2, 3]
+    disc = screen.disc(10, 1)[0, 0]
+    assert disc.sum() == pytest.approx(np.pi * 100, rel=0.01)
+
+
+def test_degrees_are_pixels_times_their_size():
+    degrees = Screen(degrees_per_pixel=2)
+    np.testing.assert_allclose(degrees.grating(0.5, 0.05), screen.grating(0.5, 0.1), atol=1e-5)
+    np.testing.assert_allclose(degrees.disc(8, 1, (4, 2)), screen.disc(4, 1, (2, 1)), atol=1e-6)
+    one, other = degrees.gabor(1, 0.05, sigma=8), screen.gabor(1, 0.1, sigma=4)
+    np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_limits_are_black_and_white():
+    black, white = Screen(pixel_statistics=(100, 50)).limits
+    assert (black, white) == (-2, 3.1)
+    assert Screen(pixel_statistics=(100, 50)).max_contrast == pytest.approx(2**0.5)
+
+
+@pytest.mark.parametrize("draw", [
+    lambda: screen.grating(0, 0.1, contrast=1.4),
+    lambda: screen.disc(5, 2.5),
+    lambda: screen.bar(0, 5, -2),
+])  # fmt: skip
+def test_contrast_beyond_black_and_white_is_refused(draw):
+    with pytest.raises(ValueError, match="needs pixels below 0 or above 255; a grating can have"):
+        draw()
+
+
+def test_frequency_beyond_the_pixels_is_refused():
+    with pytest.raises(ValueError, match=r"frequency=0.7 is too fine .* at most 0.5 cycles per pi"):
+        screen.grating(0, [0.1, 0.7])
+    with pytest.raises(ValueError, match=r"at most 0.25 cycles per degree"):
+        Screen(degrees_per_pixel=2).grating(0, 0.3)
+
+
+def test_noise_has_its_contrast_and_spectrum():
+    white, natural = screen.white_noise(50, 1), screen.natural_noise(50, 1)
+    for noise in (white, natural):
+        assert noise.shape == (50, 1, 36, 64)
+        np.testing.assert_allclose(noise.std((1, 2, 3)), 0.8, rtol=0.05)
+        assert noise.min() >= screen.limits[0] - 1e-6 and noise.max() <= screen.limits[1] + 1e-6
+
+    def neighbours(images):
+        return np.corrcoef(images[..., 1:].ravel(), images[..., :-1].ravel())[0, 1]
+
+    assert abs(neighbours(white)) < 0.02 and neighbours(natural) > 0.6
+    np.testing.assert_array_equal(natural, screen.natural_noise(50, 1))
+    assert not np.array_equal(natural, screen.natural_noise(50, 2))
+
+
+def test_blank_is_grey():
+    assert screen.blank(3).shape == (3, 1, 36, 64) and not screen.blank(3).any()
+
+
+def test_set_contrast():
+    images = np.random.default_rng(0).normal(3, 2, (4, 1, 5, 6))
+    changed = kit.lab.set_contrast(images, 0.5, mean=1)
+    np.testing.assert_allclose(changed.std((1, 2, 3)), 0.5)
+    np.testing.assert_allclose(changed.mean((1, 2, 3)), 1)
+    assert not kit.lab.set_contrast(np.ones((1, 1, 2, 2)), 0.5).any()
+
+
+def test_of_takes_size_and_statistics_from_the_model(plus):
+    model = kit.linear_baseline(plus, 2)
+    assert Screen.of(model) == Screen((18, 32))  # not trained: the benchmark's statistics
+    model.register_data(plus)
+    mean, std = (float(plus.mouse.statistics[f"images_{name}"]) for name in ("mean", "std"))
+    assert Screen.of(model) == Screen.of(kit.ensemble([model])) == Screen((18, 32), (mean, std))
+    assert Screen.of(model, degrees_per_pixel=2).degrees_per_pixel == 2
+    assert Screen.of(torch.nn.Identity()).size == (36, 64)
+    with pytest.raises(ValueError, match="no readout for mouse 'x'"):
+        Screen.of(model, "x")
+
+
+def test_of_simulated_cells():
+    cells = kit.truth("sample+").cells
+    assert Screen.of(cells).pixel_statistics == tuple(map(float, cells.pixel_statistics))

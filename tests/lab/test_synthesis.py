@@ -1,0 +1,104 @@
+"""Most exciting images of cells whose best image is known."""
+
+import numpy as np
+import pytest
+import torch
+from hand_cells import PHASE, SIZE, Energy, Simple, gabor
+
+import kit
+from kit.lab import AscentConfig, Screen, most_exciting_images
+from kit.lab.synthesis import blurred, project
+
+QUICK = AscentConfig(steps=40)
+
+
+def correlation(one, other):
+    return np.corrcoef(one.ravel(), other.ravel())[0, 1]
+
+
+def test_most_exciting_image_of_a_simple_cell_is_its_filter():
+    found = most_exciting_images(Simple(), [0], config=QUICK)
+    assert found.images.shape == (1, 1, *SIZE) and found.activations.shape == (1, 40)
+    assert correlation(found.images, gabor()) > 0.97
+    own = project(torch.from_numpy(gabor()).float()[None, None], 0.25, Screen())
+    best = kit.lab.responses(Simple(), own)[0, 0]
+    assert 0.95 * best < found.activations[0, -1] < 1.02 * best
+
+
+def test_most_exciting_image_of_a_complex_cell_lies_in_its_pair_of_filters():
+    image = most_exciting_images(Energy(), [0], config=QUICK).images
+    both = [correlation(image, filter) for filter in (gabor(), gabor(PHASE - np.pi / 2))]
+    assert np.hypot(*both) > 0.97
+
+
+def test_activations_are_the_responses_after_every_step():
+    found = most_exciting_images(Simple(), [0], config=QUICK)
+    assert found.activations[0, -1] == kit.lab.responses(Simple(), found.images)[0, 0]
+    assert (np.diff(found.activations[0]) > -1e-3).all()
+    shorter = most_exciting_images(Simple(), [0], config=AscentConfig(steps=1))
+    assert shorter.activations[0, 0] == kit.lab.responses(Simple(), shorter.images)[0, 0]
+
+
+def test_images_keep_mean_contrast_and_range():
+    screen = Screen()
+    low = most_exciting_images(Simple(), [0], config=AscentConfig(steps=5, contrast=0.1)).images
+    assert low.std() == pytest.approx(0.1, rel=1e-4) and abs(low.mean()) < 1e-5
+    high = most_exciting_images(Simple(), [0], config=AscentConfig(steps=40, contrast=1)).images
+    black, white = np.float32(screen.limits)
+    assert high.min() == black and high.max() == white  # clipped
+    assert high.std() <= 1.0001
+
+
+def test_neurons_do_not_depend_on_each_other():
+    class Pair(Energy):  # two neurons that like other phases
+        def forward(self, batch, mouse=None):
+            images = batch.images.flatten(1).double()
+            return (images @ self.filters[:2].T).clamp(min=0).square().float()
+
+    both = most_exciting_images(Pair(), config=QUICK)
+    alone = most_exciting_images(Pair(), 1, config=QUICK)
+    np.testing.assert_allclose(both.images[1], alone.images[0], atol=1e-5)
+    assert correlation(both.images[0], gabor()) > 0.97
+
+
+def test_a_silent_neuron_keeps_its_noise():
+    found = most_exciting_images(Simple(), [1], config=QUICK)
+    assert np.isfinite(found.images).all() and not found.activations.any()
+
+
+def test_extrapolates_says_when_no_natural_image_does_as_well():
+    screen = Screen()
+    natural = screen.natural_noise(20, seed=1)
+    found = most_exciting_images(Simple(), [0], config=QUICK, natural=natural)
+    assert found.natural_best[0] == kit.lab.responses(Simple(), natural)[:, 0].max()
+    assert found.extrapolates.tolist() == [True]
+    assert "times the response to the best natural image in the median; for 1 neurons" in repr(
+        found
+    )
+    assert "an extrapolation" in repr(found)
+    beaten = np.concatenate([natural, found.images * 1.5])
+    found = most_exciting_images(Simple(), [0], config=QUICK, natural=beaten)
+    assert found.extrapolates.tolist() == [False] and "extrapolation" not in repr(found)
+
+
+def test_extrapolates_without_natural_images_is_refused():
+    found = most_exciting_images(Simple(), [0], config=AscentConfig(steps=1))
+    assert "not compared with natural images" in repr(found)
+    with pytest.raises(ValueError, match="no natural images to compare with; give some"):
+        found.extrapolates  # noqa: B018
+
+
+def test_blurred_is_a_gaussian():
+    image = torch.zeros(1, 1, 21, 21)
+    image[0, 0, 10, 10] = 1
+    smooth = blurred(image, 2.0)[0, 0]
+    steps = torch.arange(21.0) - 10
+    assert float(smooth.sum()) == pytest.approx(1, abs=1e-5)
+    assert float((smooth.sum(0) * steps**2).sum()) == pytest.approx(4, rel=0.03)  # its variance
+    assert torch.equal(blurred(image, 0), image)
+
+
+@pytest.mark.parametrize("changes", [{"steps": 0}, {"lr": 0}, {"contrast": -1}, {"blur": -1}])
+def test_ascent_config_refuses_what_makes_no_image(changes):
+    with pytest.raises(ValueError, match=r"is not possible|make no image; give"):
+        AscentConfig(**changes)
