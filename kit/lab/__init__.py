@@ -5,6 +5,7 @@ and most exciting images of every neuron. Images are z-scored, lengths in pixels
 responses in units of each neuron's std.
 """
 
+from kit.lab.experiment import State, responses, screen_of
 from kit.lab.receptive_fields import (
     field_centers,
     receptive_fields,
@@ -12,7 +13,6 @@ from kit.lab.receptive_fields import (
     spike_triggered_averages,
 )
 from kit.lab.report_card import ReportCard, report_card
-from kit.lab.responses import State, responses
 from kit.lab.stimuli import Screen, set_contrast
 from kit.lab.synthesis import AscentConfig, MostExcitingImages, most_exciting_images
 from kit.lab.tuning import (
@@ -31,6 +31,6 @@ __all__ = [
     "AscentConfig", "Gratings", "MostExcitingImages", "ReportCard", "Screen", "State", "Tuning",
     "contrast_tuning", "field_centers", "grating_responses", "most_exciting_images",
     "orientation_tuning", "phase_tuning", "receptive_fields", "report_card", "responses",
-    "set_contrast", "size_tuning", "sparse_noise_fields", "spatial_frequency_tuning",
+    "screen_of", "set_contrast", "size_tuning", "sparse_noise_fields", "spatial_frequency_tuning",
     "spike_triggered_averages", "state_tuning",
 ]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from kit.files import progress
-from kit.lab.responses import (
+from kit.lab.experiment import (
     BLOCK,
     State,
     choose,
@@ -16,8 +16,8 @@ from kit.lab.responses import (
     given,
     resolve,
     responses,
+    screen_of,
 )
-from kit.lab.stimuli import Screen
 from kit.models.layers import eval_mode
 from kit.report import require_int
 
@@ -44,7 +44,7 @@ def receptive_fields(model: nn.Module, neurons: Sequence | np.ndarray | slice | 
     mouse, state = resolve(model, mouse), given("state", state, State)
     chosen = choose(model, mouse, neurons, state)
     if images is None:
-        images = Screen.of(model, mouse).natural_noise(IMAGES, seed=0)
+        images = screen_of(model, mouse).natural_noise(IMAGES, seed=0)
     images = torch.as_tensor(images, dtype=torch.float32, device=device_of(model))
     images = images.clone().requires_grad_()  # (m, 1, H, W)
     fields = np.empty((len(chosen), *images.shape[-2:]), np.float32)
@@ -92,7 +92,7 @@ def sparse_noise_fields(model: nn.Module, neurons: Sequence | np.ndarray | slice
     spot: side of the square in pixels. As bright as the screen allows in both directions.
     """
     mouse = resolve(model, mouse)
-    chosen, screen = choose(model, mouse, neurons, state), Screen.of(model, mouse)
+    chosen, screen = choose(model, mouse, neurons, state), screen_of(model, mouse)
     height, width = screen.size
     require_int("spot", spot, 1, min(height, width))
     value = min(-screen.limits[0], screen.limits[1])
@@ -124,7 +124,7 @@ def spike_triggered_averages(model: nn.Module,
     leave much noise; gradients, which a brain does not give, need far fewer.
     """
     mouse = resolve(model, mouse)
-    chosen, screen = choose(model, mouse, neurons, state), Screen.of(model, mouse)
+    chosen, screen = choose(model, mouse, neurons, state), screen_of(model, mouse)
     require_int("images", images, 2)
     weighted = np.zeros((len(chosen), *screen.size))
     plain, total = np.zeros(screen.size), np.zeros(len(chosen))

@@ -9,9 +9,8 @@ from torch import nn
 from kit.data.simulation import Truth
 from kit.evaluation import metrics
 from kit.lab import indices
+from kit.lab.experiment import choose, given, resolve, responses, screen_of
 from kit.lab.receptive_fields import field_centers, receptive_fields
-from kit.lab.responses import choose, given, resolve, responses
-from kit.lab.stimuli import Screen
 from kit.lab.synthesis import AscentConfig, most_exciting_images, project
 from kit.lab.tuning import (
     BestGratings,
@@ -143,7 +142,7 @@ def response_share(images: np.ndarray, truth: Truth, neurons: np.ndarray,
     The filter is shown as an image of the same contrast and range.
     """
     filters = torch.from_numpy(truth.cells.filters()[0][neurons, None]).float()
-    own = project(filters, contrast, Screen.of(truth.cells))
+    own = project(filters, contrast, screen_of(truth.cells))
     pairs = np.arange(len(neurons)), neurons
     return responses(truth.cells, images)[pairs] / responses(truth.cells, own)[pairs]
 

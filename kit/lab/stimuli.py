@@ -1,4 +1,4 @@
-"""Stimuli: gratings, Gabors, bars, discs and noise, drawn on a screen of the model's size."""
+"""Stimuli: gratings, Gabors, bars, discs and noise on a screen, drawn with numpy alone."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
-
-from kit.lab.responses import image_size, resolve
 
 Numbers = float | Sequence[float] | np.ndarray  # one number for all stimuli, or one for each
 
@@ -37,21 +34,6 @@ class Screen:
     size: tuple[int, int] = (36, 64)        # height and width in pixels
     pixel_statistics: tuple[float, float] = (113.5, 64.6)  # mean and std of all pixels, 0-255
     degrees_per_pixel: float | None = None  # about 2 in the recordings of 2022
-
-    @classmethod
-    def of(cls, model: nn.Module, mouse: str | None = None,
-           degrees_per_pixel: float | None = None) -> Screen:
-        """The screen on which a model's images are shown, with the statistics of its recording."""
-        size = image_size(model)
-        member = model.members[0] if hasattr(model, "members") else model  # of an ensemble
-        if hasattr(member, "pixel_statistics"):  # simulated cells
-            mean, std = map(float, member.pixel_statistics)
-            return cls(size, (mean, std), degrees_per_pixel)
-        known = getattr(member, "data_statistics", {}).get(resolve(model, mouse), {})
-        if "images_mean" not in known:  # published models do not say: the benchmark's
-            return cls(size, degrees_per_pixel=degrees_per_pixel)
-        statistics = float(known["images_mean"]), float(known["images_std"])
-        return cls(size, statistics, degrees_per_pixel)
 
     @property
     def limits(self) -> tuple[float, float]:

@@ -9,7 +9,16 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from kit.files import progress
-from kit.lab.responses import State, choose, device_of, differentiable, given, resolve, responses
+from kit.lab.experiment import (
+    State,
+    choose,
+    device_of,
+    differentiable,
+    given,
+    resolve,
+    responses,
+    screen_of,
+)
 from kit.lab.stimuli import Screen
 from kit.models.layers import eval_mode
 from kit.report import require_int
@@ -93,7 +102,7 @@ def most_exciting_images(model: nn.Module, neurons: Sequence | np.ndarray | slic
     """
     mouse, state = resolve(model, mouse), given("state", state, State)
     config = given("config", config, AscentConfig)
-    chosen, screen = choose(model, mouse, neurons, state), Screen.of(model, mouse)
+    chosen, screen = choose(model, mouse, neurons, state), screen_of(model, mouse)
     noise = torch.from_numpy(screen.white_noise(STARTS, config.seed)).to(device_of(model))
     noise = project(noise, config.contrast, screen)
     favourite = responses(model, noise, mouse, state)[:, chosen].argmax(0)  # (n,)

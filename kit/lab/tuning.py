@@ -10,9 +10,9 @@ from torch import nn
 
 from kit.files import progress
 from kit.lab import indices
+from kit.lab.experiment import BLOCK, State, choose, given, resolve, responses, screen_of
 from kit.lab.receptive_fields import field_centers, receptive_fields
-from kit.lab.responses import BLOCK, State, choose, given, resolve, responses
-from kit.lab.stimuli import NATURAL_CONTRAST, Screen
+from kit.lab.stimuli import NATURAL_CONTRAST
 from kit.report import require_int
 
 Neurons = Sequence | np.ndarray | slice | int | None  # indices; None stands for all
@@ -94,7 +94,7 @@ class Tuning:
 def grating_responses(model: nn.Module, mouse: str | None = None, grid: Gratings | None = None,
                       state: State | None = None) -> np.ndarray:
     """Responses to full-field gratings: (orientations, frequencies, phases, N)."""
-    grid, screen = given("grid", grid, Gratings), Screen.of(model, mouse)
+    grid, screen = given("grid", grid, Gratings), screen_of(model, mouse)
     angles, frequencies, phases = np.meshgrid(grid.angles, grid.frequencies, grid.phase_angles,
                                               indexing="ij")
     images = screen.grating(angles.ravel(), frequencies.ravel(), phases.ravel(), grid.contrast)
@@ -204,7 +204,7 @@ def contrast_tuning(model: nn.Module, mouse: str | None = None, grid: Gratings |
     `preferred` is the contrast of the highest response, `selectivity` (highest - lowest) / (highest
     + lowest). `measures` has the Naka-Rushton fit: "c50", "exponent", "r_max", "baseline".
     """
-    grid, screen = given("grid", grid, Gratings), Screen.of(model, mouse)
+    grid, screen = given("grid", grid, Gratings), screen_of(model, mouse)
     contrasts = np.asarray(grid.contrasts)
     best = BestGratings.of(grating_responses(model, mouse, grid, state))
     gratings, which = np.unique(np.stack([best.orientation, best.frequency, best.phase]), axis=1,
@@ -238,7 +238,7 @@ def size_tuning(model: nn.Module, mouse: str | None = None, neurons: Neurons = N
 
 def size_curves(model, mouse, neurons, gratings, centers, grid, state=None) -> Tuning:
     """Size tuning of chosen neurons with known gratings and centres (n, 2), in pixels."""
-    screen, radii = Screen.of(model, mouse), np.asarray(grid.radii)
+    screen, radii = screen_of(model, mouse), np.asarray(grid.radii)
     curves = np.empty((len(neurons), len(radii)), np.float32)
     together = max(1, BLOCK // len(radii))  # neurons whose images are shown in one block
     for start in progress(range(0, len(neurons), together), desc="sizes", unit="block"):
@@ -274,7 +274,7 @@ def state_tuning(model: nn.Module, quantity: str, mouse: str | None = None,
                          "it; use a model of a Sensorium+ mouse, such as "
                          'kit.pretrained("sensorium+-cnn")')
     if images is None:
-        images = Screen.of(model, mouse).natural_noise(64, seed=0)
+        images = screen_of(model, mouse).natural_noise(64, seed=0)
     values = np.linspace(*RANGES[quantity], 9)
     shown = [responses(model, images, mouse, base.changed(quantity, value)) for value in values]
     curves = np.stack([each.mean(0) for each in shown], 1)

@@ -152,6 +152,6 @@ def _scatter(ax, true, estimate, label):
 
 def _histogram(ax, values, limits, label):
     """A histogram of values clipped to limits, its median marked by a line."""
-    ax.hist(np.clip(values, *limits), 30, limits, color=SKY)
+    ax.hist(np.clip(values, *limits), 30, range=limits, color=SKY)
     ax.axvline(np.median(values), color=BLUE, linewidth=1.5)
     clean_axis(ax, xlabel=label, ylabel="neurons", xlim=limits)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 import kit
 from kit.lab import Screen
@@ -114,20 +113,3 @@ def test_set_contrast():
     np.testing.assert_allclose(changed.std((1, 2, 3)), 0.5)
     np.testing.assert_allclose(changed.mean((1, 2, 3)), 1)
     assert not kit.lab.set_contrast(np.ones((1, 1, 2, 2)), 0.5).any()
-
-
-def test_of_takes_size_and_statistics_from_the_model(plus):
-    model = kit.linear_baseline(plus, 2)
-    assert Screen.of(model) == Screen((18, 32))  # not trained: the benchmark's statistics
-    model.register_data(plus)
-    mean, std = (float(plus.mouse.statistics[f"images_{name}"]) for name in ("mean", "std"))
-    assert Screen.of(model) == Screen.of(kit.ensemble([model])) == Screen((18, 32), (mean, std))
-    assert Screen.of(model, degrees_per_pixel=2).degrees_per_pixel == 2
-    assert Screen.of(torch.nn.Identity()).size == (36, 64)
-    with pytest.raises(ValueError, match="no readout for mouse 'x'"):
-        Screen.of(model, "x")
-
-
-def test_of_simulated_cells():
-    cells = kit.truth("sample+").cells
-    assert Screen.of(cells).pixel_statistics == tuple(map(float, cells.pixel_statistics))

@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from kit.data.recordings import TYPICAL_BEHAVIOR, Batch
 from kit.files import progress
+from kit.lab.stimuli import Screen
 from kit.models.layers import eval_mode
 from kit.report import suggest
 
@@ -54,7 +55,7 @@ def responses(model: nn.Module, images: np.ndarray | Tensor, mouse: str | None =
     (n, H, W), z-scored. Raises ValueError for images of another size and for an unknown mouse.
 
     >>> twin = kit.pretrained("sample+-cnn")
-    >>> kit.lab.responses(twin, kit.lab.Screen.of(twin).grating(0, [0.05, 0.1])).shape
+    >>> kit.lab.responses(twin, kit.lab.screen_of(twin).grating(0, [0.05, 0.1])).shape
     (2, 600)
     """
     mouse, state = resolve(model, mouse), given("state", state, State)
@@ -62,7 +63,7 @@ def responses(model: nn.Module, images: np.ndarray | Tensor, mouse: str | None =
     if not count or (height, width) != image_size(model):
         raise ValueError(f"this model takes images (n, 1, H, W) of {image_size(model)} pixels, "
                          f"these are {tuple(np.shape(images))}; draw them on "
-                         "kit.lab.Screen.of(model)")
+                         "kit.lab.screen_of(model)")
     blocks, starts = [], range(0, count, BLOCK)
     if len(starts) > 8:  # short ones are part of something that has a bar
         starts = progress(starts, desc="showing images", unit="block")
@@ -87,6 +88,25 @@ def resolve(model: nn.Module, mouse: str | None) -> str:
 def image_size(model: nn.Module) -> tuple[int, int]:
     """Height and width of the images that a model takes; 36 x 64 if it does not say."""
     return tuple(getattr(model, "image_size", (36, 64)))
+
+
+def screen_of(model: nn.Module, mouse: str | None = None,
+              degrees_per_pixel: float | None = None) -> Screen:
+    """The screen on which a model's images are shown, with the statistics of its recording.
+
+    Raises ValueError if it has no such mouse. Models that do not know the statistics, such as the
+    published ones, get those of the benchmark.
+    """
+    mouse, size = resolve(model, mouse), image_size(model)
+    member = model.members[0] if hasattr(model, "members") else model  # of an ensemble
+    if hasattr(member, "pixel_statistics"):  # simulated cells
+        mean, std = map(float, member.pixel_statistics)
+        return Screen(size, (mean, std), degrees_per_pixel)
+    known = getattr(member, "data_statistics", {}).get(mouse, {})
+    if "images_mean" not in known:
+        return Screen(size, degrees_per_pixel=degrees_per_pixel)
+    mean, std = (float(known[f"images_{name}"]) for name in ("mean", "std"))
+    return Screen(size, (mean, std), degrees_per_pixel)
 
 
 def given(name: str, settings: object, kind: type) -> object:

@@ -6,8 +6,8 @@ import torch
 from hand_cells import SIZE, Arousal, Energy
 
 import kit
-from kit.lab import Screen, State
-from kit.lab.responses import BLOCK, choose, differentiable
+from kit.lab import Screen, State, screen_of
+from kit.lab.experiment import BLOCK, choose, differentiable
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def model(plus):
 
 
 def test_responses_are_the_models_in_a_typical_state(model):
-    images = Screen.of(model).white_noise(BLOCK + 3, 0)  # more than a block
+    images = screen_of(model).white_noise(BLOCK + 3, 0)  # more than a block
     shown = kit.lab.responses(model, images)
     with kit.layers.eval_mode(model), torch.no_grad():
         expected = model(kit.Batch.typical(images)).numpy()
@@ -30,7 +30,7 @@ def test_responses_are_the_models_in_a_typical_state(model):
 
 def test_responses_of_an_ensemble_are_the_mean(model, plus):
     other = kit.linear_baseline(plus, 2)
-    images = Screen.of(model).white_noise(3, 0)
+    images = screen_of(model).white_noise(3, 0)
     both = kit.lab.responses(kit.ensemble([model, other]), images)
     one, two = kit.lab.responses(model, images), kit.lab.responses(other, images)
     np.testing.assert_allclose(both, (one + two) / 2, rtol=1e-5)
@@ -58,7 +58,7 @@ def test_state_changed():
 def test_responses_leave_the_model_as_it_was(model):
     model.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    kit.lab.responses(model, Screen.of(model).blank())
+    kit.lab.responses(model, screen_of(model).blank())
     kit.lab.receptive_fields(model, [0])
     kit.lab.most_exciting_images(model, [0], config=kit.lab.AscentConfig(steps=2))
     assert model.training
@@ -107,7 +107,7 @@ def test_bad_arguments_get_one_sentence(model):
     with pytest.raises(ValueError, match=r"grid=12 is not a Gratings; give kit.lab.Gratings\("):
         kit.lab.orientation_tuning(model, grid=12)
     with pytest.raises(ValueError, match="state=5 is not a State"):
-        kit.lab.responses(model, Screen.of(model).blank(), state=5)
+        kit.lab.responses(model, screen_of(model).blank(), state=5)
     with pytest.raises(ValueError, match="config=9 is not a AscentConfig"):
         kit.lab.most_exciting_images(model, [0], config=9)
 
@@ -120,3 +120,20 @@ def test_a_module_of_your_own_needs_neither_size_nor_mouse():
     assert kit.lab.responses(Brightness(), np.ones((2, 36, 64))).tolist() == [[1], [1]]
     fields = kit.lab.receptive_fields(Brightness())
     np.testing.assert_allclose(fields, np.full((1, 36, 64), 1 / (36 * 64)), rtol=1e-5)
+
+
+def test_screen_of_takes_size_and_statistics_from_the_model(plus):
+    model = kit.linear_baseline(plus, 2)
+    assert screen_of(model) == Screen((18, 32))  # not trained: the benchmark's statistics
+    model.register_data(plus)
+    mean, std = (float(plus.mouse.statistics[f"images_{name}"]) for name in ("mean", "std"))
+    assert screen_of(model) == screen_of(kit.ensemble([model])) == Screen((18, 32), (mean, std))
+    assert screen_of(model, degrees_per_pixel=2).degrees_per_pixel == 2
+    assert screen_of(torch.nn.Identity()).size == (36, 64)
+    with pytest.raises(ValueError, match="no readout for mouse 'x'"):
+        screen_of(model, "x")
+
+
+def test_screen_of_simulated_cells():
+    cells = kit.truth("sample+").cells
+    assert screen_of(cells).pixel_statistics == tuple(map(float, cells.pixel_statistics))

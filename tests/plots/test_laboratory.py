@@ -1,0 +1,88 @@
+"""Figures of the laboratory, read back from their axes."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from kit import plots
+from kit.lab import Tuning
+
+
+def tuning(quantity="orientation", unit="radians", spread=None, factor=1):
+    values = np.radians([0, 60, 120]) if unit == "radians" else np.array([0.02, 0.1, 0.5])
+    curves = factor * np.array([[1.0, 4, 2], [0, 0, 0]])
+    return Tuning(
+        quantity, unit, values, curves, values[[1, 0]], np.array([0.5, 0]), "gOSI", spread
+    )
+
+
+def test_tuning_curves_draws_each_neuron_of_each_model():
+    both = {"twin": tuning(spread=np.full((2, 3), 0.5)), "truth": tuning(factor=2)}
+    ax = plots.tuning_curves(both, [0, 1])
+    first, second = ax.child_axes
+    assert (first.get_title(), second.get_title()) == ("neuron 0", "neuron 1")
+    twin, preferred, truth, _ = first.lines
+    np.testing.assert_allclose(twin.get_xydata(), [[0, 1], [60, 4], [120, 2]])  # degrees
+    np.testing.assert_allclose(truth.get_ydata(), [2, 8, 4])
+    np.testing.assert_allclose(preferred.get_xdata(), 60)
+    assert len(first.collections) == 1  # the band of the one that has a spread
+    assert first.get_ylabel() == "response (std)"
+    assert second.get_xlabel() == "orientation (degrees)"
+    assert [text.get_text() for text in second.get_legend().get_texts()] == ["twin", "truth"]
+
+
+def test_mean_tuning_draws_medians_of_curves_over_their_peak():
+    ax = plots.mean_tuning({"twin": tuning("size", "pixels"), "truth": tuning("size", "pixels")})
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), np.array([1, 4, 2]) / 4 / 2)
+    assert ax.get_xlabel() == "radius (pixels)" and ax.get_xscale() == "log"
+    assert ax.get_ylabel() == "response / peak"
+    labels = [label.get_text() for label in ax.get_xticklabels()]
+    assert labels == [".02", ".05", ".1", ".2", ".5"]
+
+
+def test_mean_tuning_names_what_the_animal_does():
+    ax = plots.mean_tuning({"twin": tuning("running", "std")})
+    assert ax.get_xlabel() == "running speed (std)" and ax.get_xscale() == "linear"
+
+
+def test_orientation_map_has_cyclic_colours():
+    place = np.array([[0, 10, 200], [300, 20, 200], [600, 30, 250]])
+    ax = plots.orientation_map(place, np.radians([0, 90, 180]))
+    (dots,) = ax.collections
+    np.testing.assert_array_equal(dots.get_offsets(), place[:, :2])
+    np.testing.assert_allclose(dots.get_array(), [0, 90, 0])
+    ends = dots.cmap([0.0, 1.0])
+    np.testing.assert_allclose(ends[0], ends[1], atol=0.02)
+    assert "µm" in ax.get_xlabel() and "degrees" in dots.colorbar.ax.get_ylabel()
+    assert plots.orientation_map(place, np.zeros(3), unit="normalised").get_xlabel() == (
+        "cortical x (normalised)"
+    )
+    with pytest.raises(ValueError, match="3 positions and 2 orientations"):
+        plots.orientation_map(place, [1, 2])
+
+
+def test_report_card_has_a_panel_for_every_property():
+    rng = np.random.default_rng(0)
+    names = ("orientation", "gosi", "spatial_frequency", "f1_f0", "suppression",
+             "filter_correlation", "response_share")  # fmt: skip
+    truth = {name: rng.random(30) for name in names} | {"center": np.zeros((30, 2))}
+    twin = truth | {"gosi": truth["gosi"] / 2, "center": np.full((30, 2), [3.0, 4.0])}
+    twin["orientation"] = truth["orientation"] + np.radians(170)  # the same as -10
+    ax = plots.report_card(SimpleNamespace(twin=twin, truth=truth))
+    panels = {panel.get_title(): panel for panel in ax.child_axes}
+    assert len(panels) == 8
+    np.testing.assert_allclose(panels["preferred orientation"].lines[0].get_xdata(), -10)
+    np.testing.assert_allclose(panels["field centre"].lines[0].get_xdata(), 5)
+    dashed, dots = panels["selectivity"].lines
+    np.testing.assert_allclose(dots.get_ydata(), dots.get_xdata() / 2)
+    assert dashed.get_linestyle() == "--"
+    assert all(panel.get_xlabel() and panel.get_ylabel() for panel in ax.child_axes)
+
+
+def test_stimuli_keep_grey_in_the_middle():
+    ax = plots.stimuli(np.array([[[0.0, 2]], [[-4, 1]], [[0, 0]]]), columns=3)
+    shown = ax.images[0].get_array()[0, [0, 1, 3, 4, 6, 7]]
+    np.testing.assert_allclose(shown, [0, 1, -1, 0.25, 0, 0])
+    assert ax.get_title() == "3 stimuli of 1 × 2 pixels"
+    assert plots.stimuli(np.zeros((1, 1, 2, 2)), title="mine").get_title() == "mine"
