@@ -57,7 +57,7 @@ class ReportCard:
                        f"{', '.join(row.what for row in self.rows)}")
 
     def __str__(self) -> str:
-        lines = [f"{len(self.neurons)} neurons; medians; the same measured on the true cells",
+        lines = [f"{len(self.neurons)} neurons: medians of the twin and of the true cells",
                  f"{'':24} {'twin':>6} {'truth':>6}"]
         for row in self.rows:
             twin, truth = ["–" if value is None else f"{value:.3f}"

@@ -70,17 +70,17 @@ class MostExcitingImages:
         return self.activations[:, -1] > self.natural_best
 
     def __repr__(self):
-        lines = [f"most exciting images of {len(self.neurons)} neurons, RMS contrast "
-                 f"{self.contrast:g}, pixels from 0 to 255: median predicted response "
-                 f"{np.median(self.activations[:, -1]):.2f}"]
+        last = self.activations[:, -1]
+        lines = [f"most exciting images of {len(last)} neurons: RMS contrast {self.contrast:g}, "
+                 "pixels from 0 to 255",
+                 f"predicted response: {np.median(last):.2f} (median)"]
         if self.natural_best is None:
-            lines.append("not compared with natural images (natural=None)")
-        else:
-            ratio = np.median(self.activations[:, -1] / self.natural_best)
-            beyond = self.extrapolates.sum()
-            note = ": an extrapolation, which only an experiment can confirm" if beyond else ""
-            lines.append(f"{ratio:.2f} times the response to the best natural image in the median; "
-                         f"for {beyond} neurons more than that{note}")
+            return "\n".join([*lines, "not compared with natural images (natural=None)"])
+        ratio, beyond = np.median(last / self.natural_best), self.extrapolates.sum()
+        lines[1] += f", {ratio:.2f} times that to the best natural image (median)"
+        lines.append(f"above every natural image: {beyond} of {len(last)}")
+        if beyond:
+            lines[-1] += ", an extrapolation, which only an experiment can confirm"
         return "\n".join(lines)
 
 

@@ -99,9 +99,9 @@ def orientation_map(coordinates: np.ndarray, orientations: np.ndarray, ax: Axes 
     size = 12 if len(coordinates) < 2000 else 3
     degrees = np.degrees(orientations) % 180
     dots = ax.scatter(*coordinates[:, :2].T, c=degrees, s=size, linewidth=0, cmap="twilight",
-                      vmin=0, vmax=180)
+                      vmin=0, vmax=180, antialiased=False)  # flat colours make small files
     ax.set_facecolor("#d9d9d9")  # the light colours of the map would vanish on white
-    bar = ax.figure.colorbar(dots, ax=ax, label="preferred orientation (degrees), its stripes")
+    bar = ax.figure.colorbar(dots, ax=ax, label="preferred orientation (degrees)")
     bar.set_ticks([0, 45, 90, 135, 180], labels=["0 │", "45 ╱", "90 ─", "135 ╲", "180 │"])
     return clean_axis(ax, xlabel=f"cortical x ({unit})", ylabel=f"cortical y ({unit})",
                       aspect="equal")
@@ -112,7 +112,7 @@ def report_card(card: Any, ax: Axes | None = None) -> Axes:
 
     card: a `ReportCard`. A dot is a neuron; on the dashed line the twin is right.
     """
-    ax = make_axis(ax, 9.6, 4.8)
+    ax = make_axis(ax, 8, 4.2)
     ax.axis("off")
     twin, truth = card.twin, card.truth
     turned = (np.degrees(twin["orientation"] - truth["orientation"]) + 90) % 180 - 90
@@ -145,8 +145,8 @@ def report_card(card: Any, ax: Axes | None = None) -> Axes:
 def _scatter(ax, true, estimate, label):
     both = np.concatenate([true, estimate])
     low, high = min(0, both.min()), both.max() * 1.05
-    ax.plot([low, high], [low, high], color=GREY, linestyle="--", linewidth=1)
-    ax.plot(true, estimate, "o", color=BLUE, markersize=3, alpha=0.4, markeredgewidth=0)
+    ax.plot([low, high], [low, high], color=GREY, linestyle="--", linewidth=1, antialiased=False)
+    ax.plot(true, estimate, "o", color=BLUE, markersize=2.5, markeredgewidth=0, antialiased=False)
     clean_axis(ax, xlabel=f"{label}, truth", ylabel="twin", xlim=(low, high), ylim=(low, high))
 
 

@@ -72,10 +72,8 @@ def test_extrapolates_says_when_no_natural_image_does_as_well():
     found = most_exciting_images(Simple(), [0], config=QUICK, natural=natural)
     assert found.natural_best[0] == kit.lab.responses(Simple(), natural)[:, 0].max()
     assert found.extrapolates.tolist() == [True]
-    assert "times the response to the best natural image in the median; for 1 neurons" in repr(
-        found
-    )
-    assert "an extrapolation" in repr(found)
+    assert "times that to the best natural image" in repr(found)
+    assert "above every natural image: 1 of 1, an extrapolation" in repr(found)
     beaten = np.concatenate([natural, found.images * 1.5])
     found = most_exciting_images(Simple(), [0], config=QUICK, natural=beaten)
     assert found.extrapolates.tolist() == [False] and "extrapolation" not in repr(found)

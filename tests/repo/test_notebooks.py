@@ -28,10 +28,16 @@ SHORT = {
     "04": {"seeds": 1, "epochs": 1},
     "05": {"channels": 4, "epochs": 1},
     "06": {"counts": [40, 50, 60], "members": 2},
+    "07": {"count": 20, "steps": 5},
     "08": {"channels": 4, "epochs": 1, "epochs_vit": 1},
     "template": {"mouse": "sample", "epochs": 1},  # withholds what can be withheld
 }
-SHORT_SOLUTIONS = {"04": {"epochs": 1}, "06": {"few": 30, "members": 2}, "08": {"epochs_vit": 1}}
+SHORT_SOLUTIONS = {
+    "04": {"epochs": 1},
+    "06": {"few": 30, "members": 2},
+    "07": {"count": 20, "few": 20},
+    "08": {"epochs_vit": 1},
+}
 
 
 def name(path):
