@@ -68,33 +68,24 @@ def ablation():
 
 
 def picture():
-    """Four panels: what the mouse saw, learning, one neuron, and the map of receptive fields."""
-    data, truth = kit.load("sample+"), kit.truth("sample+")
-    recording, cnn = data.mouse, kit.pretrained("sample+-cnn")
-    logs = [kit.train(builder(data, channels=16), data) for builder in BUILDERS.values()]
-    rows = recording.rows("final_test")
-    predictions = kit.predict(cnn, data, "final_test")
-    best = kit.metrics.correlation_to_average(
-        predictions, truth.responses[rows], recording.image_ids[rows]
-    ).argmax()
-    figure, axes = plt.subplots(2, 2, figsize=(11, 6.6), dpi=90, layout="constrained")
-    kit.plots.images(recording.first("train", 12).images, axes[0, 0]).set_title(
-        "what the mouse saw"
+    """What the mouse saw, most exciting images beside true filters, orientations, a report card."""
+    recording, truth = kit.load("sample+").mouse, kit.truth("sample+")
+    twin = kit.pretrained("sample+-cnn")
+    card = kit.lab.report_card(twin, truth)
+    figure = plt.figure(figsize=(11, 8.4), dpi=90, layout="constrained")
+    grid = figure.add_gridspec(2, 3, height_ratios=(1, 1.7), width_ratios=(1, 1, 1.05))
+    saw, liked, cortex = (figure.add_subplot(grid[0, i]) for i in range(3))
+    kit.plots.images(recording.first("train", 12).images, saw, 3).set_title("what the mouse saw")
+    six = np.array([4, 16, 40, 76, 92, 8])
+    images = card.twin["most_exciting_image"][six, 0]
+    pairs = np.stack([images, truth.cells.filters()[0][six]], 1).reshape(12, *images.shape[1:])
+    kit.plots.stimuli(
+        pairs, liked, 4, "the twin's most exciting images,\neach beside the neuron's true filter"
     )
-    kit.plots.training_curve(logs[0], axes[0, 1], label="linear", color=kit.plots.ORANGE)
-    kit.plots.training_curve(logs[1], axes[0, 1], label="CNN")
-    kit.plots.reference_line(
-        ceiling("sample+", "validation"), "the true rates would score this", axes[0, 1]
-    )
-    axes[0, 1].set_title("what two CPU cores learn in a minute")
-    kit.plots.mean_responses(
-        truth.responses[rows, best],
-        predictions[:, best],
-        recording.image_ids[rows],
-        axes[1, 0],
-        rates=truth.rates[rows, best],
-    ).set_title("one neuron, on images with withheld responses")
-    kit.plots.positions(cnn.centers(recording), truth.centers, axes[1, 1])
+    kit.plots.orientation_map(recording.coordinates, card.twin["orientation"], cortex)
+    cortex.set_title("preferred orientation over cortex")
+    below = kit.plots.report_card(card, figure.add_subplot(grid[1, :]))
+    below.set_title("the report card of a twin: its answers and those of the true cells", pad=24)
     figure.savefig(HERE / "readme.png")
 
 

@@ -99,7 +99,7 @@ def orientation_map(coordinates: np.ndarray, orientations: np.ndarray, ax: Axes 
     size = 12 if len(coordinates) < 2000 else 3
     degrees = np.degrees(orientations) % 180
     dots = ax.scatter(*coordinates[:, :2].T, c=degrees, s=size, linewidth=0, cmap="twilight",
-                      vmin=0, vmax=180, antialiased=False)  # flat colours make small files
+                      vmin=0, vmax=180, antialiased=size > 3)  # flat colours: small files
     ax.set_facecolor("#d9d9d9")  # the light colours of the map would vanish on white
     bar = ax.figure.colorbar(dots, ax=ax, label="preferred orientation (degrees)")
     bar.set_ticks([0, 45, 90, 135, 180], labels=["0 │", "45 ╱", "90 ─", "135 ╲", "180 │"])
@@ -119,39 +119,37 @@ def report_card(card: Any, ax: Axes | None = None) -> Axes:
     distance = np.hypot(*(twin["center"] - truth["center"]).T)
     panels = [ax.inset_axes([0.27 * column, 0.6 * (1 - row), 0.19, 0.4])
               for row in (0, 1) for column in range(4)]
-    _histogram(panels[0], turned, (-90, 90), "orientation: twin - truth (degrees)")
-    panels[0].set_xticks([-90, -45, 0, 45, 90])
-    _scatter(panels[1], truth["gosi"], twin["gosi"], "orientation: gOSI")
-    _scatter(panels[2], truth["spatial_frequency"], twin["spatial_frequency"],
-             "cycles per pixel")
-    _scatter(panels[3], truth["f1_f0"], twin["f1_f0"], "F1/F0 (simple above 1)")
-    for line in (panels[3].axvline, panels[3].axhline):
+    orientation, selectivity, frequency, phase, size, center, image, response = panels
+    _histogram(orientation, turned, (-90, 90), "preferred orientation", "twin - truth (degrees)")
+    orientation.set_xticks([-90, 0, 90])
+    _scatter(selectivity, truth["gosi"], twin["gosi"], "selectivity", "gOSI")
+    _scatter(frequency, truth["spatial_frequency"], twin["spatial_frequency"],
+             "spatial frequency", "cycles/pixel")
+    _scatter(phase, truth["f1_f0"], twin["f1_f0"], "simple (> 1) or complex", "F1/F0")
+    for line in (phase.axvline, phase.axhline):
         line(1, color=GREY, linewidth=0.8)
-    _scatter(panels[4], truth["suppression"], twin["suppression"], "suppression by size")
-    _histogram(panels[5], distance, (0, max(4, np.percentile(distance, 99))),
-               "field centres apart (pixels)")
-    _histogram(panels[6], twin["filter_correlation"], (0, 1),
-               "r of best image and true filter")
-    _histogram(panels[7], twin["response_share"], (0, 1.4),
-               "true response to it / to its filter")
-    for panel, title in zip(panels, ("preferred orientation", "selectivity", "spatial frequency",
-                                     "simple or complex", "size", "field centre",
-                                     "most exciting image", "… shown to the true cell"),
-                            strict=True):
-        panel.set_title(title, fontsize="medium")
+    _scatter(size, truth["suppression"], twin["suppression"], "size", "suppression index")
+    _histogram(center, distance, (0, max(4, np.percentile(distance, 99))), "field centre",
+               "pixels apart")
+    _histogram(image, twin["filter_correlation"], (0, 1), "most exciting image",
+               "r with true filter")
+    _histogram(response, twin["response_share"], (0, 1.4), "true response to it",
+               "of that to its filter")
     return ax
 
 
-def _scatter(ax, true, estimate, label):
+def _scatter(ax, true, estimate, title, label):
     both = np.concatenate([true, estimate])
     low, high = min(0, both.min()), both.max() * 1.05
-    ax.plot([low, high], [low, high], color=GREY, linestyle="--", linewidth=1, antialiased=False)
+    ax.plot([low, high], [low, high], color=GREY, linestyle="--", linewidth=1)
     ax.plot(true, estimate, "o", color=BLUE, markersize=2.5, markeredgewidth=0, antialiased=False)
     clean_axis(ax, xlabel=f"{label}, truth", ylabel="twin", xlim=(low, high), ylim=(low, high))
+    ax.set_title(title, fontsize="medium")
 
 
-def _histogram(ax, values, limits, label):
+def _histogram(ax, values, limits, title, label):
     """A histogram of values clipped to limits, its median marked by a line."""
     ax.hist(np.clip(values, *limits), 30, range=limits, color=SKY)
     ax.axvline(np.median(values), color=BLUE, linewidth=1.5)
     clean_axis(ax, xlabel=label, ylabel="neurons", xlim=limits)
+    ax.set_title(title, fontsize="medium")
