@@ -13,10 +13,9 @@ from kit.lab.receptive_fields import (
     spike_triggered_averages,
 )
 from kit.lab.report_card import ReportCard, report_card
-from kit.lab.stimuli import Screen, set_contrast
+from kit.lab.stimuli import Gratings, Screen, set_contrast
 from kit.lab.synthesis import AscentConfig, MostExcitingImages, most_exciting_images
 from kit.lab.tuning import (
-    Gratings,
     Tuning,
     contrast_tuning,
     grating_responses,

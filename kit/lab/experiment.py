@@ -1,6 +1,7 @@
 """How a model is asked: its responses to any images in a state of the animal, and their slopes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +22,8 @@ BLOCK = 64  # images shown at a time: more leave the cache and take more memory
 class State:
     """What the animal does while it sees the images. The default is a typical state.
 
-    Zero would not be neutral: behaviour is divided by its std but not centred.
+    Zero would not be neutral: behaviour is divided by its std but not centred. Raises ValueError
+    for what is not a number.
     """
 
     pupil: float = TYPICAL_BEHAVIOR[0]         # size, in its std over the recording; mean about 4
@@ -29,6 +31,11 @@ class State:
     running: float = TYPICAL_BEHAVIOR[2]       # speed, in its std
     eye_x: float = 0                           # position of the eye, z-scored
     eye_y: float = 0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not (isinstance(value, int | float | np.number) and np.isfinite(value)):
+                raise ValueError(f"{name}={str(value)[:60]} is not a state; give a number")
 
     def batch(self, images: np.ndarray | Tensor) -> Batch:
         """Images (B, 1, H, W), z-scored, as the animal sees them in this state."""
@@ -59,12 +66,8 @@ def responses(model: nn.Module, images: np.ndarray | Tensor, mouse: str | None =
     (2, 600)
     """
     mouse, state = resolve(model, mouse), given("state", state, State)
-    count, *_, height, width = np.shape(images) if np.ndim(images) > 2 else (0, 0, 0)
-    if not count or (height, width) != image_size(model):
-        raise ValueError(f"this model takes images (n, 1, H, W) of {image_size(model)} pixels, "
-                         f"these are {tuple(np.shape(images))}; draw them on "
-                         "kit.lab.screen_of(model)")
-    blocks, starts = [], range(0, count, BLOCK)
+    require_images(model, images)
+    blocks, starts = [], range(0, len(images), BLOCK)
     if len(starts) > 8:  # short ones are part of something that has a bar
         starts = progress(starts, desc="showing images", unit="block")
     with eval_mode(model), torch.inference_mode():
@@ -79,6 +82,9 @@ def resolve(model: nn.Module, mouse: str | None) -> str:
 
     A module of your own, called with a batch and a mouse, may have any mouse.
     """
+    if not isinstance(mouse, str | None):
+        raise ValueError(f"mouse={str(mouse)[:60]} is not the id of a mouse; give a text such as "
+                         '"27204-5-13", and chosen neurons as neurons=[...]')
     if not isinstance(model, nn.Module):
         raise ValueError(f"a model is needed, not a {type(model).__name__}; give a kit.Model, an "
                          'ensemble, or the cells of a simulated mouse, kit.truth("sample+").cells')
@@ -88,6 +94,24 @@ def resolve(model: nn.Module, mouse: str | None) -> str:
 def image_size(model: nn.Module) -> tuple[int, int]:
     """Height and width of the images that a model takes; 36 x 64 if it does not say."""
     return tuple(getattr(model, "image_size", (36, 64)))
+
+
+def require_images(model: nn.Module, images: np.ndarray | Tensor) -> None:
+    """Raise ValueError unless images (n, 1, H, W) or (n, H, W) are finite and of the model's size.
+
+    Their type is checked by `Batch.typical`.
+    """
+    shape = tuple(np.shape(images)) if isinstance(images, np.ndarray | Tensor) else ()
+    if len(shape) < 3 or not shape[0] or shape[-2:] != image_size(model):
+        raise ValueError(f"this model takes images (n, 1, H, W) of {image_size(model)} pixels, "
+                         f"these are {shape or type(images).__name__}; draw them on "
+                         "kit.lab.screen_of(model)")
+    for start in range(0, len(images), 512):  # in blocks, to save memory
+        block = images[start:start + 512]
+        finite = block.isfinite() if isinstance(block, Tensor) else np.isfinite(block)
+        if not finite.all():
+            raise ValueError("some pixels of these images are not finite numbers; leave those "
+                             "images out")
 
 
 def screen_of(model: nn.Module, mouse: str | None = None,
@@ -123,9 +147,11 @@ def choose(model: nn.Module, mouse: str, neurons: Sequence | np.ndarray | slice 
            state: State | None = None) -> np.ndarray:
     """The indices (n,) of chosen neurons; None chooses all. Raises ValueError for unknown ones."""
     count = responses(model, np.zeros((1, *image_size(model))), mouse, state).shape[1]
+    if isinstance(neurons, tuple):
+        neurons = list(neurons)
     try:
         chosen = np.atleast_1d(np.arange(count)[slice(None) if neurons is None else neurons])
-    except IndexError:
+    except (IndexError, TypeError, ValueError):
         chosen = np.array([])
     if chosen.ndim == 1 and len(chosen):
         return chosen
@@ -141,6 +167,13 @@ def differentiable(model: nn.Module, mouse: str, state: State) -> Callable[[Tens
     tensors = {name: value.detach() for name, value in model.named_parameters()}
     tensors |= dict(model.named_buffers())
     return lambda images: functional_call(model, tensors, (state.batch(images), mouse))
+
+
+@contextmanager
+def gradients(model: nn.Module) -> Iterator[None]:
+    """Within the block gradients are computed, whatever the caller has switched off."""
+    with eval_mode(model), torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -88,16 +88,15 @@ def modulation(curves: np.ndarray) -> np.ndarray:
 def interpolated_peak(curves: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The value (N,) where a parabola through the peak and its two neighbours is highest.
 
-    values: (K,) rising in equal ratios. A peak at either end stays there.
+    values: (K,) rising; the parabola is over their logarithms. A peak at either end stays there.
     """
-    values = np.asarray(values)
-    peak, rows = curves.argmax(1), np.arange(len(curves))
-    middle = peak.clip(1, len(values) - 2)
-    below, top, above = (curves[rows, middle + step] for step in (-1, 0, 1))
-    steps = ratio(below - above, 2 * (below - 2 * top + above))  # from the middle, at most 1/2
-    inside = peak == middle
-    step = np.log(values[-1] / values[0]) / (len(values) - 1)
-    return values[peak] * np.exp(np.where(inside, steps.clip(-0.5, 0.5), 0) * step)
+    logs, rows, peak = np.log(values), np.arange(len(curves)), curves.argmax(1)
+    middle = peak.clip(1, len(logs) - 2)
+    below, above = logs[middle - 1] - logs[middle], logs[middle + 1] - logs[middle]
+    fall, rise = (curves[rows, middle + step] - curves[rows, middle] for step in (-1, 1))
+    # through (below, fall), (0, 0) and (above, rise)
+    top = ratio(fall * above**2 - rise * below**2, 2 * (fall * above - rise * below))
+    return np.exp(logs[peak] + np.where(peak == middle, top, 0))
 
 
 def naka_rushton(contrasts: np.ndarray, curves: np.ndarray) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from kit.data.recordings import Batch
 from kit.files import progress
 from kit.lab.experiment import (
     BLOCK,
@@ -14,13 +15,15 @@ from kit.lab.experiment import (
     device_of,
     differentiable,
     given,
+    gradients,
+    require_images,
     resolve,
     responses,
     screen_of,
 )
-from kit.models.layers import eval_mode
 from kit.report import require_int
 
+MAX_IMAGES = 256  # half a gigabyte with a core of 16 channels
 IMAGES = 16  # at which gradients are taken: with twice as many, fields hardly change
 
 
@@ -36,7 +39,8 @@ def receptive_fields(model: nn.Module, neurons: Sequence | np.ndarray | slice | 
     many neurons have no gradient, because their response is at its minimum there.)
 
     neurons: indices; all by default. images: (m, 1, H, W), z-scored; by default 16 of noise with
-    the spectrum of natural images. Raises ValueError for unknown neurons.
+    the spectrum of natural images. Raises ValueError for unknown neurons and images of another
+    size.
 
     >>> kit.lab.receptive_fields(kit.pretrained("sample+-cnn"), [3, 17]).shape
     (2, 36, 64)
@@ -45,10 +49,14 @@ def receptive_fields(model: nn.Module, neurons: Sequence | np.ndarray | slice | 
     chosen = choose(model, mouse, neurons, state)
     if images is None:
         images = screen_of(model, mouse).natural_noise(IMAGES, seed=0)
-    images = torch.as_tensor(images, dtype=torch.float32, device=device_of(model))
-    images = images.clone().requires_grad_()  # (m, 1, H, W)
+    require_images(model, images)
+    if len(images) > MAX_IMAGES:
+        raise ValueError(f"gradients at {len(images)} images need too much memory; give at most "
+                         f"{MAX_IMAGES}, of which {IMAGES} are nearly as good")
     fields = np.empty((len(chosen), *images.shape[-2:]), np.float32)
-    with eval_mode(model):
+    with gradients(model):
+        images = Batch.typical(images).images.to(device_of(model), copy=True)
+        images.requires_grad_()  # (m, 1, H, W)
         totals = differentiable(model, mouse, state)(images).sum(0)  # (N,)
         for i, neuron in enumerate(progress(chosen, desc="receptive fields", unit="neuron")):
             gradient, = torch.autograd.grad(totals[neuron], images, retain_graph=True)

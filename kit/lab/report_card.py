@@ -9,12 +9,12 @@ from torch import nn
 from kit.data.simulation import Truth
 from kit.evaluation import metrics
 from kit.lab import indices
-from kit.lab.experiment import choose, given, resolve, responses, screen_of
+from kit.lab.experiment import choose, given, image_size, resolve, responses, screen_of
 from kit.lab.receptive_fields import field_centers, receptive_fields
+from kit.lab.stimuli import Gratings
 from kit.lab.synthesis import AscentConfig, most_exciting_images, project
 from kit.lab.tuning import (
     BestGratings,
-    Gratings,
     Neurons,
     frequency_curves,
     grating_responses,
@@ -35,7 +35,7 @@ class Row:
     what: str            # the property
     twin: float | None   # the twin's median over neurons
     truth: float | None  # the same of the true cells
-    value: float         # how the two compare
+    value: float | None  # how the two compare; None if there are too few neurons
     measure: str         # in which way; {} stands for the value
 
 
@@ -48,7 +48,7 @@ class ReportCard:
     truth: dict[str, np.ndarray]  # the same of the true cells
     rows: tuple[Row, ...]
 
-    def __getitem__(self, what: str) -> float:
+    def __getitem__(self, what: str) -> float | None:
         """The value of a line, such as card["spatial frequency"]. KeyError if there is none."""
         for row in self.rows:
             if row.what == what:
@@ -62,14 +62,15 @@ class ReportCard:
         for row in self.rows:
             twin, truth = ["–" if value is None else f"{value:.3f}"
                            for value in (row.twin, row.truth)]
-            lines.append(f"{row.what:24} {twin:>6} {truth:>6}   {row.measure.format(row.value)}")
+            compared = "too few neurons" if row.value is None else row.measure.format(row.value)
+            lines.append(f"{row.what:24} {twin:>6} {truth:>6}   {compared}")
         return "\n".join(lines)
 
     __repr__ = __str__
 
 
 def report_card(model: nn.Module, truth: Truth, neurons: Neurons = None,
-                grid: Gratings | None = None, ascent: AscentConfig = ASCENT) -> ReportCard:
+                grid: Gratings | None = None, ascent: AscentConfig | None = None) -> ReportCard:
     """Compare a twin of a sample mouse with the true cells, neuron by neuron.
 
     The same functions measure both. Fields, sizes and most exciting images take one or two minutes
@@ -81,11 +82,18 @@ def report_card(model: nn.Module, truth: Truth, neurons: Neurons = None,
     >>> card["preferred orientation"] < 20  # degrees
     True
     """
+    if not isinstance(truth, Truth):
+        raise ValueError(f"the truth behind a sample mouse is needed, not a {type(truth).__name__};"
+                         ' give kit.truth("sample+")')
     cells, grid = truth.cells, given("grid", grid, Gratings)
+    ascent = given("ascent", ascent or ASCENT, AscentConfig)
     mouse = resolve(model, cells.mouse)
     chosen = choose(model, mouse, neurons)
     known = choose(cells, mouse, None)
     everyone = choose(model, mouse, None)
+    if image_size(model) != image_size(cells):
+        raise ValueError(f"the model takes {image_size(model)} images, the cells see "
+                         f"{image_size(cells)}; give a model of that size")
     if len(everyone) != len(known):
         raise ValueError(f"the model predicts {len(everyone)} neurons of mouse {mouse}, which has "
                          f"{len(known)}; give a model that was trained on kit.load({mouse!r})")
@@ -150,21 +158,26 @@ def response_share(images: np.ndarray, truth: Truth, neurons: np.ndarray,
 def compare(twin: dict, truth: dict) -> list[Row]:
     """The lines of a report card, from what was measured on the twin and on the true cells."""
     def row(what, name, value, measure):
-        return Row(what, float(np.median(twin[name])), float(np.median(truth[name])), float(value),
-                   measure)
+        return Row(what, median(twin[name]), median(truth[name]), value, measure)
 
     def correlation(name, change=np.asarray):
-        return metrics.correlation(change(twin[name])[:, None], change(truth[name])[:, None])[0]
+        if len(twin[name]) < 3:
+            return None
+        return float(metrics.correlation(change(twin[name])[:, None],
+                                         change(truth[name])[:, None])[0])
 
     def agreement(name, threshold):
-        return 100 * np.mean((twin[name] >= threshold) == (truth[name] >= threshold))
+        return float(100 * np.mean((twin[name] >= threshold) == (truth[name] >= threshold)))
+
+    def median(values):
+        return float(np.median(values)) if len(values) else None
 
     turned = np.degrees(indices.orientation_difference(twin["orientation"], truth["orientation"]))
     selective = truth["gosi"] >= SELECTIVE
     distance = np.hypot(*(twin["center"] - truth["center"]).T)
     image, share = twin["filter_correlation"], twin["response_share"]
     return [
-        Row("preferred orientation", None, None, float(np.median(turned[selective])),
+        Row("preferred orientation", None, None, median(turned[selective]),
             f"{{:.1f}} degrees apart (median, {selective.sum()} neurons of gOSI >= {SELECTIVE})"),
         row("orientation: gOSI", "gosi", correlation("gosi"), "r = {:.2f}"),
         row("spatial frequency", "spatial_frequency", correlation("spatial_frequency", np.log),
@@ -174,10 +187,10 @@ def compare(twin: dict, truth: dict) -> list[Row]:
         row("size: suppression index", "suppression", correlation("suppression"), "r = {:.2f}"),
         row("suppressed by size", "suppression", agreement("suppression", SUPPRESSED),
             f"{{:.0f}} % on the same side of {SUPPRESSED}"),
-        Row("field centre", None, None, float(np.median(distance)),
+        Row("field centre", None, None, median(distance),
             "{:.2f} pixels apart (median)"),
-        row("most exciting image", "filter_correlation", np.median(image),
+        row("most exciting image", "filter_correlation", median(image),
             "r = {:.2f} with the true filter (median)"),
-        row("true response to it", "response_share", np.median(share),
+        row("true response to it", "response_share", median(share),
             "{:.2f} of that to the cell's own filter (median)"),
     ]

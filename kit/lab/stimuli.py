@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kit.report import require_int
+
 Numbers = float | Sequence[float] | np.ndarray  # one number for all stimuli, or one for each
 
 NATURAL_CONTRAST = 0.8  # median RMS contrast of the benchmark's images, 52 of 64.6 pixel values
@@ -22,9 +24,10 @@ class Screen:
     across the stripes: 0 has upright stripes, pi / 2 level ones. Positions are from the centre
     of the image, x to the right and y downwards. Lengths are in pixels and frequencies in cycles
     per pixel; if degrees_per_pixel is given, in degrees and cycles per degree. Every parameter is a
-    number or an array (n,). A pixel belongs to a disc or a bar if its centre lies in it.
+    number or an array (n,), a center (x, y) or an array (n, 2). A pixel belongs to a disc or a bar
+    if its own centre lies in it.
 
-    Raises ValueError if a contrast needs pixels below 0 or above 255, or stripes are too fine.
+    Raises ValueError for what cannot be drawn, such as a contrast beyond black and white.
 
     >>> screen = kit.lab.Screen(degrees_per_pixel=2)
     >>> screen.grating(orientation=[0, np.pi / 2], frequency=0.04).shape
@@ -34,6 +37,15 @@ class Screen:
     size: tuple[int, int] = (36, 64)        # height and width in pixels
     pixel_statistics: tuple[float, float] = (113.5, 64.6)  # mean and std of all pixels, 0-255
     degrees_per_pixel: float | None = None  # about 2 in the recordings of 2022
+
+    def __post_init__(self) -> None:
+        mean, std = self.pixel_statistics
+        height, width = self.size
+        degrees = self.degrees_per_pixel
+        fits = min(height, width) >= 1 and 0 < mean < 255 and 0 < std < np.inf
+        if not fits or not (degrees is None or 0 < degrees < np.inf):
+            raise ValueError(f"{self} cannot be drawn on; give height and width of 1 or more, mean "
+                             "and std of pixels from 0 to 255, and positive degrees_per_pixel")
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -52,40 +64,40 @@ class Screen:
         return np.zeros((n, 1, *self.size), np.float32)
 
     def grating(self, orientation: Numbers, frequency: Numbers, phase: Numbers = 0,
-                contrast: Numbers = NATURAL_CONTRAST, center: Sequence = (0, 0),
+                contrast: Numbers = NATURAL_CONTRAST, center: Numbers = (0, 0),
                 radius: Numbers = np.inf) -> np.ndarray:
         """Sine gratings, bright at the middle of the image at phase 0.
 
-        Within a disc of this radius around center (x, y), grey outside; by default everywhere.
+        Within a disc of this radius around center, grey outside; by default everywhere.
         """
-        wave = self._wave(orientation, frequency, phase, 0, 0)
-        return self._shown(wave * self._disc(*center, radius), contrast, 2**0.5)
+        wave = self._wave(orientation, frequency, phase, (0, 0))
+        return self._shown(wave * self._disc(center, radius), contrast, 2**0.5)
 
     def gabor(self, orientation: Numbers, frequency: Numbers, phase: Numbers = 0,
-              contrast: Numbers = NATURAL_CONTRAST, center: Sequence = (0, 0),
+              contrast: Numbers = NATURAL_CONTRAST, center: Numbers = (0, 0),
               sigma: Numbers = 4) -> np.ndarray:
-        """Gratings in a Gaussian window of standard deviation sigma around center (x, y).
+        """Gratings in a Gaussian window of standard deviation sigma around center.
 
         phase is that at the window's centre, contrast that of the grating without a window.
         """
-        dx, dy = self._offsets(*center)
-        window = np.exp(-(dx**2 + dy**2) / (2 * self._column(sigma) ** 2))
-        wave = self._wave(orientation, frequency, phase, *center)
+        dx, dy = self._offsets(center)
+        window = np.exp(-(dx**2 + dy**2) / (2 * _lengths("sigma", sigma) ** 2))
+        wave = self._wave(orientation, frequency, phase, center)
         return self._shown(wave * window, contrast, 2**0.5)
 
     def bar(self, orientation: Numbers, width: Numbers, contrast: Numbers = NATURAL_CONTRAST,
-            center: Sequence = (0, 0), length: Numbers = np.inf) -> np.ndarray:
+            center: Numbers = (0, 0), length: Numbers = np.inf) -> np.ndarray:
         """Bars on grey; orientation is the direction across them. A negative contrast is dark."""
-        dx, dy = self._offsets(*center)
-        cos, sin = np.cos(self._column(orientation)), np.sin(self._column(orientation))
-        across = _within(cos * dx + sin * dy, self._column(width))
-        along = _within(cos * dy - sin * dx, self._column(length))
+        dx, dy = self._offsets(center)
+        angle = _column("orientation", orientation)
+        across = _within(np.cos(angle) * dx + np.sin(angle) * dy, _lengths("width", width))
+        along = _within(np.cos(angle) * dy - np.sin(angle) * dx, _lengths("length", length))
         return self._shown(across & along, contrast)
 
     def disc(self, radius: Numbers, contrast: Numbers = NATURAL_CONTRAST,
-             center: Sequence = (0, 0)) -> np.ndarray:
-        """Uniform discs on grey around center (x, y). A negative contrast is dark."""
-        return self._shown(self._disc(*center, radius), contrast)
+             center: Numbers = (0, 0)) -> np.ndarray:
+        """Uniform discs on grey around center. A negative contrast is dark."""
+        return self._shown(self._disc(center, radius), contrast)
 
     def white_noise(self, n: int, seed: int, contrast: float = NATURAL_CONTRAST) -> np.ndarray:
         """Images of independent Gaussian pixels, clipped to black and white."""
@@ -102,35 +114,36 @@ class Screen:
 
     # ---- how stimuli are drawn ----
 
-    def _column(self, values):
-        """A number or (n,) numbers as (n, 1, 1), to combine with (n, H, W)."""
-        return np.atleast_1d(np.asarray(values, float))[:, None, None]
-
-    def _offsets(self, x, y):
-        """Distances (n, 1, W) and (n, H, 1) of all pixels from x and y, in the screen's unit."""
+    def _offsets(self, center):
+        """Distances (n, 1, W) and (n, H, 1) of all pixels from the centre, in the screen's unit."""
+        places = np.asarray(center, float)
+        if places.shape[-1:] != (2,) or places.ndim > 2 or not np.isfinite(places).all():
+            raise ValueError(f"center={str(center)[:60]} is not a place; give (x, y), or an array "
+                             "(n, 2) such as field_centers returns")
+        x, y = np.atleast_2d(places).T[..., None, None]  # (n, 1, 1)
         height, width = self.size
         unit = self.degrees_per_pixel or 1
         columns = (np.arange(width) - (width - 1) / 2) * unit
         rows = (np.arange(height) - (height - 1) / 2) * unit
-        return columns - self._column(x), rows[:, None] - self._column(y)
+        return columns - x, rows[:, None] - y
 
-    def _wave(self, orientation, frequency, phase, x, y):
-        dx, dy = self._offsets(x, y)
-        orientation, frequency = self._column(orientation), self._column(frequency)
+    def _wave(self, orientation, frequency, phase, center):
+        dx, dy = self._offsets(center)
+        angle, frequency = _column("orientation", orientation), _column("frequency", frequency)
         finest = 0.5 / (self.degrees_per_pixel or 1)
         if np.abs(frequency).max() > finest:
             raise ValueError(f"frequency={np.abs(frequency).max():.3g} is too fine for the pixels; "
                              f"give at most {finest:.3g} cycles per "
                              f"{'degree' if self.degrees_per_pixel else 'pixel'}")
-        across = np.cos(orientation) * dx + np.sin(orientation) * dy  # (n, H, W)
-        return np.cos(2 * np.pi * frequency * across + self._column(phase))
+        across = np.cos(angle) * dx + np.sin(angle) * dy  # (n, H, W)
+        return np.cos(2 * np.pi * frequency * across + _column("phase", phase))
 
-    def _disc(self, x, y, radius):
-        return np.hypot(*self._offsets(x, y)) <= self._column(radius)
+    def _disc(self, center, radius):
+        return np.hypot(*self._offsets(center)) <= _lengths("radius", radius)
 
     def _shown(self, pattern, contrast, amplitude=1.0):
         """Patterns (n, H, W) from -1 to 1 at a contrast: (n, 1, H, W)."""
-        shown = amplitude * self._column(contrast) * pattern
+        shown = amplitude * _column("contrast", contrast) * pattern
         black, white = self.limits
         if shown.min() < black or shown.max() > white:
             raise ValueError(f"contrast={np.abs(contrast).max():.3g} needs pixels below 0 or above "
@@ -142,13 +155,79 @@ class Screen:
         return set_contrast(noise[:, None], contrast).clip(*self.limits).astype(np.float32)
 
 
+def _column(name, values):
+    """A number or (n,) numbers as (n, 1, 1), to combine with (n, H, W)."""
+    try:
+        column = np.asarray(values, float).reshape(-1, 1, 1)
+    except (TypeError, ValueError):
+        column = np.array(np.nan)
+    if not column.size or np.isnan(column).any():
+        raise ValueError(f"{name}={str(values)[:60]} cannot be drawn; give a number, or an array "
+                         "with one for each stimulus")
+    return column
+
+
+def _lengths(name, values):
+    column = _column(name, values)
+    if (column < 0).any() or (name == "sigma" and not column.all()):
+        raise ValueError(f"{name}={str(values)[:60]} is not a length; give positive numbers")
+    return column
+
+
 def _within(distance, width):
     """Whether pixels lie within a band, its left edge included; 1e-9 keeps rounding out of it."""
     return (distance + 1e-9 >= -width / 2) & (distance + 1e-9 < width / 2)
 
 
+@dataclass(frozen=True)
+class Gratings:
+    """Which gratings are shown. Lengths are in pixels of the model's images.
+
+    Raises ValueError for values that are not possible.
+    """
+
+    orientations: int = 12                  # evenly spaced over half a turn
+    frequencies: tuple = tuple(np.geomspace(0.025, 0.2, 8))  # cycles per pixel, in equal ratios
+    phases: int = 8                         # over a whole cycle; 4 would mix the harmonics 1 and 3
+    contrast: float = NATURAL_CONTRAST      # RMS, in std of the recording's pixels
+    radii: tuple = tuple(np.geomspace(1.5, 40, 15))  # of discs; the largest covers the image
+    contrasts: tuple = tuple(np.geomspace(0.02, 1.2, 10))  # RMS; the screen ends at about 1.2
+
+    def __post_init__(self) -> None:
+        require_int("orientations", self.orientations, 2)
+        require_int("phases", self.phases, 3)
+        if not (isinstance(self.contrast, int | float) and self.contrast > 0):
+            raise ValueError(f"contrast={self.contrast} cannot be shown; give a positive number")
+        for name in ("frequencies", "radii", "contrasts"):
+            object.__setattr__(self, name, _rising(name, getattr(self, name)))
+
+    @property
+    def angles(self) -> np.ndarray:
+        """The orientations in radians."""
+        return np.arange(self.orientations) * np.pi / self.orientations
+
+    @property
+    def phase_angles(self) -> np.ndarray:
+        """The phases in radians."""
+        return np.arange(self.phases) * 2 * np.pi / self.phases
+
+
 def set_contrast(images: np.ndarray, contrast: float, mean: float = 0) -> np.ndarray:
-    """Images (n, 1, H, W) of this RMS contrast and mean, in their units. A blank stays blank."""
-    images = images - images.mean((1, 2, 3), keepdims=True)
-    std = images.std((1, 2, 3), keepdims=True)
+    """Images (n, …) of this RMS contrast and mean, in their units. A blank stays blank."""
+    pixels = tuple(range(1, np.ndim(images)))
+    images = images - np.mean(images, pixels, keepdims=True)
+    std = images.std(pixels, keepdims=True)
     return images * (contrast / np.where(std > 0, std, 1)) + mean
+
+
+def _rising(name, given):
+    """`given` as a tuple of floats. Raises ValueError unless they are positive and rise."""
+    try:
+        values = np.atleast_1d(np.asarray(given, float))
+    except (TypeError, ValueError):
+        values = np.zeros(0)
+    rises = len(values) >= 3 and values[0] > 0 and values[-1] < np.inf
+    if not (rises and (np.diff(values) > 0).all()):
+        raise ValueError(f"{name}={str(given)[:60]} cannot be shown; give three or more positive "
+                         "numbers in rising order")
+    return tuple(values)

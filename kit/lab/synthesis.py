@@ -15,12 +15,13 @@ from kit.lab.experiment import (
     device_of,
     differentiable,
     given,
+    gradients,
+    require_images,
     resolve,
     responses,
     screen_of,
 )
 from kit.lab.stimuli import Screen
-from kit.models.layers import eval_mode
 from kit.report import require_int
 
 TOGETHER = 50  # neurons whose images are changed at once
@@ -36,14 +37,16 @@ class AscentConfig:
 
     steps: int = 200        # of gradient ascent; most neurons are done after 50
     lr: float = 0.5         # length of the first step, as a share of the image's; falls to 0
-    contrast: float = 0.25  # RMS over the whole image; .25 is a norm of 12 for 36 x 64 pixels
+    contrast: float = 0.25  # RMS over the whole image, before clipping; a norm of 12 for 36 x 64
     blur: float = 1.5       # std of the Gaussian that smooths the gradient, pixels
     seed: int = 0           # of the noise to begin with
 
     def __post_init__(self) -> None:
         require_int("steps", self.steps, 1)
         require_int("seed", self.seed, 0)
-        if not (self.lr > 0 and self.contrast > 0 and self.blur >= 0):
+        settings = self.lr, self.contrast, self.blur
+        numbers = all(isinstance(value, int | float) and np.isfinite(value) for value in settings)
+        if not numbers or self.lr <= 0 or self.contrast <= 0 or self.blur < 0:
             raise ValueError(f"lr={self.lr}, contrast={self.contrast}, blur={self.blur} make no "
                              "image; give the first two above 0, blur 0 or more")
 
@@ -55,8 +58,12 @@ class MostExcitingImages:
     images: np.ndarray                # (n, 1, H, W) z-scored
     activations: np.ndarray           # (n, steps) predicted response after every step
     neurons: np.ndarray               # (n,) indices
-    contrast: float                   # RMS, in std of the recording's pixels
     natural_best: np.ndarray | None = None  # (n,) highest predicted response to a natural image
+
+    @property
+    def contrast(self) -> np.ndarray:
+        """(n,) RMS contrast, in std of the recording's pixels; clipping lowers that asked for."""
+        return self.images.std((1, 2, 3))
 
     @property
     def extrapolates(self) -> np.ndarray:
@@ -71,8 +78,8 @@ class MostExcitingImages:
 
     def __repr__(self):
         last = self.activations[:, -1]
-        lines = [f"most exciting images of {len(last)} neurons: RMS contrast {self.contrast:g}, "
-                 "pixels from 0 to 255",
+        lines = [f"most exciting images of {len(last)} neurons: RMS contrast "
+                 f"{np.median(self.contrast):.2f} (median), pixels from 0 to 255",
                  f"predicted response: {np.median(last):.2f} (median)"]
         if self.natural_best is None:
             return "\n".join([*lines, "not compared with natural images (natural=None)"])
@@ -103,21 +110,20 @@ def most_exciting_images(model: nn.Module, neurons: Sequence | np.ndarray | slic
     mouse, state = resolve(model, mouse), given("state", state, State)
     config = given("config", config, AscentConfig)
     chosen, screen = choose(model, mouse, neurons, state), screen_of(model, mouse)
-    noise = torch.from_numpy(screen.white_noise(STARTS, config.seed)).to(device_of(model))
-    noise = project(noise, config.contrast, screen)
-    favourite = responses(model, noise, mouse, state)[:, chosen].argmax(0)  # (n,)
+    best = None if natural is None else _best_response(model, natural, chosen, mouse, state)
     images, activations = [], []
-    with eval_mode(model), progress(total=config.steps * len(chosen), desc="ascent") as bar:
+    with gradients(model), progress(total=config.steps * len(chosen), desc="ascent") as bar:
         respond = differentiable(model, mouse, state)
+        noise = torch.from_numpy(screen.white_noise(STARTS, config.seed)).to(device_of(model))
+        noise = project(noise, config.contrast, screen)
+        favourite = responses(model, noise, mouse, state)[:, chosen].argmax(0)  # (n,)
         for start in range(0, len(chosen), TOGETHER):
             block = slice(start, start + TOGETHER)
             image, activation = _ascend(respond, noise[favourite[block]], chosen[block], config,
                                         screen, bar)
             images.append(image.cpu().numpy())
             activations.append(activation.cpu().numpy())
-    best = None if natural is None else _best_response(model, natural, chosen, mouse, state)
-    return MostExcitingImages(np.concatenate(images), np.concatenate(activations), chosen,
-                              config.contrast, best)
+    return MostExcitingImages(np.concatenate(images), np.concatenate(activations), chosen, best)
 
 
 def _ascend(respond, image, neurons, config, screen, bar):
@@ -160,6 +166,7 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
 
 def _best_response(model, images, neurons, mouse, state):
     """The highest response (n,) of each neuron to any of the images, in blocks to save memory."""
+    require_images(model, images)
     best = np.full(len(neurons), -np.inf)
     for start in range(0, len(images), 512):
         shown = responses(model, images[start:start + 512], mouse, state)[:, neurons]

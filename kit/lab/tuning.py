@@ -12,48 +12,12 @@ from kit.files import progress
 from kit.lab import indices
 from kit.lab.experiment import BLOCK, State, choose, given, resolve, responses, screen_of
 from kit.lab.receptive_fields import field_centers, receptive_fields
-from kit.lab.stimuli import NATURAL_CONTRAST
-from kit.report import require_int
+from kit.lab.stimuli import Gratings
 
 Neurons = Sequence | np.ndarray | slice | int | None  # indices; None stands for all
 
 RANGES = {"pupil": (2, 6), "pupil_change": (-2, 2), "running": (0, 3), "eye_x": (-2, 2),
           "eye_y": (-2, 2)}  # what a mouse does in most trials, in std
-
-
-@dataclass(frozen=True)
-class Gratings:
-    """Which gratings are shown. Lengths are in pixels of the model's images.
-
-    Raises ValueError for values that are not possible.
-    """
-
-    orientations: int = 12                  # evenly spaced over half a turn
-    frequencies: tuple = tuple(np.geomspace(0.025, 0.2, 8))  # cycles per pixel, in equal ratios
-    phases: int = 8                         # over a whole cycle; 4 would mix the harmonics 1 and 3
-    contrast: float = NATURAL_CONTRAST      # RMS, in std of the recording's pixels
-    radii: tuple = tuple(np.geomspace(1.5, 40, 15))  # of discs; the largest covers the image
-    contrasts: tuple = tuple(np.geomspace(0.02, 1.2, 10))  # RMS; the screen ends at about 1.2
-
-    def __post_init__(self) -> None:
-        require_int("orientations", self.orientations, 2)
-        require_int("phases", self.phases, 3)
-        for name in ("frequencies", "radii", "contrasts"):
-            values = np.atleast_1d(np.asarray(getattr(self, name), float))
-            if not (len(values) >= 3 and values[0] > 0 and (np.diff(values) > 0).all()):
-                raise ValueError(f"{name}={str(getattr(self, name))[:60]} cannot be shown; give "
-                                 "three or more positive numbers in rising order")
-            object.__setattr__(self, name, tuple(values))
-
-    @property
-    def angles(self) -> np.ndarray:
-        """The orientations in radians."""
-        return np.arange(self.orientations) * np.pi / self.orientations
-
-    @property
-    def phase_angles(self) -> np.ndarray:
-        """The phases in radians."""
-        return np.arange(self.phases) * 2 * np.pi / self.phases
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +33,22 @@ class Tuning:
     index: str                      # what selectivity is
     spread: np.ndarray | None = None  # (N, K) std over phases or images, if a curve is their mean
     measures: dict[str, np.ndarray] = field(default_factory=dict)  # further ones, name -> (N,)
+    neurons: np.ndarray | None = None  # (N,) indices; None for all neurons of the mouse
+
+    def row(self, neuron: int) -> int:
+        """The row of a neuron in `curves`. Raises ValueError if it was not measured."""
+        neurons = range(len(self.curves)) if self.neurons is None else self.neurons.tolist()
+        if neuron not in neurons:
+            raise ValueError(f"neuron {neuron} is not among the {len(neurons)} whose "
+                             f"{self.quantity} tuning was measured; choose one of {neurons[0]} to "
+                             f"{neurons[-1]}")
+        return list(neurons).index(neuron)
 
     def in_degrees(self, degrees_per_pixel: float) -> Tuning:
         """The same with pixels as degrees of visual angle; ValueError if there are no pixels."""
+        if not degrees_per_pixel > 0:
+            raise ValueError(f"degrees_per_pixel={degrees_per_pixel} is not the size of a pixel; "
+                             "give a positive number, about 2 for the recordings of 2022")
         factors = {"pixels": degrees_per_pixel, "cycles per pixel": 1 / degrees_per_pixel}
         if self.unit not in factors:
             raise ValueError(f"{self.quantity} is in {self.unit}; only what is in pixels can be "
@@ -150,8 +127,8 @@ def orientation_curves(shown: np.ndarray, grid: Gratings) -> Tuning:
     curves = by_phase.mean(2)
     return Tuning("orientation", "radians", grid.angles, curves,
                   indices.preferred_orientation(curves, grid.angles),
-                  indices.gosi(curves, grid.angles), "gOSI", by_phase.std(2),
-                  {"OSI": indices.osi(curves, grid.angles)})
+                  indices.gosi(curves, grid.angles), "gOSI", spread=by_phase.std(2),
+                  measures={"OSI": indices.osi(curves, grid.angles)})
 
 
 def spatial_frequency_tuning(model: nn.Module, mouse: str | None = None,
@@ -172,7 +149,7 @@ def frequency_curves(shown: np.ndarray, grid: Gratings) -> Tuning:
     curves = by_phase.mean(2)
     return Tuning("spatial frequency", "cycles per pixel", frequencies, curves,
                   indices.interpolated_peak(curves, frequencies), indices.modulation(curves),
-                  "modulation", by_phase.std(2))
+                  "modulation", spread=by_phase.std(2))
 
 
 def phase_tuning(model: nn.Module, mouse: str | None = None, grid: Gratings | None = None,
@@ -244,14 +221,13 @@ def size_curves(model, mouse, neurons, gratings, centers, grid, state=None) -> T
     for start in progress(range(0, len(neurons), together), desc="sizes", unit="block"):
         block = slice(start, start + together)
         count = len(neurons[block])
-        own = [np.repeat(values[block], len(radii)) for values in (*gratings, *centers.T)]
-        *orientation_frequency_phase, x, y = own
-        images = screen.grating(*orientation_frequency_phase, grid.contrast, (x, y),
+        own = [np.repeat(values[block], len(radii)) for values in gratings]
+        images = screen.grating(*own, grid.contrast, np.repeat(centers[block], len(radii), axis=0),
                                 np.tile(radii, count))
         shown = responses(model, images, mouse, state).reshape(count, len(radii), -1)
         curves[block] = shown[np.arange(count), :, neurons[block]]
     return Tuning("size", "pixels", radii, curves, indices.preferred_size(curves, radii),
-                  indices.suppression_index(curves), "suppression index")
+                  indices.suppression_index(curves), "suppression index", neurons=neurons)
 
 
 # ---- the animal's state ----
@@ -276,9 +252,12 @@ def state_tuning(model: nn.Module, quantity: str, mouse: str | None = None,
     if images is None:
         images = screen_of(model, mouse).natural_noise(64, seed=0)
     values = np.linspace(*RANGES[quantity], 9)
-    shown = [responses(model, images, mouse, base.changed(quantity, value)) for value in values]
-    curves = np.stack([each.mean(0) for each in shown], 1)
-    spread = np.stack([each.std(0) for each in shown], 1)
+    curves, spread = [], []
+    for value in values:
+        shown = responses(model, images, mouse, base.changed(quantity, value))  # (n, N)
+        curves.append(shown.mean(0))
+        spread.append(shown.std(0))
+    curves, spread = np.stack(curves, 1), np.stack(spread, 1)  # (N, K)
     unit = "z-scored" if quantity.startswith("eye") else "std"
     return Tuning(quantity, unit, values, curves, values[curves.argmax(1)],
-                  indices.modulation(curves), "modulation", spread)
+                  indices.modulation(curves), "modulation", spread=spread)

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from kit.plots.style import BLUE, GREY, ORANGE, SKY, clean_axis, make_axis
+from kit.plots.style import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, clean_axis, make_axis
 
-COLORS = (BLUE, ORANGE, SKY)
+COLORS = (BLUE, ORANGE, GREEN, VERMILION, SKY)
 LOGARITHMIC = ("spatial frequency", "size", "contrast")
 NAMES = {"pupil": "pupil size", "running": "running speed", "eye_x": "eye position, x",
          "eye_y": "eye position, y", "pupil_change": "change of the pupil"}
@@ -17,19 +17,20 @@ NAMES = {"pupil": "pupil size", "running": "running speed", "eye_x": "eye positi
 def tuning_curves(tunings: dict[str, Any], neurons: Sequence[int], ax: Axes | None = None) -> Axes:
     """Draw the curves of some neurons side by side, each of several models in its own colour.
 
-    tunings: name -> `Tuning`, of the same quantity. A band is ± one std over phases or images,
-    a dotted line the preferred value.
+    tunings: name -> `Tuning`, one to five of the same quantity. A band is ± one std over phases or
+    images, a dotted line the preferred value.
     """
-    first, count = next(iter(tunings.values())), len(neurons)
+    first, count = _require_tunings(tunings), len(neurons)
     ax = make_axis(ax, min(2.4 * count, 8.5), 2.4)
     ax.axis("off")
     for i, neuron in enumerate(neurons):
         panel = ax.inset_axes([i / count, 0, 0.8 / count, 1])
         for (name, tuning), color in zip(tunings.items(), COLORS, strict=False):
-            _curve(panel, tuning, tuning.curves[neuron], color, name)
-            panel.axvline(_shown(tuning, tuning.preferred[neuron]), color=color, linestyle=":")
+            row = tuning.row(neuron)
+            _curve(panel, tuning, tuning.curves[row], color, name)
+            panel.axvline(_shown(tuning, tuning.preferred[row]), color=color, linestyle=":")
             if tuning.spread is not None:
-                curve, spread = tuning.curves[neuron], tuning.spread[neuron]
+                curve, spread = tuning.curves[row], tuning.spread[row]
                 panel.fill_between(_shown(tuning, tuning.values), (curve - spread).clip(min=0),
                                    curve + spread, color=color, alpha=0.15, linewidth=0)
         _dress(panel, first)
@@ -45,7 +46,7 @@ def mean_tuning(tunings: dict[str, Any], ax: Axes | None = None) -> Axes:
 
     tunings: name -> `Tuning`, of the same quantity.
     """
-    ax = make_axis(ax, 4.5, 3)
+    first, ax = _require_tunings(tunings), make_axis(ax, 4.5, 3)
     for (name, tuning), color in zip(tunings.items(), COLORS, strict=False):
         peaks = tuning.curves.max(1, keepdims=True)
         relative = tuning.curves / np.where(peaks > 0, peaks, 1)
@@ -53,9 +54,18 @@ def mean_tuning(tunings: dict[str, Any], ax: Axes | None = None) -> Axes:
         _curve(ax, tuning, middle, color, name)
         ax.fill_between(_shown(tuning, tuning.values), low, high, color=color, alpha=0.15,
                         linewidth=0)
-    _dress(ax, tuning)
+    _dress(ax, first)
     ax.legend(frameon=False)
     return clean_axis(ax, ylim=(0, 1.05), ylabel="response / peak")
+
+
+def _require_tunings(tunings):
+    """The first tuning. Raises ValueError unless there are one to five, of one quantity."""
+    given = list(tunings.values()) if isinstance(tunings, dict) else []
+    if not 0 < len(given) <= len(COLORS) or len({each.quantity for each in given}) != 1:
+        raise ValueError("these cannot be drawn together; give a dict of one to five names and "
+                         'tunings of one quantity, such as {"twin": orientation_tuning(model)}')
+    return given[0]
 
 
 def _shown(tuning, values):
@@ -117,7 +127,7 @@ def report_card(card: Any, ax: Axes | None = None) -> Axes:
     twin, truth = card.twin, card.truth
     turned = (np.degrees(twin["orientation"] - truth["orientation"]) + 90) % 180 - 90
     distance = np.hypot(*(twin["center"] - truth["center"]).T)
-    panels = [ax.inset_axes([0.27 * column, 0.6 * (1 - row), 0.19, 0.4])
+    panels = [ax.inset_axes([0.275 * column, 0.6 * (1 - row), 0.175, 0.4])
               for row in (0, 1) for column in range(4)]
     orientation, selectivity, frequency, phase, size, center, image, response = panels
     _histogram(orientation, turned, (-90, 90), "preferred orientation", "twin - truth (degrees)")
@@ -134,7 +144,7 @@ def report_card(card: Any, ax: Axes | None = None) -> Axes:
     _histogram(image, twin["filter_correlation"], (0, 1), "most exciting image",
                "r with true filter")
     _histogram(response, twin["response_share"], (0, 1.4), "true response to it",
-               "of that to its filter")
+               "response / that to own filter")
     return ax
 
 

@@ -82,11 +82,11 @@ def test_choose():
     assert list(choose(cell, "hand", 1)) == [1]
     assert list(choose(cell, "hand", -1)) == [1]
     assert list(choose(cell, "hand", slice(1))) == [0]
-    assert list(choose(cell, "hand", [1, 0])) == [1, 0]
+    assert list(choose(cell, "hand", [1, 0])) == list(choose(cell, "hand", (1, 0))) == [1, 0]
     assert list(choose(cell, "hand", np.array([False, True]))) == [1]
 
 
-@pytest.mark.parametrize("neurons", [2, [0, 5], [], 0.5, "all", [[0, 1]], {}])
+@pytest.mark.parametrize("neurons", [2, [0, 5], [], 0.5, "all", [[0, 1]], {}, (0, 9), slice("a")])
 def test_choose_refuses_what_is_no_neuron(neurons):
     with pytest.raises(ValueError, match="are not neurons of mouse hand; give one or more whole"):
         choose(Energy(), "hand", neurons)
@@ -108,6 +108,12 @@ def test_bad_arguments_get_one_sentence(model):
         kit.lab.orientation_tuning(model, grid=12)
     with pytest.raises(ValueError, match="state=5 is not a State"):
         kit.lab.responses(model, screen_of(model).blank(), state=5)
+    with pytest.raises(ValueError, match=r"mouse=\[3\] is not the id of a mouse; give a text"):
+        kit.lab.size_tuning(model, [3])
+    with pytest.raises(ValueError, match="some pixels of these images are not finite"):
+        kit.lab.responses(model, np.full((1, 18, 32), np.nan))
+    with pytest.raises(ValueError, match="running=nan is not a state; give a number"):
+        State(running=np.nan)
     with pytest.raises(ValueError, match="config=9 is not a AscentConfig"):
         kit.lab.most_exciting_images(model, [0], config=9)
 
@@ -137,3 +143,11 @@ def test_screen_of_takes_size_and_statistics_from_the_model(plus):
 def test_screen_of_simulated_cells():
     cells = kit.truth("sample+").cells
     assert screen_of(cells).pixel_statistics == tuple(map(float, cells.pixel_statistics))
+
+
+@pytest.mark.parametrize("switch", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_computed_where_the_caller_switched_them_off(model, switch):
+    expected = kit.lab.receptive_fields(model, [0])
+    with switch():
+        np.testing.assert_array_equal(kit.lab.receptive_fields(model, [0]), expected)
+        kit.lab.most_exciting_images(model, [0], config=kit.lab.AscentConfig(steps=2))

@@ -56,6 +56,9 @@ def test_interpolated_peak():
     curves = np.stack([10 - (steps - peak) ** 2 for peak in (2, 1.7, 3.0, 0, 4.4)])
     np.testing.assert_allclose(indices.interpolated_peak(curves, values), [4, 2**1.7, 8, 1, 16])
     assert indices.interpolated_peak(np.ones((1, 5)), values) == [1]  # flat: the first
+    uneven = np.array([1, 2, 16])  # log2: 0, 1, 4
+    curve = 10 - (np.log2(uneven) - 1.5)[None] ** 2
+    np.testing.assert_allclose(indices.interpolated_peak(curve, uneven), 2**1.5)
 
 
 def test_naka_rushton():

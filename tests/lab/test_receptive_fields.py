@@ -95,3 +95,13 @@ def test_bad_arguments_get_one_sentence():
         kit.lab.spike_triggered_averages(Simple(), images=1)
     with pytest.raises(ValueError, match="neurons=7 are not neurons"):
         receptive_fields(Simple(), 7)
+
+
+def test_receptive_fields_refuses_images_that_do_not_fit():
+    screen = kit.lab.Screen()
+    with pytest.raises(ValueError, match=r"takes images \(n, 1, H, W\) of \(36, 64\) pixels"):
+        receptive_fields(Simple(), images=np.zeros((2, 1, 18, 32)))
+    with pytest.raises(ValueError, match="uint8 are not z-scored"):
+        receptive_fields(Simple(), images=np.zeros((2, 1, 36, 64), np.uint8))
+    with pytest.raises(ValueError, match="gradients at 300 images need too much memory"):
+        receptive_fields(Simple(), images=screen.blank(300))

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 import kit
 from kit.lab.indices import orientation_difference
@@ -116,3 +117,20 @@ def test_compare_counts_and_medians():
     assert rows["simple or complex: F1/F0"] == 75
     assert rows["field centre"] == 5
     assert dataclasses.is_dataclass(compare(twin, truth)[0])
+
+
+def test_report_card_says_where_there_are_too_few_neurons(truth):
+    weak = int(np.argmin(kit.lab.orientation_tuning(truth.cells).selectivity))
+    card = report_card(truth.cells, truth, [weak])
+    assert card["orientation: gOSI"] is None
+    assert "nan" not in str(card) and "too few neurons" in str(card)
+
+
+def test_report_card_refuses_what_is_not_a_truth(truth, plus):
+    for wrong in ("sample+", truth.cells):
+        with pytest.raises(ValueError, match=r'is needed, not a .*; give kit.truth\("sample\+"\)'):
+            report_card(truth.cells, wrong)
+    small = kit.Model(torch.nn.Conv2d(1, 2, 3), {truth.cells.mouse: np.zeros((600, 2))},
+                      kit.ModelConfig(image_size=(18, 32)))  # fmt: skip
+    with pytest.raises(ValueError, match=r"takes \(18, 32\) images, the cells see \(36, 64\)"):
+        report_card(small, truth)

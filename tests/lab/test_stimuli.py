@@ -113,3 +113,28 @@ def test_set_contrast():
     np.testing.assert_allclose(changed.std((1, 2, 3)), 0.5)
     np.testing.assert_allclose(changed.mean((1, 2, 3)), 1)
     assert not kit.lab.set_contrast(np.ones((1, 1, 2, 2)), 0.5).any()
+
+
+def test_center_takes_one_place_or_one_for_each():
+    places = np.array([[10, -5], [3, 4]])
+    both = screen.disc(3, 1, places)
+    np.testing.assert_array_equal(both[0], screen.disc(3, 1, (10, -5))[0])
+    np.testing.assert_array_equal(both[1], screen.disc(3, 1, (3, 4))[0])
+
+
+@pytest.mark.parametrize("draw, message", [
+    (lambda: screen.disc(3, center=3), r"center=3 is not a place; give \(x, y\)"),
+    (lambda: screen.disc(3, center=np.zeros((2, 3))), "is not a place"),
+    (lambda: screen.disc(3, center=(np.nan, 0)), "is not a place"),
+    (lambda: screen.disc(-3), "radius=-3 is not a length; give positive numbers"),
+    (lambda: screen.gabor(0, 0.1, sigma=0), "sigma=0 is not a length"),
+    (lambda: screen.grating([], 0.1), r"orientation=\[\] cannot be drawn; give a number"),
+    (lambda: screen.grating("up", 0.1), "orientation=up cannot be drawn"),
+    (lambda: screen.grating(0, np.nan), "frequency=nan cannot be drawn"),
+    (lambda: screen.grating(0, 0.1, contrast=np.nan), "contrast=nan cannot be drawn"),
+    (lambda: Screen(pixel_statistics=(113, 0)), "cannot be drawn on; give height and width"),
+    (lambda: Screen(degrees_per_pixel=-1), "cannot be drawn on"),
+])  # fmt: skip
+def test_what_cannot_be_drawn_is_refused(draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw()

@@ -47,6 +47,8 @@ def test_images_keep_mean_contrast_and_range():
     black, white = np.float32(screen.limits)
     assert high.min() == black and high.max() == white  # clipped
     assert high.std() <= 1.0001
+    found = most_exciting_images(Simple(), [0], config=AscentConfig(steps=2, contrast=1))
+    assert found.contrast == pytest.approx([found.images.std()])
 
 
 def test_neurons_do_not_depend_on_each_other():
@@ -96,7 +98,14 @@ def test_blurred_is_a_gaussian():
     assert torch.equal(blurred(image, 0), image)
 
 
-@pytest.mark.parametrize("changes", [{"steps": 0}, {"lr": 0}, {"contrast": -1}, {"blur": -1}])
+@pytest.mark.parametrize("changes", [{"steps": 0}, {"lr": 0}, {"contrast": -1}, {"blur": -1},
+                                     {"lr": np.nan}, {"contrast": None}])  # fmt: skip
 def test_ascent_config_refuses_what_makes_no_image(changes):
     with pytest.raises(ValueError, match=r"is not possible|make no image; give"):
         AscentConfig(**changes)
+
+
+def test_natural_images_are_checked_before_the_ascent():
+    for natural in (np.zeros((0, 1, *SIZE)), np.zeros((3, 1, 5, 5)), "sample+"):
+        with pytest.raises(ValueError, match="this model takes images"):
+            most_exciting_images(Simple(), [0], natural=natural)

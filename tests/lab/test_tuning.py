@@ -135,6 +135,9 @@ def test_size_tuning_of_chosen_neurons_is_that_of_all():
     some = kit.lab.size_tuning(cell, neurons=[1, 0])
     all_of_them = kit.lab.size_tuning(cell)
     np.testing.assert_array_equal(some.curves[::-1], all_of_them.curves)
+    assert (some.row(0), all_of_them.row(0)) == (1, 0)
+    with pytest.raises(ValueError, match="neuron 5 is not among the 2 whose size tuning was"):
+        some.row(5)
 
 
 def test_size_tuning_without_a_surround_is_not_suppressed():
@@ -151,6 +154,8 @@ def test_in_degrees():
     np.testing.assert_allclose(frequencies.values, np.array(GRID.frequencies) / 2)
     with pytest.raises(ValueError, match="orientation is in radians; only what is in pixels"):
         kit.lab.orientation_tuning(Energy()).in_degrees(2)
+    with pytest.raises(ValueError, match="degrees_per_pixel=0 is not the size of a pixel"):
+        sizes.in_degrees(0)
 
 
 def test_state_tuning():
@@ -178,6 +183,8 @@ def test_state_tuning_refuses_what_the_model_does_not_take(plus):
     ({"orientations": 1}, "orientations=1 is not possible; give a whole number of 2 or more"),
     ({"phases": 2}, "phases=2 is not possible"),
     ({"frequencies": (0.1, 0.05, 0.2)}, "three or more positive numbers in rising order"),
+    ({"frequencies": ("a",)}, "frequencies=.* cannot be shown"),
+    ({"contrast": np.nan}, "contrast=nan cannot be shown"),
     ({"radii": (3,)}, "radii=.* cannot be shown"),
     ({"contrasts": (0, 0.5, 1)}, "contrasts=.* cannot be shown"),
 ])  # fmt: skip

@@ -1,5 +1,6 @@
 """Figures of the laboratory, read back from their axes."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -86,3 +87,20 @@ def test_stimuli_keep_grey_in_the_middle():
     np.testing.assert_allclose(shown, [0, 1, -1, 0.25, 0, 0])
     assert ax.get_title() == "3 stimuli of 1 × 2 pixels"
     assert plots.stimuli(np.zeros((1, 1, 2, 2)), title="mine").get_title() == "mine"
+
+
+def test_tuning_curves_finds_chosen_neurons():
+    some = dataclasses.replace(tuning(), neurons=np.array([17, 3]))
+    panel = plots.tuning_curves({"twin": some}, [17]).child_axes[0]
+    np.testing.assert_allclose(panel.lines[0].get_ydata(), [1, 4, 2])
+    with pytest.raises(ValueError, match="neuron 0 is not among the 2"):
+        plots.tuning_curves({"twin": some}, [0])
+
+
+def test_tunings_that_cannot_be_drawn_together():
+    for wrong in ({}, tuning(), {str(i): tuning() for i in range(6)},
+                  {"a": tuning(), "b": tuning("size", "pixels")}):  # fmt: skip
+        with pytest.raises(ValueError, match="cannot be drawn together; give a dict"):
+            plots.mean_tuning(wrong)
+    five = plots.mean_tuning({str(i): tuning() for i in range(5)})
+    assert len(five.lines) == 5
