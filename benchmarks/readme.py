@@ -75,17 +75,22 @@ def picture():
     figure = plt.figure(figsize=(11, 8.4), dpi=90, layout="constrained")
     grid = figure.add_gridspec(2, 3, height_ratios=(1, 1.7), width_ratios=(1, 1, 1.05))
     saw, liked, cortex = (figure.add_subplot(grid[0, i]) for i in range(3))
-    kit.plots.images(recording.first("train", 12).images, saw, 3).set_title("what the mouse saw")
+    kit.plots.images(recording.first("train", 12).images, saw, 3).set_title(
+        "what the simulated mouse saw"
+    )
     six = np.array([4, 16, 40, 76, 92, 8])
     images = card.twin["most_exciting_image"][six, 0]
     pairs = np.stack([images, truth.cells.filters()[0][six]], 1).reshape(12, *images.shape[1:])
     kit.plots.stimuli(
-        pairs, liked, 4, "the twin's most exciting images,\neach beside the neuron's true filter"
+        pairs,
+        liked,
+        4,
+        "six neurons: the model's most exciting image,\nand to its right the true filter",
     )
     kit.plots.orientation_map(recording.coordinates, card.twin["orientation"], cortex)
     cortex.set_title("preferred orientation over cortex")
     below = kit.plots.report_card(card, figure.add_subplot(grid[1, :]))
-    below.set_title("the report card of a twin: its answers and those of the true cells", pad=24)
+    below.set_title("the report card of a model: its answers, and those of the true cells", pad=24)
     figure.savefig(HERE / "readme.png")
 
 

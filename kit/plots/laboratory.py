@@ -106,7 +106,7 @@ def orientation_map(coordinates: np.ndarray, orientations: np.ndarray, ax: Axes 
         raise ValueError(f"{len(coordinates)} positions and {len(orientations)} orientations; give "
                          "one orientation per position")
     ax = make_axis(ax, 4.6, 3.4)
-    size = 12 if len(coordinates) < 2000 else 3
+    size = 12 if len(coordinates) < 1000 else 3
     degrees = np.degrees(orientations) % 180
     dots = ax.scatter(*coordinates[:, :2].T, c=degrees, s=size, linewidth=0, cmap="twilight",
                       vmin=0, vmax=180, antialiased=size > 3)  # flat colours: small files
