@@ -85,7 +85,7 @@ def picture():
         pairs,
         liked,
         4,
-        "six neurons: the model's most exciting image,\nand to its right the true filter",
+        "most exciting image and true filter\nof six neurons",
     )
     kit.plots.orientation_map(recording.coordinates, card.twin["orientation"], cortex)
     cortex.set_title("preferred orientation over cortex")
