@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.challenge.csv_files import TRUTH_FILES, find_problems, match_rows, read_rows, write_rows
+from kit.challenge.csv_files import TRUTH_FILES, read_rows, write_rows
+from kit.challenge.reader import find_problems, match_rows
 from kit.data.recordings import Dataset, require_dataset
 from kit.evaluation.scores import Scores, compute_scores
 from kit.files import atomic_write
@@ -51,17 +52,17 @@ def grade(submission: str | Path, ground_truth: str | Path) -> Scores:
     >>> kit.grade(live, truth).per_neuron["feve"].shape
     (600,)
     """
-    truth, damaged = read_rows(ground_truth, "responses")
-    if not truth:
-        problems = [f"{ground_truth} holds no trials to grade against", *damaged]
-        raise ValueError("; ".join(problems))
-    trials, images = [row.trial for row in truth], [row.image for row in truth]
+    truth = read_rows(ground_truth, "responses")
+    trials = [row.trial for row in truth if row.trial]
+    images = [row.image for row in truth if row.trial]
     unit_ids = sorted(set().union(*{row.neurons for row in truth}))
+    _require_no_problems(ground_truth, find_problems(truth, trials, images, unit_ids))
+    if not trials:
+        raise ValueError(f"{ground_truth} holds no trials to grade against")
     if not unit_ids:
         raise ValueError(f"{ground_truth} lists no neurons to grade")
-    _require_no_problems(ground_truth, damaged + find_problems(truth, trials, images, unit_ids))
-    rows, damaged = read_rows(submission, "prediction")
-    _require_no_problems(submission, damaged + find_problems(rows, trials, images, unit_ids))
+    rows = read_rows(submission, "prediction")
+    _require_no_problems(submission, find_problems(rows, trials, images, unit_ids))
     return compute_scores(match_rows(rows, trials), match_rows(truth, trials), images, unit_ids)
 
 

@@ -6,13 +6,8 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from kit.challenge.csv_files import (
-    SUBMISSION_FILES,
-    find_problems,
-    image_key,
-    read_rows,
-    write_rows,
-)
+from kit.challenge.csv_files import SUBMISSION_FILES, image_texts, read_rows, write_rows
+from kit.challenge.reader import find_problems
 from kit.data.recordings import Dataset, require_dataset
 from kit.evaluation.scores import predict
 from kit.files import atomic_write
@@ -52,7 +47,8 @@ def check(path: str | Path, data: Dataset) -> Report:
     """Check a submission against its recording. Returns a `Report`, true if all is well.
 
     path: one submission file, or the folder with both. It reports trials and neurons that are
-    missing, duplicated or unknown, values that are not finite or absurdly large, and damaged rows.
+    missing, duplicated or unknown, and every row that is not exactly in the official format, such
+    as one with values that are not finite or absurdly large. Row 1 of a file is its first line.
     Raises FileNotFoundError or ValueError if a file cannot be read at all.
 
     >>> data = kit.load("sample+")
@@ -63,12 +59,10 @@ def check(path: str | Path, data: Dataset) -> Report:
     path, recording = Path(path), require_dataset(data).mouse
     if path.is_dir():
         return _check_folder(path, data)
-    rows, damaged = read_rows(path, "prediction")
+    rows = read_rows(path, "prediction")
     tier = _guess_tier(path, rows, recording)
-    trials = recording.rows(tier)
-    problems = damaged + find_problems(rows, recording.trial_ids[trials].astype(str).tolist(),
-                                       [image_key(image) for image in recording.image_ids[trials]],
-                                       recording.unit_ids)
+    trials = recording.trial_ids[recording.rows(tier)].astype(str).tolist()
+    problems = find_problems(rows, trials, image_texts(recording, tier), recording.unit_ids)
     return Report(path, tuple(problems),
                   f"tier {tier}, {len(trials)} trials of {len(recording.unit_ids)} neurons")
 

@@ -73,11 +73,11 @@ def test_grade_names_a_missing_file(challenge, tmp_path):
 
 TRUTH_FAULTS = {
     "no rows": (lambda r: r[:0], "holds no trials"),
-    "duplicated": (lambda r: [*r, r[0]], r"graded: 1 trial \(\w+\) duplicated$"),
+    "duplicated": (lambda r: [*r, r[0]], r"graded: 1 trial \(\w+ in row 13\) duplicated$"),
     "row without neurons": (lambda r: [*r[1:], [*r[0][:2], [], []]], r"24 neurons \(.*missing"),
     "first without neurons": (lambda r: [[*r[0][:2], [], []], *r[1:]], r"neurons? \("),
     "no neurons": (lambda r: [[*x[:2], [], []] for x in r], "lists no neurons"),
-    "nan": (lambda r: [[*r[0][:2], [np.nan, *r[0][2][1:]], r[0][3]], *r[1:]], "not finite"),
+    "nan": (lambda r: [[*r[0][:2], [np.nan, *r[0][2][1:]], r[0][3]], *r[1:]], "of finite numbers"),
 }
 
 

@@ -1,0 +1,406 @@
+"""The format is read strictly: what is allowed changes nothing, all else is counted and named."""
+
+import ast
+import json
+import sys
+from pathlib import Path
+
+import csv_rows
+import numpy as np
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import kit
+from kit.challenge import reader
+from kit.challenge.csv_files import SUBMISSION_FILES
+
+LIVE = SUBMISSION_FILES["test"]
+DECODERS = {"orjson": orjson.loads, "json": json.loads}
+HEADER = "trial_indices,image_ids,prediction,neuron_ids\n"
+FIRST = 'ab,7,"[0.5,15]","[3,5]"\n'
+SECOND = 'cd,8,"[2.25,-1]","[3,5]"\n'
+PLAIN = HEADER + FIRST + SECOND
+
+
+def test_reader_imports_numpy_and_the_standard_library_only():
+    tree = ast.parse(Path(reader.__file__).read_text(encoding="utf-8"))
+    nodes = list(ast.walk(tree))
+    names = [name.name for node in nodes if isinstance(node, ast.Import) for name in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom)]
+    assert {name.split(".")[0] for name in names} <= {*sys.stdlib_module_names, "numpy"}
+
+
+# ---- read_rows: what is allowed ----
+
+
+ALLOWED = {  # other files with the same rows
+    "a byte-order mark at the start": "\ufeff" + PLAIN,
+    "CRLF": PLAIN.replace("\n", "\r\n"),
+    "no line end at the end": PLAIN.rstrip(),
+    "white space around names": PLAIN.replace("image_ids", " image_ids\t", 1),
+    "white space around ids": PLAIN.replace("ab,7", " ab\t,  7 ").replace("cd", '"\r\n cd\n"'),
+    "white space around numbers": PLAIN.replace("[", " [ ").replace(",15", "\n,\t15\r\n"),
+    "blank lines": "\n" + PLAIN.replace("\n", "\n\r\n \t\n\n"),
+    "rows in another order": HEADER + SECOND + FIRST,
+    "neurons in another order": HEADER + 'ab,7,"[15,0.5]","[5,3]"\n' + SECOND,
+    "columns in another order": "neuron_ids,prediction,trial_indices,image_ids\n"
+    '"[3,5]","[0.5,15]",ab,7\n"[3,5]","[2.25,-1]",cd,8\n',
+    "quotes around ids": PLAIN.replace("ab,7", '"ab","7"').replace("image_ids", '"image_ids"'),
+    "numbers in other ways": PLAIN.replace(",-1", ",-10E-1").replace("0.5,15", "5E-01,1.50e+1"),
+}  # fmt: skip
+
+
+@pytest.fixture(params=DECODERS)
+def decode(request):
+    return DECODERS[request.param]
+
+
+def read(folder, content, decode, column="prediction"):
+    path = folder / "file.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return reader.read_rows(path, column, decode)
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_read_rows_allows(tmp_path, decode, name):
+    rows = read(tmp_path, ALLOWED[name], decode)
+    assert reader.find_problems(rows, ["ab", "cd"], ["7", "8"], np.array([5, 3])) == []
+    values = reader.match_rows(rows, ["cd", "ab"])
+    assert values.dtype == np.float64
+    assert values.tolist() == [[2.25, -1], [0.5, 15]]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("7", 7), ("-0", 0), ("1e30", 1e30), ("-1" + "0" * 30, -1e30), ("1e-400", 0), ("1E+2", 100),
+     ("9007199254740993", 2**53), ("18446744073709551616", 2**64), ("0.1" + "0" * 5000, 0.1)],
+)  # fmt: skip
+def test_read_rows_of_unusual_numbers(tmp_path, decode, text, value):
+    (row,) = read(tmp_path, HEADER + FIRST.replace("15", text), decode)
+    assert row.values.tolist() == [0.5, value]
+
+
+def test_read_rows_of_the_2022_writer(decode):
+    folder = Path(__file__).parents[1] / "fixtures" / "reference"
+    columns = {"submission": "prediction", "ground": "responses"}
+    for path in sorted(folder.glob("*.csv")):
+        rows = reader.read_rows(path, columns[path.name.split("_")[0]], decode)
+        _, expected = csv_rows.read(path)
+        assert [row.fault for row in rows] == [""] * len(expected)
+        assert [[row.trial, row.image] for row in rows] == [row[:2] for row in expected]
+        assert [row.values.tolist() for row in rows] == [row[2] for row in expected]
+        assert [list(row.neurons) for row in rows] == [row[3] for row in expected]
+
+
+# ---- read_rows: what is refused ----
+
+
+def values(text):
+    """A file whose first list is another text, and the sentence about it."""
+    return PLAIN.replace("[0.5,15]", text), "1 trial (ab in row 2) whose prediction cell is not"
+
+
+def number(text):
+    """A file with another text for the number 15."""
+    content, sentence = values(f"[0.5,{text}]")
+    return (
+        content,
+        f"{sentence} a JSON list of finite numbers up to 1e+30, such as [0.1, 2] (first:",
+    )
+
+
+def neuron(text):
+    """A file with another text for the neuron 5."""
+    sentence = "2 trials (ab in row 2, cd in row 3) whose neuron_ids cell is not a JSON "
+    sentence += "list of whole numbers below 2^53, such as [3, 5] (first:"
+    return PLAIN.replace("[3,5]", f"[3,{text}]"), sentence
+
+
+def image(text):
+    sentence = "1 trial (ab in row 2) whose image_ids cell is not a plain id (first:"
+    return PLAIN.replace("ab,7", f"ab,{text}"), sentence
+
+
+def trial(text):
+    sentence = "1 row (2) whose trial_indices cell is not a plain id (first:"
+    return PLAIN.replace("ab,7", f"{text},7"), sentence
+
+
+def cells(first, count):
+    return HEADER + first + SECOND, f"1 row (2) without exactly 4 cells (first: {count})"
+
+
+def no_csv(content, row):
+    return content, f"is not a CSV file from row {row} on ("
+
+
+REFUSED = {  # files, and words of the sentence
+    "surplus cell": cells(FIRST.replace("\n", ",\n"), 5),
+    "missing cell": cells('ab,7,"[0.5,15]"\n', 3),
+    "list without quotes": cells('ab,7,[0.5,15],"[3,5]"\n', 5),
+    "space before a quote": cells('ab,7, "[0.5,15]","[3,5]"\n', 5),
+    "extra column": (PLAIN.replace("\n", ",x\n"), "the unknown column 'x'"),
+    "index column": ("," + PLAIN.replace("\n", "\n0,"), "the unknown column ''"),
+    "two byte-order marks": ("\ufeff\ufeff" + PLAIN, "has no column trial_indices;"),
+    "byte-order mark inside": (PLAIN.replace("ab", "\ufeffab"), "1 row (2) whose trial_ind"),
+    "nested": values("[[0.5,15]]"),
+    "nested twice": values("[[[0.5, 15]]]"),
+    "nested inside": number("[15]"),
+    "two lists": values("[0.5,15][]"),
+    "an object": values('{""a"":1}'),
+    "a number": values("0.5"),
+    "text": values('""[0.5,15]""'),
+    "empty": values(""),
+    "no commas": values("[0.5 15]"),
+    "no closing bracket": values("[0.5,15"),
+    "no opening bracket": values("0.5,15]"),
+    "round brackets": values("(0.5,15)"),
+    "a comma too many": number("15,"),
+    "deep": values("[" * 100_000),
+    "deep and closed": values("[" * 100_000 + "]" * 100_000),
+    "deep objects": values('{""a"":' * 100_000),
+    **{f"number {text}": number(text)
+       for text in ("NaN", "nan", "inf", "-inf", "Infinity", "-Infinity", "1e400", "-1e400", "1e31",
+                    "null", "None", "true", "false", '""15""', "'15'", "+15", "015", "15.", ".5",
+                    "0x0f", "1_5", "１５", "15\xa0", "\u200315", "15\x0c", "15\ufeff", "15f",
+                    "15 15", "np.float64(15.0)", '""\\ud800""')},
+    "number of 400 digits": number("9" * 400),
+    "number of 5000 digits": number("9" * 5000),
+    **{f"neuron {text[:20]}": neuron(text)
+       for text in ("5.0", "5.5", "5e0", "true", "null", '""5""', "NaN", "[5]", "05", "٥",
+                    "9007199254740992", "-9007199254740992", "1" + "0" * 25, "7" * 5000)},
+    **{f"image {text}": image(text)
+       for text in ("7.0", "7.", '""', "７.0", "７", "7\xa0", "7 8", "7\u200b")},
+    **{f"trial {text}": trial(text) for text in ("", "12.0", "é", "a b", "ab\xa0", 'a"b')},
+    "lists of unequal length": (
+        PLAIN.replace("0.5,15", "0.5"),
+        "1 trial (ab in row 2) whose prediction and neuron_ids cells differ in length (first: 1 a",
+    ),
+    "duplicated trial": (PLAIN + FIRST, "1 trial (ab in row 4) duplicated"),
+    "duplicated neuron": (
+        PLAIN.replace("[3,5]", "[3,3]", 1),
+        "1 neuron (3) duplicated, first in trial ab in row 2",
+    ),
+    "unclosed quote at the end": no_csv(PLAIN.rstrip()[:-1], 3),
+    "unclosed quote": no_csv(PLAIN.replace("[0.5,15]\"", "[0.5,15]"), 2),
+    "text after a closing quote": no_csv(PLAIN.replace('15]"', '15]"x'), 2),
+    "space after a closing quote": no_csv(PLAIN.replace('15]"', '15]" '), 2),
+    "a cell without an end": no_csv(PLAIN.replace("15]", "15" + "0" * 2**24), 2),
+    "other space around a name": (PLAIN.replace("_ids", "_ids\xa0", 1), "no column image_ids"),
+    "NUL byte": no_csv(PLAIN.replace("cd", "c\0d"), 3),
+    "NUL bytes at the end": no_csv(PLAIN + "\0\0", 4),
+    "lines that end with CR": no_csv(PLAIN.replace("\n", "\r"), 1),
+    "lines that end with CRCRLF": no_csv(PLAIN.replace("\n", "\r\r\n"), 1),
+    "Latin-1": (PLAIN.replace("ab", "é").encode("latin-1"), "is not a CSV file in UTF-8"),
+    "UTF-16": (PLAIN.encode("utf-16"), "is not a CSV file in UTF-8"),
+    "UTF-16 without a mark": no_csv(PLAIN.encode("utf-16-le"), 1),
+    "semicolons": (PLAIN.replace(",", ";"), "has no column trial_indices, image_ids"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_read_rows_refuses(tmp_path, decode, name):
+    content, expected = REFUSED[name]
+    try:
+        rows = read(tmp_path, content, decode)
+        problems = reader.find_problems(rows, ["ab", "cd"], ["7", "8"], np.array([5, 3]))
+    except ValueError as problem:
+        problems = [str(problem)]
+    assert any(expected in sentence for sentence in problems), problems
+    assert all(sentence.isprintable() and len(sentence) < 500 for sentence in problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("0.5,NaN", "'NaN' at place 2"), ("0.5 15", "no comma after place 1"), ("1e99,1", "1e99"),
+     ("0.5,,15", "'' at place 2"), ("0.5,\xa015", r"'\xa015' at place 2")],
+)  # fmt: skip
+def test_read_rows_shows_the_first_fault(tmp_path, decode, text, found):
+    row, _ = read(tmp_path, PLAIN.replace("0.5,15", text), decode)
+    assert found in row.found
+
+
+# ---- match_rows, through check and grade ----
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(random=st.randoms(use_true_random=False))
+def test_match_rows_in_any_order(challenge, tmp_path, random):
+    header, rows = csv_rows.read(challenge.live)
+    random.shuffle(rows)
+    for row in rows:
+        pairs = list(zip(row[2], row[3], strict=True))
+        random.shuffle(pairs)
+        row[2], row[3] = (list(column) for column in zip(*pairs, strict=True))
+    mixed = csv_rows.write(tmp_path / LIVE, header, rows)
+    assert kit.check(mixed, challenge.data)
+    ours, theirs = kit.grade(challenge.live, challenge.truth), kit.grade(mixed, challenge.truth)
+    for name, values in ours.per_neuron.items():
+        np.testing.assert_array_equal(values, theirs.per_neuron[name], err_msg=name)
+
+
+def refused(path, challenge, message):
+    """Neither checked nor graded."""
+    with pytest.raises(ValueError, match=message):
+        kit.check(path, challenge.data)
+    with pytest.raises(ValueError, match=message):
+        kit.grade(path, challenge.truth)
+
+
+def test_read_rows_names_missing_columns(challenge, live_rows, tmp_path):
+    header = ["trial", "image_ids", "response", "neuron_ids"]
+    path = csv_rows.write(tmp_path / LIVE, header, live_rows[1])
+    refused(path, challenge, "no column trial_indices, prediction; its first")
+
+
+def test_read_rows_names_duplicated_columns(challenge, live_rows, tmp_path):
+    header, rows = live_rows
+    rows = [[*row, row[2]] for row in rows]
+    path = csv_rows.write(tmp_path / LIVE, [*header, "prediction"], rows)
+    refused(path, challenge, "column prediction more than once")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n\n", b"PK\x03\x04\x00\x00\xff\xfe\x00", bytes(range(256))]
+)
+def test_read_rows_refuses_other_files(challenge, tmp_path, content):
+    path = tmp_path / LIVE
+    path.write_bytes(content)
+    refused(path, challenge, f"{LIVE} (is not a CSV file|has no column)")
+
+
+# ---- find_problems ----
+
+
+def drop(row, place):
+    row[2].pop(place)
+    row[3].pop(place)
+
+
+def add(row, neuron):
+    row[2].append(0.5)
+    row[3].append(neuron)
+
+
+def put(cells, place, value):
+    cells[place] = value
+
+
+FAULTS = {  # how rows are damaged, and what is reported; an int stands for the id of that trial
+    "missing trial": (lambda r: r.pop(4), ["1 trial (", ") missing", 4]),
+    "duplicated trial": (lambda r: r.append(r[2]), ["1 trial (", ") duplicated", 2]),
+    "unknown trial": (lambda r: put(r[3], 0, "f" * 32), [f"1 trial ({'f' * 32} in row 5) unknown"]),
+    "missing neuron": (lambda r: drop(r[3], 7), ["1 neuron (", ") missing, first in trial", 3]),
+    "neuron missing everywhere": (
+        lambda r: [drop(row, 0) for row in r],
+        ["1 neuron (", ") missing, first in trial", 0],
+    ),
+    "duplicated neuron": (
+        lambda r: add(r[5], r[5][3][1]),
+        ["1 neuron (", ") duplicated, first in trial", 5],
+    ),
+    "unknown neuron": (
+        lambda r: add(r[6], 123456),
+        ["1 neuron (123456) unknown, first in trial", 6],
+    ),
+    "nan": (
+        lambda r: put(r[1][2], 0, np.nan),
+        ["1 trial (", "in row 3) whose prediction cell is not a", "of finite", 1],
+    ),
+    "infinite": (
+        lambda r: [put(r[1][2], 0, np.inf), put(r[8][2], 3, -np.inf)],
+        ["2 trials (", "in row 3, ", "in row 10) whose prediction cell is not a", "of finite", 1],
+    ),
+    "absurdly large": (  # its square is infinite, and so would be the scores
+        lambda r: put(r[7][2], 5, -1e300),
+        ["1 trial (", "up to 1e+30, such as [0.1, 2] (first: '-1e+300' at place 6)", 7],
+    ),
+    "null": (
+        lambda r: put(r[2], 2, json.dumps([None, *r[2][2][1:]])),
+        ["1 trial (", "such as [0.1, 2] (first: 'null' at place 1)", 2],
+    ),
+    "other image": (lambda r: put(r[9], 1, "1"), ["1 trial (", "the image_ids of another", 9]),
+    "lists of unequal length": (
+        lambda r: [r[0][2].pop(), r[3][2].append(1.0)],
+        [
+            "2 trials (",
+            "in row 2, ",
+            "in row 5) whose prediction and neuron_ids cells differ in length",
+        ],
+    ),
+    "no list": (
+        lambda r: put(r[4], 2, "0.1 0.2 0.3"),
+        ["in row 6) whose prediction cell is not a JSON list", "(first: no '[' at its start)"],
+    ),
+    "empty lists": (
+        lambda r: [r[4][2].clear(), r[4][3].clear()],
+        ["24 neurons (", "missing, first in trial", 4],
+    ),
+    "fractional neuron": (
+        lambda r: put(r[4][3], 0, 0.5),
+        ["1 trial (", "in row 6) whose neuron_ids cell is not", 4],
+    ),
+    "endless neuron": (
+        lambda r: put(r[4][3], 0, 1e300),
+        ["1 trial (", "in row 6) whose neuron_ids cell is not", 4],
+    ),
+}
+
+
+def problems(path, challenge):
+    """What the check reports; the same is refused by the grading."""
+    report = kit.check(path, challenge.data)
+    assert not report
+    assert str(report).startswith("NOT OK")
+    with pytest.raises(ValueError, match="cannot be graded") as error:
+        kit.grade(path, challenge.truth)
+    assert str(error.value).endswith("; ".join(report.problems))
+    return "; ".join(report.problems)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_find_problems_counts_and_names(challenge, live_rows, tmp_path, fault):
+    header, rows = live_rows
+    trials = [row[0] for row in rows]
+    change, expected = FAULTS[fault]
+    change(rows)
+    found = problems(csv_rows.write(tmp_path / LIVE, header, rows), challenge)
+    for part in expected:
+        assert (trials[part] if isinstance(part, int) else part) in found
+
+
+def test_find_problems_reports_all(challenge, live_rows, tmp_path):
+    header, rows = live_rows
+    for fault in ("nan", "unknown trial", "other image"):
+        FAULTS[fault][0](rows)
+    found = problems(csv_rows.write(tmp_path / LIVE, header, rows), challenge).split("; ")
+    assert ["of finite numbers" in sentence for sentence in found] == [True, False, False, False]
+    assert [part.split()[-1] for part in found[1:]] == ["missing", "unknown", "image"]
+
+
+def test_find_problems_shows_three_of_many(challenge, live_rows, tmp_path):
+    header, rows = live_rows
+    found = problems(csv_rows.write(tmp_path / LIVE, header, rows[:6]), challenge)
+    assert "5 trials (" + ", ".join(row[0] for row in rows[6:9]) + ", …) missing" in found
+
+
+def test_find_problems_without_rows(challenge, live_rows, tmp_path):
+    path = csv_rows.write(tmp_path / LIVE, live_rows[0], [])
+    assert "11 trials (" in problems(path, challenge)
+
+
+def test_find_problems_of_a_file_cut_off_anywhere(challenge, tmp_path):
+    """However a download or a full disk cuts a file, what is left is never graded."""
+    content = challenge.live.read_bytes()
+    last = len(content) - len(content.splitlines(keepends=True)[-1])  # start of the last row
+    path = tmp_path / LIVE
+    for end in [last // 2, last - 1, last, *range(last + 1, len(content) - 1)]:
+        path.write_bytes(content[:end])
+        with pytest.raises(ValueError, match=LIVE):
+            kit.grade(path, challenge.truth)
+        try:
+            assert not kit.check(path, challenge.data), end
+        except ValueError as problem:  # within quotes
+            assert f"{LIVE} is not a CSV file from row" in str(problem)
