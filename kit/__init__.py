@@ -13,7 +13,7 @@ One folder per stage, in the order in which data pass through: `kit.data`, `kit.
 from importlib import import_module
 
 from kit import lab
-from kit.challenge import check, grade, submit, write_ground_truth
+from kit.challenge import check, compare, grade, rank, submit, write_ground_truth
 from kit.data import Batch, load, truth
 from kit.data import Dataset as Dataset
 from kit.data import Recording as Recording
@@ -43,9 +43,9 @@ from kit.training import TrainConfig, train, train_many, transfer
 __version__ = "0.1.0"
 __all__ = [
     "Batch", "Model", "ModelConfig", "TrainConfig", "ViTConfig", "check", "check_core",
-    "cnn_baseline", "data_folder", "doctor", "ensemble", "grade", "lab", "layers",
-    "linear_baseline", "load", "load_model", "metrics", "plots", "predict", "pretrained", "save",
-    "score", "submit", "train", "train_many", "transfer", "truth", "vit_baseline",
+    "cnn_baseline", "compare", "data_folder", "doctor", "ensemble", "grade", "lab", "layers",
+    "linear_baseline", "load", "load_model", "metrics", "plots", "predict", "pretrained", "rank",
+    "save", "score", "submit", "train", "train_many", "transfer", "truth", "vit_baseline",
     "write_ground_truth",
 ]
 

@@ -1,10 +1,14 @@
 """From predictions to a graded submission.
 
 In: a `Model` and the `Dataset` of a competition mouse, or the official CSV files. Out: submission
-files, a `Report` of what is wrong with one, and the `Scores` of one against its ground truth.
+files, a `Report` of what is wrong with one, the `Scores` of one against its ground truth, and
+rankings that say which entries differ.
 """
 
+from kit.challenge.comparison import Comparison, compare
 from kit.challenge.grading import grade, write_ground_truth
+from kit.challenge.ranking import Ranking, rank
 from kit.challenge.submission import check, submit
 
-__all__ = ["check", "grade", "submit", "write_ground_truth"]
+__all__ = ["Comparison", "Ranking", "check", "compare", "grade", "rank", "submit",
+           "write_ground_truth"]

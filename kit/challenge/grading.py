@@ -1,6 +1,7 @@
 """Grade a submission, and write the ground truth that it is graded against."""
 
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -52,18 +53,44 @@ def grade(submission: str | Path, ground_truth: str | Path) -> Scores:
     >>> kit.grade(live, truth).per_neuron["feve"].shape
     (600,)
     """
-    truth = read_rows(ground_truth, "responses")
-    trials = [row.trial for row in truth if row.trial]
-    images = [row.image for row in truth if row.trial]
-    unit_ids = sorted(set().union(*{row.neurons for row in truth}))
-    _require_no_problems(ground_truth, find_problems(truth, trials, images, unit_ids))
+    truth = read_ground_truth(ground_truth)
+    predictions = read_submission(submission, truth)
+    return compute_scores(predictions, truth.responses, truth.images, truth.unit_ids)
+
+
+@dataclass(frozen=True, eq=False)
+class GroundTruth:
+    """One ground-truth file: what submissions are graded against. T trials, N neurons."""
+
+    trials: list[str]      # (T,) ids
+    images: list[str]      # (T,) ids: repeats of an image share it
+    unit_ids: list[int]    # (N,) ascending
+    responses: np.ndarray  # (T, N) divided by each neuron's std
+
+
+def read_ground_truth(path: str | Path) -> GroundTruth:
+    """Read a ground-truth file. Raises ValueError, with every problem, if it is not whole."""
+    rows = read_rows(path, "responses")
+    trials = [row.trial for row in rows if row.trial]
+    images = [row.image for row in rows if row.trial]
+    unit_ids = sorted(set().union(*{row.neurons for row in rows}))
+    _require_no_problems(path, find_problems(rows, trials, images, unit_ids))
     if not trials:
-        raise ValueError(f"{ground_truth} holds no trials to grade against")
+        raise ValueError(f"{path} holds no trials to grade against")
     if not unit_ids:
-        raise ValueError(f"{ground_truth} lists no neurons to grade")
-    rows = read_rows(submission, "prediction")
-    _require_no_problems(submission, find_problems(rows, trials, images, unit_ids))
-    return compute_scores(match_rows(rows, trials), match_rows(truth, trials), images, unit_ids)
+        raise ValueError(f"{path} lists no neurons to grade")
+    return GroundTruth(trials, images, unit_ids, match_rows(rows, trials))
+
+
+def read_submission(path: str | Path, truth: GroundTruth) -> np.ndarray:
+    """The predictions (T, N) of a submission file, in the order of the truth.
+
+    Raises ValueError, with every problem, if it does not cover the same trials and neurons.
+    """
+    rows = read_rows(path, "prediction")
+    problems = find_problems(rows, truth.trials, truth.images, truth.unit_ids)
+    _require_no_problems(path, problems)
+    return match_rows(rows, truth.trials)
 
 
 def _require_no_problems(path, problems):

@@ -1,0 +1,121 @@
+"""Whether one of two entries is better, said in one sentence."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from kit.challenge.grading import read_ground_truth, read_submission
+from kit.data.recordings import Dataset
+from kit.evaluation.bootstrap import (
+    RESAMPLES,
+    ImageScore,
+    average_score,
+    compare_scores,
+    single_trial_score,
+)
+from kit.evaluation.scores import predict
+from kit.report import require_int, suggest
+
+METRICS = {"sensorium": average_score, "sensorium+": single_trial_score}  # each track's ranking
+METRIC_NAMES = {"sensorium": "correlation to average", "sensorium+": "single-trial correlation"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two entries compared on the same images. It prints as one sentence."""
+
+    difference: float              # score of the first less that of the second
+    interval: tuple[float, float]  # 95 % of the difference, over other images
+    p: float                       # of a difference this large if the true one is 0; never 0
+    scores: tuple[float, float]
+    names: tuple[str, str]
+    metric: str
+    images: int
+    neurons: int
+
+    def __str__(self) -> str:
+        one, two = self.names
+        low, high = self.interval
+        better, worse = (one, two) if self.difference > 0 else (two, one)
+        if self.difference < 0:
+            low, high = -high, -low
+        verdict = f"{better} is better than {worse}"
+        if self.p >= 0.05:
+            verdict = f"{one} and {two} cannot be told apart"
+        p = f"p = {self.p:.2g}" if self.p >= 0.001 else "p < .001"
+        return (f"{verdict}: {self.metric} {self.scores[0]:.4f} and {self.scores[1]:.4f}, "
+                f"{better} higher by {abs(self.difference):.4f} (95 % interval {low:+.4f} to "
+                f"{high:+.4f}, {p}); this is about other images than these {self.images}, for "
+                f"the same {self.neurons} neurons, not about another training of the models")
+
+    __repr__ = __str__
+
+
+def compare(a: str | Path | nn.Module, b: str | Path | nn.Module, truth: str | Path | Dataset,
+            track: str = "sensorium", resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
+    """Say whether one of two entries is better, by a paired bootstrap over images.
+
+    a, b: two submission files and truth their ground-truth file; or two models and truth a
+    `Dataset` of one mouse whose responses are known: its test tier, or else its validation tier.
+    track: "sensorium" compares the correlation to average, "sensorium+" the single-trial
+    correlation, as the tracks are ranked. Raises ValueError for files that cannot be graded, for
+    models that do not fit the data and for fewer than three images.
+
+    >>> data = kit.load("sample+")
+    >>> one, two = kit.pretrained("sample+-cnn"), kit.pretrained("sample+-ln")
+    >>> kit.compare(one, two, data, track="sensorium+").p < 0.05
+    True
+    """
+    require_track(track)
+    require_int("resamples", resamples, 100)
+    if isinstance(truth, Dataset):
+        first, second, neurons = _score_models([a, b], truth, track)
+        names = "the first model", "the second model"
+    elif isinstance(a, str | Path) and isinstance(b, str | Path):
+        known = read_ground_truth(truth)
+        first, second = (score_entry(read_submission(path, known), known.responses, known.images,
+                                     track) for path in (a, b))
+        names, neurons = _names(Path(a), Path(b)), len(known.unit_ids)
+    else:
+        raise ValueError("give two submission files and the path of their ground truth, or two "
+                         f"models and a Dataset, not a {type(a).__name__}, a {type(b).__name__} "
+                         f"and a {type(truth).__name__}")
+    found = compare_scores(first, second, resamples, seed)
+    return Comparison(found.difference, found.interval, found.p, (first.score, second.score), names,
+                      METRIC_NAMES[track], found.images, neurons)
+
+
+def require_track(track: str) -> None:
+    """Raise ValueError unless `track` is "sensorium" or "sensorium+"."""
+    if track not in METRICS:
+        raise ValueError(f"track={track!r} is unknown; {suggest(track, METRICS)}give "
+                         '"sensorium", ranked by correlation to average, or "sensorium+", ranked '
+                         "by single-trial correlation")
+
+
+def score_entry(predictions: np.ndarray, responses: np.ndarray, images: list | np.ndarray,
+                track: str) -> ImageScore:
+    """The score by which the track is ranked, with each image's pull on it."""
+    return METRICS[track](predictions, responses, np.asarray(images))
+
+
+def _score_models(models, data, track):
+    recording = data.mouse
+    tier = "validation"
+    if "test" in recording.tiers and not recording.withheld("test"):
+        tier = "test"
+    rows = recording.rows(tier)
+    responses, images = recording.responses[rows], recording.image_ids[rows]
+    scores = [score_entry(predict(model, data, tier), responses, images, track)
+              for model in models]
+    return *scores, responses.shape[1]
+
+
+def _names(a, b):
+    """What to call two files: by their own names, or by their folders' if these are the same."""
+    if a.name != b.name:
+        return a.stem, b.stem
+    names = a.resolve().parent.name, b.resolve().parent.name
+    return names if names[0] != names[1] else (str(a), str(b))

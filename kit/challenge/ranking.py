@@ -1,0 +1,225 @@
+"""Rank a folder of entries, and say which of them do not differ."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kit.challenge.comparison import METRIC_NAMES, require_track, score_entry
+from kit.challenge.csv_files import SUBMISSION_FILES, TRUTH_FILES
+from kit.challenge.grading import read_ground_truth, read_submission
+from kit.evaluation import metrics
+from kit.evaluation.bootstrap import RESAMPLES, Difference, compare_scores, interval, rank_scores
+from kit.evaluation.scores import compute_scores
+from kit.files import progress
+
+ALIKE = 0.999      # correlation of two entries' predictions from which they count as copies
+MARGIN = 0.02      # above what the image alone can give, an entry is flagged
+SKETCH = 200       # neurons in which entries are compared with each other
+FEW_IMAGES = 100   # below, the share of wrong verdicts is somewhat above 5 %
+
+
+@dataclass(frozen=True, eq=False)
+class RankedEntry:
+    """One line of a ranking."""
+
+    entry: str                          # its name: untrusted text
+    score: float                        # by which the track is ranked
+    interval: tuple[float, float]       # 95 % of the score, over other images
+    tied_with_best: bool                # not significantly worse than the best
+    rank_interval: tuple[int, int]      # the ranks that the images allow
+    behind_best: Difference             # the best less this one; `p` is for this pair alone
+    p_holm: float                       # the same, adjusted by Holm's method for all entries
+    single_trial: float
+    to_average: float | None            # None without repeats
+    feve: float | None
+    flags: tuple[str, ...]              # sentences: copies, scores beyond what an image can give
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Entries by falling score. A sequence of `RankedEntry`; it prints as a table."""
+
+    rows: tuple[RankedEntry, ...]
+    broken: dict[str, str]     # entries that cannot be graded -> the reason
+    track: str
+    tier: str                  # "test" (live) or "final_test"
+    images: int
+    neurons: int
+    image_alone: float | None  # the highest score that a model of the image alone can expect
+    p_pairs: np.ndarray        # (K, K) p of each pair, adjusted for all pairs; in order of rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: int) -> RankedEntry:
+        return self.rows[place]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the table is about, in sentences."""
+        kind = "live" if self.tier == "test" else "final"
+        notes = [f"{kind} test set: {METRIC_NAMES[self.track]} over {self.images} images and "
+                 f"{self.neurons} neurons",
+                 "* cannot be told apart from the best, at a family-wise error of 5 % over all "
+                 "pairs; ranks are those that other images could give",
+                 "intervals are about other images for these neurons, not about another training"]
+        if self.images < FEW_IMAGES:
+            notes.append(f"with {self.images} images the family-wise error is up to about 7 %: "
+                         "see CONTRIBUTING.md")
+        if self.image_alone is not None:
+            notes.append(f"the best model of the image alone can expect {self.image_alone:.3f}")
+        return tuple(notes)
+
+    def __str__(self) -> str:
+        width = max([5, *(len(_plain(row.entry)) for row in self.rows)])
+        lines = [f"{'ranks':>7}  {'entry':<{width}}  score  95 % interval   behind   p(Holm)"]
+        for row in self.rows:
+            star = "*" if row.tied_with_best else " "
+            ranks = "-".join(map(str, dict.fromkeys(row.rank_interval)))
+            low, high = row.interval
+            lines.append(f"{ranks:>6}{star}  {_plain(row.entry):<{width}}  {row.score:.4f} "
+                         f"{low:.4f}-{high:.4f} {row.behind_best.difference:8.4f}  "
+                         f"{row.p_holm:8.2g}")
+            lines += [f"{'':>9}! {flag}" for flag in row.flags]
+        lines += [f"not ranked: {_plain(name)}: {_plain(reason)}"
+                  for name, reason in self.broken.items()]
+        return "\n".join([*lines, *self.notes])
+
+    __repr__ = __str__
+
+    def page(self, path: str | Path) -> Path:
+        """Write the ranking as one self-contained HTML page. Returns its path."""
+        from kit.challenge.page import write_page  # jinja2 is needed only here
+
+        return write_page(self, path)
+
+
+def rank(folder: str | Path, truth: str | Path, track: str = "sensorium", final: bool = False,
+         resamples: int = RESAMPLES, seed: int = 0) -> Ranking:
+    """Rank all entries in a folder, and say which cannot be told apart from the best.
+
+    folder: one folder for each entry, with the official files in it, or one CSV file for each.
+    truth: the folder of the ground truth. Its live test set is ranked, or its final one if `final`
+    is true: the organiser's choice, once. track: "sensorium" ranks by correlation to average,
+    "sensorium+" by single-trial correlation. An entry that cannot be graded stands in `.broken`,
+    with the reason. Raises ValueError if no entry can be ranked.
+
+    >>> data = kit.load("sample+")
+    >>> for name in ("cnn", "ln"):
+    ...     paths = kit.submit(kit.pretrained(f"sample+-{name}"), data, f"entries/{name}")
+    >>> paths = kit.write_ground_truth(data, kit.truth("sample+").responses, "truth")
+    >>> ranking = kit.rank("entries", "truth", track="sensorium+")
+    >>> [row.entry for row in ranking], [row.tied_with_best for row in ranking]
+    (['cnn', 'ln'], [True, False])
+    """
+    require_track(track)
+    tier = "final_test" if final else "test"
+    known = read_ground_truth(_truth_file(Path(truth), tier))
+    entries = find_entries(Path(folder), tier)
+    images = np.asarray(known.images)
+    scored, broken = {}, {}
+    for name, path in progress(entries.items(), desc="grading", unit="entry"):
+        try:
+            predictions = read_submission(path, known)
+        except (ValueError, OSError) as problem:
+            broken[name] = str(problem).replace(str(path), path.name)
+            continue
+        scores = compute_scores(predictions, known.responses, images, known.unit_ids)
+        image_score = score_entry(predictions, known.responses, images, track)
+        scored[name] = image_score, scores, _sketch(predictions)
+    if not scored:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in broken.items())
+        raise ValueError(f"no entry in {folder} can be ranked: {reasons}")
+    return _ranking(scored, broken, known, track, tier, resamples, seed)
+
+
+def find_entries(folder: Path, tier: str) -> dict[str, Path]:
+    """Name of each entry -> its file for a tier. Raises ValueError if there is none."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder; give one with a folder or CSV file per entry")
+    entries = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.name.startswith((".", "__")):
+            entries[path.name] = path / SUBMISSION_FILES[tier]
+        elif path.suffix == ".csv":
+            entries[path.stem] = path
+    if not entries:
+        raise ValueError(f"{folder} holds no entries; put a folder for each there, with "
+                         f"{SUBMISSION_FILES[tier]} in it")
+    return entries
+
+
+def _truth_file(path, tier):
+    """The ground-truth file of a tier. ValueError if a final file is given without the flag."""
+    if path.is_dir():
+        return path / TRUTH_FILES[tier]
+    if path.name == TRUTH_FILES["final_test"] and tier != "final_test":
+        raise ValueError(f"{path.name} is of the final test set; rank it with final=True, or give "
+                         f"{TRUTH_FILES['test']}")
+    return path
+
+
+def _ranking(scored, broken, known, track, tier, resamples, seed):
+    names = sorted(scored, key=lambda name: -scored[name][0].score)
+    image_scores = [scored[name][0] for name in names]
+    ranks = rank_scores(image_scores, resamples, seed)
+    alone = image_alone(known.responses, np.asarray(known.images), track)
+    flags = _flags(names, scored, alone if track == "sensorium" else None)
+    rows = []
+    for place, name in enumerate(names):
+        one, scores, _ = scored[name]
+        low, high = ranks.rank_interval[place].tolist()
+        rows.append(RankedEntry(
+            name, one.score, interval(one, resamples, seed), bool(ranks.tied[place]), (low, high),
+            compare_scores(image_scores[0], one, resamples, seed), float(ranks.holm[place]),
+            scores.single_trial, scores.to_average, scores.feve, tuple(flags[name])))
+    return Ranking(tuple(rows), broken, track, tier, len(set(known.images)), len(known.unit_ids),
+                   alone, ranks.adjusted)
+
+
+def image_alone(responses: np.ndarray, images: np.ndarray, track: str) -> float | None:
+    """What a perfect model of the image alone can expect to score; None without repeats.
+
+    Single trials: the root of FEV. To average: CC_max of Schoppe et al. (Frontiers in Computational
+    Neuroscience 2016), the root of the signal's share in the variance of the mean responses.
+    """
+    _, counts = np.unique(images, return_counts=True)
+    if not (counts > 1).any():
+        return None
+    fev = metrics.fev(responses, images).clip(min=0)  # the signal's share in single trials
+    if track == "sensorium+":
+        return float(np.sqrt(fev).mean())
+    noise = (1 - fev) * np.mean(1 / counts)  # left after averaging over the repeats
+    share = np.divide(fev, fev + noise, out=np.zeros_like(fev), where=fev + noise > 0)
+    return float(np.sqrt(share).mean())
+
+
+def _sketch(predictions):
+    """Predictions (T, at most SKETCH) of some neurons, centred, to find copies with."""
+    step = -(-predictions.shape[1] // SKETCH)
+    some = predictions[:, ::step].astype(np.float32)
+    return some - some.mean(0)
+
+
+def _flags(names, scored, alone):
+    flags = {name: [] for name in names}
+    for i, name in enumerate(names):
+        for other in names[:i]:
+            if _alike(scored[name][2], scored[other][2]):
+                flags[name].append(f"its predictions correlate with those of {_plain(other)} above "
+                                   f"{ALIKE}")
+        if alone is not None and scored[name][0].score > alone + MARGIN:
+            flags[name].append(f"it scores {scored[name][0].score:.3f}, and the image alone can "
+                               f"give about {alone:.3f}")
+    return flags
+
+
+def _alike(one, other):
+    norm = np.sqrt(np.sum(one**2, dtype=float) * np.sum(other**2, dtype=float))
+    return norm > 0 and np.sum(one * other, dtype=float) / norm > ALIKE
+
+
+def _plain(text):
+    """Text without line breaks and control characters, at most 200 long: names are untrusted."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:200]
