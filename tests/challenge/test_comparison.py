@@ -1,0 +1,81 @@
+"""Two entries compared: files, models, and the sentence."""
+
+import numpy as np
+import pytest
+
+import kit
+from kit import metrics
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Submission files of four models of `sample+`, and their ground truth."""
+    folder, data = tmp_path_factory.mktemp("entries"), kit.load("sample+")
+    for name in ("cnn", "shifter-gain-1", "shifter-gain-2", "ln"):
+        kit.submit(kit.pretrained(f"sample+-{name}"), data, folder / name)
+    truth, _ = kit.write_ground_truth(data, kit.truth("sample+").responses, folder / "truth")
+    return {path.parent.name: path for path in folder.glob("*/*live*")} | {"truth": truth}
+
+
+def test_compare_finds_the_better_of_two_files(files):
+    found = kit.compare(files["cnn"], files["ln"], files["truth"], track="sensorium+")
+    one, two = (kit.grade(files[name], files["truth"]).single_trial for name in ("cnn", "ln"))
+    assert found.scores == pytest.approx((one, two), abs=1e-9)
+    assert found.difference == pytest.approx(one - two, abs=1e-9)
+    assert found.interval[0] > 0 and found.p < 0.001
+    assert str(found).startswith("cnn is better than ln: single-trial correlation 0.4")
+    assert "p < .001" in str(found) and "\n" not in str(found)
+    assert "not about another training" in str(found)
+    assert found.images == 60 and found.neurons == 600
+
+
+def test_compare_the_other_way_round(files):
+    found = kit.compare(files["ln"], files["cnn"], files["truth"], track="sensorium+")
+    assert found.difference < 0 and str(found).startswith("cnn is better than ln:")
+    low, high = str(found).split("interval ")[1].split(",")[0].split(" to ")
+    assert 0 < float(low) < float(high)
+
+
+def test_compare_says_when_two_cannot_be_told_apart(files):
+    one, two = files["shifter-gain-1"], files["shifter-gain-2"]
+    found = kit.compare(one, two, files["truth"], track="sensorium+")
+    assert found.p > 0.05 and found.interval[0] < 0 < found.interval[1]
+    assert str(found).startswith("shifter-gain-1 and shifter-gain-2 cannot be told apart:")
+
+
+def test_compare_by_the_metric_of_the_track(files):
+    found = kit.compare(files["cnn"], files["ln"], files["truth"])
+    assert found.metric == "correlation to average"
+    grade = kit.grade(files["cnn"], files["truth"])
+    assert found.scores[0] == pytest.approx(grade.to_average, abs=1e-9)
+
+
+def test_compare_models_where_responses_are_known(files):
+    data = kit.load("sample+")
+    one, two = kit.pretrained("sample+-cnn"), kit.pretrained("sample+-ln")
+    found = kit.compare(one, two, data, track="sensorium+")
+    assert found.scores[0] == pytest.approx(kit.score(one, data, "validation").single_trial)
+    assert found.images == 200 and "the first model is better than the second model" in str(found)
+    mouse = kit.load("99003-1-1")  # open: its test tier is known
+    found = kit.compare(*[kit.pretrained("sample-pretrain-cnn")] * 2, mouse)
+    assert (found.difference, found.p, found.images) == (0, 1, 60)
+
+
+def test_compare_refuses_what_it_cannot_compare(files):
+    with pytest.raises(ValueError, match=r"track='plus' is unknown; .*give \"sensorium\", ranked"):
+        kit.compare(files["cnn"], files["ln"], files["truth"], track="plus")
+    with pytest.raises(ValueError, match="give two submission files and the path of their ground"):
+        kit.compare(kit.pretrained("sample+-cnn"), files["ln"], files["truth"])
+    with pytest.raises(ValueError, match=r"cannot be graded|has no column"):
+        kit.compare(files["cnn"], files["truth"], files["truth"])
+    with pytest.raises(ValueError, match="resamples=1 is not possible"):
+        kit.compare(files["cnn"], files["ln"], files["truth"], resamples=1)
+
+
+def test_compare_reads_as_the_metrics_do(files):
+    truth = kit.challenge.grading.read_ground_truth(files["truth"])
+    values = kit.challenge.grading.read_submission(files["cnn"], truth)
+    images = np.array(truth.images)
+    expected = metrics.correlation_to_average(values, truth.responses, images).mean()
+    found = kit.compare(files["cnn"], files["ln"], files["truth"])
+    assert found.scores[0] == pytest.approx(expected)

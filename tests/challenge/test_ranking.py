@@ -1,0 +1,152 @@
+"""A folder of entries ranked: groups that do not differ, broken ones, flags."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import kit
+from kit.challenge.csv_files import write_rows
+from kit.challenge.ranking import find_entries, image_alone
+
+NAMES = ("cnn", "shifter-gain-1", "shifter-gain-2", "ln")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder, data = tmp_path_factory.mktemp("ranking"), kit.load("sample+")
+    for name in NAMES:
+        kit.submit(kit.pretrained(f"sample+-{name}"), data, folder / "entries" / name)
+    kit.write_ground_truth(data, kit.truth("sample+").responses, folder / "truth")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ranking(folder):
+    return kit.rank(folder / "entries", folder / "truth", track="sensorium+")
+
+
+def test_rank_orders_by_the_tracks_metric(ranking, folder):
+    assert [row.entry for row in ranking] == ["cnn", "shifter-gain-2", "shifter-gain-1", "ln"]
+    truth = folder / "truth" / "ground_truth_file_test.csv"
+    for row in ranking:
+        path = folder / "entries" / row.entry / "submission_file_live_test.csv"
+        scores = kit.grade(path, truth)
+        assert row.score == pytest.approx(scores.single_trial, abs=1e-9)
+        assert (row.to_average, row.feve) == (scores.to_average, scores.feve)
+        assert row.interval[0] < row.interval[1]
+    assert (ranking.images, ranking.neurons, ranking.tier) == (60, 600, "test")
+
+
+def test_rank_says_which_entries_do_not_differ(ranking):
+    assert [row.tied_with_best for row in ranking] == [True, False, False, False]
+    assert [row.rank_interval for row in ranking] == [(1, 1), (2, 3), (2, 3), (4, 4)]
+    assert ranking[0].behind_best.difference == 0 and ranking[0].p_holm == 1
+    assert ranking[3].behind_best.interval[0] > 0 and ranking[3].p_holm < 0.01
+    assert ranking.p_pairs[1, 2] > 0.05 > ranking.p_pairs[0, 3]
+    assert ranking.p_pairs.shape == (4, 4)
+
+
+def test_rank_prints_a_table(ranking):
+    lines = str(ranking).splitlines()
+    assert lines[1].split()[:2] == ["1*", "cnn"] and lines[2].split()[:2] == [
+        "2-3",
+        "shifter-gain-2",
+    ]
+    assert "family-wise error" in str(ranking) and "another training" in str(ranking)
+    assert "the best model of the image alone can expect" in str(ranking)
+
+
+def test_rank_by_the_other_track(folder):
+    found = kit.rank(folder / "entries", folder / "truth")
+    assert found.track == "sensorium"
+    averages = sorted((row.to_average for row in found), reverse=True)
+    assert [row.score for row in found] == pytest.approx(averages, abs=1e-12)
+
+
+def test_rank_final_only_where_asked(folder):
+    final = folder / "truth" / "ground_truth_file_final_test.csv"
+    with pytest.raises(ValueError, match="is of the final test set; rank it with final=True"):
+        kit.rank(folder / "entries", final)
+    found = kit.rank(folder / "entries", folder / "truth", final=True)
+    assert found.tier == "final_test" and "final test set" in str(found)
+
+
+def test_rank_is_reproducible_by_seed(folder, ranking):
+    again = kit.rank(folder / "entries", folder / "truth", track="sensorium+")
+    np.testing.assert_array_equal(again.p_pairs, ranking.p_pairs)
+    assert str(again) == str(ranking)
+    other = kit.rank(folder / "entries", folder / "truth", track="sensorium+", seed=1)
+    assert not np.array_equal(other.p_pairs, ranking.p_pairs)
+
+
+def test_rank_one_broken_entry_does_not_spoil_the_rest(folder, tmp_path, ranking):
+    entries = shutil.copytree(folder / "entries", tmp_path / "entries")
+    (entries / "empty").mkdir()
+    (entries / "spoiled").mkdir()
+    (entries / "spoiled" / "submission_file_live_test.csv").write_text("a,b\n1,2\n")
+    (entries / "loose.csv").write_bytes(b"\xff\xfe")
+    found = kit.rank(entries, folder / "truth", track="sensorium+")
+    assert [row.entry for row in found] == [row.entry for row in ranking]
+    assert set(found.broken) == {"empty", "spoiled", "loose"}
+    assert "there is no file" in found.broken["empty"]
+    assert str(tmp_path) not in str(found)  # no path of the organiser's machine
+    assert "not ranked: spoiled: " in str(found)
+
+
+def test_rank_takes_loose_files_and_hostile_names(folder, tmp_path):
+    source = folder / "entries" / "ln" / "submission_file_live_test.csv"
+    name = "<b>x\n\x1b[31m"
+    shutil.copy(source, tmp_path / f"{name}.csv")
+    found = kit.rank(tmp_path, folder / "truth")
+    assert found[0].entry == name  # as it is; what prints it must escape
+    assert "\x1b" not in str(found) and "<b>x??[31m" in str(found)
+
+
+def test_rank_flags_copies_and_scores_beyond_the_image(folder, tmp_path):
+    data, truth = kit.load("sample+"), kit.truth("sample+")
+    entries = tmp_path / "entries"
+    for name in ("cnn", "copy"):
+        shutil.copytree(folder / "entries" / "cnn", entries / name)
+
+    rows = data.mouse.rows("test")
+    (entries / "cheat").mkdir()
+    cheat = entries / "cheat" / "submission_file_live_test.csv"
+    write_rows(cheat, data.mouse, "test", truth.responses[rows], "prediction")
+    found = {row.entry: row for row in kit.rank(entries, folder / "truth")}
+    assert any("correlate with those of c" in flag for row in found.values() for flag in row.flags)
+    assert any("the image alone can give" in flag for flag in found["cheat"].flags)
+    plus = {row.entry: row for row in kit.rank(entries, folder / "truth", track="sensorium+")}
+    assert plus["cheat"].flags == ()  # behaviour may know more than the image
+
+
+def test_rank_refuses_what_it_cannot_rank(folder, tmp_path):
+    with pytest.raises(ValueError, match="is not a folder; give one with a folder or CSV file"):
+        kit.rank(tmp_path / "nothing", folder / "truth")
+    with pytest.raises(ValueError, match="holds no entries; put a folder for each there"):
+        kit.rank(tmp_path, folder / "truth")
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ValueError, match=r"no entry in .* can be ranked: mine: there is no file"):
+        kit.rank(tmp_path, folder / "truth")
+    with pytest.raises(ValueError, match="track='x' is unknown"):
+        kit.rank(folder / "entries", folder / "truth", track="x")
+
+
+def test_find_entries_skips_hidden_folders(tmp_path):
+    for name in ("b", "a", ".git", "__MACOSX"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "notes.txt").write_text("")
+    assert list(find_entries(tmp_path, "test")) == ["a", "b"]
+
+
+def test_image_alone_of_known_noise():
+    rng = np.random.default_rng(0)
+    signal = rng.standard_normal((300, 40))
+    image = np.repeat(np.arange(300), 10)
+    responses = signal[image] + 2 * rng.standard_normal((3000, 40))  # FEV .2
+    assert image_alone(responses, image, "sensorium+") == pytest.approx(0.2**0.5, abs=0.02)
+    expected = (0.2 / (0.2 + 0.8 / 10)) ** 0.5
+    assert image_alone(responses, image, "sensorium") == pytest.approx(expected, abs=0.02)
+    perfect = kit.metrics.correlation_to_average(signal[image], responses, image).mean()
+    assert perfect == pytest.approx(expected, abs=0.02)  # what a model that knows the signal scores
+    assert image_alone(responses[:300], np.arange(300), "sensorium") is None
