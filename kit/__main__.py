@@ -1,4 +1,4 @@
-"""The kit from a shell: python -m kit fetch | train | submit | check | grade | doctor."""
+"""The kit from a shell: python -m kit fetch | train | submit | check | grade | rank | doctor."""
 
 import argparse
 import os
@@ -64,6 +64,14 @@ def _grade(options):
     print(kit.grade(options.submission, options.ground_truth))
 
 
+def _rank(options):
+    ranking = kit.rank(options.folder, options.truth, options.track, options.final,
+                       seed=options.seed)
+    print(ranking)
+    if options.page:
+        print(f"page: {ranking.page(options.page)}")
+
+
 def _doctor(_):
     return 0 if kit.doctor() else 2
 
@@ -104,6 +112,15 @@ def _parser():
     add = add_command(_grade, "grade a submission file against its ground truth")
     add("submission", help="a submission file")
     add("ground_truth", help="the ground-truth file of the same test set")
+    add = add_command(_rank, "rank a folder of entries, and say which cannot be told apart")
+    add("folder", help="a folder with one folder, or one CSV file, for each entry")
+    add("truth", help="the folder of the ground truth")
+    add("--track", choices=("sensorium", "sensorium+"), default="sensorium",
+        help="sensorium is ranked by correlation to average, sensorium+ by single-trial "
+        "correlation (default: sensorium)")
+    add("--final", action="store_true", help="rank the final test set instead of the live one")
+    add("--page", metavar="PATH", help="also write the ranking as one HTML page")
+    add("--seed", type=int, default=0, help="whole number that fixes the resamples (default: 0)")
     add_command(_doctor, "check this machine and say what it lacks")
     return parser
 

@@ -81,6 +81,13 @@ def test_train_submit_check_and_grade(capsys, zipped, folder, checkpoint, tmp_pa
     assert "correlation to average" in out
     assert "FEVE" in out
 
+    entries = tmp_path / "entries"
+    entries.mkdir()
+    (tmp_path / "mine").rename(entries / "mine")
+    status, out, err = run(capsys, "rank", entries, folder / "truth", "--track", "sensorium+")
+    assert (status, err) == (0, "")
+    assert out.split("\n")[1].split()[:2] == ["1*", "mine"]
+
 
 def test_train_equals_training_in_python(capsys, zipped, folder, tmp_path):
     run(
@@ -167,6 +174,8 @@ BAD = {  # arguments, and words of the sentence
     "check nothing": ("check {tmp}/none.csv {zip}", "there is no file"),
     "check an empty folder": ("check {tmp}/folder {zip}", "there is no file"),
     "check an empty file": ("check {tmp}/file {zip}", "has no column"),
+    "rank nothing": ("rank {tmp}/none {tmp}", "none"),
+    "rank an empty folder": ("rank {tmp}/folder {tmp}", "folder"),
     "grade nothing": ("grade {tmp}/none.csv {truth}", "none.csv"),
     "grade a folder": ("grade {tmp}/folder {truth}", "folder"),
     "grade against a folder": ("grade {mine} {tmp}/folder", "folder"),

@@ -13,7 +13,7 @@ from kit.models.layers import eval_mode
 
 @dataclass(frozen=True)
 class Scores:
-    """The three scores of the benchmark, their ceiling, and the scores of every neuron.
+    """The three scores of the benchmark, a bound on them, and the scores of every neuron.
 
     A score that cannot be computed is None; printing the scores says why.
     """
@@ -21,7 +21,7 @@ class Scores:
     single_trial: float | None  # correlation over single trials, mean over neurons
     to_average: float | None    # correlation over images, after averaging over repeats
     feve: float | None          # fraction of explainable variance explained, neurons of FEV >= .15
-    ceiling: float | None       # single-trial correlation of a perfect image-only model
+    ceiling: float | None       # single-trial correlation of the best model of the image alone
     per_neuron: dict[str, np.ndarray] = field(repr=False)  # name -> (N,), in order of "unit_ids"
     n_left_out: int = 0         # neurons left out of feve, FEV < .15
     reason: str = "needs repeats"
@@ -35,13 +35,13 @@ class Scores:
             self._line("single-trial correlation", self.single_trial),
             self._line("correlation to average", self.to_average),
             self._line("FEVE", self.feve) + left_out,
-            self._line("ceiling of the single-trial correlation", self.ceiling)])
+            self._line("best model of the image alone, single-trial", self.ceiling)])
 
     __repr__ = __str__
 
     def _line(self, name, value):
         number = f"     - ({self.reason})" if value is None else f"{value:6.3f}"
-        return f"{name:<40} {number}"
+        return f"{name:<43} {number}"
 
 
 def compute_scores(predictions: np.ndarray, responses: np.ndarray, image_ids: np.ndarray,
