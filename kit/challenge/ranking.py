@@ -63,7 +63,9 @@ class Ranking:
                  f"{self.neurons} neurons",
                  "* cannot be told apart from the best, at a family-wise error of 5 % over all "
                  "pairs; ranks are those that other images could give",
-                 "intervals are about other images for these neurons, not about another training"]
+                 "intervals are about other images for these neurons, not about another training; "
+                 "that of a score is corrected for the bias of few images, so the score may lie off "
+                 "its middle"]
         if self.images < FEW_IMAGES:
             notes.append(f"with {self.images} images the family-wise error is up to about 7 %: "
                          "see CONTRIBUTING.md")
@@ -115,8 +117,8 @@ def rank(folder: str | Path, truth: str | Path, track: str = "sensorium", final:
     """
     require_track(track)
     tier = "final_test" if final else "test"
-    known = read_ground_truth(_truth_file(Path(truth), tier))
     entries = find_entries(Path(folder), tier)
+    known = read_ground_truth(_truth_file(Path(truth), tier))
     images = np.asarray(known.images)
     scored, broken = {}, {}
     for name, path in progress(entries.items(), desc="grading", unit="entry"):

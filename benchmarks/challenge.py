@@ -1,0 +1,126 @@
+"""Time the competition at full size: 7,500 neurons, 1,000 trials of 100 images, 12 entries.
+
+Writing and checking both files of a submission, grading one, comparing two, ranking twelve (2.3 GB
+of files in a temporary folder). Each in a process of its own, for its own peak of memory.
+"""
+
+import multiprocessing
+import os
+import resource
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+import kit
+from kit.challenge.csv_files import SUBMISSION_FILES, TRUTH_FILES, write_rows
+
+NEURONS, IMAGES, REPEATS, ENTRIES = 7500, 100, 10, 12
+
+
+class Untrained(kit.data.simulation.Cells):
+    """Predictions without inference: what is timed is files alone."""
+
+    def __init__(self, predictions):
+        super(kit.data.simulation.Cells, self).__init__()
+        self.predictions = predictions
+
+    def validate_data(self, data):
+        pass
+
+    def forward(self, batch, mouse=None):
+        import torch
+
+        return torch.from_numpy(self.predictions[: len(batch.images)])
+
+
+def recording():
+    """A competition mouse of full size, without images worth the name."""
+    rng = np.random.default_rng(0)
+    trials = IMAGES * REPEATS
+    tiers = np.repeat(["test", "final_test"], trials)
+    image = np.concatenate([np.repeat(np.arange(IMAGES) + k, REPEATS) for k in (0, IMAGES)])
+    return kit.Recording(
+        "1-1-1",
+        images=np.zeros((2 * trials, 1, 4, 4), np.float32),
+        responses=np.full((2 * trials, NEURONS), np.nan, np.float32),
+        behavior=None,
+        pupil_center=None,
+        tiers=tiers,
+        image_ids=1000 + image,
+        trial_ids=np.array([f"{i:032x}" for i in range(2 * trials)]),
+        unit_ids=np.arange(NEURONS),
+        coordinates=rng.uniform(0, 616, (NEURONS, 3)),
+        statistics={},
+    )
+
+
+def values(seed, noise):
+    """Something like predictions, alike for repeats of an image, or responses if noise is 2."""
+    rng, common = np.random.default_rng(seed), np.random.default_rng(99)
+    signal = common.gamma(1, 1, (IMAGES, NEURONS)) + 0.7 * rng.standard_normal((IMAGES, NEURONS))
+    shown = np.repeat(signal, REPEATS, axis=0)
+    return (shown + noise * rng.standard_normal(shown.shape)).astype(np.float32)
+
+
+def prepare(folder):
+    mouse = recording()
+    (folder / "truth").mkdir()
+    truth = folder / "truth" / TRUTH_FILES["test"]
+    write_rows(truth, mouse, "test", values(0, 2), "responses")
+    for k in range(1, ENTRIES + 1):
+        (folder / "entries" / f"entry {k}").mkdir(parents=True)
+        path = folder / "entries" / f"entry {k}" / SUBMISSION_FILES["test"]
+        write_rows(path, mouse, "test", values(k, 0), "prediction")
+
+
+def submit(folder):
+    data = kit.Dataset([recording()])
+    kit.submit(Untrained(values(1, 0)), data, folder / "written")
+    return "write and check both files of a submission"
+
+
+def grade(folder):
+    kit.grade(*pair(folder)[::2])
+    return "grade one file"
+
+
+def compare(folder):
+    print(kit.compare(*pair(folder), resamples=2000))
+    return "read and compare two files, 2,000 resamples"
+
+
+def rank(folder):
+    print(kit.rank(folder / "entries", folder / "truth"))
+    return f"rank {ENTRIES} entries, 10,000 resamples"
+
+
+def pair(folder):
+    entries = [folder / "entries" / f"entry {k}" / SUBMISSION_FILES["test"] for k in (1, 2)]
+    return *entries, folder / "truth" / TRUTH_FILES["test"]
+
+
+def timed(function, folder):
+    before = time.perf_counter()
+    what = function(folder)
+    seconds = time.perf_counter() - before
+    return what, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def main():
+    os.environ["CI"] = "1"  # no progress bars
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        prepare(folder)
+        lines = []
+        for function in (submit, grade, compare, rank):
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                what, seconds, megabytes = pool.submit(timed, function, folder).result()
+            lines.append(f"{what:48} {seconds:7.1f} s {megabytes:6.0f} MB")
+    print(f"{NEURONS} neurons, {IMAGES} images, {IMAGES * REPEATS} trials", *lines, sep="\n")
+
+
+if __name__ == "__main__":
+    main()
