@@ -56,10 +56,15 @@ class Ranking:
         return self.rows[place]
 
     @property
+    def metric(self) -> str:
+        """The name of the score by which the track is ranked."""
+        return METRIC_NAMES[self.track]
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What the table is about, in sentences."""
         kind = "live" if self.tier == "test" else "final"
-        notes = [f"{kind} test set: {METRIC_NAMES[self.track]} over {self.images} images and "
+        notes = [f"{kind} test set: {self.metric} over {self.images} images and "
                  f"{self.neurons} neurons",
                  "* cannot be told apart from the best, at a family-wise error of 5 % over all "
                  "pairs; ranks are those that other images could give",

@@ -1,0 +1,184 @@
+"""A ranking as one self-contained HTML page, for a web site or a printer.
+
+Names of entries, reasons and flags are untrusted text: jinja2 escapes all that it is given, and
+the page's own policy (CSP) lets no script run but the one in the template.
+"""
+
+import base64
+import hashlib
+import math
+import unicodedata
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import jinja2
+import numpy as np
+
+from kit.files import atomic_write
+
+if TYPE_CHECKING:
+    from kit.challenge.ranking import RankedEntry, Ranking
+
+NAME_WIDTH = 38   # letters of a name in the figure: as many fit on a phone
+LABEL_WIDTH = 16  # and in the map of pairs
+MARGIN = 6.0      # % of the figure on the left and right, for the labels of its axis
+TRACKS = {"sensorium": "Sensorium", "sensorium+": "Sensorium+"}
+TEST_SETS = {"test": "live", "final_test": "final"}
+
+
+class Cell(NamedTuple):
+    """What a cell of the table shows, and the number by which it is sorted."""
+
+    text: str
+    value: float | str  # "" is sorted last
+
+
+class Mark(NamedTuple):
+    """An entry's place in the figure, in % of its width from the left."""
+
+    low: float
+    middle: float
+    high: float
+    score: float
+
+
+class Pair(NamedTuple):
+    """A cell of the map: how the entry of its row compares with that of its column."""
+
+    verdict: str  # "better", "worse", "open" (cannot be told apart), or "same" on the diagonal
+    p: str
+
+
+def write_page(ranking: "Ranking", path: str | Path) -> Path:
+    """Write a ranking as one self-contained HTML page. Returns its path.
+
+    The page loads nothing, and opens from a disk. Without JavaScript its table cannot be sorted;
+    all else works. Raises OSError, with what to do, if the path cannot be written.
+    """
+    text = _template().render(
+        ranking=ranking, track=TRACKS[ranking.track], test_set=TEST_SETS[ranking.tier],
+        cells=[_cells(row, row is ranking[0]) for row in ranking],
+        alphabetical=_alphabetical([row.entry for row in ranking]), pairs=_pairs(ranking),
+        **_figure(ranking))
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+    return Path(path)
+
+
+def _template():
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {
+        "plain": _plain, "digits": _digits, "span": _span, "ranks": _ranks, "sha256": _sha256,
+        "name": lambda text: _shorten(text, NAME_WIDTH),
+        "label": lambda text: _shorten(text, LABEL_WIDTH)}
+    return environment.get_template("ranking.html")
+
+
+def _sha256(text):
+    """The hash by which a page's policy allows a script."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+# ---- text ----
+
+
+def _plain(text, length=200):
+    """Text on one line, without controls and marks that reverse the letters; cut to a length."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return plain if len(plain) <= length else plain[:length - 1] + "…"
+
+
+def _shorten(name, width):
+    """A plain name that is at most so many letters wide; wide letters (as Chinese) count twice."""
+    name = _plain(name)
+    wide = [unicodedata.east_asian_width(letter) in "WF" for letter in name]
+    ends = np.cumsum(1 + np.array(wide, int))
+    return name if not name or ends[-1] <= width else name[:np.sum(ends < width)] + "…"
+
+
+def _digits(number):
+    """A score with four digits, or a dash if there is none."""
+    if number is None or not math.isfinite(number):
+        return "–"
+    return f"{number:.4f}".replace("-", "−")
+
+
+def _span(interval):
+    return f"{_digits(interval[0])} to {_digits(interval[1])}"
+
+
+def _ranks(interval):
+    return "–".join(map(str, dict.fromkeys(interval)))
+
+
+def _p(p):
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+# ---- the table ----
+
+
+def _cells(row: "RankedEntry", best):
+    """The cells of an entry that hold numbers, in the order of the template's columns."""
+    behind = row.behind_best
+    cells = [Cell(_digits(row.score), row.score), Cell(_span(row.interval), row.interval[0])]
+    if best:
+        cells += [Cell("best", 0.0), Cell("–", "")]
+    else:
+        text = f"{_digits(behind.difference)} ({_span(behind.interval)})"
+        cells += [Cell(text, behind.difference), Cell(_p(row.p_holm), row.p_holm)]
+    for score in (row.single_trial, row.to_average, row.feve):
+        missing = score is None or not math.isfinite(score)
+        cells.append(Cell(_digits(score), "" if missing else score))
+    return cells
+
+
+def _alphabetical(names):
+    """The place of each name (in the order given) when names are sorted."""
+    order = sorted(range(len(names)), key=lambda i: (_plain(names[i]).casefold(), i))
+    return np.argsort(order).tolist()
+
+
+# ---- the map of pairs ----
+
+
+def _pairs(ranking):
+    """K rows of K `Pair`s, in order of the ranking."""
+    scores = [row.score for row in ranking]
+    return [[_pair(score, other, p, i == j)
+             for j, (other, p) in enumerate(zip(scores, row, strict=True))]
+            for i, (score, row) in enumerate(zip(scores, ranking.p_pairs, strict=True))]
+
+
+def _pair(score, other, p, same):
+    if same:
+        return Pair("same", "")
+    if p >= 0.05:
+        return Pair("open", _p(p))
+    return Pair("better" if score > other else "worse", _p(p))
+
+
+# ---- the figure of intervals ----
+
+
+def _figure(ranking):
+    """Places in the figure, in % of its width, so that it fits a screen of any width."""
+    from matplotlib.ticker import MaxNLocator  # takes a moment
+
+    values = [value for row in ranking for value in (*row.interval, row.score)]
+    if ranking.image_alone is not None:
+        values.append(ranking.image_alone)
+    ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(min(values), max(values))
+    first, last = float(ticks[0]), float(ticks[-1])
+    digits = max(0, -math.floor(math.log10((last - first) / (len(ticks) - 1))))
+
+    def place(value):
+        return round(MARGIN + (100 - 2 * MARGIN) * (value - first) / (last - first), 2)
+
+    marks = [Mark(place(row.interval[0]), place(sum(row.interval) / 2), place(row.interval[1]),
+                  place(row.score)) for row in ranking]
+    return {"marks": marks,
+            "ticks": [(place(tick), f"{tick:.{digits}f}".replace("-", "−")) for tick in ticks],
+            "alone": None if ranking.image_alone is None else place(ranking.image_alone)}

@@ -1,0 +1,272 @@
+"""The page of a ranking: what it holds, and that names from outside stay text."""
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from kit.challenge.page import write_page
+from kit.challenge.ranking import RankedEntry, Ranking
+from kit.evaluation.bootstrap import Difference
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+VOID = {"meta", "line", "circle"}
+
+
+def ranking(names, track="sensorium+", images=60, **changes):
+    """Entries that fall by .02; each but the first is significantly worse than the one before."""
+    rows = []
+    for place, name in enumerate(names):
+        score, behind = 0.4 - 0.02 * place, 0.02 * place
+        difference = Difference(behind, (behind - 0.01, behind + 0.01), 0.0004, images)
+        ranks = (place + 1, place + 1)
+        row = RankedEntry(name, score, (score - 0.01, score + 0.03), place == 0, ranks, difference,
+                          0.0008, score, score + 0.2, score + 0.3, ())  # fmt: skip
+        rows.append(row)
+    pairs = np.full((len(names), len(names)), 0.0004)
+    np.fill_diagonal(pairs, 1)
+    made = Ranking(tuple(rows), {}, track, "test", images, 600, 0.39, pairs)
+    return dataclasses.replace(made, **changes)
+
+
+def change(made, place, **changes):
+    """The ranking with one of its rows changed."""
+    rows = list(made.rows)
+    rows[place] = dataclasses.replace(rows[place], **changes)
+    return dataclasses.replace(made, rows=tuple(rows))
+
+
+class Page(HTMLParser):
+    """A page's elements as (tag, attributes, text inside), in the order in which they begin."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.source, self.elements, self.open = text, [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append([tag, dict(attributes), ""])
+        if tag not in VOID:
+            self.open.append(self.elements[-1])
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append([tag, dict(attributes), ""])
+
+    def handle_endtag(self, tag):
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data):
+        for element in self.open:
+            element[2] += data
+
+    def find(self, tag, **wanted):
+        return [
+            (attributes, text.strip())
+            for name, attributes, text in self.elements
+            if name == tag and all(attributes.get(key) == wanted[key] for key in wanted)
+        ]
+
+    def rows(self):
+        """The cells (attributes, text) of each row of the first table's body."""
+        body = re.search("<tbody>(.*?)</tbody>", self.source, flags=re.S)[1]
+        inner = [Page(row) for row in re.findall("<tr.*?</tr>", body, flags=re.S)]
+        return [
+            [(a, text.strip()) for tag, a, text in row.elements if tag in ("td", "th")]
+            for row in inner
+        ]
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A function from a ranking to its page."""
+
+    def parse(made):
+        path = write_page(made, tmp_path / "page.html")
+        return Page(path.read_text(encoding="utf-8"))
+
+    return parse
+
+
+def test_page_of_a_ranking_returns_its_path(tmp_path):
+    path = tmp_path / "new" / "page.html"
+    assert ranking(["a", "b"]).page(str(path)) == path
+    assert path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_page_has_what_a_screen_reader_needs(page):
+    found = page(ranking(["a", "b"]))
+    assert found.find("html", lang="en")
+    titles = [text for _, text in found.find("title")]
+    assert titles[0] == "Sensorium+ track, live test set: ranking"
+    assert len(found.find("h1")) == 1 and len(found.find("h2")) >= 3
+    assert len(found.find("caption")) == 2
+    assert all(a.get("scope") in ("row", "col") for a, _ in found.find("th"))
+    assert all(a.get("aria-label") or a.get("aria-hidden") for a, _ in found.find("svg"))
+
+
+def test_page_shows_the_numbers(page):
+    made = change(ranking(["a", "b"]), 1, rank_interval=(1, 2), tied_with_best=True, p_holm=0.0621)
+    first, second = page(made).rows()
+    assert [text for _, text in second] == [
+        "1–2 * (cannot be told apart from the best)", "b", "0.3800", "0.3700 to 0.4100",
+        "0.0200 (0.0100 to 0.0300)", "0.062", "0.3800", "0.5800", "0.6800"]  # fmt: skip
+    assert [text for _, text in first][4:6] == ["best", "–"]
+
+
+def test_page_says_which_track_and_test_set(page):
+    found = page(ranking(["a"], track="sensorium", tier="final_test", images=150))
+    (facts,) = (text for _, text in found.find("p", **{"class": "facts"}))
+    assert facts == (
+        "Final test set · ranked by correlation to average · 150 images · 600 neurons · 1 entry"
+    )
+
+
+@pytest.mark.parametrize(("images", "said"), [(99, True), (100, False)])
+def test_page_of_few_images_names_the_larger_error(page, images, said):
+    made = ranking(["a", "b"], images=images)
+    text = " ".join(text for _, text in page(made).find("p"))
+    assert ("7 %" in text) == said
+
+
+def test_page_holds_notes_flags_and_broken_entries(page):
+    made = ranking(["a", "b"], broken={"lost": "there is no file"})
+    found = page(change(made, 1, flags=("it is a copy of a",)))
+    items = [text for _, text in found.find("li")]
+    assert "lost: there is no file" in items
+    assert set(made.notes) <= set(items)
+    assert "it is a copy of a" in found.rows()[1][1][1]
+
+
+def test_page_can_be_sorted_by_numbers(page):
+    made = ranking(["b", "A", "c"])
+    made = change(made, 1, to_average=None, feve=float("nan"))
+    found = page(made)
+    heads = found.find("th", scope="col")[:9]
+    assert [a.get("aria-sort") for a, _ in heads] == ["ascending"] + 8 * [None]
+    assert {a["data-first"] for a, _ in heads} == {"ascending", "descending"}
+    assert len(found.find("button", type="button")) == 9
+    values = [[a["data-value"] for a, _ in row] for row in found.rows()]
+    assert [row[0] for row in values] == ["1", "2", "3"]
+    assert [row[1] for row in values] == ["1", "0", "2"]  # the order of the alphabet
+    assert [float(row[2]) for row in values] == [row.score for row in made]
+    assert values[1][7:] == ["", ""]
+    assert [text for _, text in found.rows()[1]][7:] == ["–", "–"]
+
+
+def test_page_escapes_what_comes_from_outside(page):
+    names = [HOSTILE, "\"'><script>alert(2)</script>", "{{ 7 * 7 }}"]
+    made = ranking(names, broken={"</ul><b>": "<script>alert(3)</script>"})
+    found = page(change(made, 1, flags=("</p><script>alert(4)</script>",)))
+    assert not found.find("img") and len(found.find("script")) == 1
+    assert [a for _, a, _ in found.elements if any(key.startswith("on") for key in a)] == []
+    assert [text for _, text in found.find("bdi")][:3] == names
+    drawn = [text for _, text in found.find("g")]
+    assert drawn[0].startswith(HOSTILE)
+    assert any(text.startswith(HOSTILE) for _, text in found.find("title"))
+    assert "<img src=x oner… is better than \"'><script>aler…: p < 0.001" in [
+        a.get("title") for a, _ in found.find("td", **{"class": "better"})
+    ]
+    assert any("<script>alert(3)</script>" in text for _, text in found.find("li"))
+
+
+def test_page_writes_names_on_one_line(page):
+    names = ["two\nlines\0", "\u202egnp.exe", "x" * 1000, "\udcff", ""]
+    shown = [row[1][1] for row in page(ranking(names)).rows()]
+    assert shown == ["two?lines?", "?gnp.exe", "x" * 199 + "…", "?", ""]
+
+
+def test_page_loads_nothing(page):
+    found = page(ranking([HOSTILE, "http://b"]))
+    keys = {key for _, attributes, _ in found.elements for key in attributes}
+    assert not keys & {"src", "href", "srcset", "style", "action", "data", "poster", "xlink:href"}
+    assert not found.find("link") and not found.find("base")
+    ((_, css),) = found.find("style")
+    assert "url(" not in css and "@import" not in css
+    ((policy, _),) = found.find("meta", **{"http-equiv": "Content-Security-Policy"})
+    assert "default-src 'none'" in policy["content"]
+    assert re.search(r"script-src 'sha256-[\w+/]{43}='$", policy["content"])
+
+
+def test_page_maps_every_pair(page):
+    made = ranking(["a", "b", "c"])
+    made.p_pairs[1, 2] = made.p_pairs[2, 1] = 0.0732
+    found = page(made)
+    signs = {"better": "+", "worse": "−", "open": "·"}
+    cells = {name: found.find("td", **{"class": name}) for name in signs}
+    assert {name: len(cells[name]) for name in signs} == {"better": 2, "worse": 2, "open": 2}
+    for name, sign in signs.items():
+        assert {text for _, text in cells[name]} == {sign}
+    assert cells["worse"][0][0]["title"] == "b is worse than a: p < 0.001"
+    assert cells["open"][0][0]["title"] == "b cannot be told apart from c: p = 0.073"
+
+
+def test_page_draws_intervals_to_scale(page):
+    found = page(ranking(["a", "b", "c"]))
+    lines = [a for a, _ in found.find("line", **{"class": "interval"})][1:]  # without the legend
+    dots = [a for a, _ in found.find("circle")][1:]
+    ends = [(float(a["x1"][:-1]), float(a["x2"][:-1])) for a in lines]
+    widths = [high - low for low, high in ends]
+    np.testing.assert_allclose(widths, widths[0], atol=0.02)
+    step = ends[0][0] - ends[1][0]
+    np.testing.assert_allclose(step, widths[0] / 2, atol=0.02)  # .02 to an interval's .04
+    for (low, high), dot in zip(ends, dots, strict=True):
+        assert float(dot["cx"][:-1]) == pytest.approx((low + high) / 2, abs=0.02)
+    assert min(low for low, _ in ends) > 0 and max(high for _, high in ends) < 100
+    named = [text for _, text in found.find("title")]
+    assert "best model of the image alone: 0.3900" in named
+
+
+def test_page_without_repeats_has_no_line_for_the_image(page):
+    found = page(ranking(["a", "b"], image_alone=None))
+    assert "best model" not in found.source
+
+
+def test_page_of_one_entry(page):
+    made = change(ranking(["a"], image_alone=None), 0, interval=(0.4, 0.4))
+    found = page(made)
+    assert len(found.rows()) == 1 and not found.find("table", **{"class": "map"})
+    assert any("no pair to compare" in text for _, text in found.find("p"))
+
+
+def test_page_of_forty_entries_is_small(page):
+    found = page(ranking([f"{HOSTILE} of team {number}" for number in range(40)]))
+    assert len(found.source.encode()) < 300_000
+    assert len(found.find("td", **{"class": "better"})) == 40 * 39 / 2
+    assert len(found.find("circle")) == 41
+
+
+def test_page_replaces_the_older_one(tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text("old")
+    write_page(ranking(["a"]), path)
+    assert "old</" not in path.read_text(encoding="utf-8")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_page_that_fails_leaves_the_older_one(tmp_path, monkeypatch):
+    path = tmp_path / "page.html"
+    path.write_text("old")
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", fail)
+    with pytest.raises(OSError, match="cannot be written"):
+        write_page(ranking(["a"]), path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_page_refuses_a_folder(tmp_path):
+    with pytest.raises(OSError, match="not an ordinary file"):
+        write_page(ranking(["a"]), tmp_path)
+
+
+def test_page_refuses_a_place_below_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cannot be written"):
+        write_page(ranking(["a"]), tmp_path / "file" / "page.html")
