@@ -69,8 +69,8 @@ class Ranking:
                  "* cannot be told apart from the best, at a family-wise error of 5 % over all "
                  "pairs; ranks are those that other images could give",
                  "intervals are about other images for these neurons, not about another training; "
-                 "that of a score is corrected for the bias of few images, so the score may lie off "
-                 "its middle"]
+                 "that of a score is corrected for the bias of few images, so it need not lie "
+                 "around the score"]
         if self.images < FEW_IMAGES:
             notes.append(f"with {self.images} images the family-wise error is up to about 7 %: "
                          "see CONTRIBUTING.md")
