@@ -79,3 +79,46 @@ def test_compare_reads_as_the_metrics_do(files):
     expected = metrics.correlation_to_average(values, truth.responses, images).mean()
     found = kit.compare(files["cnn"], files["ln"], files["truth"])
     assert found.scores[0] == pytest.approx(expected)
+
+
+@pytest.fixture(scope="module")
+def final(tmp_path_factory):
+    """Final files of three models whose scores are .0033 and .0048 apart, and their truth."""
+    folder, data = tmp_path_factory.mktemp("final"), kit.load("sample+")
+    for name in ("shifter-gain-1", "shifter-gain01-2", "shifter-gain01-3"):
+        kit.submit(kit.pretrained(f"sample+-{name}"), data, folder / name)
+    _, truth = kit.write_ground_truth(data, kit.truth("sample+").responses, folder / "truth")
+    return {path.parent.name: path for path in folder.glob("*/*final*")} | {"truth": truth}
+
+
+@pytest.mark.parametrize("other, apart, differ", [
+    ("shifter-gain01-3", 0.0033, False),
+    ("shifter-gain01-2", -0.0048, True),
+])  # fmt: skip
+def test_compare_tells_two_small_differences_apart(final, other, apart, differ):
+    paths = final["shifter-gain-1"], final[other]
+    found = kit.compare(*paths, final["truth"], track="sensorium+")
+    assert found.difference == pytest.approx(apart, abs=0.0002)
+    assert (found.p < 0.05) == differ == ("is better than" in str(found))
+
+    # the same with nothing of the kit's bootstrap: each image left out, then images drawn
+    truth = kit.challenge.grading.read_ground_truth(final["truth"])
+    a, b = (kit.challenge.grading.read_submission(path, truth) for path in paths)
+    ids, r = np.array(truth.images), truth.responses
+
+    def difference(rows):
+        return np.subtract(*(metrics.correlation(p[rows], r[rows]).mean() for p in (a, b)))
+
+    whole, images = difference(slice(None)), np.unique(ids)
+    pulls = np.array([(len(images) - 1) * (whole - difference(ids != image)) for image in images])
+    pulls -= pulls.mean()
+    rng, ratios = np.random.default_rng(3), []
+    for _ in range(3000):
+        drawn = rng.choice(pulls, len(pulls))
+        ratios.append(abs(drawn.mean()) / (drawn.std(ddof=1) / len(pulls) ** 0.5))
+    error = pulls.std(ddof=1) / len(pulls) ** 0.5
+    p = np.mean(np.array(ratios) * error >= abs(whole))
+    assert found.p == pytest.approx(p, abs=0.02) and (p < 0.05) == differ
+    reach = error * np.quantile(ratios, 0.95)
+    limits = whole - reach, whole + reach
+    np.testing.assert_allclose(found.interval, limits, atol=0.05 * reach)
