@@ -68,8 +68,7 @@ def compare(a: str | Path | nn.Module, b: str | Path | nn.Module, truth: str | P
     >>> kit.compare(one, two, data, track="sensorium+").p < 0.05
     True
     """
-    require_track(track)
-    require_int("resamples", resamples, 100)
+    require_settings(track, resamples, seed)
     if isinstance(truth, Dataset):
         first, second, neurons = _score_models([a, b], truth, track)
         names = "the first model", "the second model"
@@ -87,9 +86,11 @@ def compare(a: str | Path | nn.Module, b: str | Path | nn.Module, truth: str | P
                       METRIC_NAMES[track], found.images, neurons)
 
 
-def require_track(track: str) -> None:
-    """Raise ValueError unless `track` is "sensorium" or "sensorium+"."""
-    if track not in METRICS:
+def require_settings(track: str, resamples: int, seed: int) -> None:
+    """Raise ValueError unless `track` is "sensorium" or "sensorium+", and the rest is possible."""
+    require_int("resamples", resamples, 100, 1_000_000)
+    require_int("seed", seed, 0)
+    if not isinstance(track, str) or track not in METRICS:
         raise ValueError(f"track={track!r} is unknown; {suggest(track, METRICS)}give "
                          '"sensorium", ranked by correlation to average, or "sensorium+", ranked '
                          "by single-trial correlation")

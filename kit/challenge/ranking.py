@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.challenge.comparison import METRIC_NAMES, require_track, score_entry
+from kit.challenge.comparison import METRIC_NAMES, require_settings, score_entry
 from kit.challenge.csv_files import SUBMISSION_FILES, TRUTH_FILES
 from kit.challenge.grading import read_ground_truth, read_submission
 from kit.evaluation import metrics
@@ -120,7 +120,7 @@ def rank(folder: str | Path, truth: str | Path, track: str = "sensorium", final:
     >>> [row.entry for row in ranking], [row.tied_with_best for row in ranking]
     (['cnn', 'ln'], [True, False])
     """
-    require_track(track)
+    require_settings(track, resamples, seed)
     tier = "final_test" if final else "test"
     entries = find_entries(Path(folder), tier)
     known = read_ground_truth(_truth_file(Path(truth), tier))

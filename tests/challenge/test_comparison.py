@@ -70,6 +70,10 @@ def test_compare_refuses_what_it_cannot_compare(files):
         kit.compare(files["cnn"], files["truth"], files["truth"])
     with pytest.raises(ValueError, match="resamples=1 is not possible"):
         kit.compare(files["cnn"], files["ln"], files["truth"], resamples=1)
+    with pytest.raises(ValueError, match="seed=-1 is not possible"):
+        kit.compare(files["cnn"], files["ln"], files["truth"], seed=-1)
+    with pytest.raises(IsADirectoryError, match="is a folder; give one of its CSV files"):
+        kit.compare(files["cnn"], files["ln"], files["truth"].parent)
 
 
 def test_compare_reads_as_the_metrics_do(files):
