@@ -5,6 +5,7 @@ from kit.plots.curves import (
     reference_line,
     score_bars,
     score_histogram,
+    score_intervals,
     score_spread,
     training_curve,
 )
@@ -24,6 +25,6 @@ __all__ = [
     "BLACK", "BLUE", "GREEN", "GREY", "ORANGE", "SKY", "VERMILION", "binned_mean", "cortical_map",
     "filters", "images", "images_with_responses", "learning_curve", "mean_responses", "mean_tuning",
     "orientation_map", "positions", "raster", "reference_line", "repeats", "report_card",
-    "score_bars", "score_histogram", "score_spread", "stimuli", "traces", "training_curve",
-    "tuning_curves",
+    "score_bars", "score_histogram", "score_intervals", "score_spread", "stimuli", "traces",
+    "training_curve", "tuning_curves",
 ]

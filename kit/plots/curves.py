@@ -95,6 +95,24 @@ def score_spread(scores: dict[str, list], ax: Axes | None = None,
     return clean_axis(ax, yticks=range(len(scores)), yticklabels=scores, xlabel=label)
 
 
+def score_intervals(intervals: dict[str, tuple[float, float, float]], ax: Axes | None = None,
+                    label: str = "single-trial correlation, 95 % interval") -> Axes:
+    """Draw scores, or differences of scores, each with its interval.
+
+    intervals: name -> (value, low, high), from top to bottom. 0 has a line if it is in the figure.
+    """
+    ax = make_axis(ax, 6, 0.9 + 0.36 * len(intervals))
+    for row, (value, low, high) in enumerate(intervals.values()):
+        ax.plot([low, high], [row, row], color=SKY, linewidth=3)
+        ax.plot(value, row, "o", color=BLUE, markersize=6)
+    ax.margins(x=0.05, y=0.08)
+    ax.locator_params(axis="x", nbins=6)
+    if ax.get_xlim()[0] <= 0 <= ax.get_xlim()[1]:
+        ax.axvline(0, color=BLACK, linewidth=0.8)
+    ax.invert_yaxis()
+    return clean_axis(ax, yticks=range(len(intervals)), yticklabels=intervals, xlabel=label)
+
+
 def learning_curve(counts: list[int], scores: dict[str, list], ax: Axes | None = None,
                    label: str = "single-trial correlation") -> Axes:
     """Draw scores against the number of training images. counts: (K,); scores: name -> (K,)."""

@@ -69,6 +69,20 @@ def test_score_spread_draws_every_run_and_the_error():
     assert texts(ax.get_yticklabels()) == ["one", "other"]
 
 
+def test_score_intervals_draws_values_and_a_line_at_zero_if_it_is_near():
+    ax = plots.score_intervals({"sure": (0.3, 0.2, 0.4), "unsure": (0.1, -0.1, 0.2)})
+    drawn = [[list(map(float, data)) for data in line.get_data()] for line in ax.lines]
+    assert drawn == [
+        [[0.2, 0.4], [0, 0]],
+        [[0.3], [0]],
+        [[-0.1, 0.2], [1, 1]],
+        [[0.1], [1]],
+        [[0, 0], [0, 1]],
+    ]
+    assert texts(ax.get_yticklabels()) == ["sure", "unsure"]
+    assert len(plots.score_intervals({"far from 0": (0.3, 0.2, 0.4)}).lines) == 2
+
+
 def test_learning_curve_draws_a_line_for_each_name():
     ax = plots.learning_curve([100, 400], {"from scratch": [0.1, 0.3], "transferred": [0.2, 0.35]})
     assert [line.get_ydata().tolist() for line in ax.lines] == [[0.1, 0.3], [0.2, 0.35]]

@@ -23,6 +23,7 @@ DRAW = {
     "mean_responses": lambda ax: plots.mean_responses(np.ones(4), np.ones(4), [1, 1, 2, 2], ax),
     "score_histogram": lambda ax: plots.score_histogram([0.1, 0.2], ax),
     "score_bars": lambda ax: plots.score_bars({"a": kit.Scores(0.3, None, None, None, {})}, ax),
+    "score_intervals": lambda ax: plots.score_intervals({"a": (0.1, 0, 0.2)}, ax),
     "score_spread": lambda ax: plots.score_spread({"a": [0.1, 0.2]}, ax),
     "learning_curve": lambda ax: plots.learning_curve([1, 10], {"a": [0.1, 0.2]}, ax),
     "reference_line": lambda ax: plots.reference_line(0.5, "ceiling", ax),

@@ -24,15 +24,17 @@ ALL = TUTORIALS + TEMPLATES + SOLUTIONS
 SHORT = {
     "00": {"channels": 8, "epochs": 2},
     "01": {"mouse": "sample", "trials": 40},  # withholds what can be withheld
+    "02": {"seeds": 3, "resamples": 2000},
     "03": {"channels": 8, "epochs": 2},
     "04": {"seeds": 1, "epochs": 1},
-    "05": {"channels": 4, "epochs": 1},
+    "05": {"channels": 4, "epochs": 1, "rivals": ["shifter-gain-1", "ln"]},
     "06": {"counts": [40, 50, 60], "members": 2},
     "07": {"count": 20, "steps": 5},
     "08": {"channels": 4, "epochs": 1, "epochs_vit": 1},
     "template": {"mouse": "sample", "epochs": 1},  # withholds what can be withheld
 }
 SHORT_SOLUTIONS = {
+    "02": {"resamples": 500},
     "04": {"epochs": 1},
     "06": {"few": 30, "members": 2},
     "07": {"count": 20, "few": 20},
