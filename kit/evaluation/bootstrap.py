@@ -1,10 +1,11 @@
 """How sure a score is, and whether two differ: a bootstrap over images of the test set.
 
 Repeats of an image stay together, and all entries are resampled alike. What is resampled is the
-pull of each image on a score, by leaving it out (the jackknife): with the correlations themselves
-95 % intervals of a difference hold the true one in 92 % of simulations, with the pulls in 95 to 97.
-Each resample is divided by its own standard error (Efron and Tibshirani, An Introduction to the
-Bootstrap, chapter 12).
+pull of each image on a score, by leaving it out (the jackknife). In 1,000 simulations with the
+responses of sample+ the 95 % interval of a difference held the true one in 95 to 97 % of cases, and
+that of a single score in 94 to 96; benchmarks/coverage.py counts. Percentiles of resampled
+correlations did in 92 % and in 63 to 81 %. Each resample is divided by its own standard error
+(Efron and Tibshirani, An Introduction to the Bootstrap, chapter 12).
 
 The intervals are about other images, for the same mouse and neurons. They know nothing of another
 training: two seeds of one model differ too. FEVE has no interval: it is a mean over the neurons
@@ -115,7 +116,9 @@ def compare_scores(one: ImageScore, other: ImageScore, resamples: int = RESAMPLE
 def _studentised(pulls, resamples, seed):
     """Standard errors (K,) of mean pulls (images, K), and resampled means over their own error.
 
-    Returns (K,) and (resamples, K), float32. A column of zeros has an error and ratios of 0.
+    Returns (K,) and (resamples, K), float32. A column of zeros has an error and ratios of 0. A
+    resample's error counts as at least half of the real one: where two entries differ in a few
+    images alone, a resample without these would have none, and its ratio would be infinite.
     """
     images = len(pulls)
     centred = pulls - pulls.mean(0)
@@ -127,9 +130,9 @@ def _studentised(pulls, resamples, seed):
         weights = rng.multinomial(images, np.full(images, 1 / images), rows) / images
         means = weights @ centred
         variances = np.maximum(weights @ centred**2 - means**2, 0) / (images - 1)
-        out = np.zeros_like(means)
-        ratios[start:start + rows] = np.divide(means, np.sqrt(variances), out=out,
-                                               where=variances > 1e-18 * error**2)
+        errors = np.maximum(np.sqrt(variances), error / 2)
+        ratios[start:start + rows] = np.divide(means, errors, out=np.zeros_like(means),
+                                               where=errors > 0)
     return error, ratios
 
 

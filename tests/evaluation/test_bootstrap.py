@@ -182,3 +182,16 @@ def test_rank_scores_of_one_entry_and_of_copies():
     assert rank_scores([only]).rank_interval.tolist() == [[1, 1]]
     copies = rank_scores([only, only])
     assert copies.tied.all() and copies.rank_interval.tolist() == [[1, 2], [1, 2]]
+
+
+def test_rank_scores_is_not_spoiled_by_a_near_copy():
+    """A copy of the last entry that differs from it in one image changes nothing for the others."""
+    four = entries([0.4, 0.38, 0.36, 0.2], [0.003] * 4)
+    pulls = four[3].pulls.copy()
+    pulls[7] += 0.2
+    found = rank_scores([*four, ImageScore(0.2 - 0.2 / len(pulls), pulls)])
+    assert found.tied.tolist() == [True, False, False, False, False]
+    assert found.rank_interval.tolist() == [[1, 1], [2, 2], [3, 3], [4, 5], [4, 5]]
+    copied = compare_scores(four[3], ImageScore(0.2 - 0.2 / len(pulls), pulls))
+    low, high = copied.interval
+    assert low < 0 < high and high - low < 0.03
