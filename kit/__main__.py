@@ -17,6 +17,8 @@ RECIPES = {"default": kit.TrainConfig, "quick": kit.TrainConfig.quick,
 def main(arguments: Sequence[str] | None = None) -> int | None:
     """Run one command. Returns the exit status: 2, after one sentence, if the input is wrong."""
     options = _parser().parse_args(arguments)
+    if hasattr(sys.stdout, "reconfigure"):  # names that the terminal cannot show become "?"
+        sys.stdout.reconfigure(errors="replace")
     try:
         return options.run(options)
     except (ValueError, OSError, FloatingPointError) as problem:
@@ -67,9 +69,10 @@ def _grade(options):
 def _rank(options):
     ranking = kit.rank(options.folder, options.truth, options.track, options.final,
                        seed=options.seed)
+    page = ranking.page(options.page) if options.page else None
     print(ranking)
-    if options.page:
-        print(f"page: {ranking.page(options.page)}")
+    if page:
+        print(f"page: {page}")
 
 
 def _doctor(_):

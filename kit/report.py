@@ -42,3 +42,9 @@ def require_int(name: str, value: object, low: int, high: int | None = None) -> 
         return int(value)
     allowed = f"of {low} or more" if high is None else f"from {low} to {high}"
     raise ValueError(f"{name}={value!r} is not possible; give a whole number {allowed}")
+
+
+def one_line(text: object, length: int = 200) -> str:
+    """Untrusted text on one line, cut to a length, without controls and marks that turn letters."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in str(text))
+    return plain if len(plain) <= length else plain[:length - 1] + "…"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kit.report import Report, require_int, suggest
+from kit.report import Report, one_line, require_int, suggest
 
 
 def test_report():
@@ -36,3 +36,8 @@ def test_require_int_without_an_upper_bound():
     assert require_int("epochs", 10**9, 1) == 10**9
     with pytest.raises(ValueError, match=r"epochs=0 is not possible; give .* of 1 or more"):
         require_int("epochs", 0, 1)
+
+
+def test_one_line_shows_no_control_characters():
+    assert one_line("a\nb\x1b[2Jc é团") == "a?b?[2Jc é团"
+    assert len(one_line("x" * 999)) == 200

@@ -10,13 +10,14 @@ from kit.challenge.grading import read_ground_truth, read_submission
 from kit.data.recordings import Dataset
 from kit.evaluation.bootstrap import (
     RESAMPLES,
+    SAME,
     ImageScore,
     average_score,
     compare_scores,
     single_trial_score,
 )
 from kit.evaluation.scores import predict
-from kit.report import require_int, suggest
+from kit.report import one_line, require_int, suggest
 
 METRICS = {"sensorium": average_score, "sensorium+": single_trial_score}  # each track's ranking
 METRIC_NAMES = {"sensorium": "correlation to average", "sensorium+": "single-trial correlation"}
@@ -36,19 +37,22 @@ class Comparison:
     neurons: int
 
     def __str__(self) -> str:
-        one, two = self.names
+        one, two = map(one_line, self.names)
+        first, second = self.scores
         low, high = self.interval
-        better, worse = (one, two) if self.difference > 0 else (two, one)
-        if self.difference < 0:
-            low, high = -high, -low
-        verdict = f"{better} is better than {worse}"
+        if self.difference < 0:  # the better one first
+            one, two, first, second, low, high = two, one, second, first, -high, -low
+        about = (f"this is about other images than these {self.images}, for the same "
+                 f"{self.neurons} neurons, not about another training of the models")
+        if abs(self.difference) < SAME:
+            return f"{one} and {two} have the same {self.metric}, {first:.4f}; {about}"
+        verdict = f"{one} is better than {two}"
         if self.p >= 0.05:
             verdict = f"{one} and {two} cannot be told apart"
-        p = f"p = {self.p:.2g}" if self.p >= 0.001 else "p < .001"
-        return (f"{verdict}: {self.metric} {self.scores[0]:.4f} and {self.scores[1]:.4f}, "
-                f"{better} higher by {abs(self.difference):.4f} (95 % interval {low:+.4f} to "
-                f"{high:+.4f}, {p}); this is about other images than these {self.images}, for "
-                f"the same {self.neurons} neurons, not about another training of the models")
+        p = f"p = {self.p:.3f}" if self.p >= 0.001 else "p < .001"
+        return (f"{verdict}: {self.metric} {first:.4f} and {second:.4f}, {one} higher by "
+                f"{abs(self.difference):.4f} (95 % interval {low:+.4f} to {high:+.4f}, {p}); "
+                f"{about}")
 
     __repr__ = __str__
 
@@ -72,7 +76,7 @@ def compare(a: str | Path | nn.Module, b: str | Path | nn.Module, truth: str | P
     if isinstance(truth, Dataset):
         first, second, neurons = _score_models([a, b], truth, track)
         names = "the first model", "the second model"
-    elif isinstance(a, str | Path) and isinstance(b, str | Path):
+    elif all(isinstance(path, str | Path) for path in (a, b, truth)):
         known = read_ground_truth(truth)
         first, second = (score_entry(read_submission(path, known), known.responses, known.images,
                                      track) for path in (a, b))
@@ -116,7 +120,7 @@ def _score_models(models, data, track):
 
 def _names(a, b):
     """What to call two files: by their own names, or by their folders' if these are the same."""
-    if a.name != b.name:
+    if a.stem != b.stem:
         return a.stem, b.stem
     names = a.resolve().parent.name, b.resolve().parent.name
     return names if names[0] != names[1] else (str(a), str(b))

@@ -15,6 +15,7 @@ import jinja2
 import numpy as np
 
 from kit.files import atomic_write
+from kit.report import one_line
 
 if TYPE_CHECKING:
     from kit.challenge.ranking import RankedEntry, Ranking
@@ -70,7 +71,7 @@ def _template():
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
-        "plain": _plain, "digits": _digits, "span": _span, "ranks": _ranks, "sha256": _sha256,
+        "plain": one_line, "digits": _digits, "span": _span, "ranks": _ranks, "sha256": _sha256,
         "name": lambda text: _shorten(text, NAME_WIDTH),
         "label": lambda text: _shorten(text, LABEL_WIDTH)}
     return environment.get_template("ranking.html")
@@ -84,15 +85,9 @@ def _sha256(text):
 # ---- text ----
 
 
-def _plain(text, length=200):
-    """Text on one line, without controls and marks that reverse the letters; cut to a length."""
-    plain = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return plain if len(plain) <= length else plain[:length - 1] + "…"
-
-
 def _shorten(name, width):
     """A plain name that is at most so many letters wide; wide letters (as Chinese) count twice."""
-    name = _plain(name)
+    name = one_line(name)
     wide = [unicodedata.east_asian_width(letter) in "WF" for letter in name]
     ends = np.cumsum(1 + np.array(wide, int))
     return name if not name or ends[-1] <= width else name[:np.sum(ends < width)] + "…"
@@ -137,7 +132,7 @@ def _cells(row: "RankedEntry", best):
 
 def _alphabetical(names):
     """The place of each name (in the order given) when names are sorted."""
-    order = sorted(range(len(names)), key=lambda i: (_plain(names[i]).casefold(), i))
+    order = sorted(range(len(names)), key=lambda i: (one_line(names[i]).casefold(), i))
     return np.argsort(order).tolist()
 
 

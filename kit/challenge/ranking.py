@@ -12,6 +12,7 @@ from kit.evaluation import metrics
 from kit.evaluation.bootstrap import RESAMPLES, Difference, compare_scores, interval, rank_scores
 from kit.evaluation.scores import compute_scores
 from kit.files import progress
+from kit.report import one_line
 
 ALIKE = 0.999      # correlation of two entries' predictions from which they count as copies
 MARGIN = 0.02      # above what the image alone can give, an entry is flagged
@@ -69,7 +70,8 @@ class Ranking:
         notes = [f"{kind} test set: {self.metric} over {self.images} images and "
                  f"{self.neurons} neurons",
                  "* cannot be told apart from the best, at a family-wise error of 5 % over all "
-                 "pairs; ranks are those that other images could give",
+                 "pairs; ranks are those that other images could give; p(Holm) is less strict: it "
+                 "allows for the comparisons with the best alone",
                  "intervals are about other images for these neurons, not about another training; "
                  "that of a score is corrected for the bias of few images, so it need not lie "
                  "around the score", SIMULATED]
@@ -78,17 +80,17 @@ class Ranking:
         return tuple(notes)
 
     def __str__(self) -> str:
-        width = max([5, *(len(_plain(row.entry)) for row in self.rows)])
-        lines = [f"{'ranks':>7}  {'entry':<{width}}  score  95 % interval   behind   p(Holm)"]
+        width = max([5, *(len(one_line(row.entry)) for row in self.rows)])
+        lines = [f"{'ranks':>7}  {'entry':<{width}}  score  95 % interval        behind   p(Holm)"]
         for row in self.rows:
             star = "*" if row.tied_with_best else " "
             ranks = "-".join(map(str, dict.fromkeys(row.rank_interval)))
             low, high = row.interval
-            lines.append(f"{ranks:>6}{star}  {_plain(row.entry):<{width}}  {row.score:.4f} "
-                         f"{low:.4f}-{high:.4f} {row.behind_best.difference:8.4f}  "
+            lines.append(f"{ranks:>6}{star}  {one_line(row.entry):<{width}}  {row.score:.4f} "
+                         f"{low:.4f} to {high:.4f} {row.behind_best.difference:8.4f}  "
                          f"{row.p_holm:8.2g}")
             lines += [f"{'':>9}! {flag}" for flag in row.flags]
-        lines += [f"not ranked: {_plain(name)}: {_plain(reason)}"
+        lines += [f"not ranked: {one_line(name)}: {one_line(reason)}"
                   for name, reason in self.broken.items()]
         return "\n".join([*lines, *self.notes])
 
@@ -120,40 +122,69 @@ def rank(folder: str | Path, truth: str | Path, track: str = "sensorium", final:
     (['cnn', 'ln'], [True, False])
     """
     require_settings(track, resamples, seed)
+    if not isinstance(final, bool):
+        raise ValueError(f"final={final!r} is unclear; give True for the final test set, once the "
+                         "competition is over, or False for the live one")
     tier = "final_test" if final else "test"
-    entries = find_entries(Path(folder), tier)
-    known = read_ground_truth(_truth_file(Path(truth), tier))
+    entries, broken = find_entries(_path("folder", folder), tier)
+    known = read_ground_truth(_truth_file(_path("truth", truth), tier))
     images = np.asarray(known.images)
-    scored, broken = {}, {}
+    scored = {}
     for name, path in progress(entries.items(), desc="grading", unit="entry"):
         try:
             predictions = read_submission(path, known)
         except (ValueError, OSError) as problem:
-            broken[name] = str(problem).replace(str(path), path.name)
+            broken[name] = _reason(problem, path)
             continue
         scores = compute_scores(predictions, known.responses, images, known.unit_ids)
         image_score = score_entry(predictions, known.responses, images, track)
         scored[name] = image_score, scores, _sketch(predictions)
     if not scored:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in broken.items())
-        raise ValueError(f"no entry in {folder} can be ranked: {reasons}")
+        reasons = [f"{one_line(name)}: {one_line(reason)}" for name, reason in broken.items()]
+        more = "; …" if len(reasons) > 3 else ""
+        raise ValueError(f"no entry in {folder} can be ranked: {'; '.join(reasons[:3])}{more}")
     return _ranking(scored, broken, known, track, tier, resamples, seed)
 
 
-def find_entries(folder: Path, tier: str) -> dict[str, Path]:
-    """Name of each entry -> its file for a tier. Raises ValueError if there is none."""
+def find_entries(folder: Path, tier: str) -> tuple[dict[str, Path], dict[str, str]]:
+    """Name of each entry -> its file for a tier; name -> why it is none. Hidden ones are left out.
+
+    Raises ValueError if there is no entry.
+    """
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; give one with a folder or CSV file per entry")
-    entries = {}
+    entries, broken = {}, {}
     for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.name.startswith((".", "__")):
-            entries[path.name] = path / SUBMISSION_FILES[tier]
-        elif path.suffix == ".csv":
-            entries[path.stem] = path
-    if not entries:
+        if path.name.startswith((".", "__")):
+            continue
+        name, file = path.name, path / SUBMISSION_FILES[tier]
+        if not path.is_dir():
+            name, file = (path.stem if path.stem not in entries else path.name), path
+        if not path.is_dir() and path.suffix.lower() != ".csv":
+            broken[path.name] = "it is not a folder or a CSV file; unpack it if it is an archive"
+        elif not file.resolve().is_relative_to(folder.resolve()):
+            broken[name] = f"{file.name} is a link out of the folder; put the file itself there"
+        elif file.exists() and not file.is_file():
+            broken[name] = f"{file.name} is not an ordinary file"
+        else:
+            entries[name] = file
+    if not entries and not broken:
         raise ValueError(f"{folder} holds no entries; put a folder for each there, with "
                          f"{SUBMISSION_FILES[tier]} in it")
-    return entries
+    return entries, broken
+
+
+def _path(name, value):
+    if isinstance(value, str | Path) and "\0" not in str(value):
+        return Path(value)
+    raise ValueError(f"{name}={str(value)[:60]!r} is not a path; give a text or a Path")
+
+
+def _reason(problem, path):
+    """Why an entry cannot be graded, without the path: the organiser's folders are nobody's."""
+    if isinstance(problem, OSError) and problem.errno is not None:
+        return f"{path.name} cannot be read: {problem.strerror.lower()}"
+    return str(problem).replace(str(path), path.name)
 
 
 def _truth_file(path, tier):
@@ -202,19 +233,22 @@ def image_alone(responses: np.ndarray, images: np.ndarray, track: str) -> float 
 
 
 def _sketch(predictions):
-    """Predictions (T, at most SKETCH) of some neurons, centred, to find copies with."""
-    step = -(-predictions.shape[1] // SKETCH)
-    some = predictions[:, ::step].astype(np.float32)
-    return some - some.mean(0)
+    """Predictions (T, at most SKETCH) of some neurons, of mean 0 and norm 1, to find copies."""
+    some = predictions[:, ::-(-predictions.shape[1] // SKETCH)]
+    some = some - some.mean(0)
+    norm = np.sqrt((some**2).sum(0))
+    return (some / np.where(norm > 0, norm, 1)).astype(np.float32)
 
 
 def _flags(names, scored, alone):
     flags = {name: [] for name in names}
-    for i, name in enumerate(names):
-        for other in names[:i]:
-            if _alike(scored[name][2], scored[other][2]):
-                flags[name].append(f"its predictions correlate with those of {_plain(other)} above "
-                                   f"{ALIKE}")
+    for name in names:
+        alike = [one_line(other) for other in names
+                 if other != name and _alike(scored[name][2], scored[other][2])]
+        if alike:
+            more = ", …" if len(alike) > 3 else ""
+            flags[name].append(f"its predictions correlate with those of {', '.join(alike[:3])}"
+                               f"{more} above {ALIKE}")
         if alone is not None and scored[name][0].score > alone + MARGIN:
             flags[name].append(f"it scores {scored[name][0].score:.3f}, and the image alone can "
                                f"give about {alone:.3f}")
@@ -222,10 +256,5 @@ def _flags(names, scored, alone):
 
 
 def _alike(one, other):
-    norm = np.sqrt(np.sum(one**2, dtype=float) * np.sum(other**2, dtype=float))
-    return norm > 0 and np.sum(one * other, dtype=float) / norm > ALIKE
-
-
-def _plain(text):
-    """Text without line breaks and control characters, at most 200 long: names are untrusted."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:200]
+    """Whether the correlation of a typical neuron's predictions, its median, is above ALIKE."""
+    return np.median((one * other).sum(0)) > ALIKE

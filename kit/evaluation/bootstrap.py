@@ -20,6 +20,8 @@ import numpy as np
 
 RESAMPLES = 10_000
 LEVEL = 0.95
+SAME = 1e-6  # scores closer than this are equal: the 1e-8 in a correlation moves them by less
+SMALL = 1e-4  # share of a neuron's variance below which one image counts as nearly all of it
 BLOCK = 500  # neurons, or resamples, at a time: bounds the memory
 
 
@@ -81,9 +83,31 @@ def _image_score(predictions, responses, image_ids, averaged):
         sums = [values.sum(0) for values in parts]
         total += _correlations(trials.sum(), *sums).sum()
         rest = [whole - part for whole, part in zip(sums, parts, strict=True)]
-        without += _correlations(trials.sum() - trials[:, None], *rest).sum(1)
+        trials_left = trials.sum() - trials[:, None]
+        left = _correlations(trials_left, *rest)  # (images, n)
+        lost = np.zeros(left.shape, bool)
+        for first, square in ((0, 2), (1, 3)):
+            variance = rest[square] / trials_left - (rest[first] / trials_left) ** 2
+            lost |= variance < SMALL * sums[square] / trials.sum()
+        _mend(left, lost, p, r, np.arange(len(count)) if averaged else image[order])
+        without += left.sum(1)
     score = total / neurons
     return ImageScore(float(score), (len(count) - 1) * (score - without / neurons))
+
+
+def _mend(left, lost, p, r, image):
+    """Compute correlations without an image again, in two passes, where that image is nearly all.
+
+    What is left of a neuron's variance is then a difference of two large numbers, mostly rounding.
+    left: (images, n) correlations, changed in place where lost (images, n) is true.
+    """
+    for k in np.flatnonzero(lost.any(1)):
+        neurons, rows = np.flatnonzero(lost[k]), image != k
+        x, y = p[np.ix_(rows, neurons)], r[np.ix_(rows, neurons)]
+        x, y = x - x[0], y - y[0]  # a constant becomes exactly 0
+        x, y = x - x.mean(0), y - y.mean(0)
+        scale = (x.std(0) + 1e-8) * (y.std(0) + 1e-8)
+        left[k, neurons] = (x * y).mean(0) / scale
 
 
 def _correlations(n, p, r, pp, rr, pr):
@@ -105,10 +129,11 @@ def compare_scores(one: ImageScore, other: ImageScore, resamples: int = RESAMPLE
                    seed: int = 0) -> Difference:
     """Compare two scores of the same images: paired, because both are resampled alike."""
     difference = one.score - other.score
+    same = abs(difference) < SAME
     error, ratios = _studentised((one.pulls - other.pulls)[:, None], resamples, seed)
     ratios = np.abs(ratios[:, 0])
-    reach = float(error[0] * np.quantile(ratios, LEVEL))
-    as_large = (ratios * error[0] >= abs(difference)).sum()
+    reach = max(float(error[0] * np.quantile(ratios, LEVEL)), abs(difference) * same)
+    as_large = resamples if same else (ratios * error[0] >= abs(difference)).sum()
     return Difference(difference, (difference - reach, difference + reach),
                       float((as_large + 1) / (resamples + 1)), len(one.pulls))
 
@@ -159,8 +184,9 @@ def rank_scores(entries: list[ImageScore], resamples: int = RESAMPLES, seed: int
     pulls = np.stack([entry.pulls for entry in entries], 1)  # (images, K)
     first, second = np.triu_indices(len(entries), 1)
     error, ratios = _studentised(pulls[:, first] - pulls[:, second], resamples, seed)
-    found = _ratio(np.abs(scores[first] - scores[second]), error)  # (pairs,)
-    ratios = np.abs(ratios)
+    apart = np.abs(scores[first] - scores[second])
+    found = _ratio(np.where(apart < SAME, 0, apart), error)  # (pairs,)
+    ratios = np.abs(ratios, out=ratios)
     raw = ((ratios >= found).sum(0) + 1) / (resamples + 1)
     p = np.ones((len(entries), len(entries)))
     p[first, second] = p[second, first] = _step_down(found, ratios)

@@ -34,13 +34,19 @@ def test_compare_the_other_way_round(files):
     assert found.difference < 0 and str(found).startswith("cnn is better than ln:")
     low, high = str(found).split("interval ")[1].split(",")[0].split(" to ")
     assert 0 < float(low) < float(high)
+    assert "correlation 0.4262 and 0.3287, cnn higher" in str(found)  # the better one first
+
+
+def test_compare_a_file_with_itself(files):
+    found = kit.compare(files["cnn"], files["cnn"], files["truth"])
+    assert "have the same correlation to average, 0.7072" in str(found) and found.p == 1
 
 
 def test_compare_says_when_two_cannot_be_told_apart(files):
     one, two = files["shifter-gain-1"], files["shifter-gain-2"]
     found = kit.compare(one, two, files["truth"], track="sensorium+")
     assert found.p > 0.05 and found.interval[0] < 0 < found.interval[1]
-    assert str(found).startswith("shifter-gain-1 and shifter-gain-2 cannot be told apart:")
+    assert str(found).startswith("shifter-gain-2 and shifter-gain-1 cannot be told apart:")
 
 
 def test_compare_by_the_metric_of_the_track(files):

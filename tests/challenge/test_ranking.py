@@ -1,5 +1,6 @@
 """A folder of entries ranked: groups that do not differ, broken ones, flags."""
 
+import os
 import shutil
 
 import numpy as np
@@ -116,6 +117,7 @@ def test_rank_flags_copies_and_scores_beyond_the_image(folder, tmp_path):
     found = {row.entry: row for row in kit.rank(entries, folder / "truth")}
     assert any("correlate with those of c" in flag for row in found.values() for flag in row.flags)
     assert any("the image alone can give" in flag for flag in found["cheat"].flags)
+    assert sum(len(row.flags) for row in found.values()) == 3
     plus = {row.entry: row for row in kit.rank(entries, folder / "truth", track="sensorium+")}
     assert plus["cheat"].flags == ()  # behaviour may know more than the image
 
@@ -128,6 +130,10 @@ def test_rank_refuses_what_it_cannot_rank(folder, tmp_path):
     (tmp_path / "mine").mkdir()
     with pytest.raises(ValueError, match=r"no entry in .* can be ranked: mine: there is no file"):
         kit.rank(tmp_path, folder / "truth")
+    with pytest.raises(ValueError, match="final='no' is unclear; give True for the final test set"):
+        kit.rank(folder / "entries", folder / "truth", final="no")
+    with pytest.raises(ValueError, match="folder='None' is not a path"):
+        kit.rank(None, folder / "truth")
     with pytest.raises(ValueError, match="track='x' is unknown"):
         kit.rank(folder / "entries", folder / "truth", track="x")
 
@@ -136,7 +142,33 @@ def test_find_entries_skips_hidden_folders(tmp_path):
     for name in ("b", "a", ".git", "__MACOSX"):
         (tmp_path / name).mkdir()
     (tmp_path / "notes.txt").write_text("")
-    assert list(find_entries(tmp_path, "test")) == ["a", "b"]
+    (tmp_path / "._c.csv").write_text("")
+    entries, broken = find_entries(tmp_path, "test")
+    assert list(entries) == ["a", "b"]
+    assert broken == {
+        "notes.txt": "it is not a folder or a CSV file; unpack it if it is an archive"
+    }
+
+
+def test_find_entries_keeps_a_folder_and_a_file_of_one_name(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in ("a.csv", "b.CSV"):
+        (tmp_path / name).write_text("")
+    assert list(find_entries(tmp_path, "test")[0]) == ["a", "a.csv", "b"]
+
+
+def test_find_entries_follows_no_link_out_and_opens_no_pipe(tmp_path):
+    folder = tmp_path / "entries"
+    for name in ("link", "pipe"):
+        (folder / name).mkdir(parents=True)
+    secret = tmp_path / "secret.csv"
+    secret.write_text("not for everyone")
+    (folder / "link" / "submission_file_live_test.csv").symlink_to(secret)
+    os.mkfifo(folder / "pipe" / "submission_file_live_test.csv")
+    entries, broken = find_entries(folder, "test")
+    assert entries == {} and set(broken) == {"link", "pipe"}
+    assert "is a link out of the folder" in broken["link"]
+    assert "is not an ordinary file" in broken["pipe"]
 
 
 def test_image_alone_of_known_noise():

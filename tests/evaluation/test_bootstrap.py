@@ -195,3 +195,27 @@ def test_rank_scores_is_not_spoiled_by_a_near_copy():
     copied = compare_scores(four[3], ImageScore(0.2 - 0.2 / len(pulls), pulls))
     low, high = copied.interval
     assert low < 0 < high and high - low < 0.03
+
+
+@pytest.mark.parametrize("kind", SCORES)
+@pytest.mark.parametrize("height", [1.2345, 1.2345e6, 1e30])
+def test_image_score_where_one_image_is_all_of_a_neuron(kind, height):
+    r, ids, rates = session()
+    r[:, 2], rates = np.where(ids == ids[0], 1.0, 0.0), rates.copy()
+    rates[:, 2] = np.where(ids == ids[0], height, 0.0)
+    found = SCORES[kind][0](rates, r, ids)
+    pulls = []
+    for image in np.unique(ids):
+        rest = ids != image
+        without = slow_score(kind, rates[rest], r[rest], ids[rest])
+        pulls.append((len(np.unique(ids)) - 1) * (found.score - without))
+    np.testing.assert_allclose(found.pulls, pulls, atol=1e-5)
+
+
+def test_scores_that_differ_by_the_metrics_epsilon_are_equal():
+    r, ids, rates = session(images=40)
+    one, other = (bootstrap.single_trial_score(scale * rates, r, ids) for scale in (1, 1000))
+    assert one.score != other.score
+    found = compare_scores(one, other)
+    assert found.p == 1 and found.interval[0] <= 0 <= found.interval[1]
+    assert rank_scores([one, other]).tied.all()
