@@ -143,7 +143,10 @@ def rank(folder: str | Path, truth: str | Path, track: str = "sensorium", final:
         reasons = [f"{one_line(name)}: {one_line(reason)}" for name, reason in broken.items()]
         more = "; …" if len(reasons) > 3 else ""
         raise ValueError(f"no entry in {folder} can be ranked: {'; '.join(reasons[:3])}{more}")
-    return _ranking(scored, broken, known, track, tier, resamples, seed)
+    alone = image_alone(known.responses, images, track)
+    ranks, rows = _ranked(scored, alone if track == "sensorium" else None, resamples, seed)
+    return Ranking(rows, broken, track, tier, len(set(known.images)), len(known.unit_ids), alone,
+                   ranks.adjusted)
 
 
 def find_entries(folder: Path, tier: str) -> tuple[dict[str, Path], dict[str, str]]:
@@ -197,12 +200,12 @@ def _truth_file(path, tier):
     return path
 
 
-def _ranking(scored, broken, known, track, tier, resamples, seed):
+def _ranked(scored, bound, resamples, seed):
+    """The `Ranks` of all entries and their rows, by falling score; above the bound is flagged."""
     names = sorted(scored, key=lambda name: -scored[name][0].score)
     image_scores = [scored[name][0] for name in names]
     ranks = rank_scores(image_scores, resamples, seed)
-    alone = image_alone(known.responses, np.asarray(known.images), track)
-    flags = _flags(names, scored, alone if track == "sensorium" else None)
+    flags = _flags(names, scored, bound)
     rows = []
     for place, name in enumerate(names):
         one, scores, _ = scored[name]
@@ -211,8 +214,7 @@ def _ranking(scored, broken, known, track, tier, resamples, seed):
             name, one.score, interval(one, resamples, seed), bool(ranks.tied[place]), (low, high),
             compare_scores(image_scores[0], one, resamples, seed), float(ranks.holm[place]),
             scores.single_trial, scores.to_average, scores.feve, tuple(flags[name])))
-    return Ranking(tuple(rows), broken, track, tier, len(set(known.images)), len(known.unit_ids),
-                   alone, ranks.adjusted)
+    return ranks, tuple(rows)
 
 
 def image_alone(responses: np.ndarray, images: np.ndarray, track: str) -> float | None:
@@ -234,13 +236,14 @@ def image_alone(responses: np.ndarray, images: np.ndarray, track: str) -> float 
 
 def _sketch(predictions):
     """Predictions (T, at most SKETCH) of some neurons, of mean 0 and norm 1, to find copies."""
-    some = predictions[:, ::-(-predictions.shape[1] // SKETCH)]
+    step = -(-predictions.shape[1] // SKETCH)  # rounded up
+    some = predictions[:, ::step]
     some = some - some.mean(0)
     norm = np.sqrt((some**2).sum(0))
     return (some / np.where(norm > 0, norm, 1)).astype(np.float32)
 
 
-def _flags(names, scored, alone):
+def _flags(names, scored, bound):
     flags = {name: [] for name in names}
     for name in names:
         alike = [one_line(other) for other in names
@@ -249,9 +252,9 @@ def _flags(names, scored, alone):
             more = ", …" if len(alike) > 3 else ""
             flags[name].append(f"its predictions correlate with those of {', '.join(alike[:3])}"
                                f"{more} above {ALIKE}")
-        if alone is not None and scored[name][0].score > alone + MARGIN:
+        if bound is not None and scored[name][0].score > bound + MARGIN:
             flags[name].append(f"it scores {scored[name][0].score:.3f}, and the image alone can "
-                               f"give about {alone:.3f}")
+                               f"give about {bound:.3f}")
     return flags
 
 

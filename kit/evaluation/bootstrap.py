@@ -129,11 +129,12 @@ def compare_scores(one: ImageScore, other: ImageScore, resamples: int = RESAMPLE
                    seed: int = 0) -> Difference:
     """Compare two scores of the same images: paired, because both are resampled alike."""
     difference = one.score - other.score
-    same = abs(difference) < SAME
     error, ratios = _studentised((one.pulls - other.pulls)[:, None], resamples, seed)
     ratios = np.abs(ratios[:, 0])
-    reach = max(float(error[0] * np.quantile(ratios, LEVEL)), abs(difference) * same)
-    as_large = resamples if same else (ratios * error[0] >= abs(difference)).sum()
+    reach = float(error[0] * np.quantile(ratios, LEVEL))
+    as_large = (ratios * error[0] >= abs(difference)).sum()
+    if abs(difference) < SAME:
+        reach, as_large = max(reach, abs(difference)), resamples
     return Difference(difference, (difference - reach, difference + reach),
                       float((as_large + 1) / (resamples + 1)), len(one.pulls))
 
@@ -191,11 +192,10 @@ def rank_scores(entries: list[ImageScore], resamples: int = RESAMPLES, seed: int
     p = np.ones((len(entries), len(entries)))
     p[first, second] = p[second, first] = _step_down(found, ratios)
     best = int(scores.argmax())
-    plain = np.ones_like(p)
-    plain[first, second] = plain[second, first] = raw
+    with_best = (first == best) | (second == best)  # in order of the other entry
     better = (p < 1 - LEVEL) & (scores[:, None] > scores)  # (K, K): the row is better
     intervals = np.stack([1 + better.sum(0), len(entries) - better.sum(1)], 1)
-    return Ranks(p, _holm(np.delete(plain[best], best), best), p[best] >= 1 - LEVEL, intervals)
+    return Ranks(p, _holm(raw[with_best], best), p[best] >= 1 - LEVEL, intervals)
 
 
 def _step_down(found, ratios):

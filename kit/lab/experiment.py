@@ -15,6 +15,8 @@ from kit.lab.stimuli import Screen
 from kit.models.layers import eval_mode
 from kit.report import suggest
 
+Neurons = Sequence | np.ndarray | slice | int | None  # indices; None stands for all
+
 BLOCK = 64  # images shown at a time: more leave the cache and take more memory
 
 
@@ -121,8 +123,7 @@ def screen_of(model: nn.Module, mouse: str | None = None,
     Raises ValueError if it has no such mouse. Models that do not know the statistics, such as the
     published ones, get those of the benchmark.
     """
-    mouse, size = resolve(model, mouse), image_size(model)
-    member = model.members[0] if hasattr(model, "members") else model  # of an ensemble
+    mouse, size, member = resolve(model, mouse), image_size(model), first_member(model)
     if hasattr(member, "pixel_statistics"):  # simulated cells
         mean, std = map(float, member.pixel_statistics)
         return Screen(size, (mean, std), degrees_per_pixel)
@@ -131,6 +132,11 @@ def screen_of(model: nn.Module, mouse: str | None = None,
         return Screen(size, degrees_per_pixel=degrees_per_pixel)
     mean, std = (float(known[f"images_{name}"]) for name in ("mean", "std"))
     return Screen(size, (mean, std), degrees_per_pixel)
+
+
+def first_member(model: nn.Module) -> nn.Module:
+    """The first member of an ensemble, whose data and inputs are those of all; else the model."""
+    return model.members[0] if hasattr(model, "members") else model
 
 
 def given(name: str, settings: object, kind: type) -> object:
@@ -143,10 +149,15 @@ def given(name: str, settings: object, kind: type) -> object:
     return settings
 
 
-def choose(model: nn.Module, mouse: str, neurons: Sequence | np.ndarray | slice | None,
+def count_neurons(model: nn.Module, mouse: str, state: State | None = None) -> int:
+    """How many neurons of a mouse a model predicts, found by showing it one grey image."""
+    return responses(model, np.zeros((1, *image_size(model))), mouse, state).shape[1]
+
+
+def choose(model: nn.Module, mouse: str, neurons: Neurons,
            state: State | None = None) -> np.ndarray:
     """The indices (n,) of chosen neurons; None chooses all. Raises ValueError for unknown ones."""
-    count = responses(model, np.zeros((1, *image_size(model))), mouse, state).shape[1]
+    count = count_neurons(model, mouse, state)
     if isinstance(neurons, tuple):
         neurons = list(neurons)
     try:

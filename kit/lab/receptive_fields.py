@@ -1,7 +1,5 @@
 """Receptive fields of a model's neurons, by gradients, by spots of light, and by noise."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import nn
@@ -10,6 +8,7 @@ from kit.data.recordings import Batch
 from kit.files import progress
 from kit.lab.experiment import (
     BLOCK,
+    Neurons,
     State,
     choose,
     device_of,
@@ -27,7 +26,7 @@ MAX_IMAGES = 256  # half a gigabyte with a core of 16 channels
 IMAGES = 16  # at which gradients are taken: with twice as many, fields hardly change
 
 
-def receptive_fields(model: nn.Module, neurons: Sequence | np.ndarray | slice | None = None,
+def receptive_fields(model: nn.Module, neurons: Neurons = None,
                      mouse: str | None = None, images: np.ndarray | None = None,
                      state: State | None = None) -> np.ndarray:
     """The receptive field of each chosen neuron, from gradients: (n, H, W).
@@ -90,7 +89,7 @@ def field_centers(fields: np.ndarray) -> np.ndarray:
     return np.stack([x, y], 1)
 
 
-def sparse_noise_fields(model: nn.Module, neurons: Sequence | np.ndarray | slice | None = None,
+def sparse_noise_fields(model: nn.Module, neurons: Neurons = None,
                         mouse: str | None = None, spot: int = 3,
                         state: State | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Responses to one bright or dark spot at a time, less the response to grey: ON and OFF maps.
@@ -121,8 +120,7 @@ def sparse_noise_fields(model: nn.Module, neurons: Sequence | np.ndarray | slice
     return on, off
 
 
-def spike_triggered_averages(model: nn.Module,
-                             neurons: Sequence | np.ndarray | slice | None = None,
+def spike_triggered_averages(model: nn.Module, neurons: Neurons = None,
                              mouse: str | None = None, images: int = 4096, seed: int = 0,
                              state: State | None = None) -> np.ndarray:
     """The mean of white noise, weighted by each neuron's response to it: (n, H, W), z-scored.

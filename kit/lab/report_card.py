@@ -9,13 +9,21 @@ from torch import nn
 from kit.data.simulation import Truth
 from kit.evaluation import metrics
 from kit.lab import indices
-from kit.lab.experiment import choose, given, image_size, resolve, responses, screen_of
+from kit.lab.experiment import (
+    Neurons,
+    choose,
+    count_neurons,
+    given,
+    image_size,
+    resolve,
+    responses,
+    screen_of,
+)
 from kit.lab.receptive_fields import field_centers, receptive_fields
 from kit.lab.stimuli import Gratings
 from kit.lab.synthesis import AscentConfig, most_exciting_images, project
 from kit.lab.tuning import (
     BestGratings,
-    Neurons,
     frequency_curves,
     grating_responses,
     orientation_curves,
@@ -89,14 +97,13 @@ def report_card(model: nn.Module, truth: Truth, neurons: Neurons = None,
     ascent = given("ascent", ascent or ASCENT, AscentConfig)
     mouse = resolve(model, cells.mouse)
     chosen = choose(model, mouse, neurons)
-    known = choose(cells, mouse, None)
-    everyone = choose(model, mouse, None)
+    predicted, known = count_neurons(model, mouse), len(truth.orientation)
     if image_size(model) != image_size(cells):
         raise ValueError(f"the model takes {image_size(model)} images, the cells see "
                          f"{image_size(cells)}; give a model of that size")
-    if len(everyone) != len(known):
-        raise ValueError(f"the model predicts {len(everyone)} neurons of mouse {mouse}, which has "
-                         f"{len(known)}; give a model that was trained on kit.load({mouse!r})")
+    if predicted != known:
+        raise ValueError(f"the model predicts {predicted} neurons of mouse {mouse}, which has "
+                         f"{known}; give a model that was trained on kit.load({mouse!r})")
     twin = measure(model, mouse, chosen, grid, ascent)
     true = measure(cells, mouse, chosen, grid, ascent)
     for measured in (twin, true):

@@ -1,6 +1,5 @@
 """Most exciting images: gradient ascent on the pixels for one neuron each."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ from torch.nn.functional import conv2d
 
 from kit.files import progress
 from kit.lab.experiment import (
+    Neurons,
     State,
     choose,
     device_of,
@@ -91,7 +91,7 @@ class MostExcitingImages:
         return "\n".join(lines)
 
 
-def most_exciting_images(model: nn.Module, neurons: Sequence | np.ndarray | slice | None = None,
+def most_exciting_images(model: nn.Module, neurons: Neurons = None,
                          mouse: str | None = None, config: AscentConfig | None = None,
                          natural: np.ndarray | None = None,
                          state: State | None = None) -> MostExcitingImages:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,11 +9,19 @@ from torch import nn
 
 from kit.files import progress
 from kit.lab import indices
-from kit.lab.experiment import BLOCK, State, choose, given, resolve, responses, screen_of
+from kit.lab.experiment import (
+    BLOCK,
+    Neurons,
+    State,
+    choose,
+    first_member,
+    given,
+    resolve,
+    responses,
+    screen_of,
+)
 from kit.lab.receptive_fields import field_centers, receptive_fields
 from kit.lab.stimuli import Gratings
-
-Neurons = Sequence | np.ndarray | slice | int | None  # indices; None stands for all
 
 RANGES = {"pupil": (2, 6), "pupil_change": (-2, 2), "running": (0, 3), "eye_x": (-2, 2),
           "eye_y": (-2, 2)}  # what a mouse does in most trials, in std
@@ -244,8 +251,7 @@ def state_tuning(model: nn.Module, quantity: str, mouse: str | None = None,
     """
     base = given("state", state, State).changed(quantity, 0)
     needed = "pupil_center" if quantity.startswith("eye") else "behavior"
-    member = model.members[0] if hasattr(model, "members") else model  # of an ensemble
-    if needed not in getattr(member, "state_inputs", [needed]):
+    if needed not in getattr(first_member(model), "state_inputs", [needed]):
         raise ValueError(f"this model does not take {quantity}, so its responses do not depend on "
                          "it; use a model of a Sensorium+ mouse, such as "
                          'kit.pretrained("sensorium+-cnn")')

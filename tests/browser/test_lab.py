@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,7 +19,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 SHORT = {"epochs": 2, "channels": 8}
 PATIENCE = 1800  # seconds for each of: the server, the page, the whole notebook
-BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
 SETTINGS = {  # what would draw cells only as they scroll into view, or ask a question at the start
     "notebook-extension/tracker": '{"windowingMode": "none"}',
     "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
@@ -97,20 +95,12 @@ def wait_for(address, server, log):
 
 
 @pytest.fixture(scope="module")
-def page():
-    """A page of the system's Chromium that can reach this machine only."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    binary = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not binary:
-        pytest.skip("no Chromium here: install chromium or google-chrome")
-    options = ["--no-sandbox", "--disable-background-networking", "--disable-dev-shm-usage"]
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=binary, args=options)
-        context = browser.new_context(viewport={"width": 1400, "height": 1000})
-        context.route("**/*", lambda route: route.continue_() if is_local(route) else route.abort())
-        context.set_default_timeout(PATIENCE * 1000)
-        yield context.new_page()
-        browser.close()
+def page(browser):
+    """A page that can reach this machine only."""
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    context.route("**/*", lambda route: route.continue_() if is_local(route) else route.abort())
+    context.set_default_timeout(PATIENCE * 1000)
+    return context.new_page()
 
 
 def is_local(route):

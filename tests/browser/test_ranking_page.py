@@ -1,7 +1,5 @@
 """The page of a ranking in a real browser: sorting by keyboard, hostile names, a phone."""
 
-import shutil
-
 import numpy as np
 import pytest
 
@@ -10,7 +8,6 @@ from kit.evaluation.bootstrap import Difference
 
 pytestmark = pytest.mark.browser
 
-BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
 HOSTILE = "<img src=x onerror=alert(1)>"
 LONG = "a_name_without_a_place_to_break_" * 6
 
@@ -29,20 +26,6 @@ def address(tmp_path_factory):
     broken = {HOSTILE: HOSTILE, LONG: LONG}
     made = Ranking(tuple(rows), broken, "sensorium+", "test", 60, 600, 0.39, np.full((4, 4), 0.001))
     return made.page(tmp_path_factory.mktemp("ranking") / "page.html").as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """The system's Chromium."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    binary = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not binary:
-        pytest.skip("no Chromium here: install chromium or google-chrome")
-    options = ["--no-sandbox", "--disable-background-networking", "--disable-dev-shm-usage"]
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=binary, args=options)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
