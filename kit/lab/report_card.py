@@ -1,6 +1,7 @@
 """A twin's report card: what it says of every neuron, held against the simulated cells."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -121,7 +122,8 @@ def measure(model: nn.Module, mouse: str, neurons: np.ndarray, grid: Gratings,
     fields = receptive_fields(model, neurons, mouse)
     centers = field_centers(fields)
     gratings = BestGratings.of(shown).parameters(grid, neurons)
-    size = size_curves(model, mouse, neurons, gratings, centers, grid)
+    respond = partial(responses, model, mouse=mouse)
+    size = size_curves(respond, screen_of(model, mouse), neurons, gratings, centers, grid)
     return {"orientation": orientation.preferred[neurons],           # radians
             "gosi": orientation.selectivity[neurons],
             "spatial_frequency": frequency_curves(shown, grid).preferred[neurons],  # cycles/pixel

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from torch import nn
@@ -21,7 +23,7 @@ from kit.lab.experiment import (
     screen_of,
 )
 from kit.lab.receptive_fields import field_centers, receptive_fields
-from kit.lab.stimuli import Gratings
+from kit.lab.stimuli import Gratings, Screen
 
 RANGES = {"pupil": (2, 6), "pupil_change": (-2, 2), "running": (0, 3), "eye_x": (-2, 2),
           "eye_y": (-2, 2)}  # what a mouse does in most trials, in std
@@ -217,12 +219,18 @@ def size_tuning(model: nn.Module, mouse: str | None = None, neurons: Neurons = N
     grid = given("grid", grid, Gratings)
     best = BestGratings.of(grating_responses(model, mouse, grid, state))
     centers = field_centers(receptive_fields(model, neurons, mouse, state=state))
-    return size_curves(model, mouse, neurons, best.parameters(grid, neurons), centers, grid, state)
+    respond = partial(responses, model, mouse=mouse, state=state)
+    return size_curves(respond, screen_of(model, mouse), neurons, best.parameters(grid, neurons),
+                       centers, grid)
 
 
-def size_curves(model, mouse, neurons, gratings, centers, grid, state=None) -> Tuning:
-    """Size tuning of chosen neurons with known gratings and centres (n, 2), in pixels."""
-    screen, radii = screen_of(model, mouse), np.asarray(grid.radii)
+def size_curves(respond: Callable[[np.ndarray], np.ndarray], screen: Screen, neurons: np.ndarray,
+                gratings: tuple, centers: np.ndarray, grid: Gratings) -> Tuning:
+    """Size tuning of chosen neurons with known gratings and centres (n, 2), in pixels.
+
+    respond: images (b, 1, H, W) -> responses (b, N) of all neurons.
+    """
+    radii = np.asarray(grid.radii)
     curves = np.empty((len(neurons), len(radii)), np.float32)
     together = max(1, BLOCK // len(radii))  # neurons whose images are shown in one block
     for start in progress(range(0, len(neurons), together), desc="sizes", unit="block"):
@@ -231,7 +239,7 @@ def size_curves(model, mouse, neurons, gratings, centers, grid, state=None) -> T
         own = [np.repeat(values[block], len(radii)) for values in gratings]
         images = screen.grating(*own, grid.contrast, np.repeat(centers[block], len(radii), axis=0),
                                 np.tile(radii, count))
-        shown = responses(model, images, mouse, state).reshape(count, len(radii), -1)
+        shown = respond(images).reshape(count, len(radii), -1)
         curves[block] = shown[np.arange(count), :, neurons[block]]
     return Tuning("size", "pixels", radii, curves, indices.preferred_size(curves, radii),
                   indices.suppression_index(curves), "suppression index", neurons=neurons)
