@@ -7,7 +7,7 @@
     kit.submit(model, data, "submissions/first")
 
 One folder per stage, in the order in which data pass through: `kit.data`, `kit.models`,
-`kit.training`, `kit.evaluation`, `kit.lab`, `kit.challenge`, `kit.plots`.
+`kit.training`, `kit.evaluation`, `kit.lab`, `kit.challenge`, `kit.plots`; `kit.widgets` on top.
 """
 
 from importlib import import_module
@@ -46,13 +46,13 @@ __all__ = [
     "cnn_baseline", "compare", "data_folder", "doctor", "ensemble", "grade", "lab", "layers",
     "linear_baseline", "load", "load_model", "metrics", "plots", "predict", "pretrained", "rank",
     "save", "score", "submit", "train", "train_many", "transfer", "truth", "vit_baseline",
-    "write_ground_truth",
+    "widgets", "write_ground_truth",
 ]
 
 
 def __getattr__(name):
-    if name == "plots":  # imported on first use: matplotlib takes a second
-        return import_module("kit.plots")
+    if name in ("plots", "widgets"):  # imported on first use: matplotlib takes a second
+        return import_module(f"kit.{name}")
     raise AttributeError(f"module 'kit' has no attribute {name!r}")
 
 

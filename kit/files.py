@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -56,8 +57,13 @@ def _remove_leftovers(path: Path) -> None:
 
 
 def is_quiet() -> bool:
-    """Whether to show no progress bars: in CI, and in processes that another one started."""
+    """Whether to show no progress bars: in CI, in threads, and in processes that another started.
+
+    A bar of a thread would appear below whichever cell of a notebook runs.
+    """
     if os.environ.get("CI") or os.environ.get("RANK", "0") != "0":
+        return True
+    if threading.current_thread() is not threading.main_thread():
         return True
     return multiprocessing.parent_process() is not None
 

@@ -1,5 +1,6 @@
 """The training loop."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, replace
 from heapq import merge
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 
 
 def train(model: Model, data: Dataset, config: TrainConfig | None = None,
-          checkpoint: str | Path | None = None) -> History:
+          checkpoint: str | Path | None = None,
+          callback: Callable[[History], bool | None] | None = None) -> History:
     """Train a model in place on the train tier of all mice in `data`. Returns its `History`.
 
     After every epoch the single-trial correlation on the validation tier decides whether the
@@ -46,6 +48,8 @@ def train(model: Model, data: Dataset, config: TrainConfig | None = None,
     checkpoint: a file that keeps the state after every epoch. Call again with the same arguments,
     and a model with the same first weights or the one that Ctrl-C left, to continue: the result is
     as if nothing had happened. If the training is finished, the call only reads its weights.
+    callback: called with the history after every step; if it returns True, training ends as by
+    Ctrl-C.
     Under `torchrun` every process takes its share of each batch, and all end with the same weights;
     there Ctrl-C raises KeyboardInterrupt.
     Raises ValueError if model and data do not fit or the checkpoint is of another training, OSError
@@ -69,7 +73,7 @@ def train(model: Model, data: Dataset, config: TrainConfig | None = None,
     state_file = Checkpoint(checkpoint, model, data, config, fabric)
     saved = on_rank_zero(fabric, state_file.read)
     model.register_data(data)
-    trainer = Trainer(model, data, config, fabric)
+    trainer = Trainer(model, data, config, fabric, callback)
     with seeded_by_rank(config.seed, fabric):
         try:
             trainer.restore(saved)
@@ -116,8 +120,10 @@ def transfer(model: Model, data: Dataset, config: TrainConfig | None = None) -> 
 class Trainer:
     """A training in progress: the state that changes from step to step, and the steps."""
 
-    def __init__(self, model: Model, data: Dataset, config: TrainConfig, fabric: "Fabric") -> None:
+    def __init__(self, model: Model, data: Dataset, config: TrainConfig, fabric: "Fabric",
+                 callback: Callable[[History], bool | None] | None = None) -> None:
         self.model, self.data, self.config, self.fabric = model, data, config, fabric
+        self.callback = callback
         optimizer = Adam(model.parameters(), lr=float(config.lr))
         self.wrapped, self.optimizer = fabric.setup(model, optimizer)
         self.trials = {mouse: len(recording.rows("train")) for mouse, recording in data.items()}
@@ -154,6 +160,8 @@ class Trainer:
             if self.scheduler:
                 self.scheduler.step()
             bar.update()
+            if self.callback and self.callback(self.history):
+                raise KeyboardInterrupt  # `train` keeps the best weights
         loss = self.fabric.all_reduce(torch.stack(losses), reduce_op="sum").mean().item()
         self.require_finite("loss", loss)
         score = self.validate()

@@ -1,0 +1,80 @@
+"""The shell of every widget: controls, a picture and a sentence.
+
+Callbacks come from any thread: newer kernels run them while a cell runs. So pictures are drawn
+outside pyplot, and DRAWING lets one be drawn at a time.
+"""
+
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from html import escape, unescape
+from itertools import count
+
+import ipywidgets as widgets
+from IPython.display import display
+
+from kit.plots.explorers import LiveFigure
+
+DRAWING = threading.Lock()  # matplotlib is not safe in threads: one picture at a time
+
+
+class Explorer(widgets.VBox):
+    """Controls, a picture and a sentence.
+
+    figure: the picture. controls: name -> widget with a `value`. show: called with the values, by
+    name; it changes the figure and returns the sentence.
+    """
+
+    def __init__(self, figure: LiveFigure, controls: Mapping[str, widgets.Widget],
+                 show: Callable[[dict], str]) -> None:
+        self.figure, self.controls, self._show = figure, dict(controls), show
+        self._numbers, self._latest = count(1), 0
+        width, height = figure.figure.get_size_inches() * figure.figure.dpi
+        fixed = widgets.Layout(width=f"{width:.0f}px", height=f"{height:.0f}px", max_width="100%",
+                               object_fit="contain", flex="0 0 auto")
+        self.picture, self.sentence = widgets.Image(format="png", layout=fixed), widgets.HTML()
+        columns = widgets.HBox(list(self.controls.values()),
+                               layout=widgets.Layout(flex_flow="row wrap"))
+        super().__init__([columns, self.picture, self.sentence])
+        for control in self.controls.values():
+            control.observe(self.refresh, "value")
+        self.refresh()
+
+    def refresh(self, change: object = None) -> None:
+        """Draw what the controls say now. Requests that wait leave the drawing to the latest."""
+        mine = self._latest = next(self._numbers)
+        with DRAWING:
+            if mine < self._latest:
+                return
+            values = {name: control.value for name, control in self.controls.items()}
+            try:
+                sentence = self._show(values)
+                self.picture.value = self.figure.png()
+            except Exception as problem:  # a notebook shows no error of a callback
+                sentence = f"This cannot be shown: {problem}"
+            self.sentence.value = escape(sentence)
+
+    def _ipython_display_(self) -> None:
+        """Show the widget; where there is no kernel, its present picture and sentence."""
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+        display({"application/vnd.jupyter.widget-view+json": view, **self._static()}, raw=True)
+
+    def _static(self):
+        return {"text/plain": self.text, "image/png": b64encode(self.picture.value).decode()}
+
+    @property
+    def text(self) -> str:
+        """The sentence that says what the picture shows."""
+        return unescape(self.sentence.value)
+
+
+def slider(label: str, unit: str, low: float, high: float, step: float,
+           start: float) -> widgets.IntSlider | widgets.FloatSlider:
+    """A slider of whole numbers where all of its values are, with room for its label and unit."""
+    whole = all(float(value).is_integer() for value in (low, high, step, start))
+    kind = widgets.IntSlider if whole else widgets.FloatSlider
+    number = int if whole else float
+    low, high, step, start = map(number, (low, high, step, start))
+    return kind(value=start, min=low, max=high, step=step, description=f"{label} ({unit})",
+                style={"description_width": "190px"}, layout=widgets.Layout(width="440px"),
+                readout_format="d" if whole else ".2f")

@@ -1,0 +1,150 @@
+"""Explorers of trials, of neurons, and of what a model answers."""
+
+from copy import deepcopy
+
+import ipywidgets as widgets
+import numpy as np
+from torch import nn
+
+from kit.data.official import TIERS
+from kit.data.recordings import Dataset, Recording, require_dataset
+from kit.evaluation.metrics import correlation
+from kit.evaluation.scores import predict
+from kit.lab.controls import controls, respond
+from kit.lab.experiment import Neurons, choose, first_member, resolve, responses, screen_of
+from kit.lab.receptive_fields import receptive_fields
+from kit.lab.synthesis import AscentConfig, most_exciting_images
+from kit.plots.explorers import NeuronFigure, PopulationFigure, TrialFigure
+from kit.widgets.explorer import Explorer, slider
+
+NEURONS = 24       # that the neuron explorer shows by default
+ASCENT_STEPS = 40  # for their most exciting images: nearly as good as 200
+
+
+def trial_explorer(data: Dataset, mouse: str | None = None) -> Explorer:
+    """Go through the trials of a recording: image, responses, behaviour and eye position.
+
+    Raises ValueError if there are several mice and none is named.
+
+    >>> explorer = kit.widgets.trial_explorer(kit.load("sample+"))
+    >>> explorer.controls["trial"].value = 3
+    """
+    recording = _recording(data, mouse)
+    figure, tiers = TrialFigure(recording), [tier for tier in TIERS if tier in recording.tiers]
+    tier = widgets.Dropdown(options=tiers, value=tiers[0], description="tier")
+    trial = slider("trial", "of its tier", 1, len(recording.rows(tiers[0])), 1, 1)
+    tier.observe(lambda change: setattr(trial, "max", len(recording.rows(change["new"]))), "value")
+
+    def show(values):
+        rows = recording.rows(values["tier"])
+        number = min(values["trial"], len(rows))
+        row = rows[number - 1]
+        figure.show_trial(row)
+        return _describe_trial(recording, row, f"Trial {number} of {len(rows)} in the tier "
+                                               f"{values['tier']}")
+
+    return Explorer(figure, {"tier": tier, "trial": trial}, show)
+
+
+def _recording(data, mouse):
+    return require_dataset(data).mouse if mouse is None else require_dataset(data)[mouse]
+
+
+def _describe_trial(recording: Recording, row: int, which: str) -> str:
+    shown, repeats = recording.responses[row], recording.image_ids == recording.image_ids[row]
+    parts = [f"{which}: image {recording.image_ids[row]}, shown {_times(repeats.sum())}"]
+    if np.isnan(shown).all():
+        parts.append("the responses are withheld")
+    else:
+        parts.append(f"{np.mean(shown > 0):.0%} of the neurons responded, mean "
+                     f"{shown.mean():.2f} std")
+    if recording.behavior is not None:
+        pupil, _, running = recording.behavior[row]
+        parts.append(f"pupil {pupil:.1f} std, running {running:.1f} std")
+    return "; ".join(parts) + "."
+
+
+def _times(number):
+    return "once" if number == 1 else f"{number} times"
+
+
+def playground(model: nn.Module, mouse: str | None = None,
+               coordinates: np.ndarray | None = None) -> Explorer:
+    """Move a grating and the animal's state, and see every neuron answer.
+
+    model: a `Model`, an ensemble, or the cells of a simulated mouse; the widget keeps a copy.
+    coordinates: (N, 2 or 3) of the neurons in µm, such as `data.mouse.coordinates`; else those that
+    the model has, scaled to -1 to 1. Raises ValueError if there are none, or no such mouse.
+
+    >>> explorer = kit.widgets.playground(kit.pretrained("sample+-cnn"))
+    >>> explorer.controls["orientation"].value = 90
+    """
+    sliders = {control.name: slider(*control[1:]) for control in controls(model, mouse)}
+    model, screen = deepcopy(model), screen_of(model, mouse)
+    noise = responses(model, screen.natural_noise(32, seed=0), mouse)
+    place, unit = _places(model, mouse, coordinates, noise.shape[1])
+    figure = PopulationFigure(place, screen.size, screen.limits, np.percentile(noise, 99.5), unit)
+
+    def show(values):
+        image, shown = respond(model, values, mouse)
+        figure.show_responses(image, shown)
+        best = shown.argmax()
+        return (f"Grating of {values['orientation']} degrees, {values['frequency']:.2f} cycles "
+                f"per pixel and contrast {values['contrast']:.2f}: {len(shown):,} neurons respond "
+                f"with {shown.mean():.2f} std on average; the strongest is neuron {best} with "
+                f"{shown[best]:.1f} std.")
+
+    return Explorer(figure, sliders, show)
+
+
+def _places(model, mouse, coordinates, neurons):
+    """The neurons' places in cortex (N, 2 or 3), and their unit."""
+    if coordinates is None:
+        readouts = getattr(first_member(model), "readouts", None)
+        if readouts is None:
+            raise ValueError(f"a {type(model).__name__} does not say where its neurons are; give "
+                             "coordinates=data.mouse.coordinates")
+        return readouts[resolve(model, mouse)].cortical_positions.cpu().numpy(), "-1 to 1"
+    coordinates = np.asarray(coordinates)
+    if coordinates.ndim != 2 or len(coordinates) != neurons or coordinates.shape[1] not in (2, 3):
+        raise ValueError(f"coordinates of shape {coordinates.shape} are not those of {neurons} "
+                         f"neurons; give ({neurons}, 2) or ({neurons}, 3), in µm")
+    return coordinates, "µm"
+
+
+def neuron_explorer(model: nn.Module, data: Dataset, mouse: str | None = None,
+                    neurons: Neurons = None) -> Explorer:
+    """Go through neurons: place, receptive field, most exciting image, and how well predicted.
+
+    neurons: indices; by default 24 from the best predicted to the worst. Their fields and images
+    are computed first, which takes seconds. Predictions are of the validation tier.
+    Raises ValueError if the data do not fit the model, or for unknown neurons.
+
+    >>> data = kit.load("sample+")
+    >>> explorer = kit.widgets.neuron_explorer(kit.pretrained("sample+-cnn"), data, neurons=[3, 17])
+    >>> explorer.controls["neuron"].value = 17
+    """
+    recording = _recording(data, mouse)
+    predictions = predict(model, data, "validation", mouse)  # (T, N)
+    recorded = recording.responses[recording.rows("validation")]
+    scores = correlation(predictions, recorded)  # (N,)
+    if neurons is None:
+        order = np.argsort(scores)[::-1]
+        neurons = order[np.linspace(0, len(order) - 1, min(NEURONS, len(order))).astype(int)]
+    chosen = choose(model, recording.mouse, neurons)
+    images = most_exciting_images(model, chosen, recording.mouse, AscentConfig(steps=ASCENT_STEPS))
+    figure = NeuronFigure(recording.coordinates, chosen,
+                          receptive_fields(model, chosen, recording.mouse), images.images[:, 0],
+                          predictions[:, chosen], recorded[:, chosen])
+    names = [(f"{neuron}", int(neuron)) for neuron in chosen]
+    slider = widgets.SelectionSlider(options=names, description="neuron", value=names[0][1],
+                                     layout=widgets.Layout(width="440px"))
+
+    def show(values):
+        neuron = values["neuron"]
+        figure.show_neuron(chosen.tolist().index(neuron), scores[neuron])
+        rank = int((scores > scores[neuron]).sum()) + 1
+        return (f"Neuron {neuron}: on {len(recorded)} validation trials its single-trial "
+                f"correlation is {scores[neuron]:.2f}, rank {rank} of {len(scores)} neurons.")
+
+    return Explorer(figure, {"neuron": slider}, show)

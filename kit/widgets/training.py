@@ -1,0 +1,105 @@
+"""A training that runs in the background, with its curves and a stop button."""
+
+from __future__ import annotations
+
+import threading
+from copy import deepcopy
+from pathlib import Path
+from weakref import WeakSet
+
+import ipywidgets as widgets
+
+from kit.data.recordings import Dataset
+from kit.models.model import Model
+from kit.plots.explorers import TrainingFigure
+from kit.training.config import History, TrainConfig
+from kit.training.loop import train
+from kit.widgets.explorer import Explorer
+
+_TRAINING: WeakSet = WeakSet()  # models that a monitor trains at present
+
+
+def training_monitor(model: Model, data: Dataset, config: TrainConfig | None = None,
+                     checkpoint: str | Path | None = None) -> TrainingMonitor:
+    """Start `kit.train` in the background, and return at once: growing curves and a stop button.
+
+    A later cell gets the result: `log = monitor.wait()`. Arguments are those of `kit.train`.
+    Raises ValueError if another monitor is training this model.
+
+    >>> data = kit.load("sample+").subset(64)
+    >>> model = kit.cnn_baseline(data, channels=4)
+    >>> monitor = kit.widgets.training_monitor(model, data, kit.TrainConfig.quick(epochs=1))
+    >>> len(monitor.wait().loss)
+    1
+    """
+    return TrainingMonitor(model, data, config or TrainConfig(), checkpoint)
+
+
+class TrainingMonitor(Explorer):
+    """A training in a thread of its own."""
+
+    def __init__(self, model: Model, data: Dataset, config: TrainConfig,
+                 checkpoint: str | Path | None = None) -> None:
+        if model in _TRAINING:
+            raise ValueError("this model is being trained already; stop that training, or wait for "
+                             "it with monitor.wait()")
+        _TRAINING.add(model)
+        self.history, self._problem, self._drawn = History(), None, -1
+        self._stop, self._epochs = threading.Event(), config.epochs
+        super().__init__(TrainingFigure(config.epochs), {}, self._show_history)
+        self.button = widgets.Button(description="Stop training", icon="stop")
+        self.button.on_click(lambda _: self.stop())
+        self.children = (self.button, *self.children[1:])
+        arguments = model, data, config, checkpoint
+        self._thread = threading.Thread(target=self._run, args=arguments, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the training after the present step. The model keeps its best weights."""
+        self._stop.set()
+        self.button.disabled, self.button.description = True, "Stopping"
+
+    def wait(self) -> History:
+        """Wait until the training ends, and return its `History`. Ctrl-C ends the training.
+
+        Raises what `kit.train` raises.
+        """
+        while self._thread.is_alive():
+            try:
+                self._thread.join(0.2)
+            except KeyboardInterrupt:
+                self.stop()
+        if self._problem:
+            raise self._problem
+        return self.history
+
+    def _run(self, model, data, config, checkpoint):
+        try:
+            self.history = train(model, data, config, checkpoint, self._after_step)
+        except Exception as problem:  # `wait` raises it
+            self._problem = problem
+        finally:
+            _TRAINING.discard(model)
+            self.button.disabled, self.button.description = True, "Training has ended"
+            self.refresh()
+
+    def _after_step(self, history):
+        if len(history.loss) > len(self.history.loss):
+            self.history = deepcopy(history)
+            self.refresh()
+        return self._stop.is_set()
+
+    def _show_history(self, values):
+        history = self.history
+        self.figure.show_history(history)
+        if self._problem:
+            return f"The training failed: {self._problem}"
+        if not history.loss:
+            return f"The training has begun; its first epoch of up to {self._epochs} is running."
+        state = f"it has ended ({history.stopped})" if history.stopped else "it goes on"
+        return (f"Epoch {len(history.loss)} of up to {self._epochs}: best validation correlation "
+                f"{history.correlation[history.best_epoch]:.3f} in epoch "
+                f"{history.best_epoch + 1}; {state}.")
+
+    def _static(self):
+        return {"text/plain": self.text}  # the curves have only begun
