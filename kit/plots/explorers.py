@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from kit.plots.style import BLUE, GREY, ORANGE, VERMILION, clean_axis
 
@@ -65,6 +66,13 @@ class LiveFigure:
         file = BytesIO()
         self.canvas.print_png(file, pil_kwargs={"compress_level": 1})
         return file.getvalue()
+
+
+def in_256_colors(png: bytes) -> bytes:
+    """The same PNG with a palette: a third of the size, for pictures that are kept."""
+    file = BytesIO()
+    Image.open(BytesIO(png)).convert("RGB").quantize(256).save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def _dot_size(coordinates):

@@ -7,13 +7,13 @@ outside pyplot, and DRAWING lets one be drawn at a time.
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from html import escape, unescape
+from html import escape
 from itertools import count
 
 import ipywidgets as widgets
 from IPython.display import display
 
-from kit.plots.explorers import LiveFigure
+from kit.plots.explorers import LiveFigure, in_256_colors
 
 DRAWING = threading.Lock()  # matplotlib is not safe in threads: one picture at a time
 
@@ -22,13 +22,13 @@ class Explorer(widgets.VBox):
     """Controls, a picture and a sentence.
 
     figure: the picture. controls: name -> widget with a `value`. show: called with the values, by
-    name; it changes the figure and returns the sentence.
+    name; it changes the figure and returns the sentence, which is then in `text`.
     """
 
     def __init__(self, figure: LiveFigure, controls: Mapping[str, widgets.Widget],
                  show: Callable[[dict], str]) -> None:
         self.figure, self.controls, self._show = figure, dict(controls), show
-        self._numbers, self._latest = count(1), 0
+        self._numbers, self._latest, self.text = count(1), 0, ""
         width, height = figure.figure.get_size_inches() * figure.figure.dpi
         fixed = widgets.Layout(width=f"{width:.0f}px", height=f"{height:.0f}px", max_width="100%",
                                object_fit="contain", flex="0 0 auto")
@@ -52,7 +52,8 @@ class Explorer(widgets.VBox):
                 self.picture.value = self.figure.png()
             except Exception as problem:  # a notebook shows no error of a callback
                 sentence = f"This cannot be shown: {problem}"
-            self.sentence.value = escape(sentence)
+            self.text = sentence
+            self.sentence.value = f'<div style="line-height: 1.4">{escape(sentence)}</div>'
 
     def _ipython_display_(self) -> None:
         """Show the widget; where there is no kernel, its present picture and sentence."""
@@ -60,12 +61,8 @@ class Explorer(widgets.VBox):
         display({"application/vnd.jupyter.widget-view+json": view, **self._static()}, raw=True)
 
     def _static(self):
-        return {"text/plain": self.text, "image/png": b64encode(self.picture.value).decode()}
-
-    @property
-    def text(self) -> str:
-        """The sentence that says what the picture shows."""
-        return unescape(self.sentence.value)
+        picture = b64encode(in_256_colors(self.picture.value)).decode()
+        return {"text/plain": self.text, "image/png": picture}
 
 
 def slider(label: str, unit: str, low: float, high: float, step: float,
@@ -76,5 +73,5 @@ def slider(label: str, unit: str, low: float, high: float, step: float,
     number = int if whole else float
     low, high, step, start = map(number, (low, high, step, start))
     return kind(value=start, min=low, max=high, step=step, description=f"{label} ({unit})",
-                style={"description_width": "190px"}, layout=widgets.Layout(width="440px"),
+                style={"description_width": "220px"}, layout=widgets.Layout(width="465px"),
                 readout_format="d" if whole else ".2f")

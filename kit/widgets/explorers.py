@@ -24,6 +24,7 @@ ASCENT_STEPS = 40  # for their most exciting images: nearly as good as 200
 def trial_explorer(data: Dataset, mouse: str | None = None) -> Explorer:
     """Go through the trials of a recording: image, responses, behaviour and eye position.
 
+    Repeats of an image stand side by side.
     Raises ValueError if there are several mice and none is named.
 
     >>> explorer = kit.widgets.trial_explorer(kit.load("sample+"))
@@ -37,6 +38,7 @@ def trial_explorer(data: Dataset, mouse: str | None = None) -> Explorer:
 
     def show(values):
         rows = recording.rows(values["tier"])
+        rows = rows[recording.image_ids[rows].argsort(kind="stable")]  # repeats side by side
         number = min(values["trial"], len(rows))
         row = rows[number - 1]
         figure.show_trial(row)
@@ -138,7 +140,7 @@ def neuron_explorer(model: nn.Module, data: Dataset, mouse: str | None = None,
                           predictions[:, chosen], recorded[:, chosen])
     names = [(f"{neuron}", int(neuron)) for neuron in chosen]
     slider = widgets.SelectionSlider(options=names, description="neuron", value=names[0][1],
-                                     layout=widgets.Layout(width="440px"))
+                                     layout=widgets.Layout(width="465px"))
 
     def show(values):
         neuron = values["neuron"]
