@@ -35,7 +35,14 @@ def test_getattr_of_an_unknown_name():
 
 def test_import_is_light():
     loaded = run("import sys, kit; print(*sys.modules)")
-    for module in ("lightning_fabric", "joblib", "matplotlib", "distributed", "kit.plots"):
+    for module in (
+        "lightning_fabric",
+        "joblib",
+        "jinja2",
+        "matplotlib",
+        "distributed",
+        "kit.plots",
+    ):
         assert module not in loaded
 
 

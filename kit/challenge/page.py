@@ -1,20 +1,16 @@
 """A ranking as one self-contained HTML page, for a web site or a printer.
 
-Names of entries, reasons and flags are untrusted text: jinja2 escapes all that it is given, and
-the page's own policy (CSP) lets no script run but the one in the template.
+Names of entries, reasons and flags are untrusted text, which `kit.pages` escapes.
 """
 
-import base64
-import hashlib
 import math
 import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import jinja2
 import numpy as np
 
-from kit.files import atomic_write
+from kit.pages import write_html
 from kit.report import one_line
 
 if TYPE_CHECKING:
@@ -56,30 +52,16 @@ def write_page(ranking: "Ranking", path: str | Path) -> Path:
     The page loads nothing, and opens from a disk. Without JavaScript its table cannot be sorted;
     all else works. Raises OSError, with what to do, if the path cannot be written.
     """
-    text = _template().render(
-        ranking=ranking, track=TRACKS[ranking.track], test_set=TEST_SETS[ranking.tier],
-        cells=[_cells(row, row is ranking[0]) for row in ranking],
-        alphabetical=_alphabetical([row.entry for row in ranking]), pairs=_pairs(ranking),
-        **_figure(ranking))
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-    return Path(path)
-
-
-def _template():
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "plain": one_line, "digits": _digits, "span": _span, "ranks": _ranks, "sha256": _sha256,
+    values = {
+        "ranking": ranking, "track": TRACKS[ranking.track], "test_set": TEST_SETS[ranking.tier],
+        "cells": [_cells(row, row is ranking[0]) for row in ranking],
+        "alphabetical": _alphabetical([row.entry for row in ranking]), "pairs": _pairs(ranking)}
+    filters = {
+        "plain": one_line, "digits": _digits, "span": _span, "ranks": _ranks,
         "name": lambda text: _shorten(text, NAME_WIDTH),
         "label": lambda text: _shorten(text, LABEL_WIDTH)}
-    return environment.get_template("ranking.html")
-
-
-def _sha256(text):
-    """The hash by which a page's policy allows a script."""
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return write_html(path, Path(__file__).with_name("ranking.html"), values | _figure(ranking),
+                      filters)
 
 
 # ---- text ----

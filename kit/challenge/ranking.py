@@ -8,6 +8,7 @@ import numpy as np
 from kit.challenge.comparison import METRIC_NAMES, require_settings, score_entry
 from kit.challenge.csv_files import SUBMISSION_FILES, TRUTH_FILES
 from kit.challenge.grading import read_ground_truth, read_submission
+from kit.challenge.page import write_page
 from kit.evaluation import metrics
 from kit.evaluation.bootstrap import RESAMPLES, Difference, compare_scores, interval, rank_scores
 from kit.evaluation.scores import compute_scores
@@ -98,8 +99,6 @@ class Ranking:
 
     def page(self, path: str | Path) -> Path:
         """Write the ranking as one self-contained HTML page. Returns its path."""
-        from kit.challenge.page import write_page  # jinja2 is needed only here
-
         return write_page(self, path)
 
 

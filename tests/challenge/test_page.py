@@ -2,17 +2,16 @@
 
 import dataclasses
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from html_page import Page
 
 from kit.challenge.page import write_page
 from kit.challenge.ranking import RankedEntry, Ranking
 from kit.evaluation.bootstrap import Difference
 
 HOSTILE = "<img src=x onerror=alert(1)>"
-VOID = {"meta", "line", "circle"}
 
 
 def ranking(names, track="sensorium+", images=60, **changes):
@@ -36,48 +35,6 @@ def change(made, place, **changes):
     rows = list(made.rows)
     rows[place] = dataclasses.replace(rows[place], **changes)
     return dataclasses.replace(made, rows=tuple(rows))
-
-
-class Page(HTMLParser):
-    """A page's elements as (tag, attributes, text inside), in the order in which they begin."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.source, self.elements, self.open = text, [], []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append([tag, dict(attributes), ""])
-        if tag not in VOID:
-            self.open.append(self.elements[-1])
-
-    def handle_startendtag(self, tag, attributes):
-        self.elements.append([tag, dict(attributes), ""])
-
-    def handle_endtag(self, tag):
-        assert self.open.pop()[0] == tag
-
-    def handle_data(self, data):
-        for element in self.open:
-            element[2] += data
-
-    def find(self, tag, **wanted):
-        return [
-            (attributes, text.strip())
-            for name, attributes, text in self.elements
-            if name == tag and all(attributes.get(key) == wanted[key] for key in wanted)
-        ]
-
-    def rows(self):
-        """The cells (attributes, text) of each row of the first table's body."""
-        body = re.search("<tbody>(.*?)</tbody>", self.source, flags=re.S)[1]
-        inner = [Page(row) for row in re.findall("<tr.*?</tr>", body, flags=re.S)]
-        return [
-            [(a, text.strip()) for tag, a, text in row.elements if tag in ("td", "th")]
-            for row in inner
-        ]
 
 
 @pytest.fixture

@@ -1,0 +1,46 @@
+"""Self-contained HTML pages: they load nothing, and open from a disk.
+
+All text that a template is given is escaped. The page's own policy (CSP) lets no script run but the
+one that the template holds.
+"""
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from kit.files import atomic_write
+
+
+def write_html(path: str | Path, template: Path, values: Mapping[str, object],
+               filters: Mapping[str, Callable] | None = None) -> Path:
+    """Render a jinja2 template with values, name -> value, and write the page. Returns its path.
+
+    The template has the filters given and `policy`; `tojson` turns an array into {"float32": text},
+    see `base64_float32`. Raises OSError, with what to do, if the path cannot be written.
+    """
+    import jinja2  # only pages need it
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(template.parent), autoescape=True,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.policies["json.dumps_kwargs"] = {"default": base64_float32, "allow_nan": False}
+    environment.filters |= {"policy": policy, **(filters or {})}
+    text = environment.get_template(template.name).render(values)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+    return Path(path)
+
+
+def policy(script: str) -> str:
+    """The Content-Security-Policy of a page that runs this script and loads nothing."""
+    sha256 = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return ("default-src 'none'; base-uri 'none'; form-action 'none'; "
+            f"style-src 'unsafe-inline'; script-src 'sha256-{sha256}'")
+
+
+def base64_float32(array: np.ndarray) -> dict[str, str]:
+    """An array as {"float32": base64 of its numbers in C order, little-endian}, for JSON."""
+    return {"float32": base64.b64encode(np.asarray(array).astype("<f4").tobytes()).decode()}
