@@ -71,9 +71,10 @@ refresh: .venv/.kit  ## run the committed notebooks in place, then rewrite READM
 	@$(PY) notebooks/run.py --in-place
 	$(PY) benchmarks/readme.py
 
-bench: build/peer/.done  ## time opening, steps, predictions and memory beside the 2022 library, the laboratory, the competition
+bench: build/peer/.done  ## time opening, steps, predictions and memory beside the 2022 library, the laboratory, the page, the competition
 	build/peer/bin/python benchmarks/bench.py
 	$(PY) benchmarks/lab.py
+	$(PY) benchmarks/page.py
 	$(PY) benchmarks/challenge.py
 
 weights: .venv/.kit  ## train the sample models again: kit/weights and their card

@@ -5,6 +5,7 @@ import io
 import zipfile
 
 import numpy as np
+import torch
 
 import kit
 
@@ -87,3 +88,29 @@ def npy(array, **options):
     buffer = io.BytesIO()
     np.save(buffer, array, **options)
     return buffer.getvalue()
+
+
+def twin(layers=3, nonlinear=True, mice=("7-1-1",), **config):
+    """A model of 20 neurons and images of 19 x 32 pixels. All its numbers are random, so every
+    part has an effect; its eye moves positions beyond the edge.
+    """
+    config = kit.ModelConfig(image_size=(19, 32), **config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        core = kit.layers.ConvCore(5, config.core_channels, layers, nonlinear)
+    places = np.random.default_rng(1).uniform(0, 616, (20, 2))
+    model = kit.Model(core, dict.fromkeys(mice, places), config)
+    generator = torch.Generator().manual_seed(2)
+    for name, value in model.state_dict().items():
+        if not value.is_floating_point():
+            continue
+        noise = torch.rand(value.shape, generator=generator)
+        positive = name.endswith(("running_var", "span"))
+        value.copy_(noise + 1 if positive else value + 0.5 * noise - 0.25)
+    for part in [
+        *model.shifters.values(),
+        *(each.position_mlp for each in model.readouts.values()),
+    ]:
+        layers = [each for each in part.modules() if isinstance(each, torch.nn.Linear)]
+        layers[-1].weight.data.mul_(8)  # positions spread over the image, and leave it
+    return model

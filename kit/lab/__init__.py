@@ -1,11 +1,12 @@
 """The model as a laboratory: in-silico experiments, and a report card that says how true they are.
 
 In: any `Model`, ensemble or the cells of a simulated mouse. Out: tuning curves, receptive fields
-and most exciting images of every neuron. Images are z-scored, lengths in pixels, angles in radians,
-responses in units of each neuron's std.
+and most exciting images of every neuron, and a page to play with. Images are z-scored, lengths in
+pixels, angles in radians, responses in units of each neuron's std.
 """
 
 from kit.lab.experiment import State, responses, screen_of
+from kit.lab.page import page
 from kit.lab.receptive_fields import (
     field_centers,
     receptive_fields,
@@ -29,7 +30,7 @@ from kit.lab.tuning import (
 __all__ = [
     "AscentConfig", "Gratings", "MostExcitingImages", "ReportCard", "Screen", "State", "Tuning",
     "contrast_tuning", "field_centers", "grating_responses", "most_exciting_images",
-    "orientation_tuning", "phase_tuning", "receptive_fields", "report_card", "responses",
+    "orientation_tuning", "page", "phase_tuning", "receptive_fields", "report_card", "responses",
     "screen_of", "set_contrast", "size_tuning", "sparse_noise_fields", "spatial_frequency_tuning",
     "spike_triggered_averages", "state_tuning",
 ]

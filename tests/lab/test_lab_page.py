@@ -1,0 +1,234 @@
+"""A model as a page: its numbers, its controls, what is refused. A browser runs it elsewhere."""
+
+import base64
+import json
+import re
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from html_page import Page
+from torch.nn.functional import conv2d, elu, grid_sample
+
+import kit
+from kit.lab.controls import controls, respond
+from kit.lab.page import colour_top, parameters
+
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+ALL = {"behavior_channels": True, "shifter": True, "gain": True, "minmax_behavior": True}
+PARTS = [
+    {},
+    {"behavior_channels": True},
+    {"shifter": True},
+    {"gain": True},
+    {"gain": True, "minmax_behavior": True},
+    {"behavior_channels": True, "minmax_behavior": True},
+    {**ALL, "layers": 1},
+    {**ALL, "nonlinear": False},
+]
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A function from a model to its page, taken apart."""
+
+    def parse(model, mouse=None):
+        path = kit.lab.page(model, tmp_path / "twin.html", mouse)
+        return Page(path.read_text(encoding="utf-8"))
+
+    return parse
+
+
+def dense(layers, inputs):
+    """The outputs of two or three linear layers, with tanh behind all but the last."""
+    for i, layer in enumerate(layers):
+        inputs = torch.from_numpy(layer["weight"]) @ inputs + torch.from_numpy(layer["bias"])
+        inputs = inputs.tanh() if i < len(layers) - 1 else inputs
+    return inputs
+
+
+def predict(numbers, image, behavior, eye):
+    """Responses (N,) to an image (H, W), computed from the page's numbers in float64."""
+    tensors = {key: torch.from_numpy(np.asarray(numbers[key], float)) for key in (
+        "filters", "positions", "feature_weights", "bias")}  # fmt: skip
+    bend = elu if numbers["nonlinear"] else torch.nn.Identity()
+    image, behavior = torch.from_numpy(image).double()[None, None], torch.tensor(behavior).double()
+    constant = dense([numbers["behavior"]], behavior)
+    features = bend(conv2d(image, tensors["filters"][:, None], constant))
+    for layer in numbers["layers"]:
+        layer = {key: torch.from_numpy(value) for key, value in layer.items()}
+        features = conv2d(features, layer["mix_in"][:, :, None, None])
+        spatial = layer["spatial"][:, None]
+        features = conv2d(features, spatial, padding=3, groups=len(spatial))
+        features = bend(conv2d(features, layer["mix_out"][:, :, None, None], layer["bias"]))
+    grid = tensors["positions"]
+    if numbers["shifter"]:
+        grid = grid + dense(numbers["shifter"], torch.tensor(eye).double()).tanh()
+    read = grid_sample(features, grid[None, :, None], align_corners=True)[0, ..., 0].T  # (N, C)
+    rates = elu((read * tensors["feature_weights"]).sum(1) + tensors["bias"]) + 1
+    if numbers["gain"]:
+        rates = rates * (elu(dense(numbers["gain"], behavior)) + 1)
+    return rates.numpy()
+
+
+@pytest.mark.parametrize("parts", PARTS, ids=str)
+def test_parameters_predict_what_the_model_does(parts):
+    model = tiny.twin(**parts)
+    state = {"pupil": 3.2, "running": 1.7, "eye_x": -1.4, "eye_y": 0.8}
+    values = {control.name: control.start for control in controls(model)}
+    image, expected = respond(model, values | state)
+    behavior, eye = [3.2, kit.lab.State().pupil_change, 1.7], [-1.4, 0.8]
+    found = predict(parameters(model, "7-1-1"), image, behavior, eye)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_page_holds_the_parameters_as_float32(page):
+    model = tiny.twin(**ALL)
+    ((_, text),) = page(model).find("script", id="twin")
+    held, expected = json.loads(text), parameters(model, "7-1-1")
+
+    def compare(one, other):
+        if isinstance(other, dict):
+            for key in other:
+                compare(one[key], other[key])
+        elif isinstance(other, list):
+            for each, right in zip(one, other, strict=True):
+                compare(each, right)
+        elif isinstance(other, np.ndarray):
+            numbers = np.frombuffer(base64.b64decode(one["float32"]), "<f4")
+            np.testing.assert_array_equal(numbers, other.ravel().astype(np.float32))
+        else:
+            assert one == other
+
+    compare(held, expected)
+    assert held["size"] == [19, 32] and held["shape"] == [5, 11, 24]
+
+
+def test_page_of_a_sample_mouse_is_small(tmp_path):
+    path = kit.lab.page(kit.pretrained("sample+-cnn"), str(tmp_path / "new" / "twin.html"))
+    assert path == tmp_path / "new" / "twin.html"
+    assert path.stat().st_size < 200_000
+
+
+@pytest.mark.parametrize("name", ["sample+-cnn", "sample-cnn"])
+def test_page_has_the_controls_of_the_model(page, name):
+    model = kit.pretrained(name)
+    found = page(model)
+    sliders = found.find("input", type="range")
+    named = {attributes["for"]: text for attributes, text in found.find("label")}
+    wanted = controls(model)
+    assert [attributes["name"] for attributes, _ in sliders] == [each.name for each in wanted]
+    for (slider, _), control in zip(sliders, wanted, strict=True):
+        limits = [float(slider[key]) for key in ("min", "max", "step", "value")]
+        assert limits == [control.low, control.high, control.step, control.start]
+        assert named[slider["id"]] == f"{control.label} ({control.unit})"
+        assert found.find("output", **{"for": slider["id"]})
+    legends = [text for _, text in found.find("legend")]
+    assert ("State of the animal" in legends) == (name == "sample+-cnn")
+
+
+def test_page_says_which_model_it_is(page):
+    model = kit.pretrained("sample+-cnn")
+    found = page(model)
+    assert [text for _, text in found.find("h1")] == ["Model of mouse 99002-1-1"]
+    assert [text for _, text in found.find("li")] == repr(model).splitlines()
+    assert any("allow it JavaScript" in text for _, text in found.find("noscript"))
+
+
+def test_page_escapes_what_comes_from_the_model(page):
+    model = tiny.twin(mice=[HOSTILE])
+    model.description = f"{HOSTILE}\n{{{{ 7 * 7 }}}} \u202ea"
+    found = page(model)
+    assert not found.find("img") and len(found.find("script")) == 2
+    assert not [a for _, a, _ in found.elements if any(key.startswith("on") for key in a)]
+    assert found.find("h1")[0][1] == f"Model of mouse {HOSTILE}"
+    assert [text for _, text in found.find("li")][-2:] == [HOSTILE, "{{ 7 * 7 }} ?a"]
+
+
+def test_page_loads_nothing(page):
+    found = page(tiny.twin(**ALL))
+    keys = {key for _, attributes, _ in found.elements for key in attributes}
+    assert not keys & {"src", "href", "srcset", "style", "action", "data", "poster"}
+    ((_, css),) = found.find("style")
+    assert "url(" not in css and "@import" not in css
+    ((rules, _),) = found.find("meta", **{"http-equiv": "Content-Security-Policy"})
+    assert rules["content"].startswith("default-src 'none'")
+    assert re.search(r"script-src 'sha256-[\w+/]{43}='$", rules["content"])
+
+
+def test_page_of_one_of_two_mice(page):
+    model = tiny.twin(mice=["7-1-1", "8-1-1"])
+    assert page(model, "8-1-1").find("h1")[0][1] == "Model of mouse 8-1-1"
+    for mouse in (None, "9"):
+        with pytest.raises(ValueError, match=r"no readout for mouse .* it knows 7-1-1, 8-1-1"):
+            page(model, mouse)
+    with pytest.raises(ValueError, match="is not the id of a mouse"):
+        page(model, 8)
+
+
+class OtherModel(kit.Model):
+    pass
+
+
+class OtherCore(kit.layers.ConvCore):
+    pass
+
+
+PLACES = {"7-1-1": np.eye(2)}
+
+
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [
+        (kit.ensemble([tiny.twin(), tiny.twin()]), "this Ensemble; "),
+        (kit.Model(torch.nn.Conv2d(1, 2, 9), PLACES), "this Model with the core Conv2d; "),
+        (kit.Model(OtherCore(2), PLACES), "this Model with the core OtherCore; "),
+        (OtherModel(kit.layers.ConvCore(2), PLACES), "this OtherModel with the core ConvCore; "),
+        (tiny.twin().state_dict(), "this OrderedDict; "),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_page_refuses_what_it_cannot_compute(model, named, tmp_path):
+    with pytest.raises(ValueError, match=r"a page cannot compute this .*; give a kit.Mod") as said:
+        kit.lab.page(model, tmp_path / "twin.html")
+    assert named in str(said.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_page_refuses_predictions_that_are_not_finite(tmp_path):
+    model = tiny.twin()
+    model.readouts["7-1-1"].bias.data[3] = torch.nan
+    with pytest.raises(ValueError, match="are not finite numbers; train it again"):
+        kit.lab.page(model, tmp_path / "twin.html")
+
+
+@pytest.mark.parametrize(("bias", "top"), [(2.2, 3.5), (2, 3), (-10, 0.5)])
+def test_colour_top_is_a_half_step_above_the_responses(bias, top):
+    model = tiny.twin()
+    readout = model.readouts["7-1-1"]
+    readout.feature_weights.data.zero_()
+    readout.bias.data.fill_(bias)  # every response is elu(bias) + 1
+    assert colour_top(model, "7-1-1") == top
+
+
+def test_page_leaves_the_model_as_it_was(page):
+    model = tiny.twin(**ALL).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    page(model)
+    assert model.training and model.core.layers[0][1].training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_page_that_fails_leaves_the_older_one(tmp_path, monkeypatch):
+    path = kit.lab.page(tiny.twin(), tmp_path / "twin.html")
+    older = path.read_bytes()
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", fail)
+    with pytest.raises(OSError, match="cannot be written"):
+        kit.lab.page(tiny.twin(**ALL), path)
+    assert path.read_bytes() == older
+    assert list(tmp_path.iterdir()) == [path]
