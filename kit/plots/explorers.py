@@ -189,13 +189,13 @@ class NeuronFigure(LiveFigure):
                                                                    images)
         self.predictions, self.responses = predictions, responses
         size = fields.shape[1:]
-        ax = self.cortex((0.08, 0.57, 0.36, 0.37), "place in cortex", coordinates, "µm")
+        ax = self.cortex((0.08, 0.6, 0.36, 0.35), "place in cortex", coordinates, "µm")
         ax.scatter(*coordinates[:, :2].T, color=GREY, s=_dot_size(coordinates) / 2, linewidth=0)
         self.place, = ax.plot([], [], "o", color=VERMILION, markersize=10)
-        self.field = self.picture((0.56, 0.57, 0.4, 0.37), "receptive field: red excites where "
+        self.field = self.picture((0.56, 0.6, 0.4, 0.35), "receptive field: red excites where "
                                   "bright", size, "RdBu_r")
-        self.image = self.picture((0.56, 0.08, 0.4, 0.37), "most exciting image", size)
-        self.scatter = self.panel((0.08, 0.09, 0.36, 0.37), "",
+        self.image = self.picture((0.56, 0.09, 0.4, 0.35), "most exciting image", size)
+        self.scatter = self.panel((0.08, 0.09, 0.36, 0.35), "",
                                   "predicted response (std); dashed: equal to recorded",
                                   "recorded response (std)")
         self.line, = self.scatter.plot([], [], "--", color=ORANGE)

@@ -1,7 +1,8 @@
 """The shell of every widget: controls, a picture and a sentence.
 
-Callbacks come from any thread: newer kernels run them while a cell runs. So pictures are drawn
-outside pyplot, and DRAWING lets one be drawn at a time.
+Callbacks come from any thread: some kernels run them while a cell runs, in a thread of their own,
+others while a cell awaits. So pictures are drawn outside pyplot, and DRAWING lets one be drawn at a
+time.
 """
 
 import threading

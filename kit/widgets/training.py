@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import Generator
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 from weakref import WeakSet
 
 import ipywidgets as widgets
@@ -16,6 +19,7 @@ from kit.training.config import History, TrainConfig
 from kit.training.loop import train
 from kit.widgets.explorer import Explorer
 
+THREAD = "kit-training"
 _TRAINING: WeakSet = WeakSet()  # models that a monitor trains at present
 
 
@@ -23,7 +27,9 @@ def training_monitor(model: Model, data: Dataset, config: TrainConfig | None = N
                      checkpoint: str | Path | None = None) -> TrainingMonitor:
     """Start `kit.train` in the background, and return at once: growing curves and a stop button.
 
-    A later cell gets the result: `log = monitor.wait()`. Arguments are those of `kit.train`.
+    A later cell gets the result: `log = await monitor`. The button works while that cell waits, in
+    JupyterLab with ipykernel 7 or newer; elsewhere interrupt the cell, with the same effect. In a
+    script, write `log = monitor.wait()`. Arguments are those of `kit.train`.
     Raises ValueError if another monitor is training this model.
 
     >>> data = kit.load("sample+").subset(64)
@@ -47,11 +53,12 @@ class TrainingMonitor(Explorer):
         self.history, self._problem, self._drawn = History(), None, -1
         self._stop, self._epochs = threading.Event(), config.epochs
         super().__init__(TrainingFigure(config.epochs), {}, self._show_history)
-        self.button = widgets.Button(description="Stop training", icon="stop")
+        self.button = widgets.Button(description="Stop training", icon="stop",
+                                     layout=widgets.Layout(width="190px"))
         self.button.on_click(lambda _: self.stop())
         self.children = (self.button, *self.children[1:])
         arguments = model, data, config, checkpoint
-        self._thread = threading.Thread(target=self._run, args=arguments, daemon=True)
+        self._thread = threading.Thread(target=self._run, args=arguments, name=THREAD, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -72,6 +79,18 @@ class TrainingMonitor(Explorer):
         if self._problem:
             raise self._problem
         return self.history
+
+    def __await__(self) -> Generator[Any, None, History]:
+        """Like `wait`, but other parts of the notebook go on meanwhile."""
+        return self._wait_in_turns().__await__()
+
+    async def _wait_in_turns(self):
+        while self._thread.is_alive():
+            try:
+                await asyncio.sleep(0.1)
+            except asyncio.CancelledError:  # so a kernel interrupts a cell that awaits
+                self.stop()
+        return self.wait()
 
     def _run(self, model, data, config, checkpoint):
         try:
