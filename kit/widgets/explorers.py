@@ -91,9 +91,9 @@ def playground(model: nn.Module, mouse: str | None = None,
         image, shown = respond(model, values, mouse)
         figure.show_responses(image, shown)
         best = shown.argmax()
-        return (f"Grating of {values['orientation']} degrees, {values['frequency']:.2f} cycles "
-                f"per pixel and contrast {values['contrast']:.2f}: {len(shown):,} neurons respond "
-                f"with {shown.mean():.2f} std on average; the strongest is neuron {best} with "
+        return (f"Grating of {values['orientation']} degrees and {values['frequency']:.2f} cycles "
+                f"per pixel, radius {values['radius']}: the mean response of {len(shown):,} "
+                f"neurons is {shown.mean():.2f} std; neuron {best} responds most, with "
                 f"{shown[best]:.1f} std.")
 
     return Explorer(figure, sliders, show)
