@@ -54,10 +54,12 @@ def controls(model: nn.Module, mouse: str | None = None) -> tuple[Control, ...]:
 
 
 def draw(screen: Screen, values: Mapping[str, float]) -> np.ndarray:
-    """The grating (1, 1, H, W) for the values of the controls, name -> value."""
-    return screen.grating(np.radians(values["orientation"]), values["frequency"],
-                          contrast=values["contrast"], center=(values["x"], values["y"]),
-                          radius=values["radius"])
+    """The grating (1, 1, H, W) for the values of the controls, bright at the centre of its disc."""
+    angle, x, y = np.radians(values["orientation"]), values["x"], values["y"]
+    across = np.cos(angle) * x + np.sin(angle) * y  # from the middle of the image to the centre
+    phase = -2 * np.pi * values["frequency"] * across
+    return screen.grating(angle, values["frequency"], phase, values["contrast"], (x, y),
+                          values["radius"])
 
 
 def respond(model: nn.Module, values: Mapping[str, float],
