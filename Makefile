@@ -67,9 +67,11 @@ lowest: .venv/.kit  ## run the tests at the lowest versions that pyproject.toml 
 	    -e ".[notebooks,cluster,test]" "setuptools>=77" "pyparsing==3.1.4"  # later ones warn of how matplotlib 3.8 calls them
 	build/lowest/bin/python -m pytest -n 2 --dist loadgroup tests
 
-refresh: .venv/.kit  ## run the committed notebooks in place, then rewrite README's table and picture
+refresh: .venv/.kit  ## run the committed notebooks in place, then rewrite README's table and pictures
 	@$(PY) notebooks/run.py --in-place
 	$(PY) benchmarks/readme.py
+	$(PY) -m pytest -q tests/browser/test_lab.py -k playground
+	cp build/browser/07-playground.png benchmarks/playground.png
 
 bench: build/peer/.done  ## time opening, steps, predictions and memory beside the 2022 library, the laboratory, the page, the competition
 	build/peer/bin/python benchmarks/bench.py

@@ -257,7 +257,7 @@ def test_notebook_03_stops_a_training(page, lab):
     explorer.screenshot("03-neuron-explorer")
 
 
-def test_notebook_07_plays_with_the_twin(page, lab):
+def test_notebook_07_moves_the_playground(page, lab):
     notebook = Notebook(page, lab, "07")
     notebook.wait_for_cell(-1)
     explorer = notebook.explorer("kit.widgets.playground")
