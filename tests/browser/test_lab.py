@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "build" / "browser"
 LIMIT = 900  # seconds for the server, and for each notebook
+MOVE = 120  # seconds for a picture to follow a slider: a second is usual
 SHORT = {
     "00": {"channels": 8, "epochs": 2},
     "01": {"trials": 40},
@@ -156,12 +157,13 @@ class Notebook:
         """What stands before a cell: a number when it has run, * while it runs or waits."""
         return self.cells.nth(cell).locator(".jp-InputPrompt").first.inner_text()
 
-    def wait(self, done, what):
+    def wait(self, done, what, limit=LIMIT):
         """Wait until done() is true; fail at the first error that a cell shows."""
+        deadline = min(self.deadline, time.monotonic() + limit)
         errors = self.panel.locator("[data-mime-type*=error], [data-mime-type*=stderr]")
         while not done():
             assert errors.all_inner_texts() == []
-            assert time.monotonic() < self.deadline, f"{what}: not so after {LIMIT} s"
+            assert time.monotonic() < deadline, f"not so in time: {what}"
             self.page.wait_for_timeout(200)
         assert errors.all_inner_texts() == []
 
@@ -197,7 +199,9 @@ class Explorer:
             before = self.picture()
             handle.press(key)
             self.notebook.wait(
-                lambda before=before: self.picture() != before, f"the picture follows {label}"
+                lambda before=before: self.picture() != before,
+                f"the picture follows {label}",
+                MOVE,
             )
 
     def screenshot(self, name):
