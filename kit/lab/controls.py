@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import nn
 
-from kit.lab.experiment import State, first_member, resolve, responses, screen_of
+from kit.lab.experiment import State, resolve, responses, screen_of
 from kit.lab.stimuli import NATURAL_CONTRAST, Screen
 
 
@@ -34,17 +34,20 @@ def controls(model: nn.Module, mouse: str | None = None) -> tuple[Control, ...]:
     stimulus = (
         Control("orientation", "orientation", "degrees", 0, 180, 5, 45),
         Control("frequency", "spatial frequency", "cycles/pixel", 0.02, 0.2, 0.01, 0.06),
-        Control("radius", "radius", "pixels", 1, half_width + 8, 1, half_height),
+        Control("radius", "radius", "pixels", 1, max(half_width, half_height) + 8, 1, half_height),
         Control("x", "position, right", "pixels", -half_width, half_width, 1, 0),
         Control("y", "position, down", "pixels", -half_height, half_height, 1, 0),
-        Control("contrast", "contrast", "RMS, std", 0, highest, 0.05, NATURAL_CONTRAST))
+        Control("contrast", "contrast", "RMS, std", 0, highest, 0.05,
+                min(NATURAL_CONTRAST, highest)))
     behavior = (
         Control("pupil", "pupil size", "std", 2, 6, 0.25, typical.pupil),
         Control("running", "running speed", "std", 0, 3, 0.25, typical.running))
     eye = (
         Control("eye_x", "eye position, x", "z-scored", -2, 2, 0.25, typical.eye_x),
         Control("eye_y", "eye position, y", "z-scored", -2, 2, 0.25, typical.eye_y))
-    takes = getattr(first_member(model), "state_inputs", ("behavior", "pupil_center"))
+    takes = set()
+    for member in getattr(model, "members", [model]):  # an ensemble takes what any member takes
+        takes.update(getattr(member, "state_inputs", ("behavior", "pupil_center")))
     shown = stimulus
     if "behavior" in takes:
         shown += behavior

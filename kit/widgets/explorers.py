@@ -108,9 +108,11 @@ def _places(model, mouse, coordinates, neurons):
                              "coordinates=data.mouse.coordinates")
         return readouts[resolve(model, mouse)].cortical_positions.cpu().numpy(), "-1 to 1"
     coordinates = np.asarray(coordinates)
-    if coordinates.ndim != 2 or len(coordinates) != neurons or coordinates.shape[1] not in (2, 3):
+    if coordinates.shape not in ((neurons, 2), (neurons, 3)):
         raise ValueError(f"coordinates of shape {coordinates.shape} are not those of {neurons} "
                          f"neurons; give ({neurons}, 2) or ({neurons}, 3), in µm")
+    if not np.isfinite(coordinates).all():
+        raise ValueError("some coordinates are not finite numbers; give every neuron a place")
     return coordinates, "µm"
 
 

@@ -8,7 +8,6 @@ from collections.abc import Generator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
 
 import ipywidgets as widgets
 
@@ -20,7 +19,7 @@ from kit.training.loop import train
 from kit.widgets.explorer import Explorer
 
 THREAD = "kit-training"
-_TRAINING: WeakSet = WeakSet()  # models that a monitor trains at present
+_TRAINING: set = set()  # ids of the models that a monitor trains at present
 
 
 def training_monitor(model: Model, data: Dataset, config: TrainConfig | None = None,
@@ -46,17 +45,17 @@ class TrainingMonitor(Explorer):
 
     def __init__(self, model: Model, data: Dataset, config: TrainConfig,
                  checkpoint: str | Path | None = None) -> None:
-        if model in _TRAINING:
+        if id(model) in _TRAINING:
             raise ValueError("this model is being trained already; stop that training, or wait for "
                              "it with monitor.wait()")
-        _TRAINING.add(model)
-        self.history, self._problem, self._drawn = History(), None, -1
-        self._stop, self._epochs = threading.Event(), config.epochs
-        super().__init__(TrainingFigure(config.epochs), {}, self._show_history)
+        self.history, self._problem, self._epochs = History(), None, config.epochs
+        self._stop, self._ended = threading.Event(), False
         self.button = widgets.Button(description="Stop training", icon="stop",
                                      layout=widgets.Layout(width="190px"))
         self.button.on_click(lambda _: self.stop())
+        super().__init__(TrainingFigure(config.epochs), {}, self._show_history)
         self.children = (self.button, *self.children[1:])
+        _TRAINING.add(id(model))
         arguments = model, data, config, checkpoint
         self._thread = threading.Thread(target=self._run, args=arguments, name=THREAD, daemon=True)
         self._thread.start()
@@ -64,7 +63,7 @@ class TrainingMonitor(Explorer):
     def stop(self) -> None:
         """End the training after the present step. The model keeps its best weights."""
         self._stop.set()
-        self.button.disabled, self.button.description = True, "Stopping"
+        self.refresh()
 
     def wait(self) -> History:
         """Wait until the training ends, and return its `History`. Ctrl-C ends the training.
@@ -98,8 +97,8 @@ class TrainingMonitor(Explorer):
         except Exception as problem:  # `wait` raises it
             self._problem = problem
         finally:
-            _TRAINING.discard(model)
-            self.button.disabled, self.button.description = True, "Training has ended"
+            _TRAINING.discard(id(model))
+            self._ended = True
             self.refresh()
 
     def _after_step(self, history):
@@ -110,9 +109,14 @@ class TrainingMonitor(Explorer):
 
     def _show_history(self, values):
         history = self.history
+        if self._ended or self._stop.is_set():
+            self.button.disabled = True
+            self.button.description = "Training has ended" if self._ended else "Stopping"
         self.figure.show_history(history)
         if self._problem:
             return f"The training failed: {self._problem}"
+        if history.stopped and not history.loss:
+            return f"The training has ended in its first epoch ({history.stopped})."
         if not history.loss:
             return f"The training has begun; its first epoch of up to {self._epochs} is running."
         state = f"it has ended ({history.stopped})" if history.stopped else "it goes on"
