@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -187,3 +188,21 @@ def test_progress_only_outside_ci(monkeypatch, capfd):
     assert not files.is_quiet()
     monkeypatch.setenv("RANK", "1")
     assert files.is_quiet()
+
+
+def test_progress_not_in_threads(monkeypatch, capfd):
+    """A notebook would show it below whichever cell runs."""
+    monkeypatch.setenv("CI", "")
+    monkeypatch.delenv("RANK", raising=False)
+    quiet = []
+
+    def work():
+        quiet.append(files.is_quiet())
+        quiet.append(list(files.progress(range(3), desc="working")))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert quiet == [True, [0, 1, 2]]
+    assert capfd.readouterr() == ("", "")
+    assert not files.is_quiet()

@@ -35,14 +35,8 @@ def test_getattr_of_an_unknown_name():
 
 def test_import_is_light():
     loaded = run("import sys, kit; print(*sys.modules)")
-    for module in (
-        "lightning_fabric",
-        "joblib",
-        "jinja2",
-        "matplotlib",
-        "distributed",
-        "kit.plots",
-    ):
+    heavy = ("lightning_fabric", "joblib", "jinja2", "matplotlib", "distributed", "ipywidgets")
+    for module in (*heavy, "IPython", "kit.plots", "kit.widgets"):
         assert module not in loaded
 
 
@@ -53,5 +47,7 @@ def test_import_leaves_threads_alone():
     assert before == after
 
 
-def test_plots_are_loaded_on_first_use():
-    assert run("import kit, sys; kit.plots.images; print('kit.plots' in sys.modules)") == ["True"]
+@pytest.mark.parametrize("use", ["plots.images", "widgets.trial_explorer"])
+def test_plots_and_widgets_are_loaded_on_first_use(use):
+    loaded = f"print('kit.{use.partition('.')[0]}' in sys.modules)"
+    assert run(f"import kit, sys; {loaded}; kit.{use}; {loaded}") == ["False", "True"]

@@ -167,6 +167,72 @@ def test_train_interrupted_in_first_epoch(small, monkeypatch):
     assert same_weights(model, first)
 
 
+def test_train_callback_is_called_after_every_step(small):
+    """Three steps an epoch; the history is the one that training fills."""
+    seen = []
+    log = kit.train(build(small), small, quick(), callback=lambda h: seen.append((len(h.loss), h)))
+    assert [epochs for epochs, _ in seen] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert all(history is log for _, history in seen)
+
+
+@pytest.mark.parametrize("answer", [None, False])
+def test_train_callback_that_only_looks(small, answer):
+    one, other = build(small), build(small)
+    plain = kit.train(one, small, quick())
+    watched = kit.train(other, small, quick(), callback=lambda history: answer)
+    assert same_weights(one, other)
+    assert (plain.loss, plain.correlation, plain.lr) == (
+        watched.loss, watched.correlation, watched.lr
+    )  # fmt: skip
+    assert watched.stopped == plain.stopped == "all 3 epochs done"
+
+
+def test_train_callback_ends_training_as_ctrl_c_does(small, scripted):
+    seen = scripted([0.3, 0.2])
+    model, calls = build(small), []
+
+    def after_eight(history):
+        calls.append(1)
+        return len(calls) == 8  # the second step of the third epoch
+
+    log = kit.train(model, small, quick(epochs=10), callback=after_eight)
+    assert len(calls) == 8
+    assert (log.stopped, log.best_epoch, log.correlation) == ("interrupted", 0, [0.3, 0.2])
+    assert len(log.loss) == len(log.lr) == len(log.seconds) == 2
+    assert same_state(model.state_dict(), seen[0])
+    assert not model.training
+
+
+def test_train_callback_ends_training_in_the_first_step(small):
+    model = build(small)
+    model.register_data(small)
+    first = copy.deepcopy(model)
+    log = kit.train(model, small, quick(), callback=lambda history: True)
+    assert (log.loss, log.best_epoch, log.stopped) == ([], None, "interrupted")
+    assert same_weights(model, first)
+
+
+def test_train_callback_and_a_checkpoint_continue_where_it_ended(small, tmp_path):
+    whole, halves = build(small), build(small)
+    expected = kit.train(whole, small, quick())
+    path = tmp_path / "state.pt"
+    kit.train(halves, small, quick(), path, lambda history: len(history.loss) == 2)
+    log = kit.train(halves, small, quick(), path)
+    assert (log.loss, log.correlation) == (expected.loss, expected.correlation)
+    assert same_weights(whole, halves)
+
+
+def test_train_callback_that_fails(small):
+    model = build(small)
+
+    def broken(history):
+        raise RuntimeError("no screen")
+
+    with pytest.raises(RuntimeError, match="no screen"):
+        kit.train(model, small, quick(), callback=broken)
+    assert not model.training
+
+
 def test_train_loss_not_finite(small, monkeypatch):
     model = build(small)
     calls = []

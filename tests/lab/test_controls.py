@@ -1,0 +1,125 @@
+"""The controls of the playground, and the answers to them."""
+
+import numpy as np
+import pytest
+from hand_cells import Arousal, Energy
+from torch import nn
+
+import kit
+from kit.lab import Screen, State, screen_of
+from kit.lab.controls import controls, draw, respond
+
+STIMULUS = ["orientation", "frequency", "radius", "x", "y", "contrast"]
+BEHAVIOR, EYE = ["pupil", "running"], ["eye_x", "eye_y"]
+PLACE = np.random.default_rng(0).uniform(0, 600, (5, 2))
+
+
+def model(size=(18, 32), **config):
+    made = kit.ModelConfig(image_size=size, **config)
+    return kit.Model(nn.Conv2d(made.core_channels, 2, 5), {"mouse": PLACE}, made)
+
+
+def names(model):
+    return [control.name for control in controls(model)]
+
+
+def starts(model):
+    return {control.name: control.start for control in controls(model)}
+
+
+@pytest.mark.parametrize("config, state", [
+    ({}, []),
+    ({"gain": True}, BEHAVIOR),
+    ({"behavior_channels": True}, BEHAVIOR),
+    ({"shifter": True}, EYE),
+    ({"gain": True, "shifter": True}, BEHAVIOR + EYE),
+])  # fmt: skip
+def test_controls_are_of_what_the_model_takes(config, state):
+    assert names(model(**config)) == STIMULUS + state
+
+
+def test_controls_of_an_ensemble_are_of_what_any_member_takes():
+    for members in ([model(), model(gain=True)], [model(gain=True), model()]):
+        assert names(kit.ensemble(members)) == STIMULUS + BEHAVIOR
+    assert names(kit.ensemble([model(), model()])) == STIMULUS
+
+
+def test_controls_of_a_module_that_does_not_say_what_it_takes():
+    assert names(Energy()) == names(kit.truth("sample+").cells) == STIMULUS + BEHAVIOR + EYE
+
+
+@pytest.mark.parametrize("size", [(36, 64), (18, 32), (64, 36), (7, 7)])
+def test_controls_start_on_a_step_within_their_range(size):
+    for control in controls(model(size, gain=True, shifter=True)):
+        assert control.low <= control.start <= control.high, control.name
+        for value in (control.start, control.high):
+            steps = (value - control.low) / control.step
+            assert steps == pytest.approx(round(steps)), control.name
+    assert {"pupil": 4, "running": 0.5, "eye_x": 0, "eye_y": 0}.items() <= (
+        starts(model(size, gain=True, shifter=True)).items()
+    )
+
+
+@pytest.mark.parametrize("size", [(36, 64), (64, 36)])
+def test_controls_radius_covers_the_image(size):
+    (radius,) = [control for control in controls(model(size)) if control.name == "radius"]
+    assert radius.low == 1 and radius.high > max(size) / 2
+    values = starts(model(size))
+    covered = draw(Screen(size), values | {"radius": np.hypot(*size) / 2})
+    np.testing.assert_array_equal(covered, Screen(size).grating(np.pi / 4, 0.06))
+
+
+@pytest.mark.parametrize("statistics, highest", [((113.5, 64.6), 1.2), ((30, 60), 0.35)])
+def test_controls_contrast_is_what_the_screen_can_show(statistics, highest):
+    dark = model()
+    mean, std = statistics
+    dark.data_statistics["mouse"] = {"images_mean": np.array(mean), "images_std": np.array(std)}
+    (contrast,) = [control for control in controls(dark) if control.name == "contrast"]
+    assert contrast.high == pytest.approx(highest) and contrast.start <= contrast.high
+    assert contrast.high <= screen_of(dark).max_contrast
+    respond(dark, starts(dark) | {"contrast": contrast.high})  # no ValueError
+
+
+def test_controls_of_an_unknown_mouse():
+    with pytest.raises(ValueError, match="no readout for mouse 'x'"):
+        controls(model(), "x")
+    with pytest.raises(ValueError, match="a model is needed, not a str"):
+        controls("sample+-cnn")
+
+
+def test_draw_is_the_grating_of_the_screen():
+    screen = Screen((18, 32))
+    values = {"orientation": 30, "frequency": 0.1, "radius": 5, "x": 3, "y": -2, "contrast": 0.4}
+    expected = screen.grating(np.pi / 6, 0.1, contrast=0.4, center=(3, -2), radius=5)
+    np.testing.assert_array_equal(draw(screen, values), expected)
+    assert draw(screen, values).shape == (1, 1, 18, 32)
+
+
+def test_draw_moves_right_and_down():
+    values = {"orientation": 0, "frequency": 0, "radius": 2, "x": 9, "y": -4, "contrast": 1}
+    y, x = np.nonzero(draw(Screen((18, 32)), values)[0, 0])
+    assert x.mean() - 15.5 == pytest.approx(9, abs=0.5)
+    assert y.mean() - 8.5 == pytest.approx(-4, abs=0.5)
+
+
+def test_respond_in_the_state_of_the_controls():
+    values = starts(Arousal())
+    image, shown = respond(Arousal(), values | {"pupil": 5, "running": 2, "eye_x": -1})
+    np.testing.assert_allclose(shown, [6, 4])  # (5 - 3) (1 + 2), and 5 - 1
+    np.testing.assert_array_equal(image, draw(Screen(), values)[0, 0])
+    typical = kit.lab.responses(Arousal(), image[None], state=State())[0]
+    np.testing.assert_allclose(respond(Arousal(), values)[1], typical)
+
+
+def test_respond_without_controls_of_state():
+    twin = model()
+    image, shown = respond(twin, starts(twin))
+    np.testing.assert_array_equal(shown, kit.lab.responses(twin, image[None])[0])
+    assert image.shape == (18, 32) and shown.shape == (5,)
+
+
+def test_respond_of_one_of_several_mice():
+    place = {"a": PLACE, "b": PLACE[:3]}
+    twin = kit.Model(nn.Conv2d(1, 2, 5), place, kit.ModelConfig(image_size=(18, 32)))
+    values = {control.name: control.start for control in controls(twin, "b")}
+    assert respond(twin, values, "b")[1].shape == (3,)

@@ -1,0 +1,252 @@
+"""The shell of every widget: what it shows, its errors, its threads, and what a notebook keeps."""
+
+import contextlib
+import io
+import threading
+from base64 import b64decode
+
+import matplotlib.pyplot as plt
+import nbclient
+import nbformat
+import pytest
+
+import kit
+from kit.plots.explorers import LiveFigure
+from kit.widgets.explorer import DRAWING, Explorer, slider
+
+
+class Level(LiveFigure):
+    """A line at some height."""
+
+    def __init__(self):
+        super().__init__(2, 1)
+        ax = self.panel((0.2, 0.2, 0.7, 0.7), "level")
+        ax.set_ylim(0, 10)
+        self.line = ax.axhline(0)
+
+
+def explorer(show=None):
+    """A widget with two sliders. By default it shows the first one's value."""
+    figure = Level()
+
+    def follow(values):
+        figure.line.set_ydata([values["level"]] * 2)
+        return f"Level {values['level']}."
+
+    sliders = {name: slider(name, "std", 0, 10, 1, 0) for name in ("level", "other")}
+    return Explorer(figure, sliders, show or follow)
+
+
+def start(work, *arguments):
+    thread = threading.Thread(target=work, args=arguments, daemon=True)
+    thread.start()
+    return thread
+
+
+def finish(threads):
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def move(widget, value, name="level"):
+    widget.controls[name].value = value
+
+
+# ---- what it shows ----
+
+
+def test_explorer_shows_what_the_controls_say_when_it_is_made():
+    widget = explorer()
+    assert widget.text == "Level 0."
+    assert plt.imread(io.BytesIO(widget.picture.value)).shape == (100, 200, 4)
+    assert widget.picture.layout.width == "200px" and widget.picture.layout.height == "100px"
+
+
+def test_refresh_after_a_move_changes_picture_and_sentence():
+    widget = explorer()
+    first = widget.picture.value
+    move(widget, 7)
+    assert widget.text == "Level 7." and widget.picture.value != first
+    assert widget.picture.value == widget.figure.png()
+    move(widget, 0)
+    assert widget.text == "Level 0." and widget.picture.value == first
+
+
+def test_refresh_gives_the_values_of_all_controls_by_name():
+    seen = []
+    widget = explorer(lambda values: seen.append(values) or "")
+    move(widget, 3)
+    move(widget, 4, "other")
+    assert seen == [
+        {"level": 0, "other": 0},
+        {"level": 3, "other": 0},
+        {"level": 3, "other": 4},
+    ]
+
+
+def test_refresh_says_an_error_and_goes_on():
+    def show(values):
+        if values["level"] == 5:
+            raise ValueError("five is too much")
+        return f"Level {values['level']}."
+
+    widget = explorer(show)
+    before = widget.picture.value
+    move(widget, 5)
+    assert widget.text == "This cannot be shown: five is too much"
+    assert widget.picture.value == before
+    move(widget, 6)
+    assert widget.text == "Level 6."
+
+
+def test_refresh_says_an_error_of_the_picture(monkeypatch):
+    widget = explorer()
+
+    def broken():
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr(widget.figure, "png", broken)
+    move(widget, 1)
+    assert widget.text == "This cannot be shown: no ink"
+    monkeypatch.undo()
+    move(widget, 2)
+    assert widget.text == "Level 2."
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_sentence_is_escaped(fails):
+    """Mice and tiers are names out of files, and errors quote them."""
+    name = "<img src=x onerror=alert(1)> & 'mouse'"
+
+    def show(values):
+        if fails:
+            raise ValueError(name)
+        return name
+
+    widget = explorer(show)
+    assert "<" not in widget.sentence.value and "&lt;img" in widget.sentence.value
+    assert widget.text.endswith(name)
+
+
+@pytest.mark.parametrize(
+    "numbers, whole", [((0, 180, 5, 45), True), ((0, 1.2, 0.05, 1), False), ((0, 3, 0.5, 1), False)]
+)
+def test_slider_is_of_whole_numbers_where_they_are(numbers, whole):
+    low, high, step, begin = numbers
+    made = slider("speed", "std", *numbers)
+    assert (made.min, made.max, made.step, made.value) == (low, high, step, begin)
+    assert isinstance(made.value, int) == whole
+    assert made.description == "speed (std)"
+
+
+# ---- threads ----
+
+
+@pytest.mark.parametrize("lock, meet", [(DRAWING, False), (contextlib.nullcontext(), True)])
+def test_refresh_draws_one_picture_at_a_time(monkeypatch, lock, meet):
+    """Whoever draws waits for another to draw as well; with the lock nobody can come."""
+    monkeypatch.setattr(kit.widgets.explorer, "DRAWING", lock)
+    barrier, met = threading.Barrier(2), []
+
+    def show(values):
+        if values["level"]:
+            try:
+                barrier.wait(60 if meet else 0.5)
+                met.append(True)
+            except threading.BrokenBarrierError:
+                met.append(False)
+        return ""
+
+    both = explorer(show), explorer(show)
+    finish([start(move, widget, 1) for widget in both])
+    assert met == [meet, meet]
+
+
+class Arrivals:
+    """The lock, and a count of those who have come to it."""
+
+    def __init__(self, lock):
+        self.lock, self.come = lock, threading.Semaphore(0)
+
+    def __enter__(self):
+        self.come.release()
+        self.lock.acquire()
+
+    def __exit__(self, *_):
+        self.lock.release()
+
+
+def test_refresh_of_many_requests_draws_the_latest_alone(monkeypatch):
+    arrivals = Arrivals(DRAWING)
+    monkeypatch.setattr(kit.widgets.explorer, "DRAWING", arrivals)
+    drawn, inside, go_on = [], threading.Event(), threading.Event()
+
+    def show(values):
+        drawn.append(tuple(values.values()))
+        if values["level"] == 1 and len(drawn) == 2:
+            inside.set()
+            assert go_on.wait(60)
+        return f"{values}"
+
+    widget = explorer(show)
+    threads = [start(move, widget, 1)]
+    assert inside.wait(60)
+    while arrivals.come.acquire(blocking=False):  # the two that have drawn
+        pass
+    for value, name in [(2, "level"), (7, "other"), (3, "level"), (4, "level"), (9, "other")]:
+        threads.append(start(move, widget, value, name))
+        assert arrivals.come.acquire(timeout=60)  # it waits for the picture before it
+    go_on.set()
+    finish(threads)
+    assert drawn == [(0, 0), (1, 0), (4, 9)]
+    assert widget.text == str({"level": 4, "other": 9})
+
+
+# ---- what a notebook keeps ----
+
+
+def test_display_holds_the_view_and_what_is_shown_without_a_kernel(monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        kit.widgets.explorer, "display", lambda bundle, raw: shown.append((bundle, raw))
+    )
+    widget = explorer()
+    move(widget, 3)
+    widget._ipython_display_()
+    [(bundle, raw)] = shown
+    assert raw and bundle.keys() == {
+        "application/vnd.jupyter.widget-view+json", "image/png", "text/plain"
+    }  # fmt: skip
+    view = bundle["application/vnd.jupyter.widget-view+json"]
+    assert view == {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    assert b64decode(bundle["image/png"]) == widget.picture.value
+    assert bundle["text/plain"] == "Level 3."
+
+
+CELLS = [
+    'import kit\ndata = kit.load("sample+")\nexplorer = kit.widgets.trial_explorer(data)\nexplorer',
+    'explorer.controls["trial"].value = 2\nprint(explorer.text)',
+    "model = kit.linear_baseline(data, 2)\n"
+    "monitor = kit.widgets.training_monitor(model, data.subset(16), kit.TrainConfig(epochs=9000))\n"
+    "monitor",
+    "monitor.stop()\nprint(monitor.wait().stopped)",
+]
+
+
+def test_explorers_in_a_notebook():
+    notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, CELLS)))
+    quiet = ["--IPKernelApp.log_level=CRITICAL"]  # ipykernel 7 warns of listening on loopback
+    nbclient.NotebookClient(
+        notebook, kernel_name="python3", timeout=600, extra_arguments=quiet
+    ).execute()
+    [first], [moved], [running], [ended] = (cell.outputs for cell in notebook.cells)
+    state = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"]
+    for output in (first, running):
+        view = output.data["application/vnd.jupyter.widget-view+json"]
+        assert state[view["model_id"]]["model_name"] == "VBoxModel"
+    assert plt.imread(io.BytesIO(b64decode(first.data["image/png"]))).shape == (640, 940, 4)
+    assert first.data["text/plain"].startswith("Trial 1 of 1600 in the tier train: ")
+    assert moved.text.startswith("Trial 2 of 1600 in the tier train: ")
+    assert "of up to 9000" in running.data["text/plain"]
+    assert ended.text == "interrupted\n"
