@@ -62,6 +62,8 @@ class Explorer(widgets.VBox):
         display({"application/vnd.jupyter.widget-view+json": view, **self._static()}, raw=True)
 
     def _static(self):
+        if not self.picture.value:  # nothing could be drawn yet, as the sentence says
+            return {"text/plain": self.text}
         picture = b64encode(in_256_colors(self.picture.value)).decode()
         return {"text/plain": self.text, "image/png": picture}
 

@@ -1,5 +1,6 @@
 """A training in the background is a training: the same result, and it ends when it should."""
 
+import asyncio
 import copy
 import threading
 
@@ -43,11 +44,70 @@ def test_wait_gives_what_train_gives(plus):
     assert not there.training
 
 
-def test_wait_leaves_no_thread(plus):
+def wait_in_turns(monitor):
+    """`await monitor`, as a notebook does."""
+
+    async def cell():
+        return await monitor
+
+    return asyncio.run(cell())
+
+
+def wait(monitor):
+    return monitor.wait()
+
+
+@pytest.mark.parametrize("wait", [wait, wait_in_turns])
+def test_wait_leaves_no_thread(plus, wait):
     list(kit.files.progress(range(1)))  # tqdm starts one of its own with its first bar
     before = set(threading.enumerate())
-    training_monitor(build(plus), plus, quick()).wait()
+    wait(training_monitor(build(plus), plus, quick()))
     assert set(threading.enumerate()) <= before
+
+
+def test_await_gives_what_wait_gives(plus):
+    monitor = training_monitor(build(plus), plus, quick())
+    assert wait_in_turns(monitor) is monitor.wait() is monitor.history
+
+
+def test_await_lets_others_go_on(plus, gate):
+    """The gate is opened by another task, which runs only while the first awaits."""
+
+    async def cell():
+        return await monitor
+
+    async def open_gate():
+        gate.set()
+
+    async def both():
+        return (await asyncio.gather(cell(), open_gate()))[0]
+
+    monitor = training_monitor(build(plus), plus, quick())
+    assert asyncio.run(both()).stopped == "all 3 epochs done"
+
+
+def test_await_interrupted(plus, gate):
+    """A kernel cancels the task of a cell that is interrupted."""
+    monitor = training_monitor(build(plus), plus, quick(epochs=50))
+
+    async def cell():
+        return await monitor
+
+    async def interrupt():
+        task = asyncio.ensure_future(cell())
+        await asyncio.sleep(0)  # it has begun to wait
+        task.cancel()
+        await asyncio.sleep(0)  # it has heard of it
+        gate.set()
+        return await task
+
+    history = asyncio.run(interrupt())
+    assert (history.loss, history.stopped) == ([], "interrupted")
+
+
+def test_await_raises_what_training_raises(plus, other):
+    with pytest.raises(ValueError, match="no readout for mouse '8-1-1'"):
+        wait_in_turns(training_monitor(build(plus), other, quick()))
 
 
 def test_wait_again_gives_the_same(plus):
