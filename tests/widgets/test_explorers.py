@@ -104,6 +104,14 @@ def test_trial_explorer_tier_with_fewer_trials(plus):
     assert (trial.value, trial.max) == (12, 40)
 
 
+def test_trial_explorer_number_beyond_the_tier(plus):
+    """Another thread may draw after the tier has moved and before the trial slider has."""
+    explorer = trial_explorer(plus)
+    explorer.controls["trial"].max = 99
+    move(explorer, trial=99)
+    assert explorer.text.startswith("Trial 40 of 40 ")
+
+
 def test_trial_explorer_responses_withheld(plus):
     explorer = trial_explorer(plus)
     figure = explorer.figure
