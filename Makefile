@@ -1,6 +1,6 @@
 # Needs Python >= 3.11 and make, nothing else; everything goes into .venv and build/.
 .DEFAULT_GOAL := help
-.PHONY: help tutorial test elsewhere lowest peer lab notebooks bench refresh weights badges offline lint clean
+.PHONY: help tutorial test elsewhere lowest peer widgets lab notebooks bench refresh weights badges offline lint clean
 
 PY  := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq
@@ -33,11 +33,11 @@ lint: .venv/.kit  ## ruff, and the order of imports
 # Two workers with one thread each: on few cores more threads are slower, not faster.
 # CI silences progress bars; the sample mice are made once, in build/, for all the tests.
 # The unit tests come last, so that the output closes with their summary.
-test elsewhere lowest peer: export CI := 1
-test elsewhere lowest peer: export OMP_NUM_THREADS := 1
-test lowest peer: export KIT_DATA_DIR := $(CURDIR)/build/test-data
+test elsewhere lowest peer widgets: export CI := 1
+test elsewhere lowest peer widgets: export OMP_NUM_THREADS := 1
+test lowest peer widgets: export KIT_DATA_DIR := $(CURDIR)/build/test-data
 test: export KIT_OFFLINE := 1
-test lowest: export PYDEVD_DISABLE_FILE_VALIDATION := 1
+test lowest widgets: export PYDEVD_DISABLE_FILE_VALIDATION := 1
 test: lint peer  ## lint, comparisons with 2022, committed notebooks (nbval), then all tests
 	$(PY) -m pytest -p no:python --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 \
 	    -n 2 --dist loadscope -q notebooks
@@ -45,6 +45,9 @@ test: lint peer  ## lint, comparisons with 2022, committed notebooks (nbval), th
 
 peer: build/peer/.done  ## compare the models' parts with the library of 2022
 	build/peer/bin/python -m pytest -q tests/peer
+
+widgets: build/widgets/.done  ## run the widgets' tests with the ipywidgets 7 that Colab has
+	build/widgets/bin/python -m pytest -q tests/widgets
 
 # What a sample mouse is and what the shipped models score must not depend on the processor: the
 # same again as an old one would compute it, on mice that it simulates itself.
@@ -98,14 +101,14 @@ clean:  ## remove everything that make has made
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-# An environment on top of .venv, with the library of 2022 and what that imports.
-build/peer/.done: .venv/.kit tests/peer/requirements.txt
-	@echo "installing the library of 2022 into build/peer"
-	@$(PY) -m venv --clear build/peer
+# Environments on top of .venv: the library of 2022 and what that imports; Colab's ipywidgets.
+build/peer/.done build/widgets/.done: build/%/.done: .venv/.kit tests/%/requirements.txt
+	@echo "installing tests/$*/requirements.txt into build/$*"
+	@$(PY) -m venv --clear build/$*
 	@where='import sysconfig; print(sysconfig.get_path("purelib"))'; \
 	    echo "import site; site.addsitedir('$$($(PY) -c "$$where")')" \
-	    > "$$(build/peer/bin/python -c "$$where")/kit.pth"
-	@build/peer/bin/python -m pip --disable-pip-version-check -qq install -r tests/peer/requirements.txt
+	    > "$$(build/$*/bin/python -c "$$where")/kit.pth"
+	@build/$*/bin/python -m pip --disable-pip-version-check -qq install -r tests/$*/requirements.txt
 	@touch $@
 
 .venv/.packages: requirements.txt
