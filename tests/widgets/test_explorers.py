@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from trainer import same_weights
 
 import kit
 from kit.lab import State, screen_of
@@ -315,6 +316,22 @@ def test_playground_keeps_its_own_copy(small, plus):
     require_answer(explorer, before)
     with pytest.raises(AssertionError):
         require_answer(explorer, model)
+
+
+def test_playground_moved_during_a_training_leaves_its_result(small, plus, monkeypatch):
+    model, other = copy.deepcopy(small), copy.deepcopy(small)
+    config = kit.TrainConfig(epochs=1, batch_size=16, device="cpu")
+    kit.train(other, plus, config)
+    explorer, loss, texts = playground(model), kit.training.loop.poisson_loss, set()
+
+    def while_it_moves(*arguments):
+        move(explorer, orientation=5 * len(texts))
+        texts.add(explorer.text)
+        return loss(*arguments)
+
+    monkeypatch.setattr(kit.training.loop, "poisson_loss", while_it_moves)
+    kit.train(model, plus, config)
+    assert len(texts) == 3 and same_weights(model, other)
 
 
 class Watched(nn.Module):
