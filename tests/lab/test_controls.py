@@ -66,7 +66,7 @@ def test_controls_radius_covers_the_image(size):
     assert radius.low == 1 and radius.high > max(size) / 2
     values = starts(model(size))
     covered = draw(Screen(size), values | {"radius": np.hypot(*size) / 2})
-    np.testing.assert_array_equal(covered, Screen(size).grating(np.pi / 4, 0.06))
+    np.testing.assert_allclose(covered, Screen(size).grating(np.pi / 4, 0.06), atol=1e-6)
 
 
 @pytest.mark.parametrize("statistics, highest", [((113.5, 64.6), 1.2), ((30, 60), 0.35)])
@@ -87,12 +87,21 @@ def test_controls_of_an_unknown_mouse():
         controls("sample+-cnn")
 
 
+GRATING = {"orientation": 30, "frequency": 0.1, "radius": 5, "x": 0, "y": 0, "contrast": 0.4}
+
+
 def test_draw_is_the_grating_of_the_screen():
     screen = Screen((18, 32))
-    values = {"orientation": 30, "frequency": 0.1, "radius": 5, "x": 3, "y": -2, "contrast": 0.4}
-    expected = screen.grating(np.pi / 6, 0.1, contrast=0.4, center=(3, -2), radius=5)
-    np.testing.assert_array_equal(draw(screen, values), expected)
-    assert draw(screen, values).shape == (1, 1, 18, 32)
+    expected = screen.grating(np.pi / 6, 0.1, contrast=0.4, radius=5)
+    np.testing.assert_allclose(draw(screen, GRATING), expected, atol=1e-6)
+    assert draw(screen, GRATING).shape == (1, 1, 18, 32)
+
+
+@pytest.mark.parametrize("x, y", [(7, 0), (0, -3), (-6, 2)])
+def test_draw_moves_disc_and_stripes_together(x, y):
+    moved = draw(Screen((18, 32)), GRATING | {"x": x, "y": y})
+    still = draw(Screen((18, 32)), GRATING)
+    np.testing.assert_allclose(moved, np.roll(still, (y, x), (2, 3)), atol=1e-6)
 
 
 def test_draw_moves_right_and_down():

@@ -178,27 +178,23 @@ SET = {"orientation": 90, "frequency": 0.1, "radius": 9, "x": -3, "y": 2, "contr
        "pupil": 5, "running": 1.5, "eye_x": -1, "eye_y": 0.5}  # fmt: skip
 
 
-def asked(model, values, mouse=None):
-    """The stimulus and the responses to it, as the laboratory gives them."""
-    screen, typical = screen_of(model, mouse), State()
-    image = screen.grating(np.radians(values["orientation"]), values["frequency"], 0,
-                           values["contrast"], (values["x"], values["y"]), values["radius"]
-                           )  # fmt: skip
-    state = State(
-        pupil=values.get("pupil", typical.pupil), running=values.get("running", typical.running),
-        eye_x=values.get("eye_x", 0), eye_y=values.get("eye_y", 0))  # fmt: skip
-    return image[0, 0], kit.lab.responses(model, image, mouse, state)[0]
-
-
 def require_answer(explorer, model, mouse=None):
+    """Stimulus, responses and sentence are what the laboratory gives for the controls' values."""
     values = {name: control.value for name, control in explorer.controls.items()}
-    image, shown = asked(model, values, mouse)
-    np.testing.assert_array_equal(explorer.figure.stimulus.get_array(), image)
+    screen, angle = screen_of(model, mouse), np.radians(values["orientation"])
+    center, radius = np.array([values["x"], values["y"]]), values["radius"]
+    across = center @ [np.cos(angle), np.sin(angle)]
+    image = screen.grating(angle, values["frequency"], -2 * np.pi * values["frequency"] * across,
+                           values["contrast"], center, radius)  # fmt: skip
+    drawn = explorer.figure.stimulus.get_array()
+    np.testing.assert_allclose(drawn, image[0, 0], atol=1e-5)
+    state = State(**{name: values[name] for name in list(SET)[6:] if name in values})
+    shown = kit.lab.responses(model, drawn.data[None], mouse, state)[0]
     np.testing.assert_array_equal(explorer.figure.dots.get_array(), shown)
     assert explorer.text == (
-        f"Grating of {values['orientation']} degrees, {values['frequency']:.2f} cycles per pixel "
-        f"and contrast {values['contrast']:.2f}: {len(shown):,} neurons respond with "
-        f"{shown.mean():.2f} std on average; the strongest is neuron {shown.argmax()} with "
+        f"Grating of {values['orientation']} degrees and {values['frequency']:.2f} cycles per "
+        f"pixel, radius {radius}: the mean response of {len(shown):,} neurons is "
+        f"{shown.mean():.2f} std; neuron {shown.argmax()} responds most, with "
         f"{shown.max():.1f} std."
     )
 
@@ -305,7 +301,7 @@ def test_playground_of_neurons_that_never_respond():
             return torch.zeros(len(batch.images), 3)
 
     explorer = playground(Silent(), coordinates=np.eye(3))
-    assert "respond with 0.00 std on average" in explorer.text
+    assert "mean response of 3 neurons is 0.00 std" in explorer.text
 
 
 def test_playground_keeps_its_own_copy(small, plus):
