@@ -43,7 +43,8 @@ def write(target: Path, recording: dict[str, np.ndarray], statistics_from: np.nd
     recording: dict of arrays by their official names. One row per trial: images (T, 1, 144, 256)
     in 0-255, responses (T, N), behavior (T, 3), pupil_center (T, 2), tiers, trial_idx,
     frame_image_id. One row per neuron: unit_ids, cell_motor_coordinates (N, 3) in micrometres.
-    statistics_from: (T,) bool, the trials that the mean and std files describe.
+    statistics_from: (T,) bool, the trials that the mean and std files describe. The values of
+    trials may be anything with a length that gives one by its number, and several by this mask.
     """
     with atomic_write(target) as part, zipfile.ZipFile(part, "w") as archive:
 

@@ -29,7 +29,7 @@ def pack(mouse: str, source: Source, part: Path, size: tuple[int, int]) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     statistics = {}
     for kind, shape in _shapes(source, trials, neurons).items():
-        mean, std = _standardisation(source, kind, shape)
+        mean, std = standardisation(source, kind, shape)
         file = part / f"{kind}.npy"
         starts = progress(range(0, trials, BLOCK), desc=f"packing {mouse} {kind}", unit="block")
         packed_shape = (trials, 1, *size) if kind == "images" else (trials, *shape)
@@ -91,8 +91,11 @@ def _shapes(source, trials, neurons):
     return shapes
 
 
-def _standardisation(source, kind, shape):
-    """The float32 mean to subtract and std to divide by."""
+def standardisation(source: Source, kind: str, shape: tuple) -> tuple[np.ndarray, np.ndarray]:
+    """The float32 mean to subtract and std to divide by, from a recording's statistics.
+
+    shape: of the values of one trial. Raises ValueError if the statistics are damaged.
+    """
     if kind == "images":
         shape = ()
     mean = _read_statistic(source, f"meta/statistics/{kind}/all/mean", shape)

@@ -1,0 +1,166 @@
+"""A challenge of your own, from a recording whose test responses are known."""
+
+import csv
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kit.challenge.croissant import write_croissant
+from kit.challenge.csv_files import TRUTH_FILES, write_rows
+from kit.challenge.public_zip import draw_trials, raw_values, write_public
+from kit.data.official import KINDS, open_source
+from kit.data.packing import standardisation
+from kit.data.recordings import Dataset, Recording
+from kit.files import atomic_write
+from kit.report import require_int, suggest
+
+TRACKS = ("sensorium", "sensorium+")
+PLAIN_MOUSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")  # it becomes part of a file's name
+
+
+@dataclass(frozen=True)
+class WithholdConfig:
+    """What the public recording shows.
+
+    Raises ValueError for a value that is not possible.
+
+    >>> from kit.challenge import WithholdConfig
+    >>> WithholdConfig(track="sensorium", seed=1).final_share
+    0.5
+    """
+
+    track: str = "sensorium+"   # "sensorium" writes zeros for the behaviour of every trial
+    final_share: float = 0.5    # of the test images; not used if there is a tier final_test already
+    mouse: str | None = None    # public id; None keeps the recording's
+    seed: int | None = None     # None draws from the operating system; a number is for lessons
+    license: str | None = None  # address of the licence for croissant.json; None leaves it out
+
+    def __post_init__(self) -> None:
+        if self.track not in TRACKS:
+            raise ValueError(f"track={self.track!r} is unknown; {suggest(self.track, TRACKS)}give "
+                             '"sensorium", which hides behaviour, or "sensorium+"')
+        if not isinstance(self.final_share, int | float) or not 0 < self.final_share < 1:
+            raise ValueError(f"final_share={self.final_share!r} is not a share of the test images; "
+                             "give a number between 0 and 1, such as 0.5")
+        if self.seed is not None:
+            require_int("seed", self.seed, 0)
+        if self.mouse is not None:
+            _require_plain(self.mouse)
+        if not isinstance(self.license, str | None):
+            raise ValueError(f"license={self.license!r} is not a text; give the address of the "
+                             "licence, or None")
+
+
+def withhold(recording: Recording, out: str | Path,
+             config: WithholdConfig | None = None) -> tuple[Path, Path]:
+    """Split a recording into a public one without test responses, and its private truth.
+
+    out: a new folder. `out/public` is what you publish: a zip in the official layout, which
+    `kit.load` opens, and croissant.json, which describes it (add creator, url and date). The rest
+    is in `out/private`: the two ground-truth files for `kit.grade` and `kit.rank`, and key.csv,
+    which says which row of `recording` each public trial is. They are two folders so that no upload
+    of one holds the other. All of it appears at once, and nothing is ever replaced: the draw
+    of a truth that was overwritten could not be repeated. Returns the zip and `out/private`.
+
+    Trials are shuffled and get random ids, as do images. Responses of `test` and `final_test` are
+    zeros, and all statistics are those of train and validation. The truth is in units of that std,
+    as the responses of the public recording are. If there is no `final_test`, some of the test
+    images, drawn at random, become one. Images keep the size at which they were loaded, so load
+    the recording with size=(144, 256). Trials of other tiers ("unused") are left out.
+
+    This cannot be hidden: whoever has the original recording finds its trials again, by images and
+    behaviour; so withhold only what is not published. And behaviour changes slowly, so it tells
+    which trials are neighbours in time, and their responses are alike. In a sample mouse, the
+    trial most alike in pupil size, running and eye position was shown within 1 trial of a withheld
+    one for 15 % of them, and within 5 for 21 % (by chance 0.1 % and 0.4 %). Forbid its use in your
+    rules, or choose track="sensorium", which shows no behaviour. A `seed` that others can guess
+    lets them undo the shuffle: leave it out of a real challenge.
+
+    Raises ValueError if the responses are not known, if an image of a test set is also in another
+    tier, or if a test set has fewer than three images or no repeats; OSError if `out` exists or
+    cannot be written.
+
+    >>> from kit.challenge import WithholdConfig
+    >>> mouse = kit.load("99003-1-1").mouse.subset(20)
+    >>> public, private = kit.withhold(mouse, "challenge", WithholdConfig(mouse="1-1-1"))
+    >>> kit.load(public, folder="data")
+    mouse 1-1-1: 600 neurons, 20 train, 200 validation, ... test, ... final_test trials, ...
+    >>> sorted(path.name for path in private.iterdir())
+    ['ground_truth_file_final_test.csv', 'ground_truth_file_test.csv', 'key.csv']
+    """
+    config = WithholdConfig() if config is None else config
+    _require_kinds(recording, config)
+    mouse = _require_plain(recording.mouse if config.mouse is None else config.mouse)
+    if not isinstance(out, str | Path):
+        raise ValueError(f"out={out!r} is not a path; give the name of a new folder")
+    out = Path(out)
+    if out.exists():
+        raise FileExistsError(f"{out} exists already, and a challenge is never replaced, because "
+                              "its truth could not be made again; name a new folder")
+    trials = draw_trials(recording, config.final_share, config.seed)
+    with atomic_write(out, folder=True) as part:
+        public, private = part / "public", part / "private"
+        public.mkdir(parents=True)
+        private.mkdir(mode=0o700)
+        path = public / f"static{mouse}-GrayImageNet-withheld.zip"
+        write_public(path, recording, trials, config.track)
+        write_croissant(path, mouse, trials.tiers, len(recording.unit_ids), config.license)
+        _write_truth(private, recording, trials, path)
+        _write_key(private / "key.csv", recording, trials)
+    return out / "public" / path.name, out / "private"
+
+
+# ---- checks ----
+
+def _require_kinds(recording, config):
+    """Raise ValueError unless the arguments are of the right kind and hold what they must."""
+    if isinstance(recording, Dataset):
+        raise ValueError("a Recording is needed, not a Dataset; give data.mouse, or one of several "
+                         "as data[mouse]")
+    if not isinstance(recording, Recording):
+        raise ValueError(f"a Recording is needed, not a {type(recording).__name__}; open one with "
+                         'kit.load, for example kit.load("99003-1-1").mouse')
+    if not isinstance(config, WithholdConfig):
+        raise ValueError(f"config is a {type(config).__name__}; give a WithholdConfig, such as "
+                         'WithholdConfig(track="sensorium")')
+    kinds = KINDS if config.track == "sensorium+" else KINDS[:2]
+    if any(getattr(recording, kind) is None for kind in kinds):
+        raise ValueError(f"mouse {recording.mouse} has no behaviour or no eye position; give "
+                         'WithholdConfig(track="sensorium")')
+    if any(f"{kind}_std" not in recording.statistics for kind in kinds):
+        raise ValueError(f"mouse {recording.mouse} has no statistics, so its raw values are not "
+                         "known; open it with kit.load")
+
+
+def _require_plain(mouse):
+    """The id of a mouse. Raises ValueError unless it can be part of any file's name."""
+    if not isinstance(mouse, str) or not PLAIN_MOUSE.fullmatch(mouse) or "GrayImageNet" in mouse:
+        raise ValueError(f"the mouse id {str(mouse)[:80]!r} is not plain; give up to 80 letters, "
+                         'digits, _ and -, such as WithholdConfig(mouse="7-1-1")')
+    return mouse
+
+
+# ---- what stays private ----
+
+def _write_truth(folder, recording, trials, public_zip):
+    """Write the ground truth of both test sets, in the units that the public zip is loaded in."""
+    with open_source(public_zip) as source:
+        _, std = standardisation(source, "responses", recording.unit_ids.shape)
+    # only ids are written: the arrays of the recording are in another order
+    ids = replace(recording, images=None, responses=None, behavior=None, pupil_center=None,
+                  tiers=trials.tiers, trial_ids=trials.trial_ids, image_ids=trials.image_ids)
+    for tier, name in TRUTH_FILES.items():
+        values = raw_values(recording, "responses", trials.rows[ids.rows(tier)]) / std
+        write_rows(folder / name, ids, tier, values, "responses")
+
+
+def _write_key(path, recording, trials):
+    """Write a table of the public trials: their ids, and what they were before."""
+    columns = {"trial_indices": trials.trial_ids, "image_ids": trials.image_ids,
+               "tier": trials.tiers, "row": trials.rows,
+               "original_trial": recording.trial_ids[trials.rows],
+               "original_image": recording.image_ids[trials.rows]}
+    with path.open("w", encoding="ascii", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(columns)
+        table.writerows(zip(*columns.values(), strict=True))

@@ -1,0 +1,57 @@
+"""croissant.json: the words that the specification asks for."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+import kit
+from kit.challenge.croissant import write_croissant
+
+
+@pytest.fixture
+def zip_file(tmp_path):
+    path = tmp_path / "static7-1-1-GrayImageNet-withheld.zip"
+    path.write_bytes(b"0123456789")
+    return path
+
+
+def test_write_croissant(zip_file):
+    tiers = np.array(["train", "test", "train", "final_test", "validation"])
+    path = write_croissant(zip_file, "7-1-1", tiers, 24, "https://example.org/licence")
+    assert path == zip_file.with_name("croissant.json")
+    described = json.loads(path.read_text())
+    assert described["@context"]["cr"] == "http://mlcommons.org/croissant/"
+    assert described["@type"] == "sc:Dataset"
+    assert described["conformsTo"] == "http://mlcommons.org/croissant/1.0"
+    assert described["name"] == zip_file.stem
+    assert "24 neurons" in described["description"]
+    assert "2 train, 1 validation, 1 test, 1 final_test trials" in described["description"]
+    assert described["license"] == "https://example.org/licence"
+    (file,) = described["distribution"]
+    assert file == {
+        "@type": "cr:FileObject",
+        "@id": zip_file.name,
+        "name": zip_file.name,
+        "contentUrl": zip_file.name,
+        "contentSize": "10 B",
+        "encodingFormat": "application/zip",
+        "sha256": hashlib.sha256(b"0123456789").hexdigest(),
+    }
+
+
+def test_write_croissant_without_a_license(zip_file):
+    path = write_croissant(zip_file, "7-1-1", np.array(["train"]), 24, None)
+    assert "license" not in json.loads(path.read_text())
+
+
+def test_croissant_describes_the_zip_beside_it(tmp_path):
+    mouse = kit.load("99003-1-1").mouse.subset(5)
+    path, _ = kit.withhold(mouse, tmp_path / "mine", kit.WithholdConfig(license="CC0-1.0"))
+    described = json.loads(path.with_name("croissant.json").read_text())
+    (file,) = described["distribution"]
+    assert (path.parent / file["contentUrl"]).read_bytes() == path.read_bytes()
+    assert file["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert file["contentSize"] == f"{path.stat().st_size} B"
+    assert described["license"] == "CC0-1.0"

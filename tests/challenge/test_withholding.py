@@ -1,0 +1,341 @@
+"""A challenge of one's own: what becomes public, the truth in its units, and what is refused."""
+
+import csv
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+import withheld
+from withheld import open_mouse
+
+import kit
+from kit.challenge.csv_files import SUBMISSION_FILES, TRUTH_FILES, write_rows
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    arrays = open_mouse()
+    arrays["responses"][:, 4] *= 1e-6  # a neuron that is all but silent
+    return arrays
+
+
+@pytest.fixture(scope="module")
+def mouse(arrays, folder):
+    return withheld.load(arrays, folder / "source", size=(144, 256))
+
+
+@pytest.fixture(scope="module")
+def challenge(mouse, folder):
+    """The public recording as entrants load it, and the private folder."""
+    public, private = kit.withhold(mouse, folder / "challenge", kit.WithholdConfig(seed=1))
+    return kit.load(public, folder=folder / "entrant"), private
+
+
+def rows_of(private):
+    """The row of the original recording of each public trial, from the key."""
+    with (private / "key.csv").open(newline="") as file:
+        return np.array([int(line["row"]) for line in csv.DictReader(file)])
+
+
+def public_units(arrays):
+    """Responses (T, N) divided by the std of train and validation, with the floor of 1 %."""
+    seen = np.isin(arrays["tiers"], ["train", "validation"])
+    std = arrays["responses"][seen].astype(float).std(0)
+    return arrays["responses"] / np.maximum(std, 0.01 * std.mean())
+
+
+# ---- what is written ----
+
+
+def test_withhold_writes_two_folders(mouse, tmp_path):
+    public, private = kit.withhold(mouse, tmp_path / "mine", kit.WithholdConfig(mouse="9-8-7"))
+    assert public == tmp_path / "mine" / "public" / "static9-8-7-GrayImageNet-withheld.zip"
+    assert private == tmp_path / "mine" / "private"
+    assert {path.name for path in public.parent.iterdir()} == {public.name, "croissant.json"}
+    assert {path.name for path in private.iterdir()} == {*TRUTH_FILES.values(), "key.csv"}
+    assert {path.name for path in public.parents[1].iterdir()} == {"public", "private"}
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]  # nothing temporary
+    if sys.platform != "win32":
+        assert private.stat().st_mode & 0o077 == 0  # nobody else may open it
+
+
+def test_withhold_public_recording(challenge, arrays):
+    data, private = challenge
+    public, rows = data.mouse, rows_of(private)
+    assert sorted(rows) == list(range(len(arrays["tiers"])))
+    for tier in SUBMISSION_FILES:
+        assert public.withheld(tier)
+    seen = np.isin(arrays["tiers"], ["train", "validation"])
+    np.testing.assert_array_equal(public.tiers[seen[rows]], arrays["tiers"][rows][seen[rows]])
+    np.testing.assert_array_equal(public.unit_ids, arrays["unit_ids"])
+    np.testing.assert_array_equal(public.coordinates, arrays["cell_motor_coordinates"])
+    expected = public_units(arrays)[rows][seen[rows]]
+    np.testing.assert_allclose(public.responses[seen[rows]], expected, rtol=3e-5)
+
+
+def test_withhold_raw_values(challenge, arrays, folder):
+    """Pixels are the bytes of the original, behaviour and eye position the same to 5 digits."""
+    rows = rows_of(challenge[1])
+    members = withheld.members(folder / "challenge")
+    for trial, row in enumerate(rows):
+        image = members[f"data/images/{trial}"]
+        assert image.dtype == np.uint8
+        np.testing.assert_array_equal(image, arrays["images"][row])
+        for kind in ("behavior", "pupil_center"):
+            found = members[f"data/{kind}/{trial}"]
+            np.testing.assert_allclose(found, arrays[kind][row], atol=2e-4)
+
+
+def test_withhold_repeats_share_an_image_id(challenge, arrays):
+    public, rows = challenge[0].mouse, rows_of(challenge[1])
+    _, ours = np.unique(public.image_ids, return_inverse=True)
+    _, theirs = np.unique(arrays["frame_image_id"][rows], return_inverse=True)
+    assert len(set(zip(ours, theirs, strict=True))) == len(set(ours)) == len(set(theirs))
+
+
+def test_withhold_splits_images_of_the_test_tier(challenge, arrays):
+    public, rows = challenge[0].mouse, rows_of(challenge[1])
+    live, final = [set(public.image_ids[public.rows(tier)]) for tier in SUBMISSION_FILES]
+    assert len(live) == len(final) == 3 and not live & final
+    tested = np.isin(public.tiers, list(SUBMISSION_FILES))
+    np.testing.assert_array_equal(tested, arrays["tiers"][rows] == "test")
+
+
+def test_withhold_final_share(tmp_path):
+    arrays = open_mouse(test={"test": (2,) * 10})
+    mouse = withheld.load(arrays, tmp_path / "source")
+    public, _ = kit.withhold(mouse, tmp_path / "mine", kit.WithholdConfig(final_share=0.3))
+    public = kit.load(public, folder=tmp_path).mouse
+    assert (len(public.rows("test")), len(public.rows("final_test"))) == (14, 6)
+
+
+def test_withhold_keeps_two_test_tiers(tmp_path):
+    arrays = tiny.arrays(test={"test": (4, 4, 3), "final_test": (4, 3, 2)})
+    mouse = withheld.load(arrays, tmp_path / "source")
+    public, private = kit.withhold(mouse, tmp_path / "mine")
+    public = kit.load(public, folder=tmp_path).mouse
+    np.testing.assert_array_equal(public.tiers, arrays["tiers"][rows_of(private)])
+
+
+def test_withhold_leaves_out_unused_trials(mouse, tmp_path):
+    public, private = kit.withhold(mouse.subset(7), tmp_path / "mine")
+    public = kit.load(public, folder=tmp_path).mouse
+    assert len(public.rows("train")) == 7
+    assert (mouse.subset(7).tiers[rows_of(private)] != "unused").all()
+
+
+def test_withhold_images_that_are_not_whole_numbers(tmp_path):
+    arrays = open_mouse()
+    arrays["images"] = arrays["images"] / 3 - 20
+    mouse = withheld.load(arrays, tmp_path / "source", size=(144, 256))
+    _, private = kit.withhold(mouse, tmp_path / "mine")
+    members = withheld.members(tmp_path / "mine")
+    for trial, row in enumerate(rows_of(private)):
+        np.testing.assert_allclose(
+            members[f"data/images/{trial}"], arrays["images"][row], atol=1e-3
+        )
+
+
+def test_withhold_keeps_the_size_of_images(arrays, tmp_path):
+    mouse = withheld.load(arrays, tmp_path / "source", size=(18, 32))
+    public, _ = kit.withhold(mouse, tmp_path / "mine")
+    assert withheld.members(tmp_path / "mine")["data/images/0"].shape == (1, 18, 32)
+    assert kit.load(public, (18, 32), tmp_path).image_size == (18, 32)
+
+
+def test_withhold_key(challenge, arrays):
+    data, private = challenge
+    with (private / "key.csv").open(newline="") as file:
+        key = list(csv.DictReader(file))
+    rows = [int(line["row"]) for line in key]
+    assert [line["trial_indices"] for line in key] == data.mouse.trial_ids.tolist()
+    assert [int(line["image_ids"]) for line in key] == data.mouse.image_ids.tolist()
+    assert [line["tier"] for line in key] == data.mouse.tiers.tolist()
+    originals = [int(line["original_trial"]) for line in key]
+    assert originals == arrays["trial_idx"][rows].tolist()
+    originals = [int(line["original_image"]) for line in key]
+    assert originals == arrays["frame_image_id"][rows].tolist()
+
+
+# ---- the truth ----
+
+
+@pytest.mark.parametrize("tier", TRUTH_FILES)
+def test_grade_of_perfect_predictions(challenge, arrays, tmp_path, tier):
+    """FEVE compares values, so it is right only if predictions and truth are in one unit."""
+    data, private = challenge
+    here = data.mouse.rows(tier)
+    perfect = public_units(arrays)[rows_of(private)][here]  # (T, N)
+    write_rows(tmp_path / "mine.csv", data.mouse, tier, perfect, "prediction")
+    scores = kit.grade(tmp_path / "mine.csv", private / TRUTH_FILES[tier])
+    assert scores.single_trial == pytest.approx(1, abs=1e-4)  # the silent neuron's is .999
+    assert scores.to_average == pytest.approx(1, abs=1e-4)
+    order, images = np.argsort(data.mouse.unit_ids), data.mouse.image_ids[here]
+    feve = kit.metrics.feve(perfect, perfect, images)[order]
+    np.testing.assert_allclose(scores.per_neuron["feve"], feve, rtol=1e-3)
+    write_rows(tmp_path / "mine.csv", data.mouse, tier, 1.01 * perfect, "prediction")
+    other = kit.grade(tmp_path / "mine.csv", private / TRUTH_FILES[tier])
+    assert (np.abs(other.per_neuron["feve"] - feve) > 1e-4).all()
+
+
+def test_truth_is_in_units_of_the_public_std(challenge, arrays, tmp_path):
+    """The silent neuron too, whose std is floored at 1 % of the mean std."""
+    data, private = challenge
+    expected = public_units(arrays)[rows_of(private)]
+    for tier, name in TRUTH_FILES.items():
+        truth = kit.challenge.grading.read_ground_truth(private / name)
+        assert truth.trials == data.mouse.trial_ids[data.mouse.rows(tier)].tolist()
+        found = truth.responses[:, np.argsort(np.argsort(data.mouse.unit_ids))]
+        np.testing.assert_allclose(found, expected[data.mouse.rows(tier)], rtol=3e-5)
+
+
+def test_submit_check_grade_rank(challenge, tmp_path):
+    data, private = challenge
+    for channels in (2, 3):
+        model = kit.linear_baseline(data, channels=channels)
+        paths = kit.submit(model, data, tmp_path / "entries" / f"with {channels}")
+        assert kit.check(paths[0].parent, data)
+        for path, name in zip(paths, TRUTH_FILES.values(), strict=True):
+            assert -1 < kit.grade(path, private / name).single_trial < 1
+    for final in (False, True):
+        ranking = kit.rank(tmp_path / "entries", private, final=final, resamples=100)
+        assert len(ranking) == 2 and not ranking.broken
+
+
+# ---- all or nothing ----
+
+
+def test_withhold_never_replaces(mouse, tmp_path):
+    kit.withhold(mouse, tmp_path / "mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    with pytest.raises(FileExistsError, match=r"mine exists already, .*name a new folder"):
+        kit.withhold(mouse, tmp_path / "mine")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+@pytest.mark.parametrize("step", ["write_public", "write_croissant", "write_rows", "_write_key"])
+def test_withhold_that_fails_leaves_nothing(mouse, tmp_path, monkeypatch, step):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(kit.challenge.withholding, step, full)
+    with pytest.raises(OSError, match="mine cannot be written: no space left"):
+        kit.withhold(mouse, tmp_path / "mine")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_withhold_where_it_cannot_write(mouse, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cannot be written"):
+        kit.withhold(mouse, tmp_path / "file" / "mine")
+
+
+def test_withhold_writes_nothing_into_the_recording(mouse, folder, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in (folder / "source").rglob("*")}
+    kit.withhold(mouse, tmp_path / "mine")
+    assert {path: path.stat().st_mtime_ns for path in (folder / "source").rglob("*")} == before
+
+
+# ---- what is refused ----
+
+
+def swapped(arrays, **changes):
+    return arrays | {name: change(arrays[name]) for name, change in changes.items()}
+
+
+def same_picture(images):
+    """The first train trial shows the pixels of a test image."""
+    images = images.copy()
+    tiers = open_mouse()["tiers"]
+    images[np.flatnonzero(tiers == "train")[0]] = images[np.flatnonzero(tiers == "test")[0]]
+    return images
+
+
+def same_image_id(images):
+    images, tiers = images.copy(), open_mouse()["tiers"]
+    images[tiers == "train"] = images[np.flatnonzero(tiers == "test")[0]]
+    return images
+
+
+RECORDINGS = {
+    "five test images": (lambda: open_mouse(test={"test": (4,) * 5}),
+                         r"would have 2 images; .* and one that is split in two, twice as many"),
+    "two live images": (lambda: tiny.arrays(test={"test": (4, 4), "final_test": (4,) * 3}),
+                        "tier 'test' would have 2 images; a test set needs at least 3"),
+    "two final images": (lambda: tiny.arrays(test={"test": (4,) * 3, "final_test": (4, 4)}),
+                         "tier 'final_test' would have 2 images"),
+    "no repeats": (lambda: open_mouse(test={"test": (1,) * 8}), "no image of tier 'test' .* twice"),
+    "no test tier": (lambda: open_mouse(test={}), "has no tier 'test'; its tiers are train, vali"),
+    "no train tier": (lambda: open_mouse(tiers={"validation": 9}), "has no tier 'train'"),
+    "no validation": (lambda: open_mouse(tiers={"train": 9}), "has no tier 'validation'"),
+    "a test picture in train": (lambda: swapped(open_mouse(), images=same_picture),
+                                "1 images of tier '(final_)?test' are also shown in tier 'train'"),
+    "its id in train": (lambda: swapped(open_mouse(), frame_image_id=same_image_id),
+                        "1 images of tier '(final_)?test' are also shown in tier 'train'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_withhold_refuses_recordings(tmp_path, name):
+    make, message = RECORDINGS[name]
+    mouse = withheld.load(make(), tmp_path / "source", size=(18, 32))
+    with pytest.raises(ValueError, match=message) as caught:
+        kit.withhold(mouse, tmp_path / "mine")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "mine").exists()
+
+
+def test_withhold_refuses_withheld_responses(plus, tmp_path):
+    with pytest.raises(ValueError, match=r"tier 'test' of mouse 7-1-1 are withheld; a challenge"):
+        kit.withhold(plus.mouse, tmp_path / "mine")
+
+
+def test_withhold_without_behavior(mouse, tmp_path):
+    mouse = replace(mouse, pupil_center=None)
+    with pytest.raises(ValueError, match=r"no eye position; give WithholdConfig.track=.sensorium"):
+        kit.withhold(mouse, tmp_path / "mine")
+    public, _ = kit.withhold(mouse, tmp_path / "mine", kit.WithholdConfig("sensorium"))
+    assert kit.load(public, folder=tmp_path).mouse.behavior is None
+
+
+ARGUMENTS = {
+    "a dataset": (lambda mouse: (kit.Dataset([mouse]), "x"), "not a Dataset; give data.mouse"),
+    "a path": (lambda mouse: ("sample+", "x"), "a Recording is needed, not a str; open one with"),
+    "no statistics": (lambda mouse: (replace(mouse, statistics={}), "x"), "open it with kit.load"),
+    "an odd mouse": (lambda mouse: (replace(mouse, mouse="a b"), "x"), "'a b' is not plain; give"),
+    "no path": (lambda mouse: (mouse, 7), "out=7 is not a path"),
+    "a dict": (lambda mouse: (mouse, "x", {"seed": 1}), "config is a dict; give a WithholdConfig"),
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_withhold_refuses_arguments(mouse, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    arguments, message = ARGUMENTS[name]
+    with pytest.raises(ValueError, match=message):
+        kit.withhold(*arguments(mouse))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"track": "sensorium++"}, r"track='sensorium\+\+' is unknown; did you mean 'sensorium\+'"),
+        ({"track": None}, "track=None is unknown"),
+        ({"final_share": 0}, "final_share=0 is not a share"),
+        ({"final_share": 1.0}, "final_share=1.0 is not a share"),
+        ({"final_share": "half"}, "final_share='half' is not a share"),
+        ({"seed": -1}, "seed=-1 is not possible"),
+        ({"seed": "secret"}, "seed='secret' is not possible"),
+        ({"mouse": "../x"}, r"the mouse id '\.\./x' is not plain"),
+        ({"mouse": "1-GrayImageNet"}, "is not plain"),
+        ({"mouse": "a" * 81}, "is not plain"),
+        ({"mouse": 7}, "the mouse id '7' is not plain"),
+        ({"license": 7}, "license=7 is not a text"),
+    ],
+)
+def test_withhold_config_refuses(setting, message):
+    with pytest.raises(ValueError, match=message):
+        kit.WithholdConfig(**setting)
