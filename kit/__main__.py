@@ -3,10 +3,15 @@
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 import kit
+from kit.challenge.grading import read_ground_truth
+from kit.challenge.ranking import truth_file
+from kit.challenge.watching import watch
 from kit.files import atomic_write
 
 BASELINES = {"cnn": kit.cnn_baseline, "linear": kit.linear_baseline}
@@ -67,6 +72,29 @@ def _grade(options):
 
 
 def _rank(options):
+    if options.watch is None:
+        _rank_once(options)
+        return
+    folder, page = Path(options.folder).resolve(), Path(options.page or "").resolve()
+    if not options.page or page.is_relative_to(folder):
+        raise ValueError("--watch refreshes a page that lies outside the folder of entries; give "
+                         "--page PATH")
+    if not 1 <= options.watch < inf:
+        raise ValueError(f"--watch {options.watch:g} is not possible; give the seconds between two "
+                         "looks, 1 or more, such as 10")
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder; make it, for the entries that will arrive")
+    tier = "final_test" if options.final else "test"
+    read_ground_truth(truth_file(Path(options.truth), tier))  # later problems are of entries
+    for _ in watch(folder, options.watch):
+        try:
+            _rank_once(options)
+        except (ValueError, OSError) as problem:  # no entry yet, or none that can be ranked
+            print(problem)
+        print(f"{time.strftime('%H:%M:%S')} watching {options.folder}; Ctrl-C ends", flush=True)
+
+
+def _rank_once(options):
     ranking = kit.rank(options.folder, options.truth, options.track, options.final,
                        seed=options.seed)
     page = ranking.page(options.page) if options.page else None
@@ -123,6 +151,8 @@ def _parser():
         "correlation (default: sensorium)")
     add("--final", action="store_true", help="rank the final test set instead of the live one")
     add("--page", metavar="PATH", help="also write the ranking as one HTML page")
+    add("--watch", metavar="SECONDS", nargs="?", const=10, type=float,
+        help="go on, and write the page again when entries arrive; looks every 10 seconds")
     add("--seed", type=int, default=0, help="whole number that fixes the resamples (default: 0)")
     add_command(_doctor, "check this machine and say what it lacks")
     return parser

@@ -10,6 +10,7 @@ import torch
 
 import kit
 from kit.__main__ import main
+from kit.challenge import watching
 from kit.challenge.csv_files import SUBMISSION_FILES, TRUTH_FILES
 
 
@@ -145,6 +146,29 @@ def test_main_runs_as_a_module(folder):
 # ---- bad input ----
 
 
+def test_rank_watches_a_folder(capsys, folder, checkpoint, tmp_path, monkeypatch):
+    """No entry at first, then a good one and a broken one; the page follows."""
+    entries, page, looks = tmp_path / "entries", tmp_path / "page.html", []
+    entries.mkdir()
+    live = (folder / "mine" / SUBMISSION_FILES["test"]).read_text()
+
+    def sleep(seconds):
+        looks.append(page.read_text() if page.exists() else None)
+        if len(looks) == 1:
+            (entries / "ann.csv").write_text(live)
+            (entries / "bob & co.csv").write_text("nonsense")
+        if len(looks) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(watching.time, "sleep", sleep)
+    options = [entries, folder / "truth", "--page", page, "--watch"]
+    status, out, err = run(capsys, "rank", *options)
+    assert (status, err) == (130, "kit rank: stopped; run it again to continue\n")
+    assert "holds no entries" in out and out.count("watching") == 2
+    assert looks[0] is None and looks[1] is None
+    assert "ann" in looks[-1] and "bob &amp; co" in looks[-1] and "has no column" in looks[-1]
+
+
 TRAIN = "train {zip} {tmp}/new --channels 2 --epochs 1 --device cpu"
 BAD = {  # arguments, and words of the sentence
     "unknown name": ("fetch sampel", "did you mean 'sample'"),
@@ -176,6 +200,17 @@ BAD = {  # arguments, and words of the sentence
     "check an empty file": ("check {tmp}/file {zip}", "has no column"),
     "rank nothing": ("rank {tmp}/none {tmp}", "none"),
     "rank an empty folder": ("rank {tmp}/folder {tmp}", "folder"),
+    "watch without a page": ("rank {tmp}/folder {truth} --watch", "give --page PATH"),
+    "watch with a page among the entries": (
+        "rank {tmp}/folder {truth} --page {tmp}/folder/page.html --watch",
+        "outside the folder of entries",
+    ),
+    "watch all the time": ("rank {tmp}/folder {truth} --page {tmp}/new --watch 0", "1 or more"),
+    "watch nothing": ("rank {tmp}/none {truth} --page {tmp}/new --watch", "is not a folder"),
+    "watch without a truth": (
+        "rank {tmp}/folder {tmp}/folder --page {tmp}/new --watch",
+        "there is no file",
+    ),
     "grade nothing": ("grade {tmp}/none.csv {truth}", "none.csv"),
     "grade a folder": ("grade {tmp}/folder {truth}", "folder"),
     "grade against a folder": ("grade {mine} {tmp}/folder", "folder"),

@@ -126,7 +126,7 @@ def rank(folder: str | Path, truth: str | Path, track: str = "sensorium", final:
                          "competition is over, or False for the live one")
     tier = "final_test" if final else "test"
     entries, broken = find_entries(_path("folder", folder), tier)
-    known = read_ground_truth(_truth_file(_path("truth", truth), tier))
+    known = read_ground_truth(truth_file(_path("truth", truth), tier))
     images = np.asarray(known.images)
     scored = {}
     for name, path in progress(entries.items(), desc="grading", unit="entry"):
@@ -189,8 +189,11 @@ def _reason(problem, path):
     return str(problem).replace(str(path), path.name)
 
 
-def _truth_file(path, tier):
-    """The ground-truth file of a tier. ValueError if a final file is given without the flag."""
+def truth_file(path: Path, tier: str) -> Path:
+    """The ground-truth file of a tier, in a folder or itself.
+
+    Raises ValueError if the final file is given for the live tier.
+    """
     if path.is_dir():
         return path / TRUTH_FILES[tier]
     if path.name == TRUTH_FILES["final_test"] and tier != "final_test":
