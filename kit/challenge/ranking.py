@@ -65,6 +65,11 @@ class Ranking:
         return METRIC_NAMES[self.track]
 
     @property
+    def intervals(self) -> dict[str, tuple[float, float, float]]:
+        """Entry -> score and its 95 % interval, as `kit.plots.score_intervals` draws them."""
+        return {one_line(row.entry): (row.score, *row.interval) for row in self.rows}
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What the table is about, in sentences."""
         kind = "live" if self.tier == "test" else "final"
