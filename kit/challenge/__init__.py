@@ -2,13 +2,14 @@
 
 In: a `Model` and the `Dataset` of a competition mouse, or the official CSV files. Out: submission
 files, a `Report` of what is wrong with one, the `Scores` of one against its ground truth, and
-rankings that say which entries differ.
+rankings that say which entries differ, and a bundle with which a platform hosts a challenge.
 """
 
+from kit.challenge.codabench import BundleConfig, bundle
 from kit.challenge.comparison import Comparison, compare
 from kit.challenge.grading import grade, write_ground_truth
 from kit.challenge.ranking import Ranking, rank
 from kit.challenge.submission import check, submit
 
-__all__ = ["Comparison", "Ranking", "check", "compare", "grade", "rank", "submit",
-           "write_ground_truth"]
+__all__ = ["BundleConfig", "Comparison", "Ranking", "bundle", "check", "compare", "grade", "rank",
+           "submit", "write_ground_truth"]
