@@ -13,8 +13,18 @@ One folder per stage, in the order in which data pass through: `kit.data`, `kit.
 from importlib import import_module
 
 from kit import lab
+from kit.challenge import BundleConfig as BundleConfig
 from kit.challenge import WithholdConfig as WithholdConfig
-from kit.challenge import check, compare, grade, rank, submit, withhold, write_ground_truth
+from kit.challenge import (
+    bundle,
+    check,
+    compare,
+    grade,
+    rank,
+    submit,
+    withhold,
+    write_ground_truth,
+)
 from kit.data import Batch, load, truth
 from kit.data import Dataset as Dataset
 from kit.data import Recording as Recording
@@ -40,10 +50,9 @@ from kit.training import History as History
 from kit.training import Runs as Runs
 from kit.training import TrainConfig, train, train_many, transfer
 
-# `X as X`: types that are only returned, or seldom needed, can be imported from here too.
 __version__ = "0.1.0"
 __all__ = [
-    "Batch", "Model", "ModelConfig", "TrainConfig", "ViTConfig", "check", "check_core",
+    "Batch", "Model", "ModelConfig", "TrainConfig", "ViTConfig", "bundle", "check", "check_core",
     "cnn_baseline", "compare", "data_folder", "doctor", "ensemble", "grade", "lab", "layers",
     "linear_baseline", "load", "load_model", "metrics", "plots", "predict", "pretrained", "rank",
     "save", "score", "submit", "train", "train_many", "transfer", "truth", "vit_baseline",

@@ -1,4 +1,4 @@
-"""The kit from a shell: python -m kit fetch | train | submit | check | grade | rank | doctor."""
+"""The kit from a shell: python -m kit fetch, train, submit, check, grade, rank, bundle, doctor."""
 
 import argparse
 import os
@@ -17,6 +17,17 @@ from kit.files import atomic_write
 BASELINES = {"cnn": kit.cnn_baseline, "linear": kit.linear_baseline}
 RECIPES = {"default": kit.TrainConfig, "quick": kit.TrainConfig.quick,
            "sensorium2022": kit.TrainConfig.sensorium2022}
+BUNDLE = {  # settings of a challenge -> what they are
+    "title": "title of the challenge",
+    "organizer": "who organises it",
+    "contact": "an address for questions",
+    "baseline": "what the pages call the model",
+    "public_data": "where participants find the recording's zip",
+    "live_start": "UTC, such as 2027-03-01 or '2027-03-01 12:00' (default: today)",
+    "live_end": "default: in 90 days",
+    "final_start": "later than the end of the live phase (default: in 91 days)",
+    "final_end": "default: in 105 days; '' for a phase that stays open",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int | None:
@@ -103,6 +114,14 @@ def _rank_once(options):
         print(f"page: {page}")
 
 
+def _bundle(options):
+    changes = {name: getattr(options, name) for name in ("track", *BUNDLE)}
+    config = kit.BundleConfig(**{name: value for name, value in changes.items()
+                                 if value is not None})
+    model, data = kit.load_model(options.checkpoint), kit.load(options.data)
+    print(kit.bundle(data, options.truth, options.out, model, config))
+
+
 def _doctor(_):
     return 0 if kit.doctor() else 2
 
@@ -154,6 +173,15 @@ def _parser():
     add("--watch", metavar="SECONDS", nargs="?", const=10, type=float,
         help="go on, and write the page again when entries arrive; looks every 10 seconds")
     add("--seed", type=int, default=0, help="whole number that fixes the resamples (default: 0)")
+    add = add_command(_bundle, "write a challenge as a bundle for the hosting platform Codabench")
+    add("data", help=f"the recording that is public: {data}")
+    add("truth", help="the folder of the ground truth")
+    add("out", help="the zip to write")
+    add("checkpoint", help="the baseline: a model saved by train or kit.save")
+    add("--track", choices=("sensorium", "sensorium+"),
+        help="sensorium without behaviour, sensorium+ with it (default: sensorium)")
+    for name, text in BUNDLE.items():
+        add(f"--{name.replace('_', '-')}", metavar="TEXT", help=text)
     add_command(_doctor, "check this machine and say what it lacks")
     return parser
 

@@ -21,17 +21,27 @@ def write_html(path: str | Path, template: Path, values: Mapping[str, object],
     The template has the filters given and `policy`; `tojson` turns an array into {"float32": text},
     see `base64_float32`. Raises OSError, with what to do, if the path cannot be written.
     """
-    import jinja2  # only pages need it
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(template.parent), autoescape=True,
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = _environment(template.parent, autoescape=True)
     environment.policies["json.dumps_kwargs"] = {"default": base64_float32, "allow_nan": False}
     environment.filters |= {"policy": policy, **(filters or {})}
     text = environment.get_template(template.name).render(values)
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
     return Path(path)
+
+
+def render_text(template: Path, values: Mapping[str, object]) -> str:
+    """Render a jinja2 template of plain text, such as Markdown. Nothing is escaped."""
+    environment = _environment(template.parent, autoescape=False)
+    return environment.get_template(template.name).render(values)
+
+
+def _environment(folder, autoescape):
+    import jinja2  # only pages need it
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder), autoescape=autoescape,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def policy(script: str) -> str:

@@ -3,7 +3,7 @@
 import re
 from html.parser import HTMLParser
 
-VOID = {"meta", "line", "circle", "input"}
+VOID = {"meta", "line", "circle", "rect", "input"}
 
 
 class Page(HTMLParser):

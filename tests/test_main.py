@@ -170,6 +170,7 @@ def test_rank_watches_a_folder(capsys, folder, checkpoint, tmp_path, monkeypatch
 
 
 TRAIN = "train {zip} {tmp}/new --channels 2 --epochs 1 --device cpu"
+BUNDLE = "bundle {zip} {truths} {tmp}/new.zip {model}"
 BAD = {  # arguments, and words of the sentence
     "unknown name": ("fetch sampel", "did you mean 'sample'"),
     "offline": ("fetch sensorium+", "KIT_OFFLINE"),
@@ -211,6 +212,22 @@ BAD = {  # arguments, and words of the sentence
         "rank {tmp}/folder {tmp}/folder --page {tmp}/new --watch",
         "there is no file",
     ),
+    "bundle nothing": ("bundle nothing {truths} {tmp}/new.zip {model}", "'nothing'"),
+    "bundle without model": ("bundle {zip} {truths} {tmp}/new.zip {tmp}/none", "there is no file"),
+    "bundle without truth": (
+        f"{BUNDLE} --track sensorium+".replace("{truths}", "{tmp}/folder"),
+        "there is no file",
+    ),
+    "bundle the other track": (BUNDLE, 'does not suit track="sensorium"'),
+    "bundle two images": (f"{BUNDLE} --track sensorium+", "2 images are too few"),
+    "bundle a tar": (f"{BUNDLE} --track sensorium+".replace(".zip", ".tar"), "end with .zip"),
+    "bundle without title": (f"{BUNDLE} --title=", "title='' is not possible"),
+    "bundle in disorder": (f"{BUNDLE} --live-end 2020-01-01", "is not later than live_start"),
+    "bundle with a bad date": (f"{BUNDLE} --final-end soon", "final_end='soon' is not a date"),
+    "bundle another mouse": (
+        "bundle {other} {truths} {tmp}/new.zip {model} --track sensorium+",
+        "shows the responses of the live test set",
+    ),
     "grade nothing": ("grade {tmp}/none.csv {truth}", "none.csv"),
     "grade a folder": ("grade {tmp}/folder {truth}", "folder"),
     "grade against a folder": ("grade {mine} {tmp}/folder", "folder"),
@@ -231,6 +248,7 @@ def test_main_answers_bad_input_with_one_sentence(
         "model": checkpoint,
         "mine": folder / "mine" / SUBMISSION_FILES["test"],
         "truth": folder / "truth" / TRUTH_FILES["test"],
+        "truths": folder / "truth",
     }
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
@@ -242,7 +260,7 @@ def test_main_answers_bad_input_with_one_sentence(
     assert message in err
     assert err.count("\n") == 1  # so no traceback
     assert "[Errno" not in err
-    assert not (tmp_path / "new").exists()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("new")]
 
 
 @pytest.mark.parametrize("place", ["folder", "file/model"])

@@ -13,6 +13,8 @@ from kit.evaluation.scores import predict
 from kit.files import atomic_write
 from kit.report import Report
 
+PROGRAM_FILES = ("metadata", "metadata.yaml")  # by which the hosting platform knows a program
+
 
 def submit(model: nn.Module, data: Dataset, folder: str | Path) -> tuple[Path, Path]:
     """Write a model's two submission files for a competition mouse. Returns their paths.
@@ -49,6 +51,7 @@ def check(path: str | Path, data: Dataset) -> Report:
     path: one submission file, or the folder with both. It reports trials and neurons that are
     missing, duplicated or unknown, and every row that is not exactly in the official format, such
     as one with values that are not finite or absurdly large. Row 1 of a file is its first line.
+    In a folder it reports a file for which the hosting platform would take the entry for a program.
     Raises FileNotFoundError or ValueError if a file cannot be read at all.
 
     >>> data = kit.load("sample+")
@@ -68,7 +71,9 @@ def check(path: str | Path, data: Dataset) -> Report:
 
 
 def _check_folder(folder, data):
-    problems, summaries = [], []
+    problems = [f"{name}: the hosting platform would take the entry for a program, and find no "
+                "predictions; remove it" for name in PROGRAM_FILES if (folder / name).exists()]
+    summaries = []
     for name in SUBMISSION_FILES.values():
         report = check(folder / name, data)
         problems += [f"{name}: {problem}" for problem in report.problems]

@@ -1,5 +1,7 @@
 """Submissions are written as a whole and checked."""
 
+import shutil
+
 import csv_rows
 import pytest
 import tiny
@@ -89,3 +91,13 @@ def test_check_names_missing_files(challenge, tmp_path):
         kit.check(tmp_path, challenge.data)
     with pytest.raises(FileNotFoundError, match=r"no file .*nothing\.csv"):
         kit.check(tmp_path / "nothing.csv", challenge.data)
+
+
+@pytest.mark.parametrize("name", ["metadata", "metadata.yaml"])
+def test_check_refuses_what_the_platform_takes_for_a_program(challenge, tmp_path, name):
+    folder = shutil.copytree(challenge.folder / "mine", tmp_path / "mine")
+    (folder / name).write_text("command: none")
+    report = kit.check(folder, challenge.data)
+    assert not report and len(report.problems) == 1
+    assert f"{name}: the hosting platform would take the entry for a program" in str(report)
+    assert kit.check(folder / LIVE, challenge.data)

@@ -1,0 +1,287 @@
+"""The scoring program, run as the platform runs it: folders, a process, numpy and nothing else."""
+
+import json
+import subprocess
+import sys
+import zipfile
+
+import csv_rows
+import numpy as np
+import pytest
+from html_page import Page
+
+import kit
+from kit.challenge.csv_files import SUBMISSION_FILES, TRUTH_FILES
+
+LIVE, FINAL = SUBMISSION_FILES.values()
+RUN = """
+import runpy, sys
+OWN = {"bootstrap", "metrics", "reader", "results_page", "numpy", *sys.stdlib_module_names}
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in OWN:
+            raise ImportError(f"the platform has no {name}")
+sys.meta_path.insert(0, Refuse())
+sys.path.insert(0, ".")
+runpy.run_path("score.py", run_name="__main__")
+"""
+
+
+class Platform:
+    """The folders of a run: program, input/ref, input/res, output."""
+
+    def __init__(self, folder, bundle, phase):
+        self.folder = folder
+        with zipfile.ZipFile(bundle) as source:
+            for name, place in {"scoring_program.zip": "program", "solution.zip": "input/res",
+                                f"reference_data_{phase}.zip": "input/ref"}.items():  # fmt: skip
+                with source.open(name) as file, zipfile.ZipFile(file) as archive:
+                    archive.extractall(folder / place)
+        (folder / "input" / "res" / "metadata").write_text("exitCode: 0")  # the platform's own
+        (folder / "output").mkdir()
+        self.entry = folder / "input" / "res"
+        self.scores = folder / "output" / "scores.json"
+
+    def run(self):
+        """Exit status, stderr, and the page taken apart."""
+        command = [sys.executable, "-I", "-W", "error", "-c", RUN]
+        done = subprocess.run([*command, "../input", "../output"], cwd=self.folder / "program",
+                              capture_output=True, text=True, timeout=120)  # fmt: skip
+        assert done.stdout == ""
+        page = self.folder / "output" / "detailed_results.html"
+        return done.returncode, done.stderr, Page(page.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def live(plus_hosted, tmp_path):
+    return Platform(tmp_path, plus_hosted.bundle, "live")
+
+
+def change_rows(path, change):
+    header, rows = csv_rows.read(path)
+    csv_rows.write(path, header, change(rows))
+
+
+# ---- scores ----
+
+
+@pytest.mark.parametrize("tier", SUBMISSION_FILES)
+def test_score_is_the_grade(hosted, tmp_path, tier):
+    phase = {"test": "live", "final_test": "final"}[tier]
+    platform = Platform(tmp_path, hosted.bundle, phase)
+    status, err, page = platform.run()
+    assert (status, err) == (0, "")
+    found = json.loads(platform.scores.read_text())
+    truth = hosted.truth / TRUTH_FILES[tier]
+    grade = kit.grade(platform.entry / SUBMISSION_FILES[tier], truth)
+    for name in ("single_trial", "to_average", "feve"):
+        assert found[name] == pytest.approx(getattr(grade, name), abs=1e-9)
+    with zipfile.ZipFile(hosted.bundle) as source:
+        (board,) = json.loads(source.read("competition.yaml"))["leaderboards"]
+    assert set(found) == {column["key"] for column in board["columns"]}
+    assert all(np.isfinite(list(found.values()))) and found["low"] < found["high"]
+    assert any(f"{phase.capitalize()} test set" in text for _, text in page.find("p"))
+
+
+def test_score_of_the_sample_is_that_of_the_ranking(tmp_path):
+    data, model = kit.load("sample+"), kit.pretrained("sample+-ln")
+    kit.write_ground_truth(data, kit.truth("sample+").responses, tmp_path / "truth")
+    path = kit.bundle(data, tmp_path / "truth", tmp_path / "a.zip", model)
+    platform = Platform(tmp_path / "run", path, "live")
+    assert platform.run()[:2] == (0, "")
+    found = json.loads(platform.scores.read_text())
+    kit.submit(model, data, tmp_path / "entries" / "ln")
+    (row,) = kit.rank(tmp_path / "entries", tmp_path / "truth", track="sensorium+")
+    assert found["single_trial"] == pytest.approx(row.score, abs=1e-9)
+    assert (found["low"], found["high"]) == pytest.approx(row.interval, abs=1e-9)
+
+
+def shuffled(entry):
+    rng = np.random.default_rng(0)
+
+    def shuffle(rows):
+        found = []
+        for place in rng.permutation(len(rows)):
+            trial, image, values, neurons = rows[place]
+            order = rng.permutation(len(values))
+            found.append([trial, image, [values[k] for k in order], [neurons[k] for k in order]])
+        return found
+
+    change_rows(entry / LIVE, shuffle)
+
+
+def in_a_top_folder(entry):
+    (entry / "mine" / "deeper").mkdir(parents=True)
+    for name in (LIVE, FINAL):
+        (entry / name).rename(entry / "mine" / "deeper" / name)
+
+
+def with_hidden_files(entry):
+    in_a_top_folder(entry)
+    for name in (f"__MACOSX/mine/deeper/._{LIVE}", f"__MACOSX/{LIVE}", f".git/{LIVE}",
+                 "mine/.DS_Store", "notes.txt", "mine/._x.csv"):  # fmt: skip
+        (entry / name).parent.mkdir(parents=True, exist_ok=True)
+        (entry / name).write_bytes(b"\0")
+
+
+GOOD = {"shuffled": shuffled, "in a top folder": in_a_top_folder,
+        "with hidden files": with_hidden_files,
+        "without the other file": lambda entry: (entry / FINAL).unlink(),
+        "with the other file broken": lambda entry: (entry / FINAL).write_text("broken"),
+        "metadata.yaml beside it": lambda entry: (entry / "metadata.yaml").write_text("a: b"),
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_score_does_not_depend_on(live, name):
+    live.run()
+    expected = json.loads(live.scores.read_text())
+    GOOD[name](live.entry)
+    assert live.run()[:2] == (0, "")
+    assert json.loads(live.scores.read_text()) == pytest.approx(expected, abs=1e-9)
+
+
+def test_score_of_constant_predictions(live):
+    change_rows(live.entry / LIVE, lambda rows: [[*r[:2], [1.0] * len(r[2]), r[3]] for r in rows])
+    status, _, page = live.run()
+    found = json.loads(live.scores.read_text())
+    assert status == 0 and found["single_trial"] == found["to_average"] == 0
+    assert found["low"] == found["high"] == 0
+    assert any("mean 0.0000" in text for _, text in page.find("text"))
+
+
+# ---- bad entries ----
+
+
+def emptied(entry):
+    for path in entry.iterdir():
+        if path.name != "metadata":
+            path.unlink()
+
+
+def oversized(entry):
+    with (entry / LIVE).open("r+b") as file:
+        file.truncate(400_000_001)  # a file with a hole, which takes no room
+
+
+def damage(values):
+    """A change of the first row's values, given as JSON."""
+
+    def change(entry):
+        lines = (entry / LIVE).read_text().splitlines(keepends=True)
+        start, end = lines[1].index("["), lines[1].index("]")
+        lines[1] = lines[1][: start + 1] + values(lines[1][start + 1 : end]) + lines[1][end:]
+        (entry / LIVE).write_text("".join(lines))
+
+    return change
+
+
+def first(value):
+    return damage(lambda text: f"{value},{text.partition(',')[2]}")
+
+
+BAD = {  # what is wrong -> how it comes about, words of the sentence
+    "empty": (emptied, f"the entry is empty: give a zip with {LIVE} in it, and "
+                       "without a file metadata or metadata.yaml"),
+    "only hidden files": (lambda entry: (emptied(entry), (entry / ".DS_Store").touch()),
+                          "is empty"),
+    "no folder": (lambda entry: entry.rename(entry.with_name("gone")), "the entry is empty"),
+    "only the other file": (lambda entry: (entry / LIVE).unlink(),
+                            f"has no file {LIVE}, which this phase scores; it holds {FINAL}"),
+    "another name": (lambda entry: (entry / LIVE).rename(entry / "<b>\n.csv"), "it holds <b>?.csv"),
+    "two files": (lambda entry: ((entry / "a").mkdir(),
+                                 (entry / "a" / LIVE).write_text("")), "has 2 files named"),
+    "a link": (lambda entry: ((entry / LIVE).unlink(),
+                              (entry / LIVE).symlink_to(entry / FINAL)), "has no file"),
+    "oversized": (oversized, "is larger than 400 MB, the most that is read"),
+    "an empty file": (lambda entry: (entry / LIVE).write_text(""), "has no column trial_indices"),
+    "bytes": (lambda entry: (entry / LIVE).write_bytes(b"\xff\xfe\0"), "not a CSV file in UTF-8"),
+    "half a file": (lambda entry: (entry / LIVE).write_bytes((entry / LIVE).read_bytes()[:3000]),
+                    f"{LIVE} "),
+    "the truth's column": (lambda entry: (entry / LIVE).write_text(
+        (entry / LIVE).read_text().replace("prediction", "responses")), "has no column prediction"),
+    "a trial less": (lambda entry: change_rows(entry / LIVE, lambda rows: rows[1:]),
+                     "cannot be scored: 1 trial ("),
+    "a trial twice": (lambda entry: change_rows(entry / LIVE, lambda rows: [*rows, rows[0]]),
+                      "duplicated"),
+    "a neuron less": (lambda entry: change_rows(
+        entry / LIVE, lambda rows: [[*r[:2], r[2][1:], r[3][1:]] for r in rows]), "1 neuron ("),
+    "the other test set": (lambda entry: (entry / FINAL).replace(entry / LIVE), "14 trials ("),
+    "NaN": (first("NaN"), "is not a JSON list of finite numbers"),
+    "infinite": (first("Infinity"), "is not a JSON list of finite numbers"),
+    "1e999": (first("1e999"), "is not a JSON list of finite numbers"),
+    "code": (first("__import__('os')"), "is not a JSON list of finite numbers"),
+    "nested": (damage(lambda text: "[" * 5000), "is not a JSON list of finite numbers"),
+    "beyond the leaderboard": (first("1e20"), "the score feve is -"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_score_answers_a_bad_entry_with_one_sentence(live, name):
+    live.scores.write_text("{}")  # of an earlier run
+    change, message = BAD[name]
+    change(live.entry)
+    status, err, page = live.run()
+    assert status == 1
+    assert message in err and err.count("\n") == 1 and len(err) > 20
+    assert str(live.folder) not in err and "Traceback" not in err and "../" not in err
+    assert not live.scores.exists()
+    assert page.find("p", **{"class": "problem"})[0][1] == err.strip()
+    assert not page.find("b") and not page.find("svg")
+
+
+def test_score_without_ground_truth(live):
+    for path in (live.folder / "input" / "ref").iterdir():
+        path.unlink()
+    status, err, _ = live.run()
+    assert status == 1 and "this is the organisers' mistake" in err
+    assert not live.scores.exists()
+
+
+def test_score_leaves_no_scores_if_the_page_cannot_be_written(live):
+    (live.folder / "output" / "detailed_results.html").mkdir()
+    command = [sys.executable, "-I", "-c", RUN, "../input", "../output"]
+    done = subprocess.run(command, cwd=live.folder / "program", capture_output=True, text=True)
+    assert done.returncode != 0 and not live.scores.exists()
+
+
+# ---- the page ----
+
+
+def test_page_loads_and_runs_nothing(live):
+    _, _, page = live.run()
+    keys = {key for _, attributes, _ in page.elements for key in attributes}
+    assert not keys & {"src", "href", "srcset", "style", "action", "data", "poster", "xlink:href"}
+    assert not page.find("script") and not page.find("link")
+    ((policy, _),) = page.find("meta", **{"http-equiv": "Content-Security-Policy"})
+    assert "default-src 'none'" in policy["content"] and "script" not in policy["content"]
+    ((_, css),) = page.find("style")
+    assert "url(" not in css and "@import" not in css and "prefers-color-scheme: dark" in css
+
+
+def test_page_shows_scores_and_counts(live):
+    _, _, page = live.run()
+    found = json.loads(live.scores.read_text())
+    assert page.find("html", lang="en") and len(page.find("h1")) == 1
+    ((_, facts),) = page.find("p", **{"class": "facts"})
+    assert facts == "Live test set · 14 trials · 4 images · 24 neurons"
+
+    def shown(key):
+        return f"{found[key]:.4f}".replace("-", "−")
+
+    cells = [row[1][1] for row in page.rows()]
+    assert cells == [shown("single_trial"), shown("to_average"), shown("feve")]
+    ((_, score),) = page.find("p", **{"class": "score"})
+    assert score.split()[0] == shown("single_trial")
+    assert f"{shown('low')} to {shown('high')}" in [text for _, text in page.find("b")]
+
+
+def test_page_draws_every_neuron(live):
+    _, _, page = live.run()
+    ((svg, _),) = page.find("svg")
+    assert svg["role"] == "img" and "of 24 neurons" in svg["aria-label"]
+    bars = [attributes for attributes, _ in page.find("rect")]
+    assert all(float(bar["height"]) > 0 and float(bar["width"]) > 0 for bar in bars)
+    labels = [int(text) for a, text in page.find("text", **{"text-anchor": "end"})]
+    heights = np.array([float(bar["height"]) for bar in bars]) * max(labels)
+    assert (heights / heights.max() * max(labels)).round(1).sum() == 24
