@@ -9,9 +9,7 @@ from math import inf
 from pathlib import Path
 
 import kit
-from kit.challenge.grading import read_ground_truth
-from kit.challenge.ranking import truth_file
-from kit.challenge.watching import watch
+from kit.challenge import read_ground_truth, truth_file, watch
 from kit.files import atomic_write
 
 BASELINES = {"cnn": kit.cnn_baseline, "linear": kit.linear_baseline}

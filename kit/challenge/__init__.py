@@ -8,10 +8,12 @@ rankings that say which entries differ. `withhold` makes a challenge from a reco
 
 from kit.challenge.codabench import BundleConfig, bundle
 from kit.challenge.comparison import Comparison, compare
-from kit.challenge.grading import grade, write_ground_truth
-from kit.challenge.ranking import Ranking, rank
+from kit.challenge.grading import grade, read_ground_truth, write_ground_truth
+from kit.challenge.ranking import Ranking, rank, truth_file
 from kit.challenge.submission import check, submit
+from kit.challenge.watching import watch
 from kit.challenge.withholding import WithholdConfig, withhold
 
 __all__ = ["BundleConfig", "Comparison", "Ranking", "WithholdConfig", "bundle", "check", "compare",
-           "grade", "rank", "submit", "withhold", "write_ground_truth"]
+           "grade", "rank", "read_ground_truth", "submit", "truth_file", "watch", "withhold",
+           "write_ground_truth"]
