@@ -31,6 +31,7 @@ SHORT = {
     "06": {"counts": [40, 50, 60], "members": 2},
     "07": {"count": 20, "steps": 5},
     "08": {"channels": 4, "epochs": 1, "epochs_vit": 1},
+    "09": {"first": ["ln", "shifter-gain-1"], "more": ["shifter-1"], "members": 2},
     "template": {"mouse": "sample", "epochs": 1},  # withholds what can be withheld
 }
 SHORT_SOLUTIONS = {
