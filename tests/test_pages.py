@@ -6,7 +6,7 @@ import hashlib
 import numpy as np
 from html_page import Page
 
-from kit.pages import base64_float32, policy, write_html
+from kit.pages import base64_float32, policy, render_text, write_html
 
 HOSTILE = "\"'></script><script>alert(1)</script>"
 
@@ -28,6 +28,14 @@ def test_write_html_escapes_text_and_json(tmp_path):
 def test_write_html_takes_filters_and_arrays(tmp_path):
     text = write(tmp_path, "{{ 'a'|twice }} {{ {'b': array}|tojson }}", array=np.zeros(1))
     assert text == 'aa {"b": {"float32": "AAAAAA=="}}'
+
+
+def test_render_text_escapes_nothing(tmp_path):
+    template = tmp_path / "template.md"
+    template.write_text("# {{ text }}\n{% if long %}\nmore\n{% endif %}\n")
+    assert (
+        render_text(template, {"text": "<a> & {{ 1 }}", "long": True}) == "# <a> & {{ 1 }}\nmore\n"
+    )
 
 
 def test_base64_float32():

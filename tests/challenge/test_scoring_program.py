@@ -181,8 +181,8 @@ def first(value):
 
 
 BAD = {  # what is wrong -> how it comes about, words of the sentence
-    "empty": (emptied, f"the entry is empty: give a zip with {LIVE} in it, and "
-                       "without a file metadata or metadata.yaml"),
+    "empty": (emptied, f"the entry is empty: give a zip that holds {LIVE}; leave out a "
+                       "file metadata or metadata.yaml"),
     "only hidden files": (lambda entry: (emptied(entry), (entry / ".DS_Store").touch()),
                           "is empty"),
     "no folder": (lambda entry: entry.rename(entry.with_name("gone")), "the entry is empty"),

@@ -10,8 +10,8 @@ TRACKS = {"sensorium": "Sensorium", "sensorium+": "Sensorium+"}
 NAMES = {"single_trial": "single-trial correlation", "to_average": "correlation to average",
          "feve": "FEVE, the fraction of explainable variance explained"}
 RANKED = {"sensorium": "to_average", "sensorium+": "single_trial"}
-WIDTH, HEIGHT = 600, 220           # of the figure, in its own units
-LEFT, RIGHT, TOP, BOTTOM = 58, 24, 34, 46
+WIDTH, HEIGHT = 600, 230           # of the figure, in its own units
+LEFT, RIGHT, TOP, BOTTOM = 58, 24, 44, 46
 
 RESULT = Template("""\
 <p class="facts">$test_set test set · $trials trials · $images images · $neurons neurons</p>
@@ -36,11 +36,10 @@ $grid
 <g class="bars">$bars</g>
 <line class="axis" x1="$left" x2="$right" y1="$base" y2="$base"/>
 $ticks
-<line class="halo" x1="$mean" x2="$mean" y1="24" y2="$base"/>
-<line class="mean" x1="$mean" x2="$mean" y1="24" y2="$base"/>
-<text class="mean" x="$mean" y="16" text-anchor="middle">mean $score</text>
-<text x="$middle" y="$caption_y" text-anchor="middle">$metric</text>
-<text x="$left" y="16" text-anchor="start">neurons</text>
+<line class="halo" x1="$mean" x2="$mean" y1="30" y2="$base"/>
+<line class="mean" x1="$mean" x2="$mean" y1="30" y2="$base"/>
+<text class="mean" x="$mean" y="24" text-anchor="$anchor">mean $score</text>
+<text x="$middle" y="$caption_y" text-anchor="middle">neurons by $metric</text>
 </svg>""")
 
 
@@ -81,13 +80,15 @@ def histogram(values: np.ndarray, metric: str) -> str:
             f'height="{tall:.2f}"/>'
             for x, width, tall in zip(places, np.diff(places), heights, strict=False) if tall]
     mean = float(values.mean())
+    share = (mean - low) / (high - low)  # of the figure's width, where the label must fit
+    anchor = "start" if share < 0.25 else "end" if share > 0.75 else "middle"
     label = (f"Histogram of the {metric} of {len(values)} neurons, from "
              f"{_digits(values.min())} to {_digits(values.max())}, mean {_digits(mean)}")
     return FIGURE.substitute(
         width=WIDTH, height=HEIGHT, label=_escape(label), bars="".join(bars), left=LEFT,
         right=right, base=base, metric=metric, score=_digits(mean), middle=(LEFT + right) / 2,
         caption_y=HEIGHT - 6, grid=_count_lines(counts.max(), base, right),
-        mean=f"{LEFT + (right - LEFT) * (mean - low) / (high - low):.2f}",
+        mean=f"{LEFT + (right - LEFT) * share:.2f}", anchor=anchor,
         ticks=_ticks(low, high, base, right))
 
 
@@ -102,12 +103,14 @@ def _count_lines(most, base, right):
 
 
 def _ticks(low, high, base, right):
-    step = 0.1 if high - low <= 1.2 else 0.2
-    ticks = np.arange(np.ceil(low / step), np.floor(high / step + 1e-9) + 1) * step
-    return "\n".join(
-        f'<text x="{LEFT + (right - LEFT) * (tick - low) / (high - low):.2f}" y="{base + 18}" '
-        f'text-anchor="middle">{tick + 0.0:.1f}</text>'.replace("-0.", "−0.").replace("-1.", "−1.")
-        for tick in ticks)
+    span = high - low
+    step = 0.1 if span < 0.85 else 0.2 if span < 1.65 else 0.5
+    texts = []
+    for k in range(round(np.ceil(low / step - 1e-9)), round(np.floor(high / step + 1e-9)) + 1):
+        x = LEFT + (right - LEFT) * (k * step - low) / span
+        texts.append(f'<text x="{x:.2f}" y="{base + 18}" text-anchor="middle">'
+                     f'{_digits(k * step, 1)}</text>')
+    return "\n".join(texts)
 
 
 def _page(title, content):
@@ -120,5 +123,5 @@ def _escape(text):
     return html.escape(str(text))
 
 
-def _digits(number):
-    return f"{number:.4f}".replace("-", "−")
+def _digits(number, count=4):
+    return f"{number:.{count}f}".replace("-", "−")

@@ -101,7 +101,7 @@ def find_entry(folder: Path, name: str) -> Path:
     files = [path for path in _files(folder) if path != folder / "metadata"]  # the platform's own
     found = [path for path in files if path.name == name]
     if not files:
-        raise ValueError(f"the entry is empty: give a zip with {name} in it, and without a file "
+        raise ValueError(f"the entry is empty: give a zip that holds {name}; leave out a file "
                          "metadata or metadata.yaml, for which the platform takes it for a program")
     if not found:
         here = ", ".join(_plain(path.name, 60) for path in files[:3])
