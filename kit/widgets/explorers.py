@@ -141,7 +141,7 @@ def neuron_explorer(model: nn.Module, data: Dataset, mouse: str | None = None,
                           receptive_fields(model, chosen, recording.mouse), images.images[:, 0],
                           predictions[:, chosen], recorded[:, chosen])
     names = [(f"{neuron}", int(neuron)) for neuron in chosen]
-    slider = widgets.SelectionSlider(options=names, description="neuron", value=names[0][1],
+    choice = widgets.SelectionSlider(options=names, description="neuron", value=names[0][1],
                                      layout=widgets.Layout(width="465px"))
 
     def show(values):
@@ -151,4 +151,4 @@ def neuron_explorer(model: nn.Module, data: Dataset, mouse: str | None = None,
         return (f"Neuron {neuron}: on {len(recorded)} validation trials its single-trial "
                 f"correlation is {scores[neuron]:.2f}, rank {rank} of {len(scores)} neurons.")
 
-    return Explorer(figure, {"neuron": slider}, show)
+    return Explorer(figure, {"neuron": choice}, show)
