@@ -1,7 +1,9 @@
 """Time the competition at full size: 7,500 neurons, 1,000 trials of 100 images, 12 entries.
 
 Writing and checking both files of a submission, grading one, comparing two, ranking twelve (2.3 GB
-of files in a temporary folder). Each in a process of its own, for its own peak of memory.
+of files in a temporary folder); and withholding the tests of 7,000 trials at full resolution (3 GB
+more). Each in a process of its own, for its own peak of memory; that of withholding counts 1.3 GB
+of the recording's files, which the system takes back when it needs them.
 """
 
 import multiprocessing
@@ -17,7 +19,7 @@ import numpy as np
 import kit
 from kit.challenge.csv_files import SUBMISSION_FILES, TRUTH_FILES, write_rows
 
-NEURONS, IMAGES, REPEATS, ENTRIES = 7500, 100, 10, 12
+NEURONS, IMAGES, REPEATS, ENTRIES, TRIALS = 7500, 100, 10, 12, 7000
 
 
 class Untrained(kit.data.simulation.Cells):
@@ -76,6 +78,47 @@ def prepare(folder):
         write_rows(path, mouse, "test", values(k, 0), "prediction")
 
 
+def prepare_open(folder):
+    """The arrays of an open mouse of full size, of noise: 1,000 trials of 100 test images."""
+    rng, trials = np.random.default_rng(1), TRIALS
+    image = np.r_[np.arange(trials - IMAGES * REPEATS), -1 - np.arange(IMAGES * REPEATS) % IMAGES]
+    image = rng.permutation(image)
+    shapes = {"images": (1, 144, 256), "responses": (NEURONS,), "behavior": (3,)}
+    shapes["pupil_center"] = (2,)
+    for kind, shape in shapes.items():
+        path = folder / f"{kind}.npy"
+        values = np.lib.format.open_memmap(path, "w+", np.float32, (trials, *shape))
+        for trial in range(trials):
+            if kind == "images":
+                pixels = np.random.default_rng(image[trial] + trials).integers(256, size=shape)
+                values[trial] = (pixels - 127.5) / 64
+            else:
+                values[trial] = rng.standard_exponential(shape)
+        values.flush()
+    tiers = np.where(image < 0, "test", np.where(image < 500, "validation", "train"))
+    np.savez(folder / "meta.npz", tiers=tiers, image_ids=image)
+
+
+def withhold(folder):
+    kinds = ("images", "responses", "behavior", "pupil_center")
+    arrays = {kind: np.load(folder / f"{kind}.npy", mmap_mode="r") for kind in kinds}
+    units = {"images_mean": 127.5, "images_std": 64}
+    for kind in kinds[1:]:
+        units |= {f"{kind}_mean": 0, f"{kind}_std": np.ones(arrays[kind].shape[1])}
+    with np.load(folder / "meta.npz") as meta:
+        mouse = kit.Recording(
+            "1-1-1",
+            **arrays,
+            **meta,
+            trial_ids=np.arange(TRIALS),
+            unit_ids=np.arange(NEURONS),
+            coordinates=np.zeros((NEURONS, 3)),
+            statistics=units,
+        )
+    kit.withhold(mouse, folder / "withheld")
+    return "withhold the tests of 7,000 trials, 144 x 256"
+
+
 def submit(folder):
     data = kit.Dataset([recording()])
     kit.submit(Untrained(values(1, 0)), data, folder / "written")
@@ -109,15 +152,21 @@ def timed(function, folder):
     return what, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
+def alone(function, *arguments):
+    """Call a function in a process of its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
 def main():
     os.environ["CI"] = "1"  # no progress bars
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         prepare(folder)
+        alone(prepare_open, folder)  # its memory would be counted in each of the others
         lines = []
-        for function in (submit, grade, compare, rank):
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                what, seconds, megabytes = pool.submit(timed, function, folder).result()
+        for function in (submit, grade, compare, rank, withhold):
+            what, seconds, megabytes = alone(timed, function, folder)
             lines.append(f"{what:48} {seconds:7.1f} s {megabytes:6.0f} MB")
     print(f"{NEURONS} neurons, {IMAGES} images, {IMAGES * REPEATS} trials", *lines, sep="\n")
 

@@ -59,9 +59,12 @@ def draw_trials(recording: Recording, final_share: float, seed: int | None) -> P
 def _index_images(recording, rows):
     """Index of the image of each trial, (T,). Images of the same pixels are the same image."""
     _, first, image = np.unique(recording.image_ids[rows], return_index=True, return_inverse=True)
-    digests = [blake2b(recording.images[row].tobytes()).hexdigest() for row in rows[first]]
-    _, same = np.unique(digests, return_inverse=True)
-    return same[image]
+    index = {}  # digest of the pixels -> index, in order of the ids: the last digits do not matter
+    same = []   # index of each id
+    for row in rows[first]:
+        digest = blake2b(recording.images[row].tobytes()).digest()
+        same.append(index.setdefault(digest, len(index)))
+    return np.array(same)[image]
 
 
 def _require_fair(recording, rows, tiers, images):

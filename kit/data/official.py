@@ -72,11 +72,12 @@ def _statistics(values):
     """The five statistics of one kind of data: over all pixels of images, else over trials."""
     axis = None if values.ndim > 2 else 0
     mean = np.mean(values, axis, dtype=np.float64)
-    squares = []
-    for value in values:  # one by one: the squares of all images would fill half a gigabyte
-        square = (value - mean) ** 2
-        squares.append(square.mean() if axis is None else square)
-    return {"mean": mean, "std": np.sqrt(np.mean(squares, 0)), "median": np.median(values, axis),
+    squares = ((value - mean) ** 2 for value in values)  # one by one: all would fill a gigabyte
+    if axis is None:
+        variance = np.mean([square.mean() for square in squares])
+    else:
+        variance = sum(squares) / len(values)
+    return {"mean": mean, "std": np.sqrt(variance), "median": np.median(values, axis),
             "min": np.min(values, axis), "max": np.max(values, axis)}
 
 

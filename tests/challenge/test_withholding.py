@@ -145,6 +145,13 @@ def test_withhold_keeps_the_size_of_images(arrays, tmp_path):
     assert kit.load(public, (18, 32), tmp_path).image_size == (18, 32)
 
 
+def test_withhold_draws_the_same_for_images_of_any_size(challenge, arrays, tmp_path):
+    """A seed does not depend on pixels, whose last digits differ between processors."""
+    mouse = withheld.load(arrays, tmp_path / "source", size=(18, 32))
+    _, private = kit.withhold(mouse, tmp_path / "mine", kit.WithholdConfig(seed=1))
+    assert (private / "key.csv").read_bytes() == (challenge[1] / "key.csv").read_bytes()
+
+
 def test_withhold_key(challenge, arrays):
     data, private = challenge
     with (private / "key.csv").open(newline="") as file:
@@ -170,14 +177,17 @@ def test_grade_of_perfect_predictions(challenge, arrays, tmp_path, tier):
     perfect = public_units(arrays)[rows_of(private)][here]  # (T, N)
     write_rows(tmp_path / "mine.csv", data.mouse, tier, perfect, "prediction")
     scores = kit.grade(tmp_path / "mine.csv", private / TRUTH_FILES[tier])
-    assert scores.single_trial == pytest.approx(1, abs=1e-4)  # the silent neuron's is .999
-    assert scores.to_average == pytest.approx(1, abs=1e-4)
+    assert scores.single_trial == pytest.approx(1, abs=2e-3)  # 1 but for the silent neuron
+    assert scores.to_average == pytest.approx(1, abs=2e-3)
     order, images = np.argsort(data.mouse.unit_ids), data.mouse.image_ids[here]
     feve = kit.metrics.feve(perfect, perfect, images)[order]
-    np.testing.assert_allclose(scores.per_neuron["feve"], feve, rtol=1e-3)
+    reliable = scores.per_neuron["fev"] >= 0.15  # the others divide by nearly nothing
+    np.testing.assert_allclose(scores.per_neuron["feve"][reliable], feve[reliable], rtol=1e-3)
+    assert reliable.sum() == 24 - scores.n_left_out > 12
+    assert scores.feve == pytest.approx(feve[reliable].mean(), rel=1e-4)
     write_rows(tmp_path / "mine.csv", data.mouse, tier, 1.01 * perfect, "prediction")
     other = kit.grade(tmp_path / "mine.csv", private / TRUTH_FILES[tier])
-    assert (np.abs(other.per_neuron["feve"] - feve) > 1e-4).all()
+    assert np.abs(other.feve - scores.feve) > 1e-4
 
 
 def test_truth_is_in_units_of_the_public_std(challenge, arrays, tmp_path):
