@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -42,6 +43,13 @@ def require_int(name: str, value: object, low: int, high: int | None = None) -> 
         return int(value)
     allowed = f"of {low} or more" if high is None else f"from {low} to {high}"
     raise ValueError(f"{name}={value!r} is not possible; give a whole number {allowed}")
+
+
+def require_path(name: str, value: object) -> Path:
+    """`value` as a Path. Raises ValueError unless it is a text or a Path that a file can have."""
+    if isinstance(value, str | Path) and "\0" not in str(value):
+        return Path(value)
+    raise ValueError(f"{name}={str(value)[:60]!r} is not a path; give a text or a Path")
 
 
 def one_line(text: object, length: int = 200) -> str:

@@ -20,7 +20,7 @@ from kit.data.recordings import Dataset, Recording, require_dataset
 from kit.evaluation.bootstrap import interval
 from kit.evaluation.scores import compute_scores
 from kit.files import atomic_write
-from kit.report import require_int, suggest
+from kit.report import require_int, require_path, suggest
 
 TEXTS = {"title": 255, "organizer": 200, "contact": 200, "baseline": 100, "public_data": 1000}
 DATES = ("live_start", "live_end", "final_start", "final_end")
@@ -105,7 +105,7 @@ def bundle(data: Dataset, truth: str | Path, path: str | Path, model: nn.Module,
     if not isinstance(config, BundleConfig):
         raise ValueError(f"a BundleConfig is needed, not a {type(config).__name__}; give "
                          'kit.BundleConfig(title="…", track="sensorium+")')
-    truth, path = _path("truth", truth), _path("path", path)
+    truth, path = require_path("truth", truth), require_path("path", path)
     if path.suffix.lower() != ".zip":
         raise ValueError(f"path={str(path)!r} does not end with .zip, as the platform needs it")
     _require_public(recording, config.track)
@@ -123,12 +123,6 @@ def _require_text(name, text, length):
     if not (isinstance(text, str) and text.strip() and text.isprintable() and len(text) <= length):
         raise ValueError(f"{name}={str(text)[:60]!r} is not possible; give 1 to {length} "
                          "characters on one line")
-
-
-def _path(name, value):
-    if isinstance(value, str | Path) and "\0" not in str(value):
-        return Path(value)
-    raise ValueError(f"{name}={str(value)[:60]!r} is not a path; give a text or a Path")
 
 
 def _require_public(recording: Recording, track):

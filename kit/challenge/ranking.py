@@ -13,7 +13,7 @@ from kit.evaluation import metrics
 from kit.evaluation.bootstrap import RESAMPLES, Difference, compare_scores, interval, rank_scores
 from kit.evaluation.scores import compute_scores
 from kit.files import progress
-from kit.report import one_line
+from kit.report import one_line, require_path
 
 ALIKE = 0.999      # correlation of two entries' predictions from which they count as copies
 MARGIN = 0.02      # above what the image alone can give, an entry is flagged
@@ -130,8 +130,8 @@ def rank(folder: str | Path, truth: str | Path, track: str = "sensorium", final:
         raise ValueError(f"final={final!r} is unclear; give True for the final test set, once the "
                          "competition is over, or False for the live one")
     tier = "final_test" if final else "test"
-    entries, broken = find_entries(_path("folder", folder), tier)
-    known = read_ground_truth(truth_file(_path("truth", truth), tier))
+    entries, broken = find_entries(require_path("folder", folder), tier)
+    known = read_ground_truth(truth_file(require_path("truth", truth), tier))
     images = np.asarray(known.images)
     scored = {}
     for name, path in progress(entries.items(), desc="grading", unit="entry"):
@@ -179,12 +179,6 @@ def find_entries(folder: Path, tier: str) -> tuple[dict[str, Path], dict[str, st
         raise ValueError(f"{folder} holds no entries; put a folder for each there, with "
                          f"{SUBMISSION_FILES[tier]} in it")
     return entries, broken
-
-
-def _path(name, value):
-    if isinstance(value, str | Path) and "\0" not in str(value):
-        return Path(value)
-    raise ValueError(f"{name}={str(value)[:60]!r} is not a path; give a text or a Path")
 
 
 def _reason(problem, path):
