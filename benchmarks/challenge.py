@@ -1,23 +1,28 @@
 """Time the competition at full size: 7,500 neurons, 1,000 trials of 100 images, 12 entries.
 
 Writing and checking both files of a submission, grading one, comparing two, ranking twelve (2.3 GB
-of files in a temporary folder); and withholding the tests of 7,000 trials at full resolution (3 GB
-more). Each in a process of its own, for its own peak of memory; that of withholding counts 1.3 GB
-of the recording's files, which the system takes back when it needs them.
+of files in a temporary folder); writing the bundle for the hosting platform, and its scoring
+program, which reads with the standard library's JSON; and withholding the tests of 7,000 trials at
+full resolution (3 GB more). Each in a process of its own, for its own peak of memory; that of
+withholding counts 1.3 GB of the recording's files, which the system takes back when it needs them.
 """
 
 import multiprocessing
 import os
 import resource
+import subprocess
+import sys
 import tempfile
 import time
+import zipfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 import kit
-from kit.challenge.csv_files import SUBMISSION_FILES, TRUTH_FILES, write_rows
+from kit.challenge.csv_files import write_rows
+from kit.challenge.tracks import SUBMISSION_FILES, TRUTH_FILES
 
 NEURONS, IMAGES, REPEATS, ENTRIES, TRIALS = 7500, 100, 10, 12, 7000
 
@@ -70,8 +75,8 @@ def values(seed, noise):
 def prepare(folder):
     mouse = recording()
     (folder / "truth").mkdir()
-    truth = folder / "truth" / TRUTH_FILES["test"]
-    write_rows(truth, mouse, "test", values(0, 2), "responses")
+    for tier, name in TRUTH_FILES.items():
+        write_rows(folder / "truth" / name, mouse, tier, values(0, 2), "responses")
     for k in range(1, ENTRIES + 1):
         (folder / "entries" / f"entry {k}").mkdir(parents=True)
         path = folder / "entries" / f"entry {k}" / SUBMISSION_FILES["test"]
@@ -140,6 +145,26 @@ def rank(folder):
     return f"rank {ENTRIES} entries, 10,000 resamples"
 
 
+def bundle(folder):
+    data = kit.Dataset([recording()])
+    kit.bundle(data, folder / "truth", folder / "bundle.zip", Untrained(values(1, 0)))
+    return "write the bundle for the hosting platform"
+
+
+def score(folder):
+    """What the hosting platform does. The memory is that of the scoring program."""
+    place, entry = folder / "platform", pair(folder)[0]
+    with zipfile.ZipFile(folder / "bundle.zip") as outer:
+        for name, part in (("scoring_program", "program"), ("reference_data_live", "input/ref")):
+            with outer.open(f"{name}.zip") as inner:
+                zipfile.ZipFile(inner).extractall(place / part)
+    (place / "input" / "res").mkdir()
+    os.link(entry, place / "input" / "res" / entry.name)
+    program = [sys.executable, place / "program" / "score.py", place / "input", place / "output"]
+    subprocess.run(program, check=True)
+    return "the bundle's scoring program, one entry"
+
+
 def pair(folder):
     entries = [folder / "entries" / f"entry {k}" / SUBMISSION_FILES["test"] for k in (1, 2)]
     return *entries, folder / "truth" / TRUTH_FILES["test"]
@@ -149,7 +174,8 @@ def timed(function, folder):
     before = time.perf_counter()
     what = function(folder)
     seconds = time.perf_counter() - before
-    return what, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    whose = resource.RUSAGE_CHILDREN if function is score else resource.RUSAGE_SELF
+    return what, seconds, resource.getrusage(whose).ru_maxrss / 1000
 
 
 def alone(function, *arguments):
@@ -165,7 +191,7 @@ def main():
         prepare(folder)
         alone(prepare_open, folder)  # its memory would be counted in each of the others
         lines = []
-        for function in (submit, grade, compare, rank, withhold):
+        for function in (submit, grade, compare, rank, bundle, score, withhold):
             what, seconds, megabytes = alone(timed, function, folder)
             lines.append(f"{what:48} {seconds:7.1f} s {megabytes:6.0f} MB")
     print(f"{NEURONS} neurons, {IMAGES} images, {IMAGES * REPEATS} trials", *lines, sep="\n")

@@ -11,7 +11,7 @@ import torch
 import kit
 from kit.__main__ import main
 from kit.challenge import watching
-from kit.challenge.csv_files import SUBMISSION_FILES, TRUTH_FILES
+from kit.challenge.tracks import SUBMISSION_FILES, TRUTH_FILES
 
 
 @pytest.fixture(scope="module")

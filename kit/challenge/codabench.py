@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from kit.challenge.comparison import METRIC_NAMES, score_entry
+from kit.challenge.comparison import score_entry
 from kit.challenge.competition import write_competition
-from kit.challenge.csv_files import TRUTH_FILES, image_texts
+from kit.challenge.csv_files import image_texts
 from kit.challenge.grading import GroundTruth, read_ground_truth, read_submission
-from kit.challenge.page import TEST_SETS
 from kit.challenge.submission import submit
+from kit.challenge.tracks import TEST_SETS, TRUTH_FILES, require_track
 from kit.data.recordings import Dataset, Recording, require_dataset
 from kit.evaluation.bootstrap import interval
 from kit.evaluation.scores import compute_scores
 from kit.files import atomic_write
-from kit.report import require_int, require_path, suggest
+from kit.report import require_int, require_path
 
 TEXTS = {"title": 255, "organizer": 200, "contact": 200, "baseline": 100, "public_data": 1000}
 DATES = ("live_start", "live_end", "final_start", "final_end")
@@ -53,9 +53,7 @@ class BundleConfig:
     def __post_init__(self):
         for name, length in TEXTS.items():
             _require_text(name, getattr(self, name), length)
-        if not isinstance(self.track, str) or self.track not in METRIC_NAMES:
-            raise ValueError(f"track={self.track!r} is unknown; {suggest(self.track, METRIC_NAMES)}"
-                             'give "sensorium" or "sensorium+"')
+        require_track(self.track)
         require_int("max_submissions", self.max_submissions, 1, 10_000)
         require_int("submissions_per_day", self.submissions_per_day, 1, self.max_submissions)
         require_int("final_submissions", self.final_submissions, 1, 10_000)

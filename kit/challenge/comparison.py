@@ -7,20 +7,11 @@ import numpy as np
 from torch import nn
 
 from kit.challenge.grading import read_ground_truth, read_submission
+from kit.challenge.tracks import RANKED, SCORES, require_track
 from kit.data.recordings import Dataset
-from kit.evaluation.bootstrap import (
-    RESAMPLES,
-    SAME,
-    ImageScore,
-    average_score,
-    compare_scores,
-    single_trial_score,
-)
+from kit.evaluation.bootstrap import IMAGE_SCORES, RESAMPLES, SAME, ImageScore, compare_scores
 from kit.evaluation.scores import predict
-from kit.report import one_line, require_int, suggest
-
-METRICS = {"sensorium": average_score, "sensorium+": single_trial_score}  # each track's ranking
-METRIC_NAMES = {"sensorium": "correlation to average", "sensorium+": "single-trial correlation"}
+from kit.report import one_line, require_int
 
 
 @dataclass(frozen=True)
@@ -87,23 +78,20 @@ def compare(a: str | Path | nn.Module, b: str | Path | nn.Module, truth: str | P
                          f"and a {type(truth).__name__}")
     found = compare_scores(first, second, resamples, seed)
     return Comparison(found.difference, found.interval, found.p, (first.score, second.score), names,
-                      METRIC_NAMES[track], found.images, neurons)
+                      SCORES[RANKED[track]], found.images, neurons)
 
 
 def require_settings(track: str, resamples: int, seed: int) -> None:
-    """Raise ValueError unless `track` is "sensorium" or "sensorium+", and the rest is possible."""
+    """Raise ValueError unless the settings of a comparison are possible."""
+    require_track(track)
     require_int("resamples", resamples, 100, 1_000_000)
     require_int("seed", seed, 0)
-    if not isinstance(track, str) or track not in METRICS:
-        raise ValueError(f"track={track!r} is unknown; {suggest(track, METRICS)}give "
-                         '"sensorium", ranked by correlation to average, or "sensorium+", ranked '
-                         "by single-trial correlation")
 
 
 def score_entry(predictions: np.ndarray, responses: np.ndarray, images: list | np.ndarray,
                 track: str) -> ImageScore:
     """The score by which the track is ranked, with each image's pull on it."""
-    return METRICS[track](predictions, responses, np.asarray(images))
+    return IMAGE_SCORES[RANKED[track]](predictions, responses, np.asarray(images))
 
 
 def _score_models(models, data, track):

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kit.challenge import reader
-from kit.challenge.csv_files import SUBMISSION_FILES, TRUTH_FILES
-from kit.challenge.page import TEST_SETS, TRACKS
+from kit.challenge import reader, tracks
+from kit.challenge.tracks import RANKED, SCORES, SUBMISSION_FILES, TEST_SETS, TRACKS, TRUTH_FILES
 from kit.data.recordings import Recording
 from kit.evaluation import bootstrap, metrics
 from kit.pages import render_text
@@ -25,12 +24,11 @@ DOCKER_IMAGE = "codalab/codalab-legacy:py312"  # numpy 1.26 and no torch; the de
 COMMAND = "python3 /app/program/score.py /app/input /app/output"
 SECONDS = 600             # of the scoring, which takes one of full size less than a minute
 MAX_SOLUTION = 50e6       # bytes: larger ones have hung the platform
-SCORES = {"single_trial": "Single-trial correlation", "to_average": "Correlation to average",
-          "feve": "FEVE", "low": "95 % interval, lower end", "high": "95 % interval, upper end"}
-RANKED = {"sensorium": "to_average", "sensorium+": "single_trial"}
+COLUMNS = {"single_trial": "Single-trial correlation", "to_average": "Correlation to average",
+           "feve": "FEVE", "low": "95 % interval, lower end", "high": "95 % interval, upper end"}
 PAGES = {"Overview": "overview.md", "Data": "data.md", "Evaluation": "evaluation.md",
          "Rules": "rules.md"}
-CARRIED = [reader.__file__, metrics.__file__, bootstrap.__file__,
+CARRIED = [reader.__file__, tracks.__file__, metrics.__file__, bootstrap.__file__,
            *(TEMPLATES / name for name in ("score.py", "results_page.py", "detailed_results.html"))]
 
 
@@ -135,8 +133,8 @@ def _phase(index, name, limits, **others):
 
 
 def _leaderboard(track):
-    keys = sorted(SCORES, key=lambda key: key != RANKED[track])  # the track's own first
-    columns = [{"title": SCORES[key], "key": key, "index": index, "sorting": "desc",
+    keys = sorted(COLUMNS, key=lambda key: key != RANKED[track])  # the track's own first
+    columns = [{"title": COLUMNS[key], "key": key, "index": index, "sorting": "desc",
                 "precision": 4} for index, key in enumerate(keys)]
     return {"title": TRACKS[track], "key": track.replace("+", "_plus"), "primary_index": 0,
             "submission_rule": "Force_Last", "columns": columns}
@@ -161,11 +159,11 @@ def _values(config, recording, expected):
     tiers = {tier: int((recording.tiers == tier).sum())
              for tier in ("train", "validation", *TEST_SETS)}
     images = {tier: len(set(recording.image_ids[recording.tiers == tier])) for tier in tiers}
-    rows = {TEST_SETS[tier]: [f"{scores[key]:.4f}" for key in SCORES]
+    rows = {TEST_SETS[tier]: [f"{scores[key]:.4f}" for key in COLUMNS]
             for tier, scores in expected.items()}
     return texts | {
         "plus": config.track == "sensorium+", "track": TRACKS[config.track],
-        "metric": SCORES[RANKED[config.track]].lower(), "mouse": recording.mouse, "tiers": tiers,
+        "metric": SCORES[RANKED[config.track]], "mouse": recording.mouse, "tiers": tiers,
         "images": images, "neurons": len(recording.unit_ids), "expected": rows,
         "live_start": _time(config, "live_start"), "live_end": _time(config, "live_end"),
         "final_start": _time(config, "final_start"), "final_end": end or "stays open",

@@ -1,4 +1,4 @@
-"""The official CSV files: their names, written from a recording, read with orjson."""
+"""The official CSV files: written from a recording, read with orjson."""
 
 from pathlib import Path
 
@@ -7,11 +7,6 @@ import orjson
 
 from kit.challenge import reader
 from kit.data.recordings import Recording
-
-SUBMISSION_FILES = {"test": "submission_file_live_test.csv",
-                    "final_test": "submission_file_final_test.csv"}
-TRUTH_FILES = {"test": "ground_truth_file_test.csv",
-               "final_test": "ground_truth_file_final_test.csv"}
 
 
 def write_rows(path: Path, recording: Recording, tier: str, values: np.ndarray,

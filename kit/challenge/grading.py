@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.challenge.csv_files import TRUTH_FILES, read_rows, write_rows
+from kit.challenge.csv_files import read_rows, write_rows
 from kit.challenge.reader import find_problems, match_rows
+from kit.challenge.tracks import TRUTH_FILES
 from kit.data.recordings import Dataset, require_dataset
 from kit.evaluation.scores import Scores, compute_scores
 from kit.files import atomic_write

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from kit.challenge.tracks import TEST_SETS, TRACKS
 from kit.pages import write_html
 from kit.report import one_line
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 NAME_WIDTH = 38   # letters of a name in the figure: as many fit on a phone
 LABEL_WIDTH = 16  # and in the map of pairs
 MARGIN = 6.0      # % of the figure on the left and right, for the labels of its axis
-TRACKS = {"sensorium": "Sensorium", "sensorium+": "Sensorium+"}
-TEST_SETS = {"test": "live", "final_test": "final"}
 
 
 class Cell(NamedTuple):

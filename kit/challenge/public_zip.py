@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.challenge.csv_files import TRUTH_FILES
+from kit.challenge.tracks import TEST_SETS
 from kit.data.official import KINDS, TIERS, write
 from kit.data.recordings import Recording
 
@@ -29,7 +29,7 @@ class PublicTrials:
     @property
     def hidden(self) -> np.ndarray:
         """(T,) bool: the trials whose responses are withheld."""
-        return np.isin(self.tiers, list(TRUTH_FILES))
+        return np.isin(self.tiers, list(TEST_SETS))
 
 
 def draw_trials(recording: Recording, final_share: float, seed: int | None) -> PublicTrials:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.challenge.comparison import METRIC_NAMES, require_settings, score_entry
-from kit.challenge.csv_files import SUBMISSION_FILES, TRUTH_FILES
+from kit.challenge.comparison import require_settings, score_entry
 from kit.challenge.grading import read_ground_truth, read_submission
 from kit.challenge.page import write_page
+from kit.challenge.tracks import RANKED, SCORES, SUBMISSION_FILES, TEST_SETS, TRUTH_FILES
 from kit.evaluation import metrics
 from kit.evaluation.bootstrap import RESAMPLES, Difference, compare_scores, interval, rank_scores
 from kit.evaluation.scores import compute_scores
@@ -62,7 +62,7 @@ class Ranking:
     @property
     def metric(self) -> str:
         """The name of the score by which the track is ranked."""
-        return METRIC_NAMES[self.track]
+        return SCORES[RANKED[self.track]]
 
     @property
     def intervals(self) -> dict[str, tuple[float, float, float]]:
@@ -72,8 +72,7 @@ class Ranking:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the table is about, in sentences."""
-        kind = "live" if self.tier == "test" else "final"
-        notes = [f"{kind} test set: {self.metric} over {self.images} images and "
+        notes = [f"{TEST_SETS[self.tier]} test set: {self.metric} over {self.images} images and "
                  f"{self.neurons} neurons",
                  "* cannot be told apart from the best, at a family-wise error of 5 % over all "
                  "pairs; ranks are those that other images could give; p(Holm) is less strict: it "

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from kit.challenge.csv_files import SUBMISSION_FILES, image_texts, read_rows, write_rows
+from kit.challenge.csv_files import image_texts, read_rows, write_rows
 from kit.challenge.reader import find_problems
+from kit.challenge.tracks import SUBMISSION_FILES
 from kit.data.recordings import Dataset, require_dataset
 from kit.evaluation.scores import predict
 from kit.files import atomic_write

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kit.challenge.croissant import write_croissant
-from kit.challenge.csv_files import TRUTH_FILES, write_rows
+from kit.challenge.csv_files import write_rows
 from kit.challenge.public_zip import draw_trials, raw_values, write_public
+from kit.challenge.tracks import TRUTH_FILES, require_track
 from kit.data.official import KINDS, open_source
 from kit.data.packing import standardisation
 from kit.data.recordings import Dataset, Recording
 from kit.files import atomic_write
-from kit.report import require_int, suggest
+from kit.report import require_int
 
-TRACKS = ("sensorium", "sensorium+")
 PLAIN_MOUSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")  # it becomes part of a file's name
 
 
@@ -36,9 +36,7 @@ class WithholdConfig:
     license: str | None = None  # address of the licence for croissant.json; None leaves it out
 
     def __post_init__(self) -> None:
-        if self.track not in TRACKS:
-            raise ValueError(f"track={self.track!r} is unknown; {suggest(self.track, TRACKS)}give "
-                             '"sensorium", which hides behaviour, or "sensorium+"')
+        require_track(self.track)
         if not isinstance(self.final_share, int | float) or not 0 < self.final_share < 1:
             raise ValueError(f"final_share={self.final_share!r} is not a share of the test images; "
                              "give a number between 0 and 1, such as 0.5")

@@ -60,6 +60,9 @@ def average_score(predictions: np.ndarray, responses: np.ndarray,
     return _image_score(predictions, responses, image_ids, averaged=True)
 
 
+IMAGE_SCORES = {"to_average": average_score, "single_trial": single_trial_score}
+
+
 def _image_score(predictions, responses, image_ids, averaged):
     _, image, count = np.unique(image_ids, return_inverse=True, return_counts=True)
     if len(count) < 3:

@@ -155,11 +155,13 @@ class Checker:
             self.need(command == COMMAND, piece, f"the command is not {COMMAND}")
         self.need("score.py" in program, piece, "no score.py")
         self.need("metrics.py" in program, piece, "no metrics.py")
-        known = {name[:-3] for name in program if name.endswith(".py")}
-        known |= {"numpy", *sys.stdlib_module_names}
-        for name in [name for name in program if name.endswith(".py")]:
+        sources = [name for name in program if name.endswith(".py")]
+        known = {name[:-3] for name in sources} | {"numpy", *sys.stdlib_module_names}
+        for name in sources:
             for module in imports(program[name]):
                 self.need(module in known, piece, f"{name} imports {module}, which is not there")
+            for file in re.findall(r'with_name\("([^"]+)"\)', program[name].decode()):
+                self.need(file in program, piece, f"{name} reads {file}, which is not there")
 
     def check_solutions(self):
         if "solutions" not in self.competition:

@@ -17,7 +17,7 @@ from PIL import Image
 import kit
 from kit.__main__ import BUNDLE, main
 from kit.challenge import competition
-from kit.challenge.csv_files import SUBMISSION_FILES, TRUTH_FILES
+from kit.challenge.tracks import SUBMISSION_FILES, TRUTH_FILES
 
 
 def members(path):
@@ -255,7 +255,7 @@ def test_bundle_refuses(plus_hosted, tmp_path, monkeypatch, changes, message):
      ({"organizer": "two\nlines"}, "1 to 200 characters on one line"),
      ({"contact": 3}, "contact='3' is not possible"),
      ({"track": ["sensorium"]}, "track=['sensorium'] is unknown"),
-     ({"track": "sensorum"}, "track='sensorum' is unknown; did you mean 'sensorium'"),
+     ({"track": "sensorum"}, "track='sensorum' is unknown; give"),
      ({"max_submissions": 0}, "max_submissions=0 is not possible"),
      ({"submissions_per_day": 200}, "submissions_per_day=200 is not possible; give a whole number "
                                     "from 1 to 100"),
@@ -367,6 +367,22 @@ MUTATIONS = {  # what is done -> the change, the beginning of what the checker m
                          "tasks[0].scoring_program: no score.py"),
     "metrics.py missing": (inside(PROGRAM, "metrics.py", None),
                            "tasks[0].scoring_program: no metrics.py"),
+    "reader.py missing": (inside(PROGRAM, "reader.py", None),
+                          "tasks[0].scoring_program: score.py imports reader, which is not there"),
+    "tracks.py missing": (inside(PROGRAM, "tracks.py", None),
+                          "tasks[0].scoring_program: score.py imports tracks, which is not there"),
+    "bootstrap.py missing": (
+        inside(PROGRAM, "bootstrap.py", None),
+        "tasks[0].scoring_program: score.py imports bootstrap, which is not there"),
+    "results_page.py missing": (
+        inside(PROGRAM, "results_page.py", None),
+        "tasks[0].scoring_program: score.py imports results_page, which is not there"),
+    "settings.json missing": (
+        inside(PROGRAM, "settings.json", None),
+        "tasks[0].scoring_program: score.py reads settings.json, which is not there"),
+    "detailed_results.html missing": (
+        inside(PROGRAM, "detailed_results.html", None),
+        "tasks[0].scoring_program: results_page.py reads detailed_results.html"),
     "metrics.py of the kit": (inside(PROGRAM, "metrics.py", b"from kit.evaluation import metrics"),
                               "tasks[0].scoring_program: metrics.py imports kit"),
     "reader.py with orjson": (inside(PROGRAM, "reader.py", b"def f():\n    import orjson"),

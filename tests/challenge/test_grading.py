@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 import kit
-from kit.challenge.csv_files import SUBMISSION_FILES
+from kit.challenge.tracks import SUBMISSION_FILES
 
 REFERENCE = Path(__file__).parents[1] / "fixtures" / "reference"
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import kit
 from kit.challenge import reader
-from kit.challenge.csv_files import SUBMISSION_FILES
+from kit.challenge.tracks import SUBMISSION_FILES
 
 LIVE = SUBMISSION_FILES["test"]
 DECODERS = {"orjson": orjson.loads, "json": json.loads}

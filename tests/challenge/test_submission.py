@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 import kit
-from kit.challenge.csv_files import SUBMISSION_FILES
+from kit.challenge.tracks import SUBMISSION_FILES
 
 LIVE, FINAL = SUBMISSION_FILES["test"], SUBMISSION_FILES["final_test"]
 

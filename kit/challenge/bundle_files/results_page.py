@@ -5,11 +5,9 @@ from pathlib import Path
 from string import Template
 
 import numpy as np
+from tracks import RANKED, SCORES, TRACKS
 
-TRACKS = {"sensorium": "Sensorium", "sensorium+": "Sensorium+"}
-NAMES = {"single_trial": "single-trial correlation", "to_average": "correlation to average",
-         "feve": "FEVE, the fraction of explainable variance explained"}
-RANKED = {"sensorium": "to_average", "sensorium+": "single_trial"}
+NAMES = SCORES | {"feve": "FEVE, the fraction of explainable variance explained"}
 WIDTH, HEIGHT = 600, 230           # of the figure, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 58, 24, 44, 46
 

@@ -4,7 +4,8 @@ INPUT/ref holds the ground truth of one test set, INPUT/res the entry. OUTPUT ge
 finite numbers alone, and detailed_results.html. For a bad entry there is one sentence, on stderr
 and in the page, a status of 1, and no scores.json.
 
-Needs numpy alone, and beside it copies of the kit's reader.py, metrics.py and bootstrap.py.
+Needs numpy alone, and beside it copies of the kit's reader.py, tracks.py, metrics.py and
+bootstrap.py.
 """
 
 import json
@@ -17,12 +18,9 @@ import metrics
 import numpy as np
 import results_page
 from reader import find_problems, match_rows, read_rows
+from tracks import RANKED, SUBMISSION_FILES, TEST_SETS, TRUTH_FILES
 
-ENTRY_FILES = {"ground_truth_file_test.csv": "submission_file_live_test.csv",
-               "ground_truth_file_final_test.csv": "submission_file_final_test.csv"}
-TEST_SETS = {"ground_truth_file_test.csv": "live", "ground_truth_file_final_test.csv": "final"}
-INTERVALS = {"sensorium": ("to_average", bootstrap.average_score),
-             "sensorium+": ("single_trial", bootstrap.single_trial_score)}
+TIERS = {name: tier for tier, name in TRUTH_FILES.items()}
 MAX_MEGABYTES = 400  # of a file: twice as much as the 2022 code wrote for 7,500 neurons
 MAX_SCORE = 1e6      # the platform's table holds no number of more than ten digits
 
@@ -51,11 +49,12 @@ def score(folder: Path) -> tuple[dict[str, float], str]:
     """
     track = json.loads(Path(__file__).with_name("settings.json").read_text("utf-8"))["track"]
     truth = find_truth(folder / "ref")
-    path = find_entry(folder / "res", ENTRY_FILES[truth.name])
+    tier = TIERS[truth.name]
+    path = find_entry(folder / "res", SUBMISSION_FILES[tier])
     predictions, responses, images = read_pair(path, truth)
     values, scores = compute_scores(predictions, responses, images, track)
     counts = {"trials": len(images), "images": len(set(images)), "neurons": responses.shape[1]}
-    return scores, results_page.result(track, TEST_SETS[truth.name], values, scores, counts)
+    return scores, results_page.result(track, TEST_SETS[tier], values, scores, counts)
 
 
 def compute_scores(predictions: np.ndarray, responses: np.ndarray, images: np.ndarray,
@@ -65,7 +64,7 @@ def compute_scores(predictions: np.ndarray, responses: np.ndarray, images: np.nd
     predictions, responses: (T, N); images: (T,). Raises ValueError for numbers that the
     leaderboard cannot hold.
     """
-    name, image_score = INTERVALS[track]
+    name = RANKED[track]
     fev = metrics.fev(responses, images)
     reliable = fev >= metrics.FEV_THRESHOLD
     neurons = {"single_trial": metrics.correlation(predictions, responses),
@@ -73,7 +72,7 @@ def compute_scores(predictions: np.ndarray, responses: np.ndarray, images: np.nd
                "feve": metrics.feve(predictions, responses, images)[reliable]}
     scores = {key: float(values.mean()) for key, values in neurons.items()}
     scores["low"], scores["high"] = bootstrap.interval(
-        image_score(predictions, responses, images))
+        bootstrap.IMAGE_SCORES[name](predictions, responses, images))
     for key, value in scores.items():
         if not abs(value) < MAX_SCORE:  # so neither NaN nor infinity
             raise ValueError(f"the score {key} is {value:.3g}, which the leaderboard cannot show; "
@@ -86,7 +85,7 @@ def compute_scores(predictions: np.ndarray, responses: np.ndarray, images: np.nd
 
 def find_truth(folder: Path) -> Path:
     """The ground truth among the reference data. Raises ValueError unless there is exactly one."""
-    found = [path for path in _files(folder) if path.name in ENTRY_FILES]
+    found = [path for path in _files(folder) if path.name in TIERS]
     if len(found) != 1:
         raise ValueError("the reference data must hold one ground-truth file, and hold "
                          f"{len(found)}; this is the organisers' mistake, so tell them")

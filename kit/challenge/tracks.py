@@ -1,0 +1,22 @@
+"""The two tracks and the two test sets of a challenge: what they are called, and their files.
+
+This file imports nothing, so the scoring program of a bundle carries a copy of it.
+"""
+
+TRACKS = {"sensorium": "Sensorium", "sensorium+": "Sensorium+"}
+RANKED = {"sensorium": "to_average", "sensorium+": "single_trial"}  # the score that decides
+SCORES = {"single_trial": "single-trial correlation", "to_average": "correlation to average",
+          "feve": "FEVE"}
+TEST_SETS = {"test": "live", "final_test": "final"}  # tier -> what participants call it
+SUBMISSION_FILES = {"test": "submission_file_live_test.csv",
+                    "final_test": "submission_file_final_test.csv"}
+TRUTH_FILES = {"test": "ground_truth_file_test.csv",
+               "final_test": "ground_truth_file_final_test.csv"}
+
+
+def require_track(track: object) -> None:
+    """Raise ValueError unless it is the name of a track."""
+    if not isinstance(track, str) or track not in TRACKS:
+        raise ValueError(f'track={track!r} is unknown; give "sensorium", of the image alone and '
+                         'ranked by correlation to average, or "sensorium+", with behaviour and '
+                         "ranked by single-trial correlation")
