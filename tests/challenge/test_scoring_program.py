@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import csv_rows
 import numpy as np
@@ -14,6 +15,7 @@ import kit
 from kit.challenge.tracks import SUBMISSION_FILES, TRUTH_FILES
 
 LIVE, FINAL = SUBMISSION_FILES.values()
+SCORER = Path(__file__).parents[2] / "build" / "scorer" / "bin" / "python"  # numpy 1.26 alone
 RUN = """
 import runpy, sys
 OWN = {"bootstrap", "metrics", "reader", "results_page", "tracks", "numpy"}
@@ -45,7 +47,8 @@ class Platform:
 
     def run(self):
         """Exit status, stderr, and the page taken apart."""
-        command = [sys.executable, "-I", "-W", "error", "-c", RUN]
+        python = SCORER if SCORER.exists() else sys.executable
+        command = [python, "-I", "-W", "error", "-c", RUN]
         done = subprocess.run([*command, "../input", "../output"], cwd=self.folder / "program",
                               capture_output=True, text=True, timeout=120)  # fmt: skip
         assert done.stdout == ""
@@ -56,6 +59,15 @@ class Platform:
 @pytest.fixture
 def live(plus_hosted, tmp_path):
     return Platform(tmp_path, plus_hosted.bundle, "live")
+
+
+@pytest.mark.skipif(not SCORER.exists(), reason="build/scorer, which make test makes, is not there")
+def test_scorer_has_numpy_126_alone():
+    command = [SCORER, "-m", "pip", "--disable-pip-version-check", "list", "--format", "json"]
+    listed = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    packages = {each["name"]: each["version"] for each in listed}
+    assert packages.keys() <= {"numpy", "pip", "setuptools"}
+    assert packages["numpy"] == "1.26.4"
 
 
 def change_rows(path, change):
