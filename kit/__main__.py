@@ -5,7 +5,6 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from math import inf
 from pathlib import Path
 
 import kit
@@ -88,19 +87,28 @@ def _rank(options):
     if not options.page or page.is_relative_to(folder):
         raise ValueError("--watch refreshes a page that lies outside the folder of entries; give "
                          "--page PATH")
-    if not 1 <= options.watch < inf:
+    if not 1 <= options.watch <= 86_400:
         raise ValueError(f"--watch {options.watch:g} is not possible; give the seconds between two "
-                         "looks, 1 or more, such as 10")
+                         "looks, from 1 to 86400, such as 10")
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; make it, for the entries that will arrive")
     tier = "final_test" if options.final else "test"
-    read_ground_truth(truth_file(Path(options.truth), tier))  # later problems are of entries
-    for _ in watch(folder, options.watch):
+    truth = truth_file(Path(options.truth), tier)
+    read_ground_truth(truth)  # later problems are of entries
+
+    def refresh():
+        done = True
         try:
             _rank_once(options)
-        except (ValueError, OSError) as problem:  # no entry yet, or none that can be ranked
+        except ValueError as problem:  # no entry yet, or none that can be ranked
             print(problem)
+        except OSError as problem:  # a drive that is away or full may come back
+            print(problem)
+            done = False
         print(f"{time.strftime('%H:%M:%S')} watching {options.folder}; Ctrl-C ends", flush=True)
+        return done
+
+    watch([folder, truth], options.watch, refresh)
 
 
 def _rank_once(options):

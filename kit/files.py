@@ -18,12 +18,14 @@ from tqdm.auto import tqdm
 
 
 @contextmanager
-def atomic_write(path: str | Path, folder: bool = False) -> Iterator[Path]:
+def atomic_write(path: str | Path, folder: bool = False,
+                 exclusive: bool = False) -> Iterator[Path]:
     """A temporary path beside `path` that is renamed to `path` if the block ends without an error.
 
     The block writes a file, or a folder if `folder` is true. If several processes write one path,
-    the last file or the first folder stays. Raises OSError, with what to do, if the place cannot
-    be written, is full, or holds something of another kind.
+    the last file or the first folder stays; if `exclusive` is true, the others' folders are an
+    error. Raises OSError, with what to do, if the place cannot be written, is full, or holds
+    something of another kind.
     """
     path = Path(path)
     try:
@@ -33,13 +35,14 @@ def atomic_write(path: str | Path, folder: bool = False) -> Iterator[Path]:
             raise FileExistsError(errno.EEXIST, f"it is not {wanted}")
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as temporary:
+        prefix = f".{path.name}.part-"
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as temporary:
             part = Path(temporary) / path.name
             yield part
             try:
                 os.replace(part, path)
             except OSError:
-                if not (folder and path.is_dir()):  # another process was first
+                if exclusive or not (folder and path.is_dir()):  # another process was first
                     raise
     except OSError as problem:
         if problem.errno is None:  # has its sentence already
@@ -50,7 +53,7 @@ def atomic_write(path: str | Path, folder: bool = False) -> Iterator[Path]:
 
 def _remove_leftovers(path: Path) -> None:
     """Remove temporary folders beside `path` of processes that were killed over a day ago."""
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}-*"):
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.part-*"):
         with suppress(FileNotFoundError):  # another process may have removed it
             if time.time() - leftover.stat().st_mtime > 86_400:
                 shutil.rmtree(leftover, ignore_errors=True)

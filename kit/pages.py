@@ -25,9 +25,19 @@ def write_html(path: str | Path, template: Path, values: Mapping[str, object],
     environment.policies["json.dumps_kwargs"] = {"default": base64_float32, "allow_nan": False}
     environment.filters |= {"policy": policy, **(filters or {})}
     text = environment.get_template(template.name).render(values)
+    _require_page(Path(path))
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
     return Path(path)
+
+
+def _require_page(path):
+    """Raise FileExistsError if there is a file of another kind, which must not be lost."""
+    if path.is_file() and path.suffix.lower() not in (".html", ".htm"):
+        with path.open("rb") as file:
+            start = file.read(15)
+        if start.lower() != b"<!doctype html>":
+            raise FileExistsError(f"{path} exists and is not an HTML page; name another file")
 
 
 def render_text(template: Path, values: Mapping[str, object]) -> str:

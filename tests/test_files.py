@@ -122,7 +122,7 @@ def test_atomic_write_replaces_only_files(tmp_path, make):
 
 
 def test_atomic_write_leftovers_removed_by_another_process(tmp_path, monkeypatch):
-    left = tmp_path / ".file-old"
+    left = tmp_path / ".file.part-old"
     left.mkdir()
     os.utime(left, (0, 0))
     glob = Path.glob
@@ -138,11 +138,36 @@ def test_atomic_write_leftovers_removed_by_another_process(tmp_path, monkeypatch
     assert (tmp_path / "file").read_text() == "content"
 
 
+def test_atomic_write_removes_only_its_own(tmp_path):
+    mine, left = tmp_path / ".file-of-mine", tmp_path / ".file.part-x"
+    for folder in (mine, left):
+        folder.mkdir()
+        os.utime(folder, (0, 0))
+    with files.atomic_write(tmp_path / "file") as part:
+        part.write_text("content")
+    assert mine.exists() and not left.exists()
+
+
+def test_atomic_write_exclusive(tmp_path):
+    def write(folder, **options):
+        with files.atomic_write(tmp_path / "folder", folder=True, **options) as part:
+            part.mkdir()
+            (part / "mine").write_text("mine")
+            folder.mkdir()  # another process is first
+            (folder / "theirs").write_text("theirs")
+
+    write(tmp_path / "folder")
+    shutil.rmtree(tmp_path / "folder")
+    with pytest.raises(OSError, match="folder cannot be written: directory not empty"):
+        write(tmp_path / "folder", exclusive=True)
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "theirs"]
+
+
 def test_atomic_write_by_many_processes(tmp_path):
     """Four processes write forty times each, and each removes old leftovers."""
     for i in range(20):
-        (tmp_path / f".file-{i}").mkdir()
-        os.utime(tmp_path / f".file-{i}", (0, 0))
+        (tmp_path / f".file.part-{i}").mkdir()
+        os.utime(tmp_path / f".file.part-{i}", (0, 0))
     code = """if True:
         import sys
         from pathlib import Path

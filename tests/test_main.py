@@ -206,7 +206,7 @@ BAD = {  # arguments, and words of the sentence
         "rank {tmp}/folder {truth} --page {tmp}/folder/page.html --watch",
         "outside the folder of entries",
     ),
-    "watch all the time": ("rank {tmp}/folder {truth} --page {tmp}/new --watch 0", "1 or more"),
+    "watch all the time": ("rank {tmp}/folder {truth} --page {tmp}/new --watch 0", "from 1"),
     "watch nothing": ("rank {tmp}/none {truth} --page {tmp}/new --watch", "is not a folder"),
     "watch without a truth": (
         "rank {tmp}/folder {tmp}/folder --page {tmp}/new --watch",

@@ -4,6 +4,7 @@ import base64
 import hashlib
 
 import numpy as np
+import pytest
 from html_page import Page
 
 from kit.pages import base64_float32, policy, render_text, write_html
@@ -28,6 +29,17 @@ def test_write_html_escapes_text_and_json(tmp_path):
 def test_write_html_takes_filters_and_arrays(tmp_path):
     text = write(tmp_path, "{{ 'a'|twice }} {{ {'b': array}|tojson }}", array=np.zeros(1))
     assert text == 'aa {"b": {"float32": "AAAAAA=="}}'
+
+
+def test_write_html_replaces_pages_alone(tmp_path):
+    template, truth, page = (tmp_path / name for name in ("template", "truth.csv", "page"))
+    template.write_text("<!DOCTYPE html>{{ number }}")
+    truth.write_text("trial_indices,image_ids")
+    with pytest.raises(FileExistsError, match=r"truth.csv exists and is not an HTML page; name"):
+        write_html(truth, template, {"number": 1})
+    assert truth.read_text() == "trial_indices,image_ids"
+    for number in (1, 2):
+        assert write_html(page, template, {"number": number}).read_text().endswith(f">{number}")
 
 
 def test_render_text_escapes_nothing(tmp_path):

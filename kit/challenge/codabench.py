@@ -3,6 +3,7 @@
 Written to version 2 of its format; tests/challenge/codabench_checker.py lists what that demands.
 """
 
+import zipfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from kit.files import atomic_write
 from kit.report import require_int, require_path
 
 TEXTS = {"title": 255, "organizer": 200, "contact": 200, "baseline": 100, "public_data": 1000}
+MAX_SCORE = 1e6  # of the scoring program
 DATES = ("live_start", "live_end", "final_start", "final_end")
 
 
@@ -54,12 +56,14 @@ class BundleConfig:
         for name, length in TEXTS.items():
             _require_text(name, getattr(self, name), length)
         require_track(self.track)
-        require_int("max_submissions", self.max_submissions, 1, 10_000)
-        require_int("submissions_per_day", self.submissions_per_day, 1, self.max_submissions)
-        require_int("final_submissions", self.final_submissions, 1, 10_000)
+        limits = {"max_submissions": 10_000, "final_submissions": 10_000,
+                  "submissions_per_day": self.max_submissions}
+        for name, most in limits.items():
+            whole = require_int(name, getattr(self, name), 1, most)
+            object.__setattr__(self, name, whole)  # numpy's whole numbers become Python's
         if not isinstance(self.auto_approve, bool):
             raise ValueError(f"auto_approve={self.auto_approve!r} is unclear; give True or False")
-        times = [self.time(name) for name in DATES if name != "final_end" or self.final_end]
+        times = [self.time(name) for name in DATES if name != "final_end" or self.final_end != ""]
         for earlier, later, before, after in zip(DATES, DATES[1:], times, times[1:], strict=False):
             if before >= after:
                 raise ValueError(f"{later}={getattr(self, later)!r} is not later than {earlier}="
@@ -67,17 +71,19 @@ class BundleConfig:
                                  f"{', '.join(DATES)}")
 
     def time(self, name: str) -> datetime:
-        """One of the four dates. Raises ValueError if it is not one."""
+        """One of the four dates, to the second. Raises ValueError if it is not one."""
         text = getattr(self, name)
         try:
             found = datetime.fromisoformat(text)
         except (TypeError, ValueError):
+            found = None
+        if found is None or found.year < 2000:
             raise ValueError(f"{name}={str(text)[:40]!r} is not a date; give one such as "
-                             '"2027-03-01" or "2027-03-01 12:00"') from None
+                             '"2027-03-01" or "2027-03-01 12:00"')
         if found.tzinfo is not None:
             raise ValueError(f"{name}={text!r} has a time zone, which the platform would drop; "
                              f"give UTC without one: {found.astimezone(UTC):%Y-%m-%d %H:%M}")
-        return found
+        return found.replace(microsecond=0)
 
 
 def bundle(data: Dataset, truth: str | Path, path: str | Path, model: nn.Module,
@@ -89,7 +95,8 @@ def bundle(data: Dataset, truth: str | Path, path: str | Path, model: nn.Module,
     is the bundle's solution unless it is larger than 50 MB. config: titles, dates and limits; by
     default a live phase of 90 days from today, then a final one of two weeks.
     Raises ValueError if the recording shows what entrants are to predict, if the truth is of
-    another recording or cannot be scored, or if the model does not fit.
+    another recording or cannot be scored, or if the model does not fit; FileExistsError if `path`
+    is a zip that is not a bundle.
 
     >>> data, model = kit.load("sample+"), kit.pretrained("sample+-ln")
     >>> paths = kit.write_ground_truth(data, kit.truth("sample+").responses, "truth")
@@ -107,6 +114,10 @@ def bundle(data: Dataset, truth: str | Path, path: str | Path, model: nn.Module,
     if path.suffix.lower() != ".zip":
         raise ValueError(f"path={str(path)!r} does not end with .zip, as the platform needs it")
     _require_public(recording, config.track)
+    _require_free(path)
+    if not truth.is_dir():
+        raise ValueError(f"truth={str(truth)!r} is not a folder; give the one that "
+                         "kit.write_ground_truth or kit.withhold wrote")
     files = {tier: truth / name for tier, name in TRUTH_FILES.items()}
     known = {tier: _read_truth(file, recording, tier) for tier, file in files.items()}
     with atomic_write(path) as temporary:
@@ -120,7 +131,16 @@ def bundle(data: Dataset, truth: str | Path, path: str | Path, model: nn.Module,
 def _require_text(name, text, length):
     if not (isinstance(text, str) and text.strip() and text.isprintable() and len(text) <= length):
         raise ValueError(f"{name}={str(text)[:60]!r} is not possible; give 1 to {length} "
-                         "characters on one line")
+                         "characters on one line, with plain blanks and nothing invisible")
+
+
+def _require_free(path):
+    """Raise FileExistsError if there is a zip of another kind, which must not be lost."""
+    if path.is_file() and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as found:
+            if "competition.yaml" not in found.namelist():
+                raise FileExistsError(f"{path} exists and is not the bundle of a challenge; name "
+                                      "another file")
 
 
 def _require_public(recording: Recording, track):
@@ -147,6 +167,12 @@ def _read_truth(path, recording, tier) -> GroundTruth:
     if not np.array_equal(known.unit_ids, np.sort(recording.unit_ids)):
         raise ValueError(f"{path} has other neurons than mouse {recording.mouse}; write it with "
                          "kit.write_ground_truth")
+    spread = known.responses.std(0)
+    spread = float(np.median(spread[spread > 0])) if spread.any() else 1.0  # silent: told later
+    if not 0.1 < spread < 10:
+        raise ValueError(f"the responses in {path} have a std of {spread:.2g} in the middle "
+                         "neuron, so they are not divided by each neuron's std; write them with "
+                         "kit.write_ground_truth or kit.withhold")
     return known
 
 
@@ -157,5 +183,9 @@ def _expected_scores(entry, known, file, track) -> dict[str, float]:
     if found.feve is None:
         raise ValueError(f"FEVE cannot be computed for {file}: it {found.reason}")
     low, high = interval(score_entry(predictions, known.responses, known.images, track))
-    return {"single_trial": found.single_trial, "to_average": found.to_average,
-            "feve": found.feve, "low": low, "high": high}
+    scores = {"single_trial": found.single_trial, "to_average": found.to_average,
+              "feve": found.feve, "low": low, "high": high}
+    if not max(map(abs, scores.values())) < MAX_SCORE:
+        raise ValueError(f"the model's FEVE is {found.feve:.3g}, which the leaderboard cannot "
+                         "show; give a model that predicts in units of each neuron's std")
+    return scores

@@ -173,9 +173,10 @@ def _values(config, recording, expected):
 
 def _markdown(text):
     """Text from outside for a Markdown page: an address becomes a link, all else stays as it is."""
-    if text.startswith(("http://", "https://")) and not set(text) & set(" <>"):
+    if text.startswith(("http://", "https://")) and not set(text) & set(" <>|$"):
         return f"<{text}>"
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = text.replace("$", "&#36;")  # the platform takes what is between two for mathematics
     return "".join(f"\\{letter}" if letter in r"\`*_[]()#|~!" else letter for letter in text)
 
 

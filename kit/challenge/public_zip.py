@@ -22,6 +22,7 @@ class PublicTrials:
     """The T trials of the public recording, in an order and with ids that tell nothing."""
 
     rows: np.ndarray       # (T,) of the given recording
+    secret: int            # from which the rounding of responses is drawn
     tiers: np.ndarray      # (T,) str
     trial_ids: np.ndarray  # (T,) 32 hexadecimal digits
     image_ids: np.ndarray  # (T,) int: repeats of an image share it
@@ -53,17 +54,24 @@ def draw_trials(recording: Recording, final_share: float, seed: int | None) -> P
     order = rng.sample(range(len(rows)), len(rows))
     image_ids = np.array(rng.sample(IMAGE_IDS, images.max() + 1))
     trial_ids = np.array([rng.randbytes(16).hex() for _ in rows])
-    return PublicTrials(rows[order], tiers[order], trial_ids, image_ids[images[order]])
+    return PublicTrials(rows[order], rng.getrandbits(128), tiers[order], trial_ids,
+                        image_ids[images[order]])
 
 
 def _index_images(recording, rows):
-    """Index of the image of each trial, (T,). Images of the same pixels are the same image."""
+    """Index of the image of each trial, (T,). Images of the same pixels are the same image.
+
+    Raises ValueError if one id has two pictures.
+    """
     _, first, image = np.unique(recording.image_ids[rows], return_index=True, return_inverse=True)
-    index = {}  # digest of the pixels -> index, in order of the ids: the last digits do not matter
-    same = []   # index of each id
-    for row in rows[first]:
-        digest = blake2b(recording.images[row].tobytes()).digest()
-        same.append(index.setdefault(digest, len(index)))
+    digests = [blake2b(recording.images[row].tobytes()).digest() for row in rows]
+    for row, digest, own in zip(rows, digests, first[image], strict=True):
+        if digest != digests[own]:
+            raise ValueError(f"image id {recording.image_ids[row]} of mouse {recording.mouse} has "
+                             f"different pixels in trials {recording.trial_ids[rows[own]]} and "
+                             f"{recording.trial_ids[row]}; give each picture an id of its own")
+    index = {}  # digest -> index, in order of the ids: the last digits do not matter
+    same = [index.setdefault(digests[k], len(index)) for k in first]
     return np.array(same)[image]
 
 
@@ -101,7 +109,7 @@ def write_public(path: Path, recording: Recording, trials: PublicTrials, track: 
     def responses(trial):
         if hidden[trial]:
             return np.zeros(len(recording.unit_ids), np.float32)
-        return raw_values(recording, "responses", trials.rows[trial])
+        return raw_responses(recording, trials, trial)
 
     if track == "sensorium+":
         state = {kind: raw_values(recording, kind, trials.rows) for kind in KINDS[2:]}
@@ -115,17 +123,32 @@ def write_public(path: Path, recording: Recording, trials: PublicTrials, track: 
 
 
 def raw_values(recording: Recording, kind: str, rows: np.ndarray | int) -> np.ndarray:
-    """Values (…) of some trials in their raw unit, float32 of which 16 bits are used.
+    """Images, behaviour or eye positions (…) in their raw unit, float32 of which 16 bits are used.
 
-    The last bits are rounded off. They depend on the std that the values were divided by, which may
-    be one of hidden trials too. Pixels become the whole numbers that they were.
+    Pixels become the whole numbers that they were.
     """
-    mean = np.asarray(recording.statistics[f"{kind}_mean"], float)
     std = np.asarray(recording.statistics[f"{kind}_std"], float)
-    values = getattr(recording, kind)[rows] * std + mean
-    # the std of responses is a secret; the others are those of values that all can see
-    _, exponent = np.frexp(values if kind == "responses" else std)
-    rounded = np.ldexp(np.rint(np.ldexp(values, BITS - exponent)), exponent - BITS)
+    values = getattr(recording, kind)[rows] * std + recording.statistics[f"{kind}_mean"]
+    return _keep_bits(values, std, np.rint)
+
+
+def raw_responses(recording: Recording, trials: PublicTrials, trial: int) -> np.ndarray:
+    """Responses (N,) of one of the trials in their raw unit, float32 of which 16 bits are used.
+
+    The last bits depend on the std that the values were divided by, which may be that of hidden
+    trials too. Rounding to the nearest could still tell it, so it goes up or down by chance, the
+    same each time; values that need no more than 16 bits stay as they are.
+    """
+    values = recording.responses[trials.rows[trial]] * np.asarray(
+        recording.statistics["responses_std"], float)
+    chance = np.random.default_rng([trials.secret, trial]).random(values.shape)
+    return _keep_bits(values, values, lambda scaled: np.floor(np.rint(16 * scaled) / 16 + chance))
+
+
+def _keep_bits(values, scale, rounding):
+    """Values as float32, rounded to 16 bits of the scale."""
+    _, exponent = np.frexp(scale)
+    rounded = np.ldexp(rounding(np.ldexp(values, BITS - exponent)), exponent - BITS)
     return rounded.astype(np.float32) + 0  # no -0.0
 
 

@@ -17,6 +17,7 @@ from kit.report import one_line, require_path
 
 ALIKE = 0.999      # correlation of two entries' predictions from which they count as copies
 MARGIN = 0.02      # above what the image alone can give, an entry is flagged
+MAX_ENTRIES = 200  # all pairs of them take a gigabyte
 SKETCH = 200       # neurons in which entries are compared with each other
 # measured by benchmarks/coverage.py, in 1,000 simulations of each case
 SIMULATED = ("in simulations of twelve equal entries the best was told apart from another in 2.4 "
@@ -131,12 +132,15 @@ def rank(folder: str | Path, truth: str | Path, track: str = "sensorium", final:
     tier = "final_test" if final else "test"
     entries, broken = find_entries(require_path("folder", folder), tier)
     known = read_ground_truth(truth_file(require_path("truth", truth), tier))
+    if len(entries) > MAX_ENTRIES:
+        raise ValueError(f"{folder} holds {len(entries):,} entries, and at most {MAX_ENTRIES} can "
+                         "be compared with each other; keep the best of each participant")
     images = np.asarray(known.images)
     scored = {}
     for name, path in progress(entries.items(), desc="grading", unit="entry"):
         try:
             predictions = read_submission(path, known)
-        except (ValueError, OSError) as problem:
+        except (ValueError, OSError, MemoryError) as problem:
             broken[name] = _reason(problem, path)
             continue
         scores = compute_scores(predictions, known.responses, images, known.unit_ids)
@@ -184,7 +188,7 @@ def _reason(problem, path):
     """Why an entry cannot be graded, without the path: the organiser's folders are nobody's."""
     if isinstance(problem, OSError) and problem.errno is not None:
         return f"{path.name} cannot be read: {problem.strerror.lower()}"
-    return str(problem).replace(str(path), path.name)
+    return str(problem).replace(str(path), path.name) or "it needs more memory than there is"
 
 
 def truth_file(path: Path, tier: str) -> Path:

@@ -23,6 +23,8 @@ import numpy as np
 MAX_VALUE = 1e30    # far above any response, far below 1e154, whose square is infinite
 MAX_NEURON = 2**53  # whole numbers below it are exact in every program
 MAX_CELL = 2**24    # characters: a hundred times a cell of a real mouse, so memory is bounded
+MAX_ROWS = 100_000  # a hundred times those of a real mouse
+MAX_PLACES = 100_000  # of a damaged list that are looked at, to say where the damage is
 WHITE_SPACE = " \t\r\n"  # that of JSON
 PLAIN_ID = re.compile(r"(?![+-]?[0-9]+\.0*\Z)[!#-+\--~]+")  # no comma, quote or blank, and no 7.0
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")  # JSON's
@@ -58,12 +60,15 @@ def read_rows(path: str | Path, column: str, decode: Callable[[str], object]) ->
     _, header = next(lines, (1, []))
     places = _find_columns(path, [name.strip(WHITE_SPACE) for name in header], columns)
 
-    @lru_cache(maxsize=16)
+    @lru_cache(maxsize=2)
     def parse_neurons(cell):  # nearly all rows have the same text
         return _parse_neurons(cell, decode)
 
     rows = []
     for number, cells in lines:
+        if number > MAX_ROWS:
+            raise ValueError(f"{path} has more than {MAX_ROWS:,} rows, the most that are read; "
+                             "give one row for each trial of the test set")
         if len(cells) == len(columns):
             cells = [cells[place] for place in places]
         rows.append(_parse_row(number, cells, column, decode, parse_neurons))
@@ -125,7 +130,9 @@ def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _plain_lines(file):
-    for line in file:
+    while line := file.readline(2 * MAX_CELL):
+        if len(line) == 2 * MAX_CELL:
+            raise csv.Error(f"a line of more than {2 * MAX_CELL:,} characters")
         if "\0" in line:
             raise csv.Error("NUL byte")
         if "\r" in line.removesuffix("\r\n"):
@@ -222,7 +229,9 @@ def _first_fault(cell, pattern, limit):
         return "no '[' at its start"
     if not text.endswith("]"):
         return "no ']' at its end"
-    for place, part in enumerate(text[1:-1].split(","), start=1):
+    for place, part in enumerate(text[1:-1].split(",", MAX_PLACES), start=1):
+        if place > MAX_PLACES:
+            return f"one that lies after place {MAX_PLACES:,}"
         part = part.strip(WHITE_SPACE)
         if len(part.split()) > 1:
             return f"no comma after place {place}"

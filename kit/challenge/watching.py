@@ -1,38 +1,43 @@
 """Notice when entries arrive in a folder, such as one on a shared drive."""
 
-import os
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+PATIENCE = 6  # looks: someone whose file never comes to rest holds the others up no longer
 
-def watch(folder: Path, seconds: float) -> Iterator[None]:
-    """Yield at once, then each time that the folder's files have changed and come to rest.
 
-    Files that are still being copied differ from one look to the next, `seconds` later. A folder
-    that cannot be read for a while, as when a drive is away, counts as unchanged.
+def watch(places: list[Path], seconds: float, refresh: Callable[[], bool]) -> None:
+    """Call `refresh` at once, then each time that files have changed and come to rest. Never ends.
+
+    places: files, and folders of them. Files that are still being copied differ from one look to
+    the next, `seconds` later. A place that cannot be read for a while, as when a drive is away,
+    counts as unchanged. If `refresh` returns False, it is called again at the next look.
     """
-    done = before = list_files(folder)
-    yield
+    before = [list_files(place) for place in places]
+    done, waited = before if refresh() else None, 0
     while True:
         time.sleep(seconds)
-        now = list_files(folder) or before
-        if now == before and now != done:
-            done = now
-            yield
+        now = [list_files(place) or seen for place, seen in zip(places, before, strict=True)]
+        waited = waited + 1 if now != done else 0
+        if now != done and (now == before or waited > PATIENCE):
+            done, waited = now if refresh() else None, 0
         before = now
 
 
-def list_files(folder: Path) -> dict[str, tuple[int, int]]:
-    """Path -> size and time of change of all files in a folder and in the folders in it."""
+def list_files(place: Path) -> dict[str, tuple[int, int, int]]:
+    """Path -> size and times of change of a file, or of all files in a folder and its folders.
+
+    Hidden ones, which are not entries, are left out.
+    """
+    paths = [place, *place.glob("[!.]*"), *place.glob("[!.]*/[!.]*")]  # entries are one level deep
     found = {}
-    for place, folders, names in os.walk(folder):
-        if Path(place) != folder:
-            folders.clear()  # entries are one level deep
-        for path in (Path(place) / name for name in names):
-            try:
-                status = path.lstat()
-            except OSError:  # it has just been removed
-                continue
-            found[str(path)] = status.st_size, status.st_mtime_ns
+    for path in paths:
+        try:
+            status = path.lstat()
+        except OSError:  # it has just been removed
+            continue
+        if not stat.S_ISDIR(status.st_mode):
+            found[str(path)] = status.st_size, status.st_mtime_ns, status.st_ctime_ns
     return found

@@ -1,19 +1,22 @@
 """A challenge of your own, from a recording whose test responses are known."""
 
 import csv
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from kit.challenge.croissant import write_croissant
 from kit.challenge.csv_files import write_rows
-from kit.challenge.public_zip import draw_trials, raw_values, write_public
+from kit.challenge.public_zip import draw_trials, raw_responses, write_public
 from kit.challenge.tracks import TRUTH_FILES, require_track
-from kit.data.official import KINDS, open_source
+from kit.data.official import KINDS, open_source, read_meta
 from kit.data.packing import standardisation
 from kit.data.recordings import Dataset, Recording
 from kit.files import atomic_write
-from kit.report import require_int
+from kit.report import require_int, require_path
 
 PLAIN_MOUSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")  # it becomes part of a file's name
 
@@ -41,7 +44,7 @@ class WithholdConfig:
             raise ValueError(f"final_share={self.final_share!r} is not a share of the test images; "
                              "give a number between 0 and 1, such as 0.5")
         if self.seed is not None:
-            require_int("seed", self.seed, 0)
+            object.__setattr__(self, "seed", require_int("seed", self.seed, 0))
         if self.mouse is not None:
             _require_plain(self.mouse)
         if not isinstance(self.license, str | None):
@@ -89,19 +92,19 @@ def withhold(recording: Recording, out: str | Path,
     config = WithholdConfig() if config is None else config
     _require_kinds(recording, config)
     mouse = _require_plain(recording.mouse if config.mouse is None else config.mouse)
-    if not isinstance(out, str | Path):
-        raise ValueError(f"out={out!r} is not a path; give the name of a new folder")
-    out = Path(out)
-    if out.exists():
+    out = require_path("out", out)
+    if os.path.lexists(out):
         raise FileExistsError(f"{out} exists already, and a challenge is never replaced, because "
                               "its truth could not be made again; name a new folder")
     trials = draw_trials(recording, config.final_share, config.seed)
-    with atomic_write(out, folder=True) as part:
+    _require_finite(recording, trials, config)
+    with atomic_write(out, folder=True, exclusive=True) as part:
         public, private = part / "public", part / "private"
         public.mkdir(parents=True)
         private.mkdir(mode=0o700)
         path = public / f"static{mouse}-GrayImageNet-withheld.zip"
         write_public(path, recording, trials, config.track)
+        _require_opens(path, recording)
         write_croissant(path, mouse, trials.tiers, len(recording.unit_ids), config.license)
         _write_truth(private, recording, trials, path)
         _write_key(private / "key.csv", recording, trials)
@@ -129,6 +132,26 @@ def _require_kinds(recording, config):
         raise ValueError(f"mouse {recording.mouse} has no statistics, so its raw values are not "
                          "known; open it with kit.load")
 
+def _require_finite(recording, trials, config):
+    """Raise ValueError unless every value can be in a recording that others open."""
+    for kind in KINDS if config.track == "sensorium+" else KINDS[:2]:
+        for row in trials.rows:
+            values = getattr(recording, kind)[row]
+            if not np.isfinite(values).all() or (kind == "responses" and values.min() < 0):
+                raise ValueError(f"trial {recording.trial_ids[row]} of mouse {recording.mouse} "
+                                 f"holds a value of {kind} that is negative or not finite; mend "
+                                 'it, or leave the trial out by giving it the tier "unused"')
+
+
+def _require_opens(path, recording):
+    """Raise ValueError unless the ids and places in a public zip are as a recording's must be."""
+    try:
+        with open_source(path) as source:
+            read_meta(source)
+    except ValueError as problem:
+        raise ValueError(f"mouse {recording.mouse} cannot be withheld, because nobody could open "
+                         f"the result: {str(problem).replace(str(path), path.name)}") from None
+
 
 def _require_plain(mouse):
     """The id of a mouse. Raises ValueError unless it can be part of any file's name."""
@@ -148,8 +171,8 @@ def _write_truth(folder, recording, trials, public_zip):
     ids = replace(recording, images=None, responses=None, behavior=None, pupil_center=None,
                   tiers=trials.tiers, trial_ids=trials.trial_ids, image_ids=trials.image_ids)
     for tier, name in TRUTH_FILES.items():
-        values = raw_values(recording, "responses", trials.rows[ids.rows(tier)]) / std
-        write_rows(folder / name, ids, tier, values, "responses")
+        values = np.stack([raw_responses(recording, trials, trial) for trial in ids.rows(tier)])
+        write_rows(folder / name, ids, tier, values / std, "responses")
 
 
 def _write_key(path, recording, trials):

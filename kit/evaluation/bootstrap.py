@@ -79,7 +79,7 @@ def _image_score(predictions, responses, image_ids, averaged):
         if averaged:
             p, r = (np.add.reduceat(values, starts) / count[:, None] for values in (p, r))
             trials = np.ones(len(count))
-        p, r = p - p.mean(0), r - r.mean(0)
+        p, r = _center(p), _center(r)
         parts = [p, r, p * p, r * r, p * r]
         if not averaged:
             parts = [np.add.reduceat(values, starts) for values in parts]  # (images, n)
@@ -98,6 +98,12 @@ def _image_score(predictions, responses, image_ids, averaged):
     return ImageScore(float(score), (len(count) - 1) * (score - without / neurons))
 
 
+def _center(values):
+    """Values (T, n) less their means. A constant neuron becomes exactly 0, however large it is."""
+    values = values - values[0]
+    return values - values.mean(0)
+
+
 def _mend(left, lost, p, r, image):
     """Compute correlations without an image again, in two passes, where that image is nearly all.
 
@@ -106,9 +112,7 @@ def _mend(left, lost, p, r, image):
     """
     for k in np.flatnonzero(lost.any(1)):
         neurons, rows = np.flatnonzero(lost[k]), image != k
-        x, y = p[np.ix_(rows, neurons)], r[np.ix_(rows, neurons)]
-        x, y = x - x[0], y - y[0]  # a constant becomes exactly 0
-        x, y = x - x.mean(0), y - y.mean(0)
+        x, y = (_center(values[np.ix_(rows, neurons)]) for values in (p, r))
         scale = (x.std(0) + 1e-8) * (y.std(0) + 1e-8)
         left[k, neurons] = (x * y).mean(0) / scale
 

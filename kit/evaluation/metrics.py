@@ -19,8 +19,7 @@ def correlation(predictions: np.ndarray, responses: np.ndarray) -> np.ndarray:
     array([1., 0.])
     """
     predictions, responses = _as_pair(predictions, responses)
-    p = predictions - predictions.mean(0)  # (T, N)
-    r = responses - responses.mean(0)      # (T, N)
+    p, r = _center(predictions), _center(responses)
     eps = 1e-8  # the 2022 code adds it to each standard deviation
     return (p * r).mean(0) / ((p.std(0) + eps) * (r.std(0) + eps))  # (N,)
 
@@ -92,6 +91,12 @@ def _as_pair(predictions, responses):
         raise ValueError(f"predictions {predictions.shape} and responses {responses.shape} must "
                          "have the same shape (trials, neurons), with at least one trial")
     return predictions, responses
+
+
+def _center(values):
+    """Values (T, N) less their means. A constant neuron becomes exactly 0, however large it is."""
+    values = values - values[0]
+    return values - values.mean(0)
 
 
 def _index_images(image_ids, n_trials):

@@ -1,24 +1,24 @@
 """The page about a scored entry in a real browser, as the hosting platform shows it in a frame."""
 
-import importlib.util
-from pathlib import Path
+import importlib
 
 import numpy as np
 import pytest
 
-import kit
+from kit.challenge.competition import scoring_program
 
 pytestmark = pytest.mark.browser
 
-FILE = Path(kit.__file__).parent / "challenge" / "bundle_files" / "results_page.py"
-
 
 @pytest.fixture(scope="module")
-def results_page():
-    spec = importlib.util.spec_from_file_location("results_page", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def results_page(tmp_path_factory):
+    """The module in the scoring program, among the files that it lies with there."""
+    folder = tmp_path_factory.mktemp("program")
+    for name, content in scoring_program("sensorium+").items():
+        (folder / name).write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield importlib.import_module("results_page")
 
 
 @pytest.fixture(scope="module")

@@ -204,6 +204,8 @@ WRONG_TRUTHS = {
                      "has other trials or images"),
     "other neurons": (lambda rows: [[*r[:3], [n + 1 for n in r[3]]] for r in rows],
                       "has other neurons than mouse 7-1-1"),
+    "other units": (lambda rows: [[*r[:2], [100 * v for v in r[2]], r[3]] for r in rows],
+                    "so they are not divided by each neuron's std"),
     "no noise": (lambda rows: [[*r[:2], [1.0] * len(r[2]), r[3]] for r in rows],
                  r"FEVE cannot be computed .* needs a neuron with FEV >= .15"),
 }  # fmt: skip
@@ -233,7 +235,7 @@ def test_bundle_refuses_a_truth_of_two_images(tmp_path):
     [({"path": "a.tar"}, "path='a.tar' does not end with .zip"),
      ({"path": 3}, "path='3' is not a path"),
      ({"truth": None}, "truth='None' is not a path"),
-     ({"truth": "nothing"}, "there is no file nothing"),
+     ({"truth": "nothing"}, "truth='nothing' is not a folder"),
      ({"data": 1}, "a Dataset is needed, not a int"),
      ({"model": 1}, "a model is needed, not a int"),
      ({"config": {}}, "a BundleConfig is needed, not a dict")],
@@ -268,13 +270,44 @@ def test_bundle_refuses(plus_hosted, tmp_path, monkeypatch, changes, message):
       "live_end='2027-03-01' is not later than live_start='2027-03-02'"),
      ({"live_start": "2027-03-02", "live_end": "2027-03-03", "final_start": "2027-03-03"},
       "final_start='2027-03-03' is not later than live_end='2027-03-03'"),
-     ({"final_end": "2020-01-01"}, "final_end='2020-01-01' is not later than final_start")],
+     ({"final_end": "2020-01-01"}, "final_end='2020-01-01' is not later than final_start"),
+     ({"final_end": False}, "final_end='False' is not a date"),
+     ({"live_start": "0001-01-01T00:00+14:00"}, "is not a date; give one such as"),
+     ({"live_end": "2027-03-03 00:00:00.2", "final_start": "2027-03-03 00:00:00.9"},
+      "final_start='2027-03-03 00:00:00.9' is not later"),
+     ({"title": "no\xa0break"}, "nothing invisible")],
     ids=str,
 )  # fmt: skip
 def test_bundle_config_refuses(changes, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         kit.BundleConfig(**changes)
     assert "\n" not in str(caught.value)
+
+
+def test_bundle_config_takes_whole_numbers_of_numpy(plus_hosted, tmp_path):
+    config = kit.BundleConfig(track="sensorium+", submissions_per_day=np.int64(3))
+    assert type(config.submissions_per_day) is int
+    competition.competition(config, solution=False)
+
+
+def test_bundle_replaces_bundles_alone(plus_hosted, tmp_path):
+    arguments = plus_hosted.data, plus_hosted.truth, tmp_path / "a.zip", plus_hosted.model
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as recording:
+        recording.writestr("meta/trials/tiers.npy", "x")
+    before = (tmp_path / "a.zip").read_bytes()
+    with pytest.raises(FileExistsError, match="exists and is not the bundle of a challenge"):
+        kit.bundle(*arguments)
+    assert (tmp_path / "a.zip").read_bytes() == before
+    (tmp_path / "a.zip").unlink()
+    for _ in range(2):
+        assert codabench_checker.problems(kit.bundle(*arguments)) == []
+
+
+def test_bundle_texts_are_no_mathematics_and_no_columns(plus_hosted):
+    """The platform takes what stands between two $ for LaTeX, and a table breaks at |."""
+    for text in ("5 $ and 6 $", "https://a.org/$x$", "http://a|b"):
+        found = competition._markdown(text)
+        assert "$" not in found and "|" not in found.replace("\\|", "")
 
 
 # ---- a spoiled bundle, and what the checker says ----

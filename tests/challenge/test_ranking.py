@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import kit
+from kit.challenge import ranking as ranking_module
 from kit.challenge.csv_files import write_rows
 from kit.challenge.ranking import find_entries, image_alone
 
@@ -136,6 +137,29 @@ def test_rank_refuses_what_it_cannot_rank(folder, tmp_path):
         kit.rank(None, folder / "truth")
     with pytest.raises(ValueError, match="track='x' is unknown"):
         kit.rank(folder / "entries", folder / "truth", track="x")
+
+
+def test_rank_refuses_more_entries_than_it_can_compare(folder, tmp_path):
+    for number in range(201):
+        (tmp_path / f"{number}.csv").touch()
+    with pytest.raises(ValueError, match="holds 201 entries, and at most 200 can be compared"):
+        kit.rank(tmp_path, folder / "truth")
+
+
+def test_rank_one_entry_too_large_does_not_spoil_the_rest(folder, tmp_path, monkeypatch):
+    shutil.copytree(folder / "entries", tmp_path / "entries")
+    (tmp_path / "entries" / "large.csv").touch()
+    read = ranking_module.read_submission
+
+    def read_submission(path, known):
+        if path.name == "large.csv":
+            raise MemoryError
+        return read(path, known)
+
+    monkeypatch.setattr(ranking_module, "read_submission", read_submission)
+    found = kit.rank(tmp_path / "entries", folder / "truth")
+    assert found.broken["large"] == "it needs more memory than there is"
+    assert len(found) > 1
 
 
 def test_find_entries_skips_hidden_folders(tmp_path):

@@ -271,6 +271,21 @@ def test_read_rows_refuses_other_files(challenge, tmp_path, content):
     refused(path, challenge, f"{LIVE} (is not a CSV file|has no column)")
 
 
+def test_read_rows_bounds_what_it_reads(tmp_path, decode, monkeypatch):
+    """No small archive grows without end: the rows, a line, and what is looked at are limited."""
+    path = tmp_path / LIVE
+    path.write_text(HEADER + "a\n" * reader.MAX_ROWS)
+    with pytest.raises(ValueError, match=r"has more than 100,000 rows, the most that are read"):
+        reader.read_rows(path, "prediction", decode)
+    monkeypatch.setattr(reader, "MAX_CELL", 1000)
+    path.write_text(HEADER + "a," * 1000)
+    with pytest.raises(ValueError, match=r"row 2 on \(a line of more than 2,000 characters\)"):
+        reader.read_rows(path, "prediction", decode)
+    monkeypatch.setattr(reader, "MAX_PLACES", 10)
+    row, _ = read(tmp_path, PLAIN.replace("0.5,15", "1," * 12 + "x"), decode)
+    assert row.found == "one that lies after place 10"
+
+
 # ---- find_problems ----
 
 

@@ -11,6 +11,7 @@ import withheld
 from withheld import open_mouse
 
 import kit
+from kit.challenge import croissant, withholding
 from kit.challenge.csv_files import write_rows
 from kit.challenge.tracks import SUBMISSION_FILES, TRUTH_FILES
 
@@ -73,7 +74,7 @@ def test_withhold_public_recording(challenge, arrays):
     np.testing.assert_array_equal(public.unit_ids, arrays["unit_ids"])
     np.testing.assert_array_equal(public.coordinates, arrays["cell_motor_coordinates"])
     expected = public_units(arrays)[rows][seen[rows]]
-    np.testing.assert_allclose(public.responses[seen[rows]], expected, rtol=3e-5)
+    np.testing.assert_allclose(public.responses[seen[rows]], expected, rtol=5e-5)
 
 
 def test_withhold_raw_values(challenge, arrays, folder):
@@ -199,7 +200,7 @@ def test_truth_is_in_units_of_the_public_std(challenge, arrays, tmp_path):
         truth = kit.challenge.grading.read_ground_truth(private / name)
         assert truth.trials == data.mouse.trial_ids[data.mouse.rows(tier)].tolist()
         found = truth.responses[:, np.argsort(np.argsort(data.mouse.unit_ids))]
-        np.testing.assert_allclose(found, expected[data.mouse.rows(tier)], rtol=3e-5)
+        np.testing.assert_allclose(found, expected[data.mouse.rows(tier)], rtol=5e-5)
 
 
 def test_submit_check_grade_rank(challenge, tmp_path):
@@ -284,7 +285,7 @@ RECORDINGS = {
     "a test picture in train": (lambda: swapped(open_mouse(), images=same_picture),
                                 "1 images of tier '(final_)?test' are also shown in tier 'train'"),
     "its id in train": (lambda: swapped(open_mouse(), frame_image_id=same_image_id),
-                        "1 images of tier '(final_)?test' are also shown in tier 'train'"),
+                        "image id .* has different pixels in trials .*; give each picture an id"),
 }  # fmt: skip
 
 
@@ -296,6 +297,53 @@ def test_withhold_refuses_recordings(tmp_path, name):
         kit.withhold(mouse, tmp_path / "mine")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "mine").exists()
+
+
+def spoiled(mouse, kind, value):
+    values = getattr(mouse, kind).copy()
+    values[np.flatnonzero(mouse.tiers == "train")[1], 0] = value
+    return {kind: values}
+
+
+VALUES = {
+    "NaN in behavior": (lambda mouse: spoiled(mouse, "behavior", np.nan), "a value of behavior"),
+    "inf in an image": (lambda mouse: spoiled(mouse, "images", np.inf), "a value of images"),
+    "NaN in train": (lambda mouse: spoiled(mouse, "responses", np.nan), "a value of responses"),
+    "a negative response": (lambda mouse: spoiled(mouse, "responses", -1), "a value of responses"),
+    "a neuron twice": (lambda mouse: {"unit_ids": np.zeros_like(mouse.unit_ids)},
+                       "nobody could open the result: meta/neurons/unit_ids.npy in static7-1-1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_withhold_refuses_what_nobody_could_open(mouse, tmp_path, name):
+    change, message = VALUES[name]
+    with pytest.raises(ValueError, match=message) as caught:
+        kit.withhold(replace(mouse, **change(mouse)), tmp_path / "mine")
+    assert str(tmp_path) not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_withhold_replaces_nothing_that_comes_meanwhile(mouse, tmp_path, monkeypatch):
+    """Another process, with the same name, is done first: its challenge stays, ours is an error."""
+    other = []
+
+    def write_croissant(path, *arguments):
+        if not other:
+            other.append(path)
+            other[0] = kit.withhold(mouse, tmp_path / "mine")[0]
+        return croissant.write_croissant(path, *arguments)
+
+    monkeypatch.setattr(withholding, "write_croissant", write_croissant)
+    with pytest.raises(OSError, match="mine cannot be written: directory not empty"):
+        kit.withhold(mouse, tmp_path / "mine", kit.WithholdConfig(mouse="8-1-1"))
+    assert other[0].exists() and list(tmp_path.iterdir()) == [tmp_path / "mine"]
+
+
+def test_withhold_leaves_links_alone(mouse, tmp_path):
+    (tmp_path / "mine").symlink_to("nowhere")
+    with pytest.raises(FileExistsError, match="exists already"):
+        kit.withhold(mouse, tmp_path / "mine")
 
 
 def test_withhold_refuses_withheld_responses(plus, tmp_path):
@@ -316,7 +364,7 @@ ARGUMENTS = {
     "a path": (lambda mouse: ("sample+", "x"), "a Recording is needed, not a str; open one with"),
     "no statistics": (lambda mouse: (replace(mouse, statistics={}), "x"), "open it with kit.load"),
     "an odd mouse": (lambda mouse: (replace(mouse, mouse="a b"), "x"), "'a b' is not plain; give"),
-    "no path": (lambda mouse: (mouse, 7), "out=7 is not a path"),
+    "no path": (lambda mouse: (mouse, 7), "out='7' is not a path"),
     "a dict": (lambda mouse: (mouse, "x", {"seed": 1}), "config is a dict; give a WithholdConfig"),
 }
 

@@ -160,6 +160,20 @@ def test_rounding_does_not_tell_the_std_of_all_trials(tmp_path):
     assert (values.view(np.uint32) & 0xFF == 0).all()  # 16 of the 24 bits
 
 
+def test_rounding_goes_up_or_down_by_chance(tmp_path):
+    """If a value half-way between two of 16 bits always went one way, this would tell the std."""
+    arrays = open_mouse(neurons=3, tiers={"train": 900, "validation": 4})
+    halfway = 1 + 2.0**-16  # 16 bits of numbers from 1 to 2 are steps of 2^-15
+    arrays["responses"][arrays["tiers"] == "train"] = [halfway, halfway, 1]
+    members = withheld.members(make(arrays, tmp_path, size=(2, 2)))
+    tiers = members["meta/trials/tiers"]
+    values = np.stack([members[f"data/responses/{t}"] for t in np.flatnonzero(tiers == "train")])
+    up = values > 1
+    assert set(values[:, :2].ravel() - 1) == {0, 2.0**-15}
+    np.testing.assert_allclose(up.mean(0), [0.5, 0.5, 0], atol=0.08)
+    assert abs(np.corrcoef(up[:, 0], up[:, 1])[0, 1]) < 0.15
+
+
 def test_public_zip_does_not_depend_on_types_of_the_original(tmp_path):
     arrays = coarse(open_mouse())
     others = {

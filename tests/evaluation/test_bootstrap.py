@@ -74,6 +74,17 @@ def test_image_score_of_silent_neurons_is_finite():
     assert np.isfinite(found.pulls).all()
 
 
+@pytest.mark.parametrize("value", [5.6e25, 1e30, -3e25])
+def test_image_score_of_huge_constants(value):
+    r, ids, rates = session()
+    rates[:, 3] = value
+    found = bootstrap.single_trial_score(rates, r, ids)
+    rates[:, 3] = 0
+    expected = bootstrap.single_trial_score(rates, r, ids)
+    assert found.score == pytest.approx(expected.score, abs=1e-12)
+    np.testing.assert_allclose(found.pulls, expected.pulls, atol=1e-9)
+
+
 def test_image_score_needs_three_images():
     with pytest.raises(ValueError, match="2 images are too few to say how sure a score is"):
         bootstrap.single_trial_score(np.zeros((4, 2)), np.zeros((4, 2)), [1, 1, 2, 2])

@@ -104,6 +104,15 @@ def test_metrics_of_constant_neurons(value):
     assert metrics.oracle(flat, ids) == pytest.approx(np.zeros(5), abs=1e-6)
 
 
+@pytest.mark.parametrize("value", [5.6e25, 1e30, -3e25])
+def test_correlation_of_huge_constants(value):
+    """The rounding of their mean is huge too, and must not be divided by 1e-8."""
+    _, responses, ids = experiment(1, trials=71)
+    flat = np.full_like(responses, value)
+    np.testing.assert_array_equal(metrics.correlation(flat, responses), 0)
+    assert (np.abs(metrics.correlation_to_average(flat, responses, ids)) <= 1).all()
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 50), st.floats(-20, 20))
 def test_correlations_ignore_scale_and_shift_of_predictions(seed, scale, shift):
