@@ -1,4 +1,4 @@
-"""The kit from a shell: python -m kit fetch, train, submit, check, grade, rank, bundle, doctor."""
+"""The kit from a shell: python -m kit fetch, train, submit, check, grade, rank, withhold, …"""
 
 import argparse
 import os
@@ -114,17 +114,25 @@ def _rank(options):
 def _rank_once(options):
     ranking = kit.rank(options.folder, options.truth, options.track, options.final,
                        seed=options.seed)
-    page = ranking.page(options.page) if options.page else None
+    page = ranking.page(options.page, options.watch) if options.page else None
     print(ranking)
     if page:
         print(f"page: {page}")
 
 
+def _withhold(options):
+    config = kit.WithholdConfig(options.track, mouse=options.mouse, license=options.license)
+    data = kit.load(options.data, size=tuple(options.size))
+    print(*kit.withhold(data.mouse, options.out, config), sep="\n")
+
+
 def _bundle(options):
     changes = {name: getattr(options, name) for name in ("track", *BUNDLE)}
+    model, data = kit.load_model(options.checkpoint), kit.load(options.data)
+    if options.track is None:
+        changes["track"] = "sensorium" if data.mouse.behavior is None else "sensorium+"
     config = kit.BundleConfig(**{name: value for name, value in changes.items()
                                  if value is not None})
-    model, data = kit.load_model(options.checkpoint), kit.load(options.data)
     print(kit.bundle(data, options.truth, options.out, model, config))
 
 
@@ -179,13 +187,22 @@ def _parser():
     add("--watch", metavar="SECONDS", nargs="?", const=10, type=float,
         help="go on, and write the page again when entries arrive; looks every 10 seconds")
     add("--seed", type=int, default=0, help="whole number that fixes the resamples (default: 0)")
+    add = add_command(_withhold, "make a challenge of a recording whose test responses are known")
+    add("data", help=data)
+    add("out", help="a new folder: public is for all, private for you")
+    add("--track", choices=("sensorium", "sensorium+"), default="sensorium+",
+        help="sensorium hides the behaviour of every trial (default: sensorium+)")
+    add("--mouse", help="public id of the mouse (default: the recording's)")
+    add("--license", metavar="URL", help="of the licence, for croissant.json")
+    add("--size", type=int, nargs=2, default=(144, 256), metavar=("H", "W"),
+        help="height and width of the public images in pixels (default: 144 256, as recorded)")
     add = add_command(_bundle, "write a challenge as a bundle for the hosting platform Codabench")
     add("data", help=f"the recording that is public: {data}")
     add("truth", help="the folder of the ground truth")
     add("out", help="the zip to write")
     add("checkpoint", help="the baseline: a model saved by train or kit.save")
     add("--track", choices=("sensorium", "sensorium+"),
-        help="sensorium without behaviour, sensorium+ with it (default: sensorium)")
+        help="sensorium without behaviour, sensorium+ with it (default: as the recording is)")
     for name, text in BUNDLE.items():
         add(f"--{name.replace('_', '-')}", metavar="TEXT", help=text)
     add_command(_doctor, "check this machine and say what it lacks")

@@ -13,7 +13,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["README.md", "CONTRIBUTING.md", "CITATION.cff", "Dockerfile", "workshop/README.md"]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CITATION.cff",
+    "Dockerfile",
+    "workshop/README.md",
+    "kit/challenge/bundle_files/starting_kit.md",
+]
 TUTORIALS = "notebooks/[0-9][0-9]_*.ipynb"
 NOTEBOOKS = [TUTORIALS, "notebooks/template_*.ipynb", "notebooks/solutions/[0-9][0-9]_*.ipynb"]
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import tiny
@@ -131,6 +132,17 @@ def test_check_prints_every_problem(capsys, zipped, folder, checkpoint, tmp_path
     assert "duplicated" in out
 
 
+def test_withhold_and_grade(capsys, tmp_path):
+    source = tiny.write(tmp_path, tiny.arrays(test={"test": (4, 4, 3, 3, 2, 4)}))
+    options = ["--track", "sensorium", "--mouse", "8-1-1", "--size", 18, 32]
+    status, out, err = run(capsys, "withhold", source, tmp_path / "mine", *options)
+    assert (status, err) == (0, "")
+    public, private = map(Path, out.split())
+    mouse = kit.load(public, size=(18, 32), folder=tmp_path).mouse
+    assert (mouse.mouse, mouse.behavior) == ("8-1-1", None)
+    assert (private / "key.csv").exists()
+
+
 @pytest.mark.slow
 def test_main_runs_as_a_module(folder):
     done = subprocess.run(
@@ -210,15 +222,17 @@ BAD = {  # arguments, and words of the sentence
     "watch nothing": ("rank {tmp}/none {truth} --page {tmp}/new --watch", "is not a folder"),
     "watch without a truth": (
         "rank {tmp}/folder {tmp}/folder --page {tmp}/new --watch",
-        "there is no file",
+        "holds no ground_truth_file_test.csv",
     ),
+    "withhold what is withheld": ("withhold {zip} {tmp}/new", "are withheld; put in the true"),
+    "withhold into a file": ("withhold {other} {tmp}/file", "exists already"),
     "bundle nothing": ("bundle nothing {truths} {tmp}/new.zip {model}", "'nothing'"),
     "bundle without model": ("bundle {zip} {truths} {tmp}/new.zip {tmp}/none", "there is no file"),
     "bundle without truth": (
         f"{BUNDLE} --track sensorium+".replace("{truths}", "{tmp}/folder"),
         "there is no file",
     ),
-    "bundle the other track": (BUNDLE, 'does not suit track="sensorium"'),
+    "bundle the other track": (f"{BUNDLE} --track sensorium", 'does not suit track="sensorium"'),
     "bundle two images": (f"{BUNDLE} --track sensorium+", "2 images are too few"),
     "bundle a tar": (f"{BUNDLE} --track sensorium+".replace(".zip", ".tar"), "end with .zip"),
     "bundle without title": (f"{BUNDLE} --title=", "title='' is not possible"),

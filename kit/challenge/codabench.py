@@ -163,7 +163,8 @@ def _read_truth(path, recording, tier) -> GroundTruth:
     images = zip(recording.trial_ids[rows].astype(str), image_texts(recording, tier), strict=True)
     if dict(images) != dict(zip(known.trials, known.images, strict=True)):
         raise ValueError(f"{path} has other trials or images than tier {tier!r} of mouse "
-                         f"{recording.mouse}; write it with kit.write_ground_truth")
+                         f"{recording.mouse}; give the recording that belongs to it, such as the "
+                         "public zip of kit.withhold")
     if not np.array_equal(known.unit_ids, np.sort(recording.unit_ids)):
         raise ValueError(f"{path} has other neurons than mouse {recording.mouse}; write it with "
                          "kit.write_ground_truth")

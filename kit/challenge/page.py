@@ -4,6 +4,7 @@ Names of entries, reasons and flags are untrusted text, which `kit.pages` escape
 """
 
 import math
+import time
 import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -45,13 +46,16 @@ class Pair(NamedTuple):
     p: str
 
 
-def write_page(ranking: "Ranking", path: str | Path) -> Path:
+def write_page(ranking: "Ranking", path: str | Path, reload: float | None = None) -> Path:
     """Write a ranking as one self-contained HTML page. Returns its path.
 
     The page loads nothing, and opens from a disk. Without JavaScript its table cannot be sorted;
-    all else works. Raises OSError, with what to do, if the path cannot be written.
+    all else works. reload: seconds after which a browser opens it again, for a page that follows
+    a contest; it then tells the time. Raises OSError, with what to do, if the path cannot be
+    written.
     """
     values = {
+        "reload": reload and math.ceil(reload), "now": time.strftime("%H:%M:%S"),
         "ranking": ranking, "track": TRACKS[ranking.track], "test_set": TEST_SETS[ranking.tier],
         "cells": [_cells(row, row is ranking[0]) for row in ranking],
         "alphabetical": _alphabetical([row.entry for row in ranking]), "pairs": _pairs(ranking)}

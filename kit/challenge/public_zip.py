@@ -82,7 +82,8 @@ def _require_fair(recording, rows, tiers, images):
         shown, counts = np.unique(images[here], return_counts=True)
         if not np.isfinite(recording.responses[rows[here]]).all():
             raise ValueError(f"the responses of tier {tier!r} of mouse {recording.mouse} are "
-                             "withheld; a challenge can be made by those who know them")
+                             "withheld; put in the true ones: dataclasses.replace(recording, "
+                             "responses=…), for a sample mouse kit.truth(name).responses")
         if len(shown) < FEWEST_IMAGES:
             raise ValueError(f"tier {tier!r} would have {len(shown)} images; a test set needs at "
                              f"least {FEWEST_IMAGES}, and one that is split in two, twice as many")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 
@@ -96,15 +97,19 @@ class Ranking:
                          f"{low:.4f} to {high:.4f} {row.behind_best.difference:8.4f}  "
                          f"{row.p_holm:8.2g}")
             lines += [f"{'':>9}! {flag}" for flag in row.flags]
-        lines += [f"not ranked: {one_line(name)}: {one_line(reason)}"
-                  for name, reason in self.broken.items()]
-        return "\n".join([*lines, *self.notes])
+        sentences = [f"not ranked: {one_line(name)}: {one_line(reason, 500)}"
+                     for name, reason in self.broken.items()]
+        lines += [fill(text, 100, subsequent_indent="  ") for text in (*sentences, *self.notes)]
+        return "\n".join(lines)
 
     __repr__ = __str__
 
-    def page(self, path: str | Path) -> Path:
-        """Write the ranking as one self-contained HTML page. Returns its path."""
-        return write_page(self, path)
+    def page(self, path: str | Path, reload: float | None = None) -> Path:
+        """Write the ranking as one self-contained HTML page. Returns its path.
+
+        reload: seconds after which a browser opens it again; None for a page that stays.
+        """
+        return write_page(self, path, reload)
 
 
 def rank(folder: str | Path, truth: str | Path, track: str = "sensorium", final: bool = False,
@@ -163,6 +168,8 @@ def find_entries(folder: Path, tier: str) -> tuple[dict[str, Path], dict[str, st
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; give one with a folder or CSV file per entry")
+    if all((folder / name).is_file() for name in SUBMISSION_FILES.values()):
+        raise ValueError(f"{folder} is one entry; give the folder above, which holds all of them")
     entries, broken = {}, {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith((".", "__")):
@@ -197,7 +204,12 @@ def truth_file(path: Path, tier: str) -> Path:
     Raises ValueError if the final file is given for the live tier.
     """
     if path.is_dir():
-        return path / TRUTH_FILES[tier]
+        file = path / TRUTH_FILES[tier]
+        if not file.exists():
+            raise FileNotFoundError(f"{path} holds no {file.name}; give the folder of the ground "
+                                    "truth: what kit.write_ground_truth wrote, or private of "
+                                    "kit.withhold")
+        return file
     if path.name == TRUTH_FILES["final_test"] and tier != "final_test":
         raise ValueError(f"{path.name} is of the final test set; rank it with final=True, or give "
                          f"{TRUTH_FILES['test']}")

@@ -101,7 +101,11 @@ def find_problems(rows: list[Row], trials: list[str], images: list[str],
     findings += _compare_neurons(rows, np.sort(unit_ids).tolist())
     other_image = [_label(row) for row in rows if row.image != image_of[row.trial]]
     findings.append((other_image, "trial", "with the image_ids of another image"))
-    return [_sentence(*finding) for finding in findings if finding[0]]
+    sentences = [_sentence(*finding) for finding in findings if finding[0]]
+    if last_row and not last_row.keys() & image_of.keys():
+        sentences.insert(0, "not one of its trials is in this test set, so it was made from "
+                            "another recording or tier")
+    return sentences
 
 
 # ---- from bytes to cells ----

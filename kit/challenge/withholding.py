@@ -125,6 +125,9 @@ def _require_kinds(recording, config):
         raise ValueError(f"config is a {type(config).__name__}; give a WithholdConfig, such as "
                          'WithholdConfig(track="sensorium")')
     kinds = KINDS if config.track == "sensorium+" else KINDS[:2]
+    if recording.responses is None or len(recording.responses) != len(recording.tiers):
+        raise ValueError(f"mouse {recording.mouse} has {len(recording.tiers)} trials, and not as "
+                         "many responses; give a row of them for each trial")
     if any(getattr(recording, kind) is None for kind in kinds):
         raise ValueError(f"mouse {recording.mouse} has no behaviour or no eye position; give "
                          'WithholdConfig(track="sensorium")')

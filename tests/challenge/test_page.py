@@ -194,6 +194,14 @@ def test_page_of_forty_entries_is_small(page):
     assert len(found.find("circle")) == 41
 
 
+def test_page_reloads_where_it_follows_a_contest(tmp_path):
+    plain = Page(write_page(ranking(["a"]), tmp_path / "page.html").read_text())
+    assert not [attributes for attributes, _ in plain.find("meta") if "refresh" in str(attributes)]
+    followed = Page(write_page(ranking(["a"]), tmp_path / "page.html", reload=9.5).read_text())
+    assert ({"http-equiv": "refresh", "content": "10"}, "") in followed.find("meta")
+    assert any("as of" in text for _, text in followed.find("p"))
+
+
 def test_page_replaces_the_older_one(tmp_path):
     path = tmp_path / "page.html"
     path.write_text("old")

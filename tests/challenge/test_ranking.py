@@ -139,6 +139,13 @@ def test_rank_refuses_what_it_cannot_rank(folder, tmp_path):
         kit.rank(folder / "entries", folder / "truth", track="x")
 
 
+def test_rank_says_which_folder_it_needs(folder, tmp_path):
+    with pytest.raises(ValueError, match="cnn is one entry; give the folder above"):
+        kit.rank(folder / "entries" / "cnn", folder / "truth")
+    with pytest.raises(FileNotFoundError, match=r"entries holds no ground_truth_file_test"):
+        kit.rank(folder / "entries", folder / "entries")
+
+
 def test_rank_refuses_more_entries_than_it_can_compare(folder, tmp_path):
     for number in range(201):
         (tmp_path / f"{number}.csv").touch()

@@ -347,7 +347,7 @@ def test_withhold_leaves_links_alone(mouse, tmp_path):
 
 
 def test_withhold_refuses_withheld_responses(plus, tmp_path):
-    with pytest.raises(ValueError, match=r"tier 'test' of mouse 7-1-1 are withheld; a challenge"):
+    with pytest.raises(ValueError, match=r"tier 'test' of mouse 7-1-1 are withheld; put in the"):
         kit.withhold(plus.mouse, tmp_path / "mine")
 
 
@@ -363,6 +363,11 @@ ARGUMENTS = {
     "a dataset": (lambda mouse: (kit.Dataset([mouse]), "x"), "not a Dataset; give data.mouse"),
     "a path": (lambda mouse: ("sample+", "x"), "a Recording is needed, not a str; open one with"),
     "no statistics": (lambda mouse: (replace(mouse, statistics={}), "x"), "open it with kit.load"),
+    "no responses": (lambda mouse: (replace(mouse, responses=None), "x"), "not as many responses"),
+    "few responses": (
+        lambda mouse: (replace(mouse, responses=mouse.responses[:9]), "x"),
+        "give a row of them for each trial",
+    ),
     "an odd mouse": (lambda mouse: (replace(mouse, mouse="a b"), "x"), "'a b' is not plain; give"),
     "no path": (lambda mouse: (mouse, 7), "out='7' is not a path"),
     "a dict": (lambda mouse: (mouse, "x", {"seed": 1}), "config is a dict; give a WithholdConfig"),
