@@ -16,7 +16,7 @@ from kit.challenge.competition import write_competition
 from kit.challenge.csv_files import image_texts
 from kit.challenge.grading import GroundTruth, read_ground_truth, read_submission
 from kit.challenge.submission import submit
-from kit.challenge.tracks import TEST_SETS, TRUTH_FILES, require_track
+from kit.challenge.tracks import MAX_SCORE, TEST_SETS, TRUTH_FILES, require_track
 from kit.data.recordings import Dataset, Recording, require_dataset
 from kit.evaluation.bootstrap import interval
 from kit.evaluation.scores import compute_scores
@@ -24,7 +24,6 @@ from kit.files import atomic_write
 from kit.report import require_int, require_path
 
 TEXTS = {"title": 255, "organizer": 200, "contact": 200, "baseline": 100, "public_data": 1000}
-MAX_SCORE = 1e6  # of the scoring program
 DATES = ("live_start", "live_end", "final_start", "final_end")
 
 

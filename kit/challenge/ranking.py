@@ -120,7 +120,7 @@ def rank(folder: str | Path, truth: str | Path, track: str = "sensorium", final:
     truth: the folder of the ground truth. Its live test set is ranked, or its final one if `final`
     is true: the organiser's choice, once. track: "sensorium" ranks by correlation to average,
     "sensorium+" by single-trial correlation. An entry that cannot be graded stands in `.broken`,
-    with the reason. Raises ValueError if no entry can be ranked.
+    with the reason. Raises ValueError if no entry can be ranked, or if there are more than 200.
 
     >>> data = kit.load("sample+")
     >>> for name in ("cnn", "ln"):

@@ -18,6 +18,7 @@ from kit.data.recordings import Dataset, Recording
 from kit.files import atomic_write
 from kit.report import require_int, require_path
 
+LOWEST = -0.01  # of a response, as loading allows it: below it the recording is damaged
 PLAIN_MOUSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")  # it becomes part of a file's name
 
 
@@ -78,8 +79,8 @@ def withhold(recording: Recording, out: str | Path,
     lets them undo the shuffle: leave it out of a real challenge.
 
     Raises ValueError if the responses are not known, if an image of a test set is also in another
-    tier, or if a test set has fewer than three images or no repeats; OSError if `out` exists or
-    cannot be written.
+    tier, if a test set has fewer than three images or no repeats, or if a value is not finite;
+    OSError if `out` exists or cannot be written.
 
     >>> from kit.challenge import WithholdConfig
     >>> mouse = kit.load("99003-1-1").mouse.subset(20)
@@ -140,7 +141,7 @@ def _require_finite(recording, trials, config):
     for kind in KINDS if config.track == "sensorium+" else KINDS[:2]:
         for row in trials.rows:
             values = getattr(recording, kind)[row]
-            if not np.isfinite(values).all() or (kind == "responses" and values.min() < 0):
+            if not np.isfinite(values).all() or (kind == "responses" and values.min() < LOWEST):
                 raise ValueError(f"trial {recording.trial_ids[row]} of mouse {recording.mouse} "
                                  f"holds a value of {kind} that is negative or not finite; mend "
                                  'it, or leave the trial out by giving it the tier "unused"')
