@@ -111,11 +111,11 @@ build/peer/.done build/widgets/.done: build/%/.done: .venv/.kit tests/%/requirem
 	@build/$*/bin/python -m pip --disable-pip-version-check -qq install -r tests/$*/requirements.txt
 	@touch $@
 
-# What the hosting platform has, for its scoring program: numpy 1.26 and nothing else. There is none
-# for Python 3.13; tests then use .venv's.
+# What the hosting platform has, for its scoring program: Python 3.12 where there is one, numpy 1.26
+# and nothing else. There is none for Python 3.13; tests then use .venv.
 build/scorer/.done: .venv/.kit
 	@echo "installing numpy 1.26 into build/scorer"
-	@$(PY) -m venv --clear build/scorer
+	@python3.12 -m venv --clear build/scorer 2>/dev/null || $(PY) -m venv --clear build/scorer
 	@build/scorer/bin/python -m pip --disable-pip-version-check -qq install --only-binary :all: \
 	    "numpy==1.26.4" || rm -f build/scorer/bin/python
 	@touch $@
