@@ -50,6 +50,7 @@ from kit.training import History as History
 from kit.training import Runs as Runs
 from kit.training import TrainConfig, train, train_many, transfer
 
+# `X as X`: settings and types that are returned can be imported from here too.
 __version__ = "0.1.0"
 __all__ = [
     "Batch", "Model", "ModelConfig", "TrainConfig", "ViTConfig", "bundle", "check", "check_core",

@@ -13,12 +13,11 @@ from kit.challenge.csv_files import write_rows
 from kit.challenge.public_zip import draw_trials, raw_responses, write_public
 from kit.challenge.tracks import TRUTH_FILES, require_track
 from kit.data.official import KINDS, open_source, read_meta
-from kit.data.packing import standardisation
+from kit.data.packing import is_possible, standardisation
 from kit.data.recordings import Dataset, Recording
 from kit.files import atomic_write
 from kit.report import require_int, require_path
 
-LOWEST = -0.01  # of a response, as loading allows it: below it the recording is damaged
 PLAIN_MOUSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")  # it becomes part of a file's name
 
 
@@ -98,7 +97,7 @@ def withhold(recording: Recording, out: str | Path,
         raise FileExistsError(f"{out} exists already, and a challenge is never replaced, because "
                               "its truth could not be made again; name a new folder")
     trials = draw_trials(recording, config.final_share, config.seed)
-    _require_finite(recording, trials, config)
+    _require_possible(recording, trials, config)
     with atomic_write(out, folder=True, exclusive=True) as part:
         public, private = part / "public", part / "private"
         public.mkdir(parents=True)
@@ -125,10 +124,10 @@ def _require_kinds(recording, config):
     if not isinstance(config, WithholdConfig):
         raise ValueError(f"config is a {type(config).__name__}; give a WithholdConfig, such as "
                          'WithholdConfig(track="sensorium")')
-    kinds = KINDS if config.track == "sensorium+" else KINDS[:2]
     if recording.responses is None or len(recording.responses) != len(recording.tiers):
         raise ValueError(f"mouse {recording.mouse} has {len(recording.tiers)} trials, and not as "
                          "many responses; give a row of them for each trial")
+    kinds = _kinds(config)
     if any(getattr(recording, kind) is None for kind in kinds):
         raise ValueError(f"mouse {recording.mouse} has no behaviour or no eye position; give "
                          'WithholdConfig(track="sensorium")')
@@ -136,12 +135,16 @@ def _require_kinds(recording, config):
         raise ValueError(f"mouse {recording.mouse} has no statistics, so its raw values are not "
                          "known; open it with kit.load")
 
-def _require_finite(recording, trials, config):
+def _kinds(config):
+    """The kinds of data that become public."""
+    return KINDS if config.track == "sensorium+" else KINDS[:2]
+
+
+def _require_possible(recording, trials, config):
     """Raise ValueError unless every value can be in a recording that others open."""
-    for kind in KINDS if config.track == "sensorium+" else KINDS[:2]:
+    for kind in _kinds(config):
         for row in trials.rows:
-            values = getattr(recording, kind)[row]
-            if not np.isfinite(values).all() or (kind == "responses" and values.min() < LOWEST):
+            if not is_possible(kind, getattr(recording, kind)[row]):
                 raise ValueError(f"trial {recording.trial_ids[row]} of mouse {recording.mouse} "
                                  f"holds a value of {kind} that is negative or not finite; mend "
                                  'it, or leave the trial out by giving it the tier "unused"')

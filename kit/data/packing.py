@@ -56,11 +56,16 @@ def _standardise(source, kind, block, mean, std):
     """Raw values of some trials, (B, …), as float32 in units of their std."""
     with np.errstate(all="ignore"):  # an overflow is found below
         block = (block.astype(np.float32) - mean) / std
-    negative = kind == "responses" and (block < -0.01).any()
-    if negative or not np.isfinite(block).all():
+    if not is_possible(kind, block):
         raise ValueError(f"data/{kind} in {source.path} has values that are negative, not finite "
                          "or do not fit its statistics; the recording is damaged")
     return block
+
+
+def is_possible(kind: str, values: np.ndarray) -> bool:
+    """Whether standardised values (…) are finite, and those of responses not negative."""
+    negative = kind == "responses" and (values < -0.01).any()
+    return not negative and bool(np.isfinite(values).all())
 
 
 def _mark_withheld(file, tiers):
