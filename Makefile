@@ -76,8 +76,9 @@ refresh: .venv/.kit  ## run the committed notebooks in place, then rewrite READM
 	$(PY) -m pytest -q tests/browser/test_lab.py -k playground
 	cp build/browser/07-playground.png benchmarks/playground.png
 
-bench: build/peer/.done  ## time opening, steps, predictions and memory beside the 2022 library, the laboratory, the page, the widgets, the competition
+bench: build/peer/.done  ## time opening, steps, predictions and memory beside the 2022 library, threads, the laboratory, the page, the widgets, the competition
 	build/peer/bin/python benchmarks/bench.py
+	$(PY) benchmarks/threads.py
 	$(PY) benchmarks/lab.py
 	$(PY) benchmarks/page.py
 	$(PY) benchmarks/widgets.py

@@ -9,6 +9,7 @@ from torch import nn
 from kit.data.recordings import Dataset, Recording, require_dataset
 from kit.evaluation import metrics
 from kit.models.layers import eval_mode
+from kit.threads import fastest_threads
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def predict_unchecked(model: nn.Module, recording: Recording, tier: str) -> np.n
 
     Returns (T, N) float32. The model is in eval mode for the call and left as it was.
     """
-    with eval_mode(model), torch.inference_mode():
+    with eval_mode(model), torch.inference_mode(), fastest_threads():
         batches = [model(batch, recording.mouse).float().cpu().numpy()
                    for batch in recording.batches(tier, 64)]  # larger ones leave the cache
     return np.concatenate(batches)

@@ -14,6 +14,7 @@ from kit.files import progress
 from kit.lab.stimuli import Screen
 from kit.models.layers import eval_mode
 from kit.report import suggest
+from kit.threads import fastest_threads
 
 Neurons = Sequence | np.ndarray | slice | int | None  # indices; None stands for all
 
@@ -72,7 +73,7 @@ def responses(model: nn.Module, images: np.ndarray | Tensor, mouse: str | None =
     blocks, starts = [], range(0, len(images), BLOCK)
     if len(starts) > 8:  # short ones are part of something that has a bar
         starts = progress(starts, desc="showing images", unit="block")
-    with eval_mode(model), torch.inference_mode():
+    with eval_mode(model), torch.inference_mode(), fastest_threads():
         for start in starts:
             batch = state.batch(images[start:start + BLOCK])
             blocks.append(model(batch, mouse).float().cpu().numpy())
@@ -183,7 +184,7 @@ def differentiable(model: nn.Module, mouse: str, state: State) -> Callable[[Tens
 @contextmanager
 def gradients(model: nn.Module) -> Iterator[None]:
     """Within the block gradients are computed, whatever the caller has switched off."""
-    with eval_mode(model), torch.inference_mode(False), torch.enable_grad():
+    with eval_mode(model), torch.inference_mode(False), torch.enable_grad(), fastest_threads():
         yield
 
 

@@ -21,6 +21,7 @@ from kit.evaluation.metrics import correlation
 from kit.evaluation.scores import predict_unchecked
 from kit.files import progress
 from kit.models.model import Model
+from kit.threads import choose_threads, use_threads
 from kit.training.config import History, TrainConfig
 from kit.training.distributed import (
     average_buffers,
@@ -77,7 +78,8 @@ def train(model: Model, data: Dataset, config: TrainConfig | None = None,
     with seeded_by_rank(config.seed, fabric):
         try:
             trainer.restore(saved)
-            trainer.fit(state_file)
+            with use_threads(trainer.threads):
+                trainer.fit(state_file)
         except KeyboardInterrupt:
             if fabric.world_size > 1:  # the processes may have come to different points
                 raise
@@ -134,6 +136,12 @@ class Trainer:
             total_steps = config.epochs * self.steps_per_epoch
             self.scheduler = OneCycleLR(self.optimizer, float(config.lr), total_steps)
         self.history, self.best = History(), deepcopy(model.state_dict())
+        every = self.threads = torch.get_num_threads()
+        self.title = "training"
+        if fabric.world_size == 1 and fabric.device.type == "cpu":
+            self.threads, speedup = choose_threads()
+            if speedup > 1.5:
+                self.title += f" (the cores are busy: {self.threads} of {every} threads)"
         self.epochs_since_best = 0  # or since the last drop
         self.drops = 0  # how often the rate was multiplied by .3
 
@@ -141,7 +149,7 @@ class Trainer:
         """Train to the end; save the state before the first epoch and after each."""
         if not self.history.stopped:
             self.save_state(state_file)  # a path that cannot be written fails before any work
-        with progress(total=self.config.epochs * self.steps_per_epoch, desc="training", unit="step",
+        with progress(total=self.config.epochs * self.steps_per_epoch, desc=self.title, unit="step",
                       initial=len(self.history.loss) * self.steps_per_epoch) as bar:
             while not self.history.stopped:
                 self.epoch(bar)
@@ -225,7 +233,7 @@ class Trainer:
                  "optimizer": self.optimizer.state_dict(),
                  "scaler": self.fabric.strategy.precision.state_dict(),
                  "history": asdict(self.history), "drops": self.drops,
-                 "epochs_since_best": self.epochs_since_best,
+                 "epochs_since_best": self.epochs_since_best, "threads": self.threads,
                  "random": gather_states(self.fabric)}
         on_rank_zero(self.fabric, lambda: state_file.write(state))
 
@@ -237,6 +245,7 @@ class Trainer:
         if self.history.stopped:
             return
         self.epochs_since_best, self.drops = saved["epochs_since_best"], saved["drops"]
+        self.threads = min(saved.get("threads", self.threads), torch.get_num_threads())
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         if self.scheduler:  # despite its name, last_epoch counts steps; the rate follows from it

@@ -85,6 +85,8 @@ class Checkpoint:
             random = {module.__name__: module.get_rng_state().expand(self.fabric.world_size, -1)
                       for module in rng_modules(self.fabric)}
             fits["epochs"] = len(history.loss) < self.config.epochs
+            threads = saved.get("threads", 1)  # earlier versions did not choose
+            fits["threads"] = type(threads) is int and threads >= 1
             fits["optimizer"] = _optimizer_fits(saved, self.model)
             fits["random states"] = _shapes(saved["random"]) == _shapes(random)
         return [name for name, fit in fits.items() if not fit]

@@ -41,6 +41,27 @@ def test_train_resumes_to_same_weights(small, tmp_path, changes):
     assert list(tmp_path.rglob("*")) == [path.parent, path]
 
 
+def test_train_resumes_with_the_same_number_of_threads(small, tmp_path, monkeypatch):
+    """Another number would change the last digits, and after some epochs more."""
+    before, used = torch.get_num_threads(), []
+
+    def tell(history):
+        used.append(torch.get_num_threads())
+
+    try:
+        torch.set_num_threads(3)
+        monkeypatch.setattr(kit.training.loop, "choose_threads", lambda: (2, 4.0))
+        with interrupted_at(4):
+            kit.train(build(small), small, quick(epochs=6), tmp_path / "run", callback=tell)
+        monkeypatch.setattr(kit.training.loop, "choose_threads", lambda: (1, 4.0))
+        kit.train(build(small), small, quick(epochs=6), tmp_path / "run", callback=tell)
+        assert set(used) == {2} and torch.get_num_threads() == 3
+        kit.train(build(small), small, quick(epochs=1), callback=tell)
+        assert used[-1] == 1 and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_train_reads_finished_checkpoint(small, tmp_path, monkeypatch):
     plain, saved, again = build(small), build(small), build(small)
     log = kit.train(plain, small, quick())

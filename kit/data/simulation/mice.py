@@ -12,7 +12,7 @@ from kit.data.simulation.cells import IMAGE_SIZE, Cells, draw_cells, draw_respon
 from kit.data.simulation.stimuli import draw_session
 from kit.files import atomic_write, data_folder, progress
 from kit.report import suggest
-from kit.threads import limit_threads
+from kit.threads import fastest_threads, limit_threads
 
 VERSION = 2  # part of every file name: a changed simulator never opens an old file
 
@@ -130,7 +130,8 @@ def simulate(spec: Mouse, target: Path) -> None:
     *session_rngs, cell_rng, response_rng, order_rng = np.random.default_rng(spec.seed).spawn(6)
     session = draw_session({tier: getattr(spec, tier) for tier in TIERS}, *session_rngs)
     drawn = draw_cells(spec.neurons, cell_rng)
-    cells, activity = _calibrate(spec.id, drawn, session)
+    with fastest_threads():
+        cells, activity = _calibrate(spec.id, drawn, session)
     events, responses = draw_responses(activity["rates"], cells.event_rate.numpy(), response_rng)
     responses = (responses * drawn["scale"]).astype(np.float32)
     std = responses[session.public].std(0, dtype=np.float64)
