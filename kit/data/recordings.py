@@ -38,25 +38,48 @@ class Batch(NamedTuple):
         every image: a pupil of four times its std that does not change, and a little running. Zeros
         would not be neutral: behaviour is divided by its std but not centred, so they mean a pupil
         of size 0, which no model has seen in training. Models of images alone ignore it.
-        Raises ValueError for images of another shape, or of integers.
+        Raises ValueError for images of another shape, and if they cannot be z-scored.
 
         >>> batch = kit.Batch.typical(np.zeros((5, 36, 64)))
         >>> batch.images.shape, batch.behavior[0]
         (torch.Size([5, 1, 36, 64]), tensor([4.0000, 0.0000, 0.5000]))
         """
-        if not isinstance(images, Tensor):  # an array may be read-only or flipped: a copy
-            images = torch.from_numpy(np.array(images, order="C"))
+        images = _as_tensor(images)
         if images.ndim == 3:
             images = images[:, None]  # (B, 1, H, W)
         if images.ndim != 4 or images.shape[1] != 1:
             raise ValueError(f"images of shape {tuple(images.shape)} are not (B, 1, H, W) or "
                              "(B, H, W); give one image as images[None]")
-        if not images.is_floating_point():
-            raise ValueError(f"images of {images.dtype} are not z-scored; for pixels from 0 to 255 "
-                             "use (images - 113.5) / 64.6, the benchmark's mean and std")
+        require_z_scored(images)
         images = images.float()
         behavior = images.new_tensor([TYPICAL_BEHAVIOR]).expand(len(images), -1)  # (B, 3)
         return cls(images, None, behavior, images.new_zeros(len(images), 2))
+
+
+def require_z_scored(images: np.ndarray | Tensor) -> None:
+    """Raise ValueError if images (…) cannot be z-scored: raw pixels, integers, NaN.
+
+    Raw pixels are never negative and reach 255. z-scored ones lie around 0; no pixel of an image of
+    2,304 can lie further from the mean than 48 std.
+    """
+    images = _as_tensor(images).detach()
+    remedy = "for pixels from 0 to 255 use (images - 113.5) / 64.6, the benchmark's mean and std"
+    if not images.is_floating_point():
+        raise ValueError(f"images of {images.dtype} are not z-scored; {remedy}")
+    if images.is_meta or not images.numel():
+        return
+    low, high = (float(value) for value in images.aminmax())  # NaN if any pixel is
+    if not np.isfinite([low, high]).all():
+        raise ValueError("some pixels of these images are not finite numbers; leave those "
+                         "images out")
+    if low < -50 or high > (50 if low < 0 else 10):
+        raise ValueError(f"images with pixels from {low:.6g} to {high:.6g} are not z-scored; "
+                         f"{remedy}")
+
+
+def _as_tensor(images):
+    """A tensor of images; an array may be read-only or flipped, so it is copied."""
+    return images if isinstance(images, Tensor) else torch.from_numpy(np.array(images, order="C"))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -150,3 +150,33 @@ def test_open_packed_damaged(source, tmp_path, damage):
         (packed / name).write_bytes(change(content))
     with pytest.raises(ValueError, match="is damaged; delete that folder and load again"):
         kit.load(source, folder=tmp_path)
+
+
+# ---- units ----
+
+Z_SCORED = np.random.default_rng(0).standard_normal((3, 1, 18, 32))
+NOT_Z_SCORED = {
+    "0 to 255, float": (127.5 + 40 * Z_SCORED, "to .* are not z-scored; for pixels from 0 to 255"),
+    "0 to 255, dark": (np.abs(12 * Z_SCORED), "are not z-scored"),
+    "-128 to 127": (60 * Z_SCORED, "are not z-scored"),
+    "integers": (np.full((3, 18, 32), 2), "images of torch.int64 are not z-scored"),
+    "truth values": (Z_SCORED > 0, "images of torch.bool are not z-scored"),
+    "NaN": (np.where(Z_SCORED > 2, np.nan, Z_SCORED), "are not finite numbers"),
+    "infinite": (np.where(Z_SCORED > 2, np.inf, Z_SCORED), "are not finite numbers"),
+}
+
+
+@pytest.mark.parametrize("images", NOT_Z_SCORED)
+def test_batch_typical_refuses_images_that_are_not_z_scored(images):
+    pixels, message = NOT_Z_SCORED[images]
+    for given in (pixels, torch.from_numpy(pixels)):
+        with pytest.raises(ValueError, match=message):
+            kit.Batch.typical(given)
+
+
+def test_batch_typical_takes_extreme_z_scored_images():
+    dot = np.full((1, 36, 64), -1 / 48)
+    dot[0, 18, 32] = 48  # one white pixel, the rest black
+    dots = torch.from_numpy(dot).requires_grad_()
+    for images in (Z_SCORED, dot, dots, np.full((2, 36, 64), 2.2), np.zeros((0, 36, 64))):
+        assert len(kit.Batch.typical(images).images) == len(images)
