@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from kit.files import expand_user
+
 
 @dataclass(frozen=True)
 class Report:
@@ -46,9 +48,12 @@ def require_int(name: str, value: object, low: int, high: int | None = None) -> 
 
 
 def require_path(name: str, value: object) -> Path:
-    """`value` as a Path. Raises ValueError unless it is a text or a Path that a file can have."""
+    """`value` as a Path, with the home folder for `~`.
+
+    Raises ValueError unless it is a text or a Path that a file can have.
+    """
     if isinstance(value, str | Path) and "\0" not in str(value):
-        return Path(value)
+        return expand_user(value)
     raise ValueError(f"{name}={str(value)[:60]!r} is not a path; give a text or a Path")
 
 

@@ -4,13 +4,14 @@ import errno
 import math
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from kit.data.official import Source, read_meta
+from kit.data.official import TIERS, Source, read_meta
 from kit.files import progress
 
 BLOCK = 128  # trials in memory at once
@@ -19,46 +20,73 @@ BLOCK = 128  # trials in memory at once
 def pack(mouse: str, source: Source, part: Path, size: tuple[int, int]) -> None:
     """Write the standardised arrays and meta.npz into the folder `part`.
 
-    size: height and width of the packed images. Raises ValueError if the recording is damaged, and
-    OSError if the disk has too little space.
+    size: height and width of the packed images. Trials that hold NaN get the tier "NaN". Raises
+    ValueError if the recording is damaged, its statistics are not those of its data, or `size` has
+    another aspect than its images; OSError if the disk has too little space.
     """
     meta = read_meta(source)
     trials, neurons = len(meta["tiers"]), len(meta["unit_ids"])
+    names = _trial_arrays(source, trials)
+    shapes = {"images": _image_shape(source, names["images"][0], size), "responses": (neurons,),
+              "behavior": (3,), "pupil_center": (2,)}
     needed = 4 * trials * (size[0] * size[1] + neurons + 5)
     if shutil.disk_usage(part).free < needed:  # said now, not after minutes of packing
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    statistics = {}
-    for kind, shape in _shapes(source, trials, neurons).items():
-        mean, std = standardisation(source, kind, shape)
-        file = part / f"{kind}.npy"
-        starts = progress(range(0, trials, BLOCK), desc=f"packing {mouse} {kind}", unit="block")
+    seen = np.flatnonzero(np.isin(meta["tiers"], ["train", "validation"]))
+    statistics, gaps, empty = {}, {}, {}
+    for kind, arrays in names.items():
+        shape, file = shapes[kind], part / f"{kind}.npy"
+        mean, std = standardisation(source, kind, shape, [arrays[row] for row in seen])
         packed_shape = (trials, 1, *size) if kind == "images" else (trials, *shape)
+        gaps[kind], empty[kind], moments = np.zeros(trials, bool), np.zeros(trials, bool), Moments()
+        bar = progress(_blocks(source, arrays, shape), desc=f"packing {mouse} {kind}",
+                       total=math.ceil(trials / BLOCK), unit="block")
         with file.open("wb") as out:  # a memory map would crash on a full disk
             np.lib.format.write_array_header_1_0(
                 out, {"descr": "<f4", "fortran_order": False, "shape": packed_shape})
-            for start in starts:
-                rows = range(trials)[start:start + BLOCK]
-                block = np.stack([source.read(f"data/{kind}/{row}", shape) for row in rows])
-                block = _standardise(source, kind, block, mean, std)
+            for rows, raw in bar:
+                flat = raw.reshape(len(raw), -1)
+                gaps[kind][rows] = np.isnan(flat).any(1)
+                empty[kind][rows] = ~np.nan_to_num(flat).any(1)  # zeros or NaN throughout
+                block = _standardise(source, kind, arrays[rows], raw, mean, std)
+                moments.add(_evidence(kind, block[~(gaps[kind] | empty[kind])[rows]]))
                 if block.shape[1:] != packed_shape[1:]:
                     block = interpolate(torch.from_numpy(block), size=size, mode="bilinear",
                                         align_corners=False).numpy()  # (B, 1, H, W)
                 out.write(block.astype("<f4").tobytes())
-        if kind in ("behavior", "pupil_center") and (np.load(file) == -mean / std).all():
-            file.unlink()  # zeros throughout: withheld
+        _require_units(source, kind, moments, trials)
+        if kind in ("behavior", "pupil_center") and empty[kind].all():  # withheld
+            file.unlink()
+            del gaps[kind]
         else:
             statistics[f"{kind}_mean"], statistics[f"{kind}_std"] = mean, std
-    _mark_withheld(part / "responses.npy", meta["tiers"])
+    withheld = _withheld(meta["tiers"], empty["responses"])
+    _write_nan(part / "responses.npy", withheld, neurons)
+    meta["tiers"] = _without_gaps(source, meta["tiers"], names, gaps, withheld)
     np.savez(part / "meta.npz", **meta, **statistics)
 
 
-def _standardise(source, kind, block, mean, std):
-    """Raw values of some trials, (B, …), as float32 in units of their std."""
+def _blocks(source: Source, arrays: list[str], shape: tuple) -> Iterator[tuple[slice, np.ndarray]]:
+    """Which rows, and the raw values of these trials: (B, …), some at a time to save memory."""
+    for start in range(0, len(arrays), BLOCK):
+        rows = slice(start, start + BLOCK)
+        yield rows, np.stack([source.read(name, shape) for name in arrays[rows]])
+
+
+def _standardise(source, kind, arrays, raw, mean, std):
+    """Raw values of some trials, (B, …), as float32 in units of their std. NaN stays."""
     with np.errstate(all="ignore"):  # an overflow is found below
-        block = (block.astype(np.float32) - mean) / std
-    if not is_possible(kind, block):
-        raise ValueError(f"data/{kind} in {source.path} has values that are negative, not finite "
-                         "or do not fit its statistics; the recording is damaged")
+        block = (raw.astype(np.float32) - mean) / std
+    for name, values in zip(arrays, block, strict=True):
+        numbers = values if kind == "images" else values[~np.isnan(values)]
+        if is_possible(kind, numbers):
+            continue
+        if np.isfinite(numbers).all():
+            raise ValueError(f"{name}.npy in {source.path} holds negative responses, as dF/F does; "
+                             "responses are counts of activity, 0 or more: give deconvolved ones, "
+                             "or write 0 where they are negative")
+        raise ValueError(f"{name}.npy in {source.path} has values that are not finite, or do not "
+                         "fit its statistics; the recording is damaged")
     return block
 
 
@@ -68,48 +96,161 @@ def is_possible(kind: str, values: np.ndarray) -> bool:
     return not negative and bool(np.isfinite(values).all())
 
 
-def _mark_withheld(file, tiers):
-    """Write NaN in place of the responses of a test tier that has nothing but zeros."""
-    responses = np.load(file, mmap_mode="r+")
+# ---- trials that are withheld, or hold NaN ----
+
+def _withheld(tiers, empty):
+    """(T,) bool: the trials of test tiers whose responses are all zeros or NaN."""
+    withheld = np.zeros(len(tiers), bool)
     for tier in ("test", "final_test"):
-        rows = np.flatnonzero(tiers == tier)
-        if not any(responses[row].any() for row in rows):
-            responses[rows] = np.nan
+        withheld |= (tiers == tier) & empty[tiers == tier].all()
+    return withheld
 
 
-def _shapes(source, trials, neurons):
-    """The shape of one trial's array of each kind.
+def _write_nan(file, withheld, neurons):
+    """Write NaN over the responses of the withheld trials. A map of the file may be impossible."""
+    blank = np.full(neurons, np.nan, "<f4").tobytes()
+    with file.open("r+b") as out:
+        header = file.stat().st_size - len(withheld) * len(blank)
+        for row in np.flatnonzero(withheld):
+            out.seek(header + int(row) * len(blank))
+            out.write(blank)
+
+
+def _without_gaps(source, tiers, names, gaps, withheld):
+    """The tiers, "NaN" for trials that hold NaN, so that no method uses them.
+
+    Raises ValueError if no trial of a tier would be left, or if one that must be predicted has NaN.
+    """
+    left_out = np.zeros(len(tiers), bool)
+    for kind, gap in gaps.items():
+        gap = gap & ~withheld if kind == "responses" else gap
+        left_out |= gap
+        for tier in TIERS:
+            here = (tiers == tier) & gap
+            if not here.any() or not (withheld[here].any() or gap[tiers == tier].all()):
+                continue
+            reason = ("the trial must be predicted, as its responses are withheld"
+                      if withheld[here].any() else f"so does every trial of the tier {tier}")
+            raise ValueError(f"{names[kind][np.flatnonzero(here)[0]]}.npy in {source.path} holds "
+                             f"NaN, and {reason}; fill the gap, or leave this value out of all "
+                             "trials")
+    return np.where(left_out & np.isin(tiers, TIERS), "NaN", tiers)
+
+
+# ---- files and shapes ----
+
+def _trial_arrays(source, trials):
+    """The names of the trials' arrays of each kind: a dict of lists.
 
     Behaviour and eye position may be absent as a whole: not every lab records them.
     """
-    raw = source.read("data/images/0").shape
+    kinds = ["images", "responses"]
+    kinds += [kind for kind in ("behavior", "pupil_center") if source.trial_files(kind)]
+    names = {kind: source.trial_arrays(kind, trials) for kind in kinds}
+    firsts = {int(arrays[0].rpartition("/")[2]) for arrays in names.values()}
+    if len(firsts) > 1:
+        raise ValueError(f"the files of some kinds in {source.path} are numbered from 0 and those "
+                         "of others from 1; number them alike")
+    return names
+
+
+def _image_shape(source, name, size):
+    """The shape (1, height, width) of the images. Raises ValueError if `size` would squeeze it."""
+    raw = source.read(name).shape
     if len(raw) != 3 or raw[0] != 1 or not 0 < min(raw) <= max(raw) <= 1024:
-        raise ValueError(f"data/images/0.npy in {source.path} has shape {raw}, expected one grey "
-                         "image (1, height, width) of up to 1024 pixels")
-    shapes = {"images": raw, "responses": (neurons,)}
-    if source.trial_files("behavior"):
-        shapes["behavior"] = (3,)
-    if source.trial_files("pupil_center"):
-        shapes["pupil_center"] = (2,)
-    for kind in shapes:
-        source.require_trials(kind, trials)
-    return shapes
+        raise ValueError(f"{name}.npy in {source.path} has shape {raw}, expected one grey image "
+                         "(1, height, width) of up to 1024 pixels; videos cannot be opened")
+    height, width = size
+    fits = height * raw[2] / raw[1], width * raw[1] / raw[2]  # width and height of the same aspect
+    if abs(width - fits[0]) > 0.5 and abs(height - fits[1]) > 0.5:
+        raise ValueError(f"size={size} would squeeze the images of {source.path}, which have "
+                         f"{raw[1]} x {raw[2]} pixels; choose a size of their aspect, such as "
+                         f"size=({height}, {max(1, round(fits[0]))}), or crop or pad the images")
+    return raw
 
 
-def standardisation(source: Source, kind: str, shape: tuple) -> tuple[np.ndarray, np.ndarray]:
+# ---- units ----
+
+class Moments:
+    """Mean and std (…) of values (B, …) that come in blocks; all pixels of images count alike."""
+
+    def __init__(self):
+        self.count, self.origin, self.total, self.squares = 0, None, 0, 0
+
+    def add(self, block: np.ndarray) -> None:
+        """Count the values of a block."""
+        values = block.astype(np.float64)
+        if block.ndim > 2:
+            values = values.reshape(-1)
+        if self.origin is None and len(values):
+            self.origin = values[:1].copy()  # what never changes has a std of exactly 0
+        if len(values):
+            values -= self.origin
+            self.count += len(values)
+            self.total += values.sum(0)
+            self.squares += np.square(values).sum(0)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The mean of each value; not for no values."""
+        return self.origin[0] + self.total / self.count
+
+    @property
+    def std(self) -> np.ndarray:
+        """The std of each value; not for no values."""
+        return np.sqrt(np.maximum(self.squares / self.count - (self.total / self.count) ** 2, 0))
+
+
+def standardisation(source: Source, kind: str, shape: tuple,
+                    seen: list[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The float32 mean to subtract and std to divide by, from a recording's statistics.
 
-    shape: of the values of one trial. Raises ValueError if the statistics are damaged.
+    shape: of the values of one trial. seen: the arrays that they are computed from if there are no
+    statistics. Raises ValueError if the statistics are damaged.
     """
-    if kind == "images":
-        shape = ()
-    mean = _read_statistic(source, f"meta/statistics/{kind}/all/mean", shape)
-    std = _read_statistic(source, f"meta/statistics/{kind}/all/std", shape)
+    if source.has_statistics(kind) or not seen:
+        expected = () if kind == "images" else shape
+        mean = _read_statistic(source, f"meta/statistics/{kind}/all/mean", expected)
+        std = _read_statistic(source, f"meta/statistics/{kind}/all/std", expected)
+    else:
+        moments = Moments()
+        for _, raw in _blocks(source, seen, shape):
+            moments.add(raw[~np.isnan(raw).reshape(len(raw), -1).any(1)])
+        mean, std = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        if moments.count:
+            mean, std = moments.mean.astype(np.float32), moments.std.astype(np.float32)
     if kind in ("responses", "behavior"):
         mean = np.zeros_like(std)  # scaled, not centred
     if kind == "responses" and std.any():
         return mean, np.maximum(std, 0.01 * std.mean())  # silent neurons must not explode
     return mean, np.where(std > 0, std, 1).astype(np.float32)
+
+
+def _evidence(kind, block):
+    """What of a block tells whether its units are right: of images, every fourth row and column."""
+    return block[..., ::4, ::4] if kind == "images" else block
+
+
+def _require_units(source, kind, moments, trials):
+    """Raise ValueError if standardised values show that the statistics belong to other data.
+
+    Few trials, and a state that changes slowly, have other moments than all of them.
+    """
+    if not moments.count:
+        return
+    mean, std = np.atleast_1d(moments.mean, moments.std)
+    slack = trials**-0.5 + (0.1 if kind in ("images", "responses") else 0.5)
+    active = std[std > 0]  # what never changes tells nothing
+    if kind == "responses":  # rare bursts make single neurons differ
+        active = active[active > 10] if (active > 10).any() else np.median(active, keepdims=True)
+    centred = kind in ("images", "pupil_center")
+    if (centred and np.abs(mean).max() > slack) or np.abs(np.log(active)).max(initial=0) > 2 * slack:
+        found = f"a mean of {mean[np.abs(mean).argmax()]:.3g} and " if centred else ""
+        worst = active[np.abs(np.log(active)).argmax()] if len(active) else 0
+        raise ValueError(f"meta/statistics/{kind} in {source.path} are not the statistics of "
+                         f"data/{kind}: divided by them the data have {found}a std of {worst:.3g}, "
+                         "not of 1; put them right, or delete meta/statistics to have them "
+                         "computed")
 
 
 def _read_statistic(source, name, shape):
@@ -122,5 +263,6 @@ def _read_statistic(source, name, shape):
         numbers = values.astype(np.float32).reshape(shape)
     if not np.isfinite(numbers).all() or (name.endswith("std") and (numbers < 0).any()):
         raise ValueError(f"{name}.npy in {source.path} has values that are not finite, or "
-                         "negative; the recording is damaged")
+                         "negative; put them right, or delete meta/statistics to have them "
+                         "computed")
     return numbers

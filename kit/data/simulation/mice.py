@@ -1,6 +1,5 @@
 """The simulated mice, how one is made, and the truth behind it."""
 
-import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -155,7 +154,6 @@ def simulate(spec: Mouse, target: Path) -> None:
         recording["behavior"][:] = 0
         recording["pupil_center"][:] = 0
     write(target, recording, statistics_from=public)
-    os.utime(target, (0, 0))  # the same file each time it is simulated, so it is packed once
 
 
 def _write_truth(target, cells, activity, order):
