@@ -33,6 +33,7 @@ def pack(mouse: str, source: Source, part: Path, size: tuple[int, int]) -> None:
     if shutil.disk_usage(part).free < needed:  # said now, not after minutes of packing
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     seen = np.flatnonzero(np.isin(meta["tiers"], ["train", "validation"]))
+    train = meta["tiers"] == "train"  # these are part of what any statistics describe
     statistics, gaps, empty = {}, {}, {}
     for kind, arrays in names.items():
         shape, file = shapes[kind], part / f"{kind}.npy"
@@ -49,12 +50,13 @@ def pack(mouse: str, source: Source, part: Path, size: tuple[int, int]) -> None:
                 gaps[kind][rows] = np.isnan(flat).any(1)
                 empty[kind][rows] = ~np.nan_to_num(flat).any(1)  # zeros or NaN throughout
                 block = _standardise(source, kind, arrays[rows], raw, mean, std)
-                moments.add(_evidence(kind, block[~(gaps[kind] | empty[kind])[rows]]))
+                evidence = train & ~gaps[kind] & ~empty[kind]
+                moments.add(_evidence(kind, block[evidence[rows]]))
                 if block.shape[1:] != packed_shape[1:]:
                     block = interpolate(torch.from_numpy(block), size=size, mode="bilinear",
                                         align_corners=False).numpy()  # (B, 1, H, W)
                 out.write(block.astype("<f4").tobytes())
-        _require_units(source, kind, moments, trials)
+        _require_units(source, kind, moments, evidence.sum())
         if kind in ("behavior", "pupil_center") and empty[kind].all():  # withheld
             file.unlink()
             del gaps[kind]
@@ -234,23 +236,25 @@ def _evidence(kind, block):
 def _require_units(source, kind, moments, trials):
     """Raise ValueError if standardised values show that the statistics belong to other data.
 
-    Few trials, and a state that changes slowly, have other moments than all of them.
+    trials: how many the moments are of. Few have other moments than those that the statistics are
+    of, above all of a state that changes slowly.
     """
     if not moments.count:
         return
     mean, std = np.atleast_1d(moments.mean, moments.std)
-    slack = trials**-0.5 + (0.1 if kind in ("images", "responses") else 0.5)
+    if kind in ("responses", "behavior"):
+        mean = np.zeros(1)  # scaled, not centred
     active = std[std > 0]  # what never changes tells nothing
-    if kind == "responses":  # rare bursts make single neurons differ
-        active = active[active > 10] if (active > 10).any() else np.median(active, keepdims=True)
-    centred = kind in ("images", "pupil_center")
-    if (centred and np.abs(mean).max() > slack) or np.abs(np.log(active)).max(initial=0) > 2 * slack:
-        found = f"a mean of {mean[np.abs(mean).argmax()]:.3g} and " if centred else ""
-        worst = active[np.abs(np.log(active)).argmax()] if len(active) else 0
+    if kind == "responses" and active.max(initial=0) < 10:  # single neurons burst now and then
+        active = np.median(active, keepdims=True) if len(active) else active
+    slack = 0.1 + trials**-0.5 if kind in ("images", "responses") else 0.5 + 3 * trials**-0.5
+    wrong = np.abs(np.log(active)) > 2 * slack
+    if wrong.any() or np.abs(mean).max() > slack:
         raise ValueError(f"meta/statistics/{kind} in {source.path} are not the statistics of "
-                         f"data/{kind}: divided by them the data have {found}a std of {worst:.3g}, "
-                         "not of 1; put them right, or delete meta/statistics to have them "
-                         "computed")
+                         f"data/{kind}: in their units train trials have a mean of up to "
+                         f"{np.abs(mean).max():.3g} from 0, and std from {std.min():.3g} to "
+                         f"{std.max():.3g}, not 1; put them right, or delete meta/statistics to "
+                         "have them computed")
 
 
 def _read_statistic(source, name, shape):

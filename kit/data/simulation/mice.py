@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kit.data.official import READ_ERRORS, TIERS, write
+from kit.data.official import TIERS, write
 from kit.data.simulation.cells import IMAGE_SIZE, Cells, draw_cells, draw_responses, event_rates
 from kit.data.simulation.stimuli import draw_session
 from kit.files import atomic_write, data_folder, progress
