@@ -74,7 +74,7 @@ def _find(name):
     if os.path.isfile(path) or os.path.isdir(path):
         path = path.resolve()
         return {_mouse_id(path): path}
-    if path.is_symlink():
+    if os.path.islink(path):
         raise ValueError(f"{str(name)[:200]!r} is a link to what is not there; if it is one of "
                          "git-annex, get its content first")
     raise ValueError(f"{str(name)[:200]!r} is neither a known recording nor a file or folder; "

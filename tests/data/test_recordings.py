@@ -1,6 +1,8 @@
 """Batches, recordings and datasets, and the packed copies that they open."""
 
 import dataclasses
+import errno
+import os
 
 import numpy as np
 import pytest
@@ -150,6 +152,46 @@ def test_open_packed_damaged(source, tmp_path, damage):
         (packed / name).write_bytes(change(content))
     with pytest.raises(ValueError, match="is damaged; delete that folder and load again"):
         kit.load(source, folder=tmp_path)
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EACCES, errno.EIO])
+def test_open_packed_says_what_the_system_says(source, tmp_path, monkeypatch, code):
+    kit.load(source, folder=tmp_path)
+
+    def fails(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(np, "load", fails)
+    with pytest.raises(OSError, match=f"packed copy .* cannot be read: {os.strerror(code).lower()}"):
+        kit.load(source, folder=tmp_path)
+
+
+# ---- recordings made by hand ----
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["images", "responses", "behavior", "pupil_center", "image_ids", "trial_ids", "coordinates"],
+)
+def test_recording_refuses_arrays_of_other_lengths(two, name):
+    mouse = two["8-1-1"]
+    with pytest.raises(ValueError, match=f"mouse 8-1-1 has [0-9]+ rows of {name}, and"):
+        dataclasses.replace(mouse, **{name: getattr(mouse, name)[:-1]})
+
+
+def test_recording_refuses_responses_of_other_neurons(two):
+    mouse, other = two["8-1-1"], two["9-1-1"]
+    with pytest.raises(ValueError, match=r"do not have a column for each of its 24 neurons"):
+        dataclasses.replace(mouse, responses=other.responses)
+    with pytest.raises(ValueError, match="rows of coordinates, and 10 neurons"):
+        dataclasses.replace(other, coordinates=mouse.coordinates)
+
+
+def test_recording_repr_shows_no_control_characters(two):
+    mouse = two["8-1-1"]
+    tiers = np.where(mouse.tiers == "test", "\x1b[2J", mouse.tiers)
+    shown = repr(dataclasses.replace(mouse, mouse="\x1b[31m", tiers=tiers))
+    assert shown.isprintable() and "left out: 11 ?[2J" in shown
 
 
 # ---- units ----

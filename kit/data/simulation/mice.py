@@ -9,6 +9,7 @@ import torch
 from kit.data.official import TIERS, write
 from kit.data.simulation.cells import IMAGE_SIZE, Cells, draw_cells, draw_responses, event_rates
 from kit.data.simulation.stimuli import draw_session
+from kit.data.zips import READ_ERRORS
 from kit.files import atomic_write, data_folder, progress
 from kit.report import suggest
 from kit.threads import limit_threads
