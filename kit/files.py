@@ -1,7 +1,6 @@
 """Atomic writes, progress bars and the data folder."""
 
 import errno
-import glob
 import hashlib
 import multiprocessing
 import os

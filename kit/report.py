@@ -1,13 +1,12 @@
 """The result of a check, and parts of error messages."""
 
 import difflib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
-from kit.files import expand_user
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def require_path(name: str, value: object) -> Path:
     Raises ValueError unless it is a text or a Path that a file can have.
     """
     if isinstance(value, str | Path) and "\0" not in str(value):
-        return expand_user(value)
+        return Path(os.path.expanduser(value))
     raise ValueError(f"{name}={str(value)[:60]!r} is not a path; give a text or a Path")
 
 

@@ -59,14 +59,14 @@ def homeless(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("homeless")
 def test_data_folder_without_a_home_folder(monkeypatch):
     for folder in (None, "~", "~/mice"):
-        with pytest.raises(OSError, match="has no home folder for data; name .* KIT_DATA_DIR"):
+        with pytest.raises(OSError, match=r"has no home folder for data; name .* KIT_DATA_DIR"):
             kit.data_folder(folder)
 
     def unknown(_):
         raise RuntimeError("no home")
 
     monkeypatch.setattr(files.platformdirs, "user_cache_dir", unknown)
-    with pytest.raises(OSError, match="has no home folder for data; name .* KIT_DATA_DIR"):
+    with pytest.raises(OSError, match=r"has no home folder for data; name .* KIT_DATA_DIR"):
         kit.load("sample+")
 
 
@@ -164,9 +164,8 @@ def test_atomic_write_in_the_home_folder(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("homeless")
 def test_atomic_write_without_a_home_folder():
-    with pytest.raises(OSError, match="this user has no home folder; give a full path"):
-        with files.atomic_write("~/file") as part:
-            part.write_text("content")
+    with pytest.raises(OSError, match="no home folder; give"), files.atomic_write("~/file") as part:
+        part.write_text("content")
 
 
 @pytest.mark.parametrize("problem", [OSError, PermissionError, ValueError])
@@ -179,11 +178,10 @@ def test_atomic_write_names_no_temporary_path(tmp_path, problem):
 
 def test_atomic_write_inside_another_names_the_final_path(tmp_path):
     path = tmp_path / "folder"
-    with pytest.raises(OSError) as caught:
-        with files.atomic_write(path, folder=True) as part:
-            (part / "place").mkdir(parents=True)
-            with files.atomic_write(part / "place") as inner:
-                inner.write_text("")
+    with pytest.raises(OSError) as caught, files.atomic_write(path, folder=True) as part:
+        (part / "place").mkdir(parents=True)
+        with files.atomic_write(part / "place") as inner:
+            inner.write_text("")
     assert str(caught.value).startswith(f"{path / 'place'} cannot be written: it is not an ord")
     assert ".part-" not in str(caught.value)
 

@@ -33,13 +33,14 @@ def pack(mouse: str, source: Source, part: Path, size: tuple[int, int]) -> None:
     if shutil.disk_usage(part).free < needed:  # said now, not after minutes of packing
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     seen = np.flatnonzero(np.isin(meta["tiers"], ["train", "validation"]))
-    train = meta["tiers"] == "train"  # these are part of what any statistics describe
+    train = meta["tiers"] == "train"
     statistics, gaps, empty = {}, {}, {}
     for kind, arrays in names.items():
         shape, file = shapes[kind], part / f"{kind}.npy"
         mean, std = standardisation(source, kind, shape, [arrays[row] for row in seen])
         packed_shape = (trials, 1, *size) if kind == "images" else (trials, *shape)
-        gaps[kind], empty[kind], moments = np.zeros(trials, bool), np.zeros(trials, bool), Moments()
+        gaps[kind], empty[kind] = np.zeros((2, trials), bool)
+        evidence = Moments(), Moments()  # statistics may be of all trials, or of train trials
         bar = progress(_blocks(source, arrays, shape), desc=f"packing {mouse} {kind}",
                        total=math.ceil(trials / BLOCK), unit="block")
         with file.open("wb") as out:  # a memory map would crash on a full disk
@@ -50,13 +51,14 @@ def pack(mouse: str, source: Source, part: Path, size: tuple[int, int]) -> None:
                 gaps[kind][rows] = np.isnan(flat).any(1)
                 empty[kind][rows] = ~np.nan_to_num(flat).any(1)  # zeros or NaN throughout
                 block = _standardise(source, kind, arrays[rows], raw, mean, std)
-                evidence = train & ~gaps[kind] & ~empty[kind]
-                moments.add(_evidence(kind, block[evidence[rows]]))
+                usable = ~gaps[kind] & ~empty[kind]
+                for moments, some in zip(evidence, (usable, usable & train), strict=True):
+                    moments.add(block[some[rows], ..., ::4 if kind == "images" else 1])
                 if block.shape[1:] != packed_shape[1:]:
                     block = interpolate(torch.from_numpy(block), size=size, mode="bilinear",
                                         align_corners=False).numpy()  # (B, 1, H, W)
                 out.write(block.astype("<f4").tobytes())
-        _require_units(source, kind, moments, evidence.sum())
+        _require_units(source, kind, evidence)
         if kind in ("behavior", "pupil_center") and empty[kind].all():  # withheld
             file.unlink()
             del gaps[kind]
@@ -177,30 +179,28 @@ class Moments:
     """Mean and std (…) of values (B, …) that come in blocks; all pixels of images count alike."""
 
     def __init__(self):
-        self.count, self.origin, self.total, self.squares = 0, None, 0, 0
+        self.trials, self.count, self.total, self.squares = 0, 0, 0, 0
 
     def add(self, block: np.ndarray) -> None:
         """Count the values of a block."""
+        if not len(block):
+            return
         values = block.astype(np.float64)
         if block.ndim > 2:
             values = values.reshape(-1)
-        if self.origin is None and len(values):
-            self.origin = values[:1].copy()  # what never changes has a std of exactly 0
-        if len(values):
-            values -= self.origin
-            self.count += len(values)
-            self.total += values.sum(0)
-            self.squares += np.square(values).sum(0)
+        if not self.count:
+            self.origin = values[:1].copy()  # so what never changes has a std of exactly 0
+        values -= self.origin
+        self.trials += len(block)
+        self.count += len(values)
+        self.total += values.sum(0)
+        self.squares += np.square(values).sum(0)
 
-    @property
-    def mean(self) -> np.ndarray:
-        """The mean of each value; not for no values."""
-        return self.origin[0] + self.total / self.count
-
-    @property
-    def std(self) -> np.ndarray:
-        """The std of each value; not for no values."""
-        return np.sqrt(np.maximum(self.squares / self.count - (self.total / self.count) ** 2, 0))
+    def result(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and std, float32."""
+        mean = self.total / self.count
+        std = np.sqrt(np.maximum(self.squares / self.count - mean**2, 0))
+        return (self.origin[0] + mean).astype(np.float32), std.astype(np.float32)
 
 
 def standardisation(source: Source, kind: str, shape: tuple,
@@ -210,17 +210,15 @@ def standardisation(source: Source, kind: str, shape: tuple,
     shape: of the values of one trial. seen: the arrays that they are computed from if there are no
     statistics. Raises ValueError if the statistics are damaged.
     """
+    expected = () if kind == "images" else shape
     if source.has_statistics(kind) or not seen:
-        expected = () if kind == "images" else shape
         mean = _read_statistic(source, f"meta/statistics/{kind}/all/mean", expected)
         std = _read_statistic(source, f"meta/statistics/{kind}/all/std", expected)
     else:
         moments = Moments()
         for _, raw in _blocks(source, seen, shape):
             moments.add(raw[~np.isnan(raw).reshape(len(raw), -1).any(1)])
-        mean, std = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        if moments.count:
-            mean, std = moments.mean.astype(np.float32), moments.std.astype(np.float32)
+        mean, std = moments.result() if moments.count else np.zeros((2, *expected), np.float32)
     if kind in ("responses", "behavior"):
         mean = np.zeros_like(std)  # scaled, not centred
     if kind == "responses" and std.any():
@@ -228,33 +226,30 @@ def standardisation(source: Source, kind: str, shape: tuple,
     return mean, np.where(std > 0, std, 1).astype(np.float32)
 
 
-def _evidence(kind, block):
-    """What of a block tells whether its units are right: of images, every fourth row and column."""
-    return block[..., ::4, ::4] if kind == "images" else block
-
-
-def _require_units(source, kind, moments, trials):
+def _require_units(source, kind, evidence):
     """Raise ValueError if standardised values show that the statistics belong to other data.
 
-    trials: how many the moments are of. Few have other moments than those that the statistics are
-    of, above all of a state that changes slowly.
+    evidence: the moments of all trials, and of train trials.
     """
-    if not moments.count:
-        return
-    mean, std = np.atleast_1d(moments.mean, moments.std)
-    if kind in ("responses", "behavior"):
-        mean = np.zeros(1)  # scaled, not centred
-    active = std[std > 0]  # what never changes tells nothing
-    if kind == "responses" and active.max(initial=0) < 10:  # single neurons burst now and then
-        active = np.median(active, keepdims=True) if len(active) else active
-    slack = 0.1 + trials**-0.5 if kind in ("images", "responses") else 0.5 + 3 * trials**-0.5
-    wrong = np.abs(np.log(active)) > 2 * slack
-    if wrong.any() or np.abs(mean).max() > slack:
+    misfits = [_misfit(kind, moments) for moments in evidence if moments.count]
+    if misfits and all(misfits):
         raise ValueError(f"meta/statistics/{kind} in {source.path} are not the statistics of "
-                         f"data/{kind}: in their units train trials have a mean of up to "
-                         f"{np.abs(mean).max():.3g} from 0, and std from {std.min():.3g} to "
-                         f"{std.max():.3g}, not 1; put them right, or delete meta/statistics to "
-                         "have them computed")
+                         f"data/{kind}: in their units, the data have {misfits[0]}; put them "
+                         "right, or delete meta/statistics to have them computed")
+
+
+def _misfit(kind, moments):
+    """How standardised values differ from a mean of 0 and a std of 1 by more than chance, or ""."""
+    slow = kind in ("behavior", "pupil_center")  # so a few trials differ more from all
+    slack = 0.5 + 3 * moments.trials**-0.5 if slow else 0.1 + moments.trials**-0.5
+    mean, std = map(np.atleast_1d, moments.result())
+    if kind in ("images", "pupil_center") and np.abs(mean).max() > slack:
+        return f"a mean of {mean[np.abs(mean).argmax()]:.3g}, not 0"
+    std = std[std > 0]  # what never changes tells nothing
+    if kind == "responses" and len(std) and std.max() < 10:  # single neurons burst now and then
+        std = np.median(std, keepdims=True)
+    wrong = std[np.abs(np.log(std)) > 2 * slack]
+    return f"a std of {wrong[-1]:.3g}, not 1" if len(wrong) else ""
 
 
 def _read_statistic(source, name, shape):

@@ -30,7 +30,8 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     except READ_ERRORS as problem:
         require_readable(path, problem)
         start = directory_bytes(path)[8:] if path.is_file() else b""
-        reason = GET_CONTENT if POINTER.match(start) else "it may be cut off or a web page: download it again"
+        web_page = "it may be cut off or a web page: download it again"
+        reason = GET_CONTENT if POINTER.match(start) else web_page
         raise ValueError(f"{path} is not a zip file; {reason}") from None
     try:
         problem = _find_problem(archive)

@@ -162,7 +162,9 @@ def test_open_packed_says_what_the_system_says(source, tmp_path, monkeypatch, co
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(np, "load", fails)
-    with pytest.raises(OSError, match=f"packed copy .* cannot be read: {os.strerror(code).lower()}"):
+    with pytest.raises(
+        OSError, match=f"packed copy .* cannot be read: {os.strerror(code).lower()}"
+    ):
         kit.load(source, folder=tmp_path)
 
 
