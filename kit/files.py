@@ -50,13 +50,13 @@ def atomic_write(path: str | Path, folder: bool = False,
                                           "another place") from None
     except (OSError, ValueError) as problem:
         if getattr(problem, "errno", None) is not None:
-            raise type(problem)(f"{path} cannot be written: {problem.strerror.lower()}; make room "
-                                "there, or name another place (for data, in "
-                                "KIT_DATA_DIR)") from problem
-        if part != path and str(part) in str(problem) and len(problem.args) == 1:
-            sentence = str(problem).replace(str(part), str(path))  # the user never saw `part`
-            raise type(problem)(sentence) from problem
-        raise
+            said = (f"{path} cannot be written: {problem.strerror.lower()}; make room there, or "
+                    "name another place (for data, in KIT_DATA_DIR)")
+        elif len(problem.args) == 1:
+            said = str(problem).replace(str(part), str(path))  # the user never saw `part`
+        else:
+            raise
+        raise type(problem)(said) from problem
 
 
 def expand_user(path: str | Path) -> Path:
@@ -84,15 +84,12 @@ def _remove_leftovers(path: Path) -> None:
 
 def _has_ended(owner: str) -> bool:
     """Whether the process of "machine-process-…" ran on this machine and has ended."""
-    machine, _, process = owner.partition("-")
-    process = process.partition("-")[0]
-    if machine != _machine() or not process.isdigit() or os.name == "nt":  # 0 is a signal there
-        return False
-    with suppress(PermissionError, OverflowError):  # another user's, or no process at all
+    machine, process, *_ = f"{owner}--".split("-")
+    if machine == _machine() and process.isdigit() and os.name != "nt":  # there 0 is a signal
         try:
             os.kill(int(process), 0)
-        except ProcessLookupError:
-            return True
+        except (OSError, OverflowError) as problem:
+            return isinstance(problem, ProcessLookupError)  # else it is another user's
     return False
 
 

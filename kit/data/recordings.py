@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -45,17 +46,17 @@ class Recording:
         return open_packed, (self.mouse, self.packed, self.image_size, self.tiers)
 
     def __post_init__(self):
-        lengths = dict.fromkeys(("images", "responses", "behavior", "pupil_center", "image_ids",
-                                 "trial_ids"), len(self.tiers))
-        for name, length in (lengths | {"coordinates": len(self.unit_ids)}).items():
+        trials, neurons = len(self.tiers), len(self.unit_ids)
+        for name in ("images", "responses", "behavior", "pupil_center", "image_ids", "trial_ids"):
             values = getattr(self, name)
-            if values is not None and len(values) != length:
-                raise ValueError(f"mouse {self.mouse} has {len(values)} rows of {name}, and "
-                                 f"{length} {'neurons' if name == 'coordinates' else 'trials'}; "
-                                 "give a row of them for each trial, or for each neuron")
-        if self.responses is not None and self.responses.shape[1:] != self.unit_ids.shape:
-            raise ValueError(f"responses {self.responses.shape} of mouse {self.mouse} do not have "
-                             f"a column for each of its {len(self.unit_ids)} neurons")
+            if values is not None and len(values) != trials:
+                raise ValueError(f"mouse {self.mouse} has {trials} trials and {len(values)} rows "
+                                 f"of {name}; give a row of them for each trial")
+        columns = neurons if self.responses is None else self.responses.shape[1]
+        if not columns == len(self.coordinates) == neurons:
+            raise ValueError(f"mouse {self.mouse} has {neurons} unit_ids, {len(self.coordinates)} "
+                             f"coordinates and {columns} columns of responses; give one of each "
+                             "for each neuron")
         vars(self)["statistics"] = dict(self.statistics)
         for values in (vars(self), self.statistics):
             for name, value in values.items():
@@ -84,9 +85,8 @@ class Recording:
 
     def _trials_by_tier(self):
         """Tier -> number of trials: first the tiers that methods use, then all others."""
-        found = dict(zip(*np.unique(self.tiers, return_counts=True), strict=True))
-        return {tier: found[tier] for tier in [*TIERS, *sorted(set(found) - set(TIERS))]
-                if tier in found}
+        found = Counter(self.tiers.tolist())
+        return {tier: found[tier] for tier in [*TIERS, *sorted(found)] if tier in found}
 
     def withheld(self, tier: str) -> bool:
         """Whether the responses of a tier are withheld (zeros in the file, NaN here)."""
@@ -137,8 +137,8 @@ class Recording:
     def __repr__(self):
         trials = self._trials_by_tier()
         used = [f"{count} {tier}" for tier, count in trials.items() if tier in TIERS]
-        others = [f"{trials[tier]} {one_line(tier, 40)}" for tier in trials.keys() - {*TIERS}]
-        left_out = f" (left out: {', '.join(sorted(others))})" if others else ""
+        others = [f"{trials[tier]} {one_line(tier, 40)}" for tier in trials if tier not in TIERS]
+        left_out = f" (left out: {', '.join(others)})" if others else ""
         state = "without" if self.behavior is None else "with"
         height, width = self.image_size
         return (f"mouse {one_line(self.mouse)}: {len(self.unit_ids)} neurons, {', '.join(used)} "
