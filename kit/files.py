@@ -1,16 +1,17 @@
 """Atomic writes, progress bars and the data folder."""
 
 import errno
-import glob
 import hashlib
 import multiprocessing
 import os
+import platform
 import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import platformdirs
@@ -27,7 +28,7 @@ def atomic_write(path: str | Path, folder: bool = False,
     error. Raises OSError, with what to do, if the place cannot be written, is full, or holds
     something of another kind.
     """
-    path = Path(path)
+    path = part = expand_user(path)
     try:
         fits = path.is_dir() if folder else path.is_file()
         if path.exists() and not fits:
@@ -35,28 +36,71 @@ def atomic_write(path: str | Path, folder: bool = False,
             raise FileExistsError(errno.EEXIST, f"it is not {wanted}")
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
-        prefix = f".{path.name}.part-"
+        prefix = f".{path.name}.part-{_machine()}-{os.getpid()}-"
         with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as temporary:
             part = Path(temporary) / path.name
             yield part
             try:
                 os.replace(part, path)
             except OSError:
-                if exclusive or not (folder and path.is_dir()):  # another process was first
+                if not (folder and path.is_dir()):
                     raise
-    except OSError as problem:
-        if problem.errno is None:  # has its sentence already
+                if exclusive:  # another process was first
+                    raise FileExistsError(f"{path} exists already, and is never replaced; name "
+                                          "another place") from None
+    except (OSError, ValueError) as problem:
+        if getattr(problem, "errno", None) is not None:
+            said = (f"{path} cannot be written: {problem.strerror.lower()}; make room there, or "
+                    "name another place (for data, in KIT_DATA_DIR)")
+        elif len(problem.args) == 1:
+            said = str(problem).replace(str(part), str(path))  # the user never saw `part`
+        else:
             raise
-        raise type(problem)(f"{path} cannot be written: {problem.strerror.lower()}; make room "
-                            "there, or name another place (for data, in KIT_DATA_DIR)") from problem
+        raise type(problem)(said) from problem
+
+
+def expand_user(path: str | Path) -> Path:
+    """`path` with the user's home folder for `~`. Raises OSError if no home folder is known."""
+    expanded = os.path.expanduser(path)
+    if Path(expanded).parts[:1] == ("~",):
+        raise FileNotFoundError(f"{str(path)[:200]!r} begins with ~, and this user has no home "
+                                "folder; give a full path (for data, in KIT_DATA_DIR)")
+    return Path(expanded)
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove temporary folders beside `path` of processes that were killed over a day ago."""
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.part-*"):
+    """Remove temporary folders beside `path` of processes that were killed.
+
+    Only processes of this machine can be seen to have ended; the folders of others, on a shared
+    drive, go after a day, when their path is written again.
+    """
+    for leftover in path.parent.glob(".*.part-*"):
         with suppress(FileNotFoundError):  # another process may have removed it
-            if time.time() - leftover.stat().st_mtime > 86_400:
+            name, _, owner = leftover.name.rpartition(".part-")
+            old = time.time() - leftover.stat().st_mtime > 86_400
+            if _has_ended(owner) or (old and name == f".{path.name}"):
                 shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _has_ended(owner: str) -> bool:
+    """Whether the process of "machine-process-…" ran on this machine and has ended."""
+    machine, process, *_ = f"{owner}--".split("-")
+    if machine == _machine() and process.isdigit() and os.name != "nt":  # there 0 is a signal
+        try:
+            os.kill(int(process), 0)
+        except (OSError, OverflowError) as problem:
+            return isinstance(problem, ProcessLookupError)  # else it is another user's
+    return False
+
+
+@cache
+def _machine() -> str:
+    """Eight digits that stand for this machine and, in a container, for its own process numbers."""
+    known = [platform.node()]
+    with suppress(OSError):
+        known += [Path("/proc/sys/kernel/random/boot_id").read_text(),
+                  os.readlink("/proc/self/ns/pid")]
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
 
 
 def is_quiet() -> bool:
@@ -84,11 +128,14 @@ def data_folder(folder: str | Path | None = None) -> Path:
     >>> kit.data_folder("data").name
     'data'
     """
-    folder = folder or os.environ.get("KIT_DATA_DIR")
-    chosen = folder or platformdirs.user_cache_dir("sensorium-kit")
+    chosen = folder or os.environ.get("KIT_DATA_DIR", "").strip(" \t\r\n'\"")
     if not isinstance(chosen, str | Path):
         raise ValueError(f"folder={chosen!r} is not a path; give a text or a Path, or leave it out")
-    path = Path(os.path.expanduser(chosen))
+    try:
+        path = expand_user(chosen or platformdirs.user_cache_dir("sensorium-kit"))
+    except (RuntimeError, FileNotFoundError):
+        raise OSError("this user has no home folder for data; name a folder in KIT_DATA_DIR, or as "
+                      "an argument") from None
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as problem:

@@ -1,6 +1,7 @@
 """The result of a check, and parts of error messages."""
 
 import difflib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +47,12 @@ def require_int(name: str, value: object, low: int, high: int | None = None) -> 
 
 
 def require_path(name: str, value: object) -> Path:
-    """`value` as a Path. Raises ValueError unless it is a text or a Path that a file can have."""
+    """`value` as a Path, with the home folder for `~`.
+
+    Raises ValueError unless it is a text or a Path that a file can have.
+    """
     if isinstance(value, str | Path) and "\0" not in str(value):
-        return Path(value)
+        return Path(os.path.expanduser(value))
     raise ValueError(f"{name}={str(value)[:60]!r} is not a path; give a text or a Path")
 
 

@@ -43,6 +43,15 @@ def test_doctor_without_a_data_folder(capsys, tmp_path, monkeypatch):
     assert err == ""
 
 
+def test_doctor_without_a_home_folder(capsys, tmp_path, monkeypatch):
+    monkeypatch.delenv("KIT_DATA_DIR", raising=False)
+    monkeypatch.setattr(MODULE.os.path, "expanduser", lambda path: str(path))
+    monkeypatch.chdir(tmp_path)
+    assert not kit.doctor("~/data")
+    assert "TO DO  data folder: this user has no home folder" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("memory", "free", "line"),
     [(0.9, 5e9, "TO DO  memory 0.9 GB: the tutorials take up to"),

@@ -39,6 +39,37 @@ def test_data_folder_in_the_home_folder(tmp_path, monkeypatch):
     assert kit.data_folder("~/mice") == tmp_path / "mice"
 
 
+@pytest.mark.parametrize("form", ['"{}"', "'{}'", " {}\t", "{}\n"])
+def test_data_folder_in_quotes_or_blanks(tmp_path, monkeypatch, form):
+    monkeypatch.setenv("KIT_DATA_DIR", form.format(tmp_path / "mice"))
+    assert kit.data_folder() == tmp_path / "mice"
+
+
+@pytest.fixture
+def homeless(tmp_path, monkeypatch):
+    """A user without a home folder, as in containers that run under any number."""
+    monkeypatch.delenv("KIT_DATA_DIR", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: os.fspath(path))
+    monkeypatch.setattr(files.platformdirs, "user_cache_dir", lambda name: f"~/.cache/{name}")
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert list(tmp_path.iterdir()) == []  # no folder that is named ~
+
+
+@pytest.mark.usefixtures("homeless")
+def test_data_folder_without_a_home_folder(monkeypatch):
+    for folder in (None, "~", "~/mice"):
+        with pytest.raises(OSError, match=r"has no home folder for data; name .* KIT_DATA_DIR"):
+            kit.data_folder(folder)
+
+    def unknown(_):
+        raise RuntimeError("no home")
+
+    monkeypatch.setattr(files.platformdirs, "user_cache_dir", unknown)
+    with pytest.raises(OSError, match=r"has no home folder for data; name .* KIT_DATA_DIR"):
+        kit.load("sample+")
+
+
 def test_data_folder_that_cannot_be_created(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file" / "data", tmp_path / "file"):
@@ -121,6 +152,70 @@ def test_atomic_write_replaces_only_files(tmp_path, make):
     assert not path.is_file() and list(tmp_path.iterdir()) == [path]
 
 
+def test_atomic_write_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with files.atomic_write("~/runs/file") as part:
+        part.write_text("content")
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    assert (tmp_path / "runs" / "file").read_text() == "content"
+
+
+@pytest.mark.usefixtures("homeless")
+def test_atomic_write_without_a_home_folder():
+    with pytest.raises(OSError, match="no home folder; give"), files.atomic_write("~/file") as part:
+        part.write_text("content")
+
+
+@pytest.mark.parametrize("problem", [OSError, PermissionError, ValueError])
+def test_atomic_write_names_no_temporary_path(tmp_path, problem):
+    path = tmp_path / "folder"
+    with pytest.raises(problem) as caught, files.atomic_write(path, folder=True) as part:
+        raise problem(f"{part / 'file'} is bad")
+    assert str(caught.value) == f"{path / 'file'} is bad"
+
+
+def test_atomic_write_inside_another_names_the_final_path(tmp_path):
+    path = tmp_path / "folder"
+    with pytest.raises(OSError) as caught, files.atomic_write(path, folder=True) as part:
+        (part / "place").mkdir(parents=True)
+        with files.atomic_write(part / "place") as inner:
+            inner.write_text("")
+    assert str(caught.value).startswith(f"{path / 'place'} cannot be written: it is not an ord")
+    assert ".part-" not in str(caught.value)
+
+
+KILLED = """if True:
+    import sys, time
+    from kit import files
+    with files.atomic_write(sys.argv[1]) as part:
+        part.write_text("half")
+        print("written", flush=True)
+        time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not tell whether a process runs")
+def test_atomic_write_removes_leftovers_of_killed_processes(tmp_path):
+    def writer(name):
+        command = [sys.executable, "-c", KILLED, tmp_path / name]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    with writer("one") as killed, writer("other") as alive:
+        assert [each.stdout.readline() for each in (killed, alive)] == ["written\n"] * 2
+        elsewhere = tmp_path / f".one.part-12345678-{killed.pid}-x"  # of another machine
+        elsewhere.mkdir()
+        killed.terminate()
+        killed.wait()
+        assert len(list(tmp_path.glob(".*.part-*"))) == 3
+        with files.atomic_write(tmp_path / "new") as part:
+            part.write_text("content")
+        left = [path.name.partition(".part-")[0] for path in tmp_path.glob(".*.part-*")]
+        alive.kill()
+    assert sorted(left) == [".one", ".other"] and elsewhere.exists()
+
+
 def test_atomic_write_leftovers_removed_by_another_process(tmp_path, monkeypatch):
     left = tmp_path / ".file.part-old"
     left.mkdir()
@@ -158,7 +253,7 @@ def test_atomic_write_exclusive(tmp_path):
 
     write(tmp_path / "folder")
     shutil.rmtree(tmp_path / "folder")
-    with pytest.raises(OSError, match="folder cannot be written: directory not empty"):
+    with pytest.raises(FileExistsError, match="folder exists already, and is never replaced"):
         write(tmp_path / "folder", exclusive=True)
     assert [path.name for path in tmp_path.rglob("*")] == ["folder", "theirs"]
 

@@ -1,9 +1,11 @@
 """Results of checks, and parts of error messages."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from kit.report import Report, one_line, require_int, suggest
+from kit.report import Report, one_line, require_int, require_path, suggest
 
 
 def test_report():
@@ -36,6 +38,15 @@ def test_require_int_without_an_upper_bound():
     assert require_int("epochs", 10**9, 1) == 10**9
     with pytest.raises(ValueError, match=r"epochs=0 is not possible; give .* of 1 or more"):
         require_int("epochs", 0, 1)
+
+
+def test_require_path_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert require_path("out", "~/mine") == tmp_path / "mine"
+    assert str(require_path("out", "mine/~")) == str(Path("mine") / "~")
+    with pytest.raises(ValueError, match="out='7' is not a path"):
+        require_path("out", 7)
 
 
 def test_one_line_shows_no_control_characters():

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -12,13 +13,16 @@ from pathlib import Path
 
 import requests
 from filelock import FileLock, Timeout
+from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
 from kit.files import file_sha256, progress
+from kit.report import one_line
 
 TRIES = 3           # retries of a request, and answers in a row that bring nothing new
 PAUSE = 1           # seconds before the next request, doubled with each failure
 TIMEOUT = (10, 30)  # seconds to connect, and to wait for the next byte
+SLOWEST = (60, 64_000)  # seconds, and the bytes that must come in them
 RETRIED = (408, 429, *range(500, 600))  # status codes after which the same request may succeed
 
 
@@ -80,8 +84,9 @@ def check_disk_space(part: Path, megabytes: float) -> None:
 def _fetch(source: str, part: Path, sha256: str, megabytes: float) -> None:
     """Complete `part` from a URL or a path. Raises ConnectionError if its SHA-256 is wrong then."""
     check_disk_space(part, megabytes)
-    if part.is_symlink() or (part.exists() and part.stat().st_nlink > 1):
-        part.unlink()  # it leads to a file that is not ours to change
+    if os.path.lexists(part) and (not stat.S_ISREG(part.lstat().st_mode)
+                                  or part.stat().st_nlink > 1):
+        part.unlink()  # a link to a file that is not ours to change, or a pipe that never ends
     if "://" in source:
         _receive(source, part, sha256, megabytes)
     elif os.path.isfile(source):
@@ -148,12 +153,31 @@ def _append(session: requests.Session, url: str, part: Path, start: int, megabyt
         if status == 200:
             start = 0
         elif start == 0 or status != 206:
-            raise ConnectionError(f"the server answered {status} {answer.reason}")
+            raise ConnectionError(f"the server answered {status} {one_line(answer.reason)}")
         try:
-            _write(answer.iter_content(2**13), part, start, megabytes)
-        except requests.RequestException:  # cut off: what came is kept, but for the last block
+            _write(_received(answer), part, start, megabytes)
+        except HTTPError:  # cut off: what came is kept, but for the last block
             return False
     return start == 0
+
+
+def _received(answer: requests.Response) -> Iterator[bytes]:
+    """The bytes of an answer, some at a time. Raises ConnectionError if hardly any come."""
+    seconds, least = SLOWEST
+    block, since, received = b"", time.monotonic(), 0
+    while more := answer.raw.read1(2**16, decode_content=True):  # what has come, be it a byte
+        block += more
+        received += len(more)
+        if len(block) >= 2**13:
+            yield block
+            block = b""
+        if time.monotonic() - since > seconds:
+            if received < least:
+                raise ConnectionError(f"the server sent less than {least / 1000:g} kB in "
+                                      f"{seconds:g} seconds")
+            since, received = time.monotonic(), 0
+    if block:
+        yield block
 
 
 def _write(blocks: Iterator[bytes], part: Path, start: int, megabytes: float) -> None:

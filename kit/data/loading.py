@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from contextlib import suppress
 from pathlib import Path, PurePath
 
 import torch
@@ -11,11 +12,12 @@ from kit.data import catalog, simulation
 from kit.data.official import array_files, find_roots, open_source
 from kit.data.packing import pack
 from kit.data.recordings import Dataset, open_packed
-from kit.files import atomic_write, data_folder
+from kit.data.zips import directory_bytes
+from kit.files import atomic_write, data_folder, file_sha256
 from kit.report import require_int, suggest
 from kit.threads import limit_threads
 
-PACKED = 2  # version of the packed arrays: part of the cache key
+PACKED = 3  # version of the packed arrays: part of the cache key
 
 
 def load(names: str | Path | list[str | Path], size: tuple[int, int] = (36, 64),
@@ -25,10 +27,15 @@ def load(names: str | Path | list[str | Path], size: tuple[int, int] = (36, 64),
     names: "sample", "sample+", "sample-pretrain" (simulated), "sensorium", "sensorium+",
         "pretrain", "all" (published), a recording id, a path to a zip or folder in the official
         layout, or a list of these.
-    size: height and width of the images in pixels, scaled from 144 x 256 by bilinear interpolation.
+    size: height and width of the images in pixels, scaled by bilinear interpolation; their aspect
+        is that of the recording (144 x 256 in the benchmark), rounded to a pixel.
     folder: the data folder; else KIT_DATA_DIR, else the user's cache.
     The first opening packs the recording into the data folder; it never writes into the recording.
-    Raises ValueError if a name is unknown or a recording is damaged.
+    Trials that hold NaN get the tier "NaN"; trials of tiers other than train, validation, test and
+    final_test are kept too, and no method uses them. Where a recording has no statistics, those of
+    its train and validation trials are computed.
+    Raises ValueError if a name is unknown, a recording is damaged, its statistics are not those of
+    its data, or `size` would squeeze its images.
 
     >>> data = kit.load("sample+")
     >>> data
@@ -67,6 +74,9 @@ def _find(name):
     if os.path.isfile(path) or os.path.isdir(path):
         path = path.resolve()
         return {_mouse_id(path): path}
+    if os.path.islink(path):
+        raise ValueError(f"{str(name)[:200]!r} is a link to what is not there; if it is one of "
+                         "git-annex, get its content first")
     raise ValueError(f"{str(name)[:200]!r} is neither a known recording nor a file or folder; "
                      f"{suggest(name, [*named, *ids])}names are {', '.join(named)}, or a "
                      "recording's id")
@@ -94,9 +104,11 @@ def _fetch(origin, folder):
 
 
 def _open(mouse, origin, size, folder):
-    """The packed recording, packed first if the source or the size is new."""
+    """The packed recording, packed first if its content or the size is new."""
     path, root = _fetch(origin, folder), data_folder(folder)
-    key = hashlib.sha1(repr((PACKED, _fingerprint(path, root))).encode()).hexdigest()[:16]
+    note = None if path.is_file() else root / "content" / _listing(path)
+    content = note.read_text() if note and note.is_file() else _content(path)
+    key = hashlib.sha1(repr((PACKED, content)).encode()).hexdigest()[:16]
     packed = root / "packed" / f"{mouse}-{size[0]}x{size[1]}-{key}"
     if not packed.is_dir():
         try:
@@ -108,22 +120,46 @@ def _open(mouse, origin, size, folder):
                 raise
             raise ValueError(f"the simulated mouse {path} is damaged; delete that file, and it is "
                              "simulated again") from None
+    if note and not note.is_file():
+        with suppress(OSError), atomic_write(note) as part:  # the data folder may be read-only
+            part.write_text(content)
     return open_packed(mouse, packed.absolute(), size)
 
 
-def _fingerprint(path, root):
-    """The location, sizes and times of change of a recording's files.
+# ---- the key of a packed copy: what the recording holds, wherever it lies and whatever its dates
 
-    Inside the data folder the location is relative, so that the folder may be moved or mounted.
+def _content(path):
+    """A digest of all that a recording holds. A zip lists the CRC-32 of its members at its end."""
+    if path.is_file():
+        return hashlib.sha1(directory_bytes(path)).hexdigest()
+    digest = hashlib.sha1()
+    for name, file in _files(path):
+        if file.is_file():  # a device or a pipe may never end
+            digest.update(f"{name} {file_sha256(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _listing(path):
+    """A digest that tells whether a folder is as it was when its content was read.
+
+    To read 25,000 files takes long. A file that changes gets a new ctime, even where its date and
+    size stay; not on Windows, so the files of meta, a few kilobytes, are always read.
     """
-    location, root = path.resolve(), root.resolve()
-    files = [path]
-    if path.is_dir():
-        files = [file for folder in find_roots(path) for file in array_files(folder)]
+    digest = hashlib.sha1(os.fsencode(path))
     try:
-        stats = [(file.relative_to(path).as_posix(), file.stat()) for file in files]
+        for name, file in _files(path):
+            stat = file.stat()
+            times = stat.st_mtime_ns, stat.st_ctime_ns
+            digest.update(repr((name, stat.st_size, *times, stat.st_ino)).encode())
+            if "/meta/" in f"/{name}" and file.is_file():
+                digest.update(file.read_bytes())
     except OSError as problem:
         raise ValueError(f"{problem.filename} cannot be read ({problem.strerror.lower()}); if it "
                          "is a link of git-annex, get its content first") from None
-    return (str(location.relative_to(root) if location.is_relative_to(root) else location),
-            [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
+    return digest.hexdigest()
+
+
+def _files(path):
+    """Name and path of each array in a folder."""
+    files = [file for root in find_roots(path) for file in array_files(root)]
+    return [(file.relative_to(path).as_posix(), file) for file in files]

@@ -1,13 +1,9 @@
 """The official file layout of a recording."""
 
 import io
-import lzma
 import math
 import re
-import struct
-import tokenize
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from kit.data.zips import GET_CONTENT, POINTER, READ_ERRORS, name_of, open_zip, require_readable
 from kit.files import atomic_write, progress
+from kit.report import one_line
 
 KINDS = ("images", "responses", "behavior", "pupil_center")
 TIERS = ("train", "validation", "test", "final_test")
@@ -24,17 +22,12 @@ META = {"tiers": "meta/trials/tiers", "image_ids": "meta/trials/frame_image_id",
         "trial_ids": "meta/trials/trial_idx", "unit_ids": "meta/neurons/unit_ids",
         "coordinates": "meta/neurons/cell_motor_coordinates"}
 META_DTYPES = {"tiers": "U", "image_ids": "iufU", "trial_ids": "iuU", "unit_ids": "iu",
-               "coordinates": "iuf"}  # values of numpy's dtype.kind
+               "coordinates": "iuf"}  # values of numpy's dtype.kind, after `_as_ids`
 
 TIERS_FILE = "meta/trials/tiers.npy"  # the folder that holds this file is the root of a recording
 MAX_ARRAY_BYTES = 2**26  # bytes of one array: many times any that a recording holds
-LOCAL_HEADER = b"PK\3\4"  # begins every member of a zip
+TRIAL_FILE = re.compile(r"[0-9]{1,18}\.npy")
 PLAIN_ID = re.compile(r"[!#-+\--~]+")  # ids that a CSV file can hold: no comma, quote or blank
-
-# raised by zipfile, zlib and numpy on damaged, encrypted or hostile bytes
-READ_ERRORS = (ValueError, TypeError, EOFError, OSError, RuntimeError, SyntaxError, OverflowError,
-               MemoryError, zipfile.BadZipFile, zlib.error, struct.error, lzma.LZMAError,
-               tokenize.TokenError)
 
 
 def write(target: Path, recording: dict[str, np.ndarray], statistics_from: np.ndarray) -> None:
@@ -101,23 +94,11 @@ def open_source(path: Path) -> Iterator["Source"]:
     if path.is_dir():
         yield Source(path, _only_root(path, find_roots(path)))
         return
-    try:
-        archive = zipfile.ZipFile(path)
-    except PermissionError:
-        raise PermissionError(f"you may not read {path}; ask its owner, or copy it") from None
-    except READ_ERRORS:
-        raise ValueError(f"{path} is not a zip file; it may be cut off or a web page: "
-                         "download it again") from None
-    with archive:
-        try:
-            problem = _find_problem(archive)
-        except READ_ERRORS:
-            problem = "has a damaged directory"
-        if problem:
-            raise ValueError(f"{path} {problem}; no published recording does: download it again")
-        marks = [name for name in archive.namelist() if name.endswith(TIERS_FILE)]
+    with open_zip(path) as archive:
+        members = {name_of(member): member for member in archive.infolist()}
+        marks = [name for name in members if name.endswith(TIERS_FILE)]
         roots = [mark.removesuffix(TIERS_FILE) for mark in marks if "__MACOSX" not in mark]
-        yield Source(path, _only_root(path, roots), archive)
+        yield Source(path, _only_root(path, roots), archive, members)
 
 
 def _only_root(path, roots):
@@ -127,35 +108,6 @@ def _only_root(path, roots):
     return roots[0]
 
 
-def _find_problem(archive):
-    """A sign that a zip is damaged or was made to do harm, or None."""
-    names = archive.namelist()
-    for name, count in Counter(names).items():
-        if count > 1:
-            return f"holds {name[:80]!r} more than once"
-        if ".." in name.split("/") or re.match(r"[/\\]|[A-Za-z]:", name):
-            return f"has a member outside its folder, {name[:80]!r}"
-    return "has a member that its directory does not list" if _hides_members(archive) else None
-
-
-def _hides_members(archive):
-    """Whether members overlap, or one lies where the central directory lists none."""
-    file, end = archive.fp, 0
-    for member in sorted(archive.infolist(), key=lambda member: member.header_offset):
-        if not _is_gap(file, end, member.header_offset):
-            return True
-        file.seek(member.header_offset)
-        name_length, extra_length = struct.unpack_from("<2H", file.read(30), 26)
-        end = member.header_offset + 30 + name_length + extra_length + member.compress_size
-    return not _is_gap(file, end, file.seek(0, io.SEEK_END))
-
-
-def _is_gap(file, start, stop):
-    """Whether `start` is not after `stop` (no overlap) and no member begins between them."""
-    file.seek(start)
-    return start <= stop and LOCAL_HEADER not in file.read(stop - start)
-
-
 @dataclass(frozen=True)
 class Source:
     """Reads the arrays of one recording by their official names."""
@@ -163,6 +115,7 @@ class Source:
     path: Path
     root: Path | str  # of the recording: a folder, or how its members' names begin
     archive: zipfile.ZipFile | None = None
+    members: dict[str, zipfile.ZipInfo] | None = None  # of the archive, by names with /
 
     def read(self, name: str, shape: tuple | None = None) -> np.ndarray:
         """One array. Raises ValueError if it is missing, damaged or not of this shape."""
@@ -175,9 +128,11 @@ class Source:
             raise ValueError(f"{self.path} has no {name}.npy; the recording is incomplete, "
                              "download or unpack it again") from None
         except READ_ERRORS as problem:
-            reason = " ".join(str(problem).split())[:200]
-            raise ValueError(f"{name}.npy in {self.path} cannot be read ({reason}); "
-                             "download or unpack the recording again") from None
+            require_readable(f"{name}.npy in {self.path}", problem)
+            reason = one_line(" ".join(str(problem).split()))
+            if reason != GET_CONTENT:
+                reason += "; download or unpack the recording again"
+            raise ValueError(f"{name}.npy in {self.path} cannot be read: {reason}") from None
         if shape is not None and (array.shape != shape or array.dtype.kind not in "biuf"):
             raise ValueError(f"{name}.npy in {self.path} holds {array.dtype} of shape "
                              f"{array.shape}, expected numbers of shape {shape}; the recording is "
@@ -186,37 +141,56 @@ class Source:
 
     def _open(self, file):
         if self.archive:
-            return self.archive.open(self.root + file)
+            return self.archive.open(self.members[self.root + file])
         path = self.root / file
         if not path.is_file():  # a device or a pipe may never end
             raise FileNotFoundError
         return path.open("rb")
 
-    def trial_files(self, kind: str) -> set[str]:
-        """The names of the files of one kind, such as 0.npy."""
+    def has_statistics(self, kind: str) -> bool:
+        """Whether there is a mean or a std of a kind."""
+        names = [f"meta/statistics/{kind}/all/{name}.npy" for name in ("mean", "std")]
+        if self.archive:
+            return any(self.root + name in self.members for name in names)
+        return any((self.root / name).exists() for name in names)
+
+    def trial_files(self, kind: str) -> list[str]:
+        """The names of the files of one kind, such as 0.npy, in the order of their numbers."""
         if self.archive:
             start = f"{self.root}data/{kind}/"
-            names = [name.removeprefix(start) for name in self.archive.namelist()
-                     if name.startswith(start)]
+            names = [name.removeprefix(start) for name in self.members if name.startswith(start)]
         else:
             names = [file.name for file in (self.root / "data" / kind).glob("*.npy")]
-        return {name for name in names if re.fullmatch(r"\d+\.npy", name)}  # not a Mac's ._0.npy
+        names = [name for name in names if TRIAL_FILE.fullmatch(name)]  # not a Mac's ._0.npy
+        return sorted(names, key=_number)
 
-    def require_trials(self, kind: str, trials: int) -> None:
-        """Raise ValueError unless there is one file of a kind for each trial."""
-        found = self.trial_files(kind)
-        expected = {f"{trial}.npy" for trial in range(trials)}
-        wrong = sorted(expected ^ found, key=lambda name: (len(name), name))
-        if wrong:
-            raise ValueError(f"data/{kind} in {self.path} holds {len(found)} files, but "
-                             f"{TIERS_FILE} lists {trials} trials: "
-                             f"{len(expected - found)} missing, {len(found - expected)} too many, "
-                             f"the first is {wrong[0]}; download or unpack the recording "
+    def trial_arrays(self, kind: str, trials: int) -> list[str]:
+        """The name of each trial's array, numbered from 0 or from 1, perhaps with leading zeros.
+
+        Raises ValueError unless there is one file of a kind for each trial.
+        """
+        names = self.trial_files(kind)
+        numbers = Counter(map(_number, names))
+        first = 1 if names and (_number(names[0]), _number(names[-1])) == (1, trials) else 0
+        expected = Counter(range(first, first + trials))
+        missing, surplus = expected - numbers, numbers - expected
+        if missing or surplus:
+            raise ValueError(f"data/{kind} in {self.path} holds {len(names)} files, but "
+                             f"{TIERS_FILE} lists {trials} trials: {missing.total()} missing, "
+                             f"{surplus.total()} too many, the first is "
+                             f"{min(missing | surplus)}.npy; download or unpack the recording "
                              "again")
+        return [f"data/{kind}/{name.removesuffix('.npy')}" for name in names]
+
+
+def _number(name):
+    return int(name.removesuffix(".npy"))
 
 
 def _parse(data, largest):
     """The array in the bytes of an .npy file."""
+    if POINTER.match(data):
+        raise ValueError(GET_CONTENT)
     if len(data) > largest:
         raise ValueError(f"it holds more than {largest:,} bytes")
     file = io.BytesIO(data)
@@ -230,7 +204,10 @@ def _parse(data, largest):
 
 def read_meta(source: Source) -> dict[str, np.ndarray]:
     """The arrays about trials and neurons, by the kit's names. Raises ValueError if one is bad."""
-    meta = {name: source.read(file) for name, file in META.items()}
+    if source.trial_files("videos"):
+        raise ValueError(f"{source.path} holds videos, as recordings of SENSORIUM 2023 do; this "
+                         "kit opens recordings with one image a trial")
+    meta = {name: _as_ids(name, source.read(file)) for name, file in META.items()}
     trials, neurons = meta["tiers"].size, meta["unit_ids"].size
     if not trials or not neurons:
         raise ValueError(f"{source.path} lists {trials} trials of {neurons} neurons; a recording "
@@ -244,11 +221,24 @@ def read_meta(source: Source) -> dict[str, np.ndarray]:
             raise ValueError(f"{META[name]}.npy in {source.path} holds values of another type, "
                              "too large, repeated, not plain or not finite; the recording is "
                              "damaged")
-    unknown = sorted(set(meta["tiers"].tolist()) - set(TIERS))
-    if unknown:
-        raise ValueError(f"{source.path} has the unknown tier {unknown[0][:40]!r} "
-                         f"({len(unknown)} unknown in all); known are {', '.join(TIERS)}")
+    if not np.isin(meta["tiers"], TIERS).any():
+        raise ValueError(f"no trial of {source.path} has one of the tiers {', '.join(TIERS)}; the "
+                         f"first has {one_line(meta['tiers'][0], 40)!r}")
     return meta
+
+
+def _as_ids(name, values):
+    """Texts for bytes, and whole numbers for ids that other programs write as floats or texts."""
+    if values.dtype.kind == "S":
+        values = np.char.decode(values, "latin-1")
+    if name not in ("unit_ids", "trial_ids") or not values.size:
+        return values
+    if values.dtype.kind == "f" and (values % 1 == 0).all() and np.abs(values).max() < 2**53:
+        return values.astype(np.int64)
+    digits = values.dtype.kind == "U" and np.char.isdecimal(values).all()
+    if name == "unit_ids" and digits and np.char.str_len(values).max() < 16:
+        return values.astype(np.int64)
+    return values
 
 
 def _is_valid(name, values):
@@ -258,7 +248,7 @@ def _is_valid(name, values):
     if name in ("unit_ids", "trial_ids") and len(np.unique(values)) < len(values):
         return False
     if values.dtype.kind == "U":
-        return all(map(PLAIN_ID.fullmatch, values.tolist()))
+        return name == "tiers" or all(map(PLAIN_ID.fullmatch, values.tolist()))
     if name == "unit_ids":
         return np.abs(values.astype(float)).max() < 2**53
     return np.isfinite(values.astype(np.float32)).all()

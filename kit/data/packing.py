@@ -4,13 +4,14 @@ import errno
 import math
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from kit.data.official import Source, read_meta
+from kit.data.official import TIERS, Source, read_meta
 from kit.files import progress
 
 BLOCK = 128  # trials in memory at once
@@ -19,46 +20,77 @@ BLOCK = 128  # trials in memory at once
 def pack(mouse: str, source: Source, part: Path, size: tuple[int, int]) -> None:
     """Write the standardised arrays and meta.npz into the folder `part`.
 
-    size: height and width of the packed images. Raises ValueError if the recording is damaged, and
-    OSError if the disk has too little space.
+    size: height and width of the packed images. Trials that hold NaN get the tier "NaN". Raises
+    ValueError if the recording is damaged, its statistics are not those of its data, or `size` has
+    another aspect than its images; OSError if the disk has too little space.
     """
     meta = read_meta(source)
     trials, neurons = len(meta["tiers"]), len(meta["unit_ids"])
+    names = _trial_arrays(source, trials)
+    shapes = {"images": _image_shape(source, names["images"][0], size), "responses": (neurons,),
+              "behavior": (3,), "pupil_center": (2,)}
     needed = 4 * trials * (size[0] * size[1] + neurons + 5)
     if shutil.disk_usage(part).free < needed:  # said now, not after minutes of packing
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    statistics = {}
-    for kind, shape in _shapes(source, trials, neurons).items():
-        mean, std = standardisation(source, kind, shape)
-        file = part / f"{kind}.npy"
-        starts = progress(range(0, trials, BLOCK), desc=f"packing {mouse} {kind}", unit="block")
+    seen = np.flatnonzero(np.isin(meta["tiers"], ["train", "validation"]))
+    train = meta["tiers"] == "train"
+    statistics, gaps, empty = {}, {}, {}
+    for kind, arrays in names.items():
+        shape, file = shapes[kind], part / f"{kind}.npy"
+        mean, std = standardisation(source, kind, shape, [arrays[row] for row in seen])
         packed_shape = (trials, 1, *size) if kind == "images" else (trials, *shape)
+        gaps[kind], empty[kind] = np.zeros((2, trials), bool)
+        evidence = Moments(), Moments()  # statistics may be of all trials, or of train trials
+        bar = progress(_blocks(source, arrays, shape), desc=f"packing {mouse} {kind}",
+                       total=math.ceil(trials / BLOCK), unit="block")
         with file.open("wb") as out:  # a memory map would crash on a full disk
             np.lib.format.write_array_header_1_0(
                 out, {"descr": "<f4", "fortran_order": False, "shape": packed_shape})
-            for start in starts:
-                rows = range(trials)[start:start + BLOCK]
-                block = np.stack([source.read(f"data/{kind}/{row}", shape) for row in rows])
-                block = _standardise(source, kind, block, mean, std)
+            for rows, raw in bar:
+                flat = raw.reshape(len(raw), -1)
+                gaps[kind][rows] = np.isnan(flat).any(1)
+                empty[kind][rows] = ~np.nan_to_num(flat).any(1)  # zeros or NaN throughout
+                block = _standardise(source, kind, arrays[rows], raw, mean, std)
+                usable = ~gaps[kind] & ~empty[kind]
+                for moments, some in zip(evidence, (usable, usable & train), strict=True):
+                    moments.add(block[some[rows], ..., ::4 if kind == "images" else 1])
                 if block.shape[1:] != packed_shape[1:]:
                     block = interpolate(torch.from_numpy(block), size=size, mode="bilinear",
                                         align_corners=False).numpy()  # (B, 1, H, W)
                 out.write(block.astype("<f4").tobytes())
-        if kind in ("behavior", "pupil_center") and (np.load(file) == -mean / std).all():
-            file.unlink()  # zeros throughout: withheld
+        _require_units(source, kind, evidence)
+        if kind in ("behavior", "pupil_center") and empty[kind].all():  # withheld
+            file.unlink()
+            del gaps[kind]
         else:
             statistics[f"{kind}_mean"], statistics[f"{kind}_std"] = mean, std
-    _mark_withheld(part / "responses.npy", meta["tiers"])
+    withheld = _withheld(meta["tiers"], empty["responses"])
+    _write_nan(part / "responses.npy", withheld, neurons)
+    meta["tiers"] = _without_gaps(source, meta["tiers"], names, gaps, withheld)
     np.savez(part / "meta.npz", **meta, **statistics)
 
 
-def _standardise(source, kind, block, mean, std):
-    """Raw values of some trials, (B, …), as float32 in units of their std."""
+def _blocks(source: Source, arrays: list[str], shape: tuple) -> Iterator[tuple[slice, np.ndarray]]:
+    """Which rows, and the raw values of these trials: (B, …), some at a time to save memory."""
+    for start in range(0, len(arrays), BLOCK):
+        rows = slice(start, start + BLOCK)
+        yield rows, np.stack([source.read(name, shape) for name in arrays[rows]])
+
+
+def _standardise(source, kind, arrays, raw, mean, std):
+    """Raw values of some trials, (B, …), as float32 in units of their std. NaN stays."""
     with np.errstate(all="ignore"):  # an overflow is found below
-        block = (block.astype(np.float32) - mean) / std
-    if not is_possible(kind, block):
-        raise ValueError(f"data/{kind} in {source.path} has values that are negative, not finite "
-                         "or do not fit its statistics; the recording is damaged")
+        block = (raw.astype(np.float32) - mean) / std
+    for name, values in zip(arrays, block, strict=True):
+        numbers = values if kind == "images" else values[~np.isnan(values)]
+        if is_possible(kind, numbers):
+            continue
+        if np.isfinite(numbers).all():
+            raise ValueError(f"{name}.npy in {source.path} holds negative responses, as dF/F does; "
+                             "responses are counts of activity, 0 or more: give deconvolved ones, "
+                             "or write 0 where they are negative")
+        raise ValueError(f"{name}.npy in {source.path} has values that are not finite, or do not "
+                         "fit its statistics; the recording is damaged")
     return block
 
 
@@ -68,48 +100,156 @@ def is_possible(kind: str, values: np.ndarray) -> bool:
     return not negative and bool(np.isfinite(values).all())
 
 
-def _mark_withheld(file, tiers):
-    """Write NaN in place of the responses of a test tier that has nothing but zeros."""
-    responses = np.load(file, mmap_mode="r+")
+# ---- trials that are withheld, or hold NaN ----
+
+def _withheld(tiers, empty):
+    """(T,) bool: the trials of test tiers whose responses are all zeros or NaN."""
+    withheld = np.zeros(len(tiers), bool)
     for tier in ("test", "final_test"):
-        rows = np.flatnonzero(tiers == tier)
-        if not any(responses[row].any() for row in rows):
-            responses[rows] = np.nan
+        withheld |= (tiers == tier) & empty[tiers == tier].all()
+    return withheld
 
 
-def _shapes(source, trials, neurons):
-    """The shape of one trial's array of each kind.
+def _write_nan(file, withheld, neurons):
+    """Write NaN over the responses of the withheld trials. A map of the file may be impossible."""
+    blank = np.full(neurons, np.nan, "<f4").tobytes()
+    with file.open("r+b") as out:
+        header = file.stat().st_size - len(withheld) * len(blank)
+        for row in np.flatnonzero(withheld):
+            out.seek(header + int(row) * len(blank))
+            out.write(blank)
+
+
+def _without_gaps(source, tiers, names, gaps, withheld):
+    """The tiers, "NaN" for trials that hold NaN, so that no method uses them.
+
+    Raises ValueError if no trial of a tier would be left, or if one that must be predicted has NaN.
+    """
+    left_out = np.zeros(len(tiers), bool)
+    for kind, gap in gaps.items():
+        gap = gap & ~withheld if kind == "responses" else gap
+        left_out |= gap
+        for tier in TIERS:
+            here = (tiers == tier) & gap
+            if not here.any() or not (withheld[here].any() or gap[tiers == tier].all()):
+                continue
+            reason = ("the trial must be predicted, as its responses are withheld"
+                      if withheld[here].any() else f"so does every trial of the tier {tier}")
+            raise ValueError(f"{names[kind][np.flatnonzero(here)[0]]}.npy in {source.path} holds "
+                             f"NaN, and {reason}; fill the gap, or leave this value out of all "
+                             "trials")
+    return np.where(left_out & np.isin(tiers, TIERS), "NaN", tiers)
+
+
+# ---- files and shapes ----
+
+def _trial_arrays(source, trials):
+    """The names of the trials' arrays of each kind: a dict of lists.
 
     Behaviour and eye position may be absent as a whole: not every lab records them.
     """
-    raw = source.read("data/images/0").shape
+    kinds = ["images", "responses"]
+    kinds += [kind for kind in ("behavior", "pupil_center") if source.trial_files(kind)]
+    names = {kind: source.trial_arrays(kind, trials) for kind in kinds}
+    firsts = {int(arrays[0].rpartition("/")[2]) for arrays in names.values()}
+    if len(firsts) > 1:
+        raise ValueError(f"the files of some kinds in {source.path} are numbered from 0 and those "
+                         "of others from 1; number them alike")
+    return names
+
+
+def _image_shape(source, name, size):
+    """The shape (1, height, width) of the images. Raises ValueError if `size` would squeeze it."""
+    raw = source.read(name).shape
     if len(raw) != 3 or raw[0] != 1 or not 0 < min(raw) <= max(raw) <= 1024:
-        raise ValueError(f"data/images/0.npy in {source.path} has shape {raw}, expected one grey "
-                         "image (1, height, width) of up to 1024 pixels")
-    shapes = {"images": raw, "responses": (neurons,)}
-    if source.trial_files("behavior"):
-        shapes["behavior"] = (3,)
-    if source.trial_files("pupil_center"):
-        shapes["pupil_center"] = (2,)
-    for kind in shapes:
-        source.require_trials(kind, trials)
-    return shapes
+        raise ValueError(f"{name}.npy in {source.path} has shape {raw}, expected one grey image "
+                         "(1, height, width) of up to 1024 pixels; videos cannot be opened")
+    height, width = size
+    fits = height * raw[2] / raw[1], width * raw[1] / raw[2]  # width and height of the same aspect
+    if abs(width - fits[0]) > 0.5 and abs(height - fits[1]) > 0.5:
+        raise ValueError(f"size={size} would squeeze the images of {source.path}, which have "
+                         f"{raw[1]} x {raw[2]} pixels; choose a size of their aspect, such as "
+                         f"size=({height}, {max(1, round(fits[0]))}), or crop or pad the images")
+    return raw
 
 
-def standardisation(source: Source, kind: str, shape: tuple) -> tuple[np.ndarray, np.ndarray]:
+# ---- units ----
+
+class Moments:
+    """Mean and std (…) of values (B, …) that come in blocks; all pixels of images count alike."""
+
+    def __init__(self):
+        self.trials, self.count, self.total, self.squares = 0, 0, 0, 0
+
+    def add(self, block: np.ndarray) -> None:
+        """Count the values of a block."""
+        if not len(block):
+            return
+        values = block.astype(np.float64)
+        if block.ndim > 2:
+            values = values.reshape(-1)
+        if not self.count:
+            self.origin = values[:1].copy()  # so what never changes has a std of exactly 0
+        values -= self.origin
+        self.trials += len(block)
+        self.count += len(values)
+        self.total += values.sum(0)
+        self.squares += np.square(values).sum(0)
+
+    def result(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and std, float32."""
+        mean = self.total / self.count
+        std = np.sqrt(np.maximum(self.squares / self.count - mean**2, 0))
+        return (self.origin[0] + mean).astype(np.float32), std.astype(np.float32)
+
+
+def standardisation(source: Source, kind: str, shape: tuple,
+                    seen: list[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The float32 mean to subtract and std to divide by, from a recording's statistics.
 
-    shape: of the values of one trial. Raises ValueError if the statistics are damaged.
+    shape: of the values of one trial. seen: the arrays that they are computed from if there are no
+    statistics. Raises ValueError if the statistics are damaged.
     """
-    if kind == "images":
-        shape = ()
-    mean = _read_statistic(source, f"meta/statistics/{kind}/all/mean", shape)
-    std = _read_statistic(source, f"meta/statistics/{kind}/all/std", shape)
+    expected = () if kind == "images" else shape
+    if source.has_statistics(kind) or not seen:
+        mean = _read_statistic(source, f"meta/statistics/{kind}/all/mean", expected)
+        std = _read_statistic(source, f"meta/statistics/{kind}/all/std", expected)
+    else:
+        moments = Moments()
+        for _, raw in _blocks(source, seen, shape):
+            moments.add(raw[~np.isnan(raw).reshape(len(raw), -1).any(1)])
+        mean, std = moments.result() if moments.count else np.zeros((2, *expected), np.float32)
     if kind in ("responses", "behavior"):
         mean = np.zeros_like(std)  # scaled, not centred
     if kind == "responses" and std.any():
         return mean, np.maximum(std, 0.01 * std.mean())  # silent neurons must not explode
     return mean, np.where(std > 0, std, 1).astype(np.float32)
+
+
+def _require_units(source, kind, evidence):
+    """Raise ValueError if standardised values show that the statistics belong to other data.
+
+    evidence: the moments of all trials, and of train trials.
+    """
+    misfits = [_misfit(kind, moments) for moments in evidence if moments.count]
+    if misfits and all(misfits):
+        raise ValueError(f"meta/statistics/{kind} in {source.path} are not the statistics of "
+                         f"data/{kind}: in their units, the data have {misfits[0]}; put them "
+                         "right, or delete meta/statistics to have them computed")
+
+
+def _misfit(kind, moments):
+    """How standardised values differ from a mean of 0 and a std of 1 by more than chance, or ""."""
+    slow = kind in ("behavior", "pupil_center")  # so a few trials differ more from all
+    slack = 0.5 + 3 * moments.trials**-0.5 if slow else 0.1 + moments.trials**-0.5
+    mean, std = map(np.atleast_1d, moments.result())
+    if kind in ("images", "pupil_center") and np.abs(mean).max() > slack:
+        return f"a mean of {mean[np.abs(mean).argmax()]:.3g}, not 0"
+    std = std[std > 0]  # what never changes tells nothing
+    if kind == "responses" and len(std) and std.max() < 10:  # single neurons burst now and then
+        std = np.median(std, keepdims=True)
+    wrong = std[np.abs(np.log(std)) > 2 * slack]
+    return f"a std of {wrong[-1]:.3g}, not 1" if len(wrong) else ""
 
 
 def _read_statistic(source, name, shape):
@@ -122,5 +262,6 @@ def _read_statistic(source, name, shape):
         numbers = values.astype(np.float32).reshape(shape)
     if not np.isfinite(numbers).all() or (name.endswith("std") and (numbers < 0).any()):
         raise ValueError(f"{name}.npy in {source.path} has values that are not finite, or "
-                         "negative; the recording is damaged")
+                         "negative; put them right, or delete meta/statistics to have them "
+                         "computed")
     return numbers

@@ -1,62 +1,24 @@
-"""Recordings and batches, standardised as in the 2022 baselines and the official ground truth."""
+"""Recordings, standardised as in the 2022 baselines and the official ground truth."""
 
 from __future__ import annotations
 
+import errno
 import socket
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from kit.data.official import META, READ_ERRORS, TIERS
-from kit.report import require_int
-
-TYPICAL_BEHAVIOR = (4, 0, 0.5)  # pupil size, its change, running speed, each in its std
-
-
-class Batch(NamedTuple):
-    """Some trials of one mouse, as tensors; B trials, N neurons."""
-
-    images: Tensor                      # (B, 1, H, W) z-scored pixels
-    responses: Tensor | None = None     # (B, N) each neuron divided by its std; None if withheld
-    behavior: Tensor | None = None      # (B, 3) pupil size, its change, running speed, in their std
-    pupil_center: Tensor | None = None  # (B, 2) eye position, z-scored
-
-    def to(self, device: str | torch.device | Tensor) -> Batch:
-        """The same batch on another device, or of a tensor's device and type, as torch does."""
-        return Batch(*[None if value is None else value.to(device) for value in self])
-
-    @classmethod
-    def typical(cls, images: np.ndarray | Tensor) -> Batch:
-        """Images of your own as a mouse in a typical state sees them, its eye at its mean position.
-
-        images: array or tensor, (B, 1, H, W) or (B, H, W), z-scored. Behaviour is (4, 0, .5) for
-        every image: a pupil of four times its std that does not change, and a little running. Zeros
-        would not be neutral: behaviour is divided by its std but not centred, so they mean a pupil
-        of size 0, which no model has seen in training. Models of images alone ignore it.
-        Raises ValueError for images of another shape, or of integers.
-
-        >>> batch = kit.Batch.typical(np.zeros((5, 36, 64)))
-        >>> batch.images.shape, batch.behavior[0]
-        (torch.Size([5, 1, 36, 64]), tensor([4.0000, 0.0000, 0.5000]))
-        """
-        if not isinstance(images, Tensor):  # an array may be read-only or flipped: a copy
-            images = torch.from_numpy(np.array(images, order="C"))
-        if images.ndim == 3:
-            images = images[:, None]  # (B, 1, H, W)
-        if images.ndim != 4 or images.shape[1] != 1:
-            raise ValueError(f"images of shape {tuple(images.shape)} are not (B, 1, H, W) or "
-                             "(B, H, W); give one image as images[None]")
-        if not images.is_floating_point():
-            raise ValueError(f"images of {images.dtype} are not z-scored; for pixels from 0 to 255 "
-                             "use (images - 113.5) / 64.6, the benchmark's mean and std")
-        images = images.float()
-        behavior = images.new_tensor([TYPICAL_BEHAVIOR]).expand(len(images), -1)  # (B, 3)
-        return cls(images, None, behavior, images.new_zeros(len(images), 2))
+from kit.data.batches import TYPICAL_BEHAVIOR as TYPICAL_BEHAVIOR
+from kit.data.batches import Batch
+from kit.data.batches import require_z_scored as require_z_scored
+from kit.data.official import META, TIERS
+from kit.data.zips import READ_ERRORS, require_readable
+from kit.report import one_line, require_int
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -68,7 +30,7 @@ class Recording:
     responses: np.ndarray            # (T, N) float32, divided by std; NaN where withheld
     behavior: np.ndarray | None      # (T, 3) float32, divided by std; None if withheld or absent
     pupil_center: np.ndarray | None  # (T, 2) float32, z-scored; None if withheld or absent
-    tiers: np.ndarray                # (T,) str: train, validation, test or final_test
+    tiers: np.ndarray                # (T,) str: train, validation, test, final_test; others unused
     image_ids: np.ndarray            # (T,) int: repeats of an image share it
     trial_ids: np.ndarray            # (T,) int, or 32 characters in the competition mice
     unit_ids: np.ndarray             # (N,) int, not contiguous
@@ -84,6 +46,17 @@ class Recording:
         return open_packed, (self.mouse, self.packed, self.image_size, self.tiers)
 
     def __post_init__(self):
+        trials, neurons = len(self.tiers), len(self.unit_ids)
+        for name in ("images", "responses", "behavior", "pupil_center", "image_ids", "trial_ids"):
+            values = getattr(self, name)
+            if values is not None and len(values) != trials:
+                raise ValueError(f"mouse {self.mouse} has {trials} trials and {len(values)} rows "
+                                 f"of {name}; give a row of them for each trial")
+        columns = neurons if self.responses is None else self.responses.shape[1]
+        if not columns == len(self.coordinates) == neurons:
+            raise ValueError(f"mouse {self.mouse} has {neurons} unit_ids, {len(self.coordinates)} "
+                             f"coordinates and {columns} columns of responses; give one of each "
+                             "for each neuron")
         vars(self)["statistics"] = dict(self.statistics)
         for values in (vars(self), self.statistics):
             for name, value in values.items():
@@ -106,9 +79,14 @@ class Recording:
         """
         rows = np.flatnonzero(self.tiers == tier)
         if not len(rows):
-            here = ", ".join(name for name in TIERS if name in self.tiers)
+            here = ", ".join(one_line(name, 40) for name in self._trials_by_tier())
             raise ValueError(f"mouse {self.mouse} has no tier {tier!r}; its tiers are {here}")
         return rows
+
+    def _trials_by_tier(self):
+        """Tier -> number of trials: first the tiers that methods use, then all others."""
+        found = Counter(self.tiers.tolist())
+        return {tier: found[tier] for tier in [*TIERS, *sorted(found)] if tier in found}
 
     def withheld(self, tier: str) -> bool:
         """Whether the responses of a tier are withheld (zeros in the file, NaN here)."""
@@ -157,11 +135,14 @@ class Recording:
         return smaller
 
     def __repr__(self):
-        counts = [f"{(self.tiers == tier).sum()} {tier}" for tier in TIERS if tier in self.tiers]
+        trials = self._trials_by_tier()
+        used = [f"{count} {tier}" for tier, count in trials.items() if tier in TIERS]
+        others = [f"{trials[tier]} {one_line(tier, 40)}" for tier in trials if tier not in TIERS]
+        left_out = f" (left out: {', '.join(others)})" if others else ""
         state = "without" if self.behavior is None else "with"
         height, width = self.image_size
-        return (f"mouse {self.mouse}: {len(self.unit_ids)} neurons, {', '.join(counts)} trials, "
-                f"images {height}x{width}, {state} behaviour")
+        return (f"mouse {one_line(self.mouse)}: {len(self.unit_ids)} neurons, {', '.join(used)} "
+                f"trials{left_out}, images {height}x{width}, {state} behaviour")
 
 
 class Dataset(Mapping):
@@ -239,7 +220,8 @@ def open_packed(mouse: str, packed: Path, size: tuple[int, int],
     """The recording in a folder of packed arrays, perhaps in another process or on another host.
 
     tiers: (T,) the tiers of a recording that was pickled; else the packed ones are used.
-    Raises FileNotFoundError if there is no such folder, and ValueError if it is damaged.
+    Raises FileNotFoundError if there is no such folder, ValueError if it is damaged, and OSError if
+    the system cannot read it.
     """
     if not packed.is_dir():
         raise FileNotFoundError(
@@ -255,7 +237,8 @@ def open_packed(mouse: str, packed: Path, size: tuple[int, int],
         for name, values in (("behavior", 3), ("pupil_center", 2)):
             known = f"{name}_std" in statistics  # else withheld or absent
             arrays[name] = _open_array(packed / f"{name}.npy", (trials, values)) if known else None
-    except (*READ_ERRORS, KeyError):
+    except (*READ_ERRORS, KeyError) as problem:
+        require_readable(f"the packed copy {packed}", problem)
         raise ValueError(f"the packed copy {packed} is damaged; delete that folder and load "
                          "again") from None
     if tiers is not None:
@@ -266,7 +249,12 @@ def open_packed(mouse: str, packed: Path, size: tuple[int, int],
 
 
 def _open_array(file, shape):
-    array = np.load(file, mmap_mode="r")
+    try:
+        array = np.load(file, mmap_mode="r")
+    except OSError as problem:
+        if problem.errno not in (errno.ENODEV, errno.EINVAL, errno.ENOTSUP, errno.EPERM):
+            raise
+        array = np.load(file)  # some network drives cannot map files
     if array.shape != shape or array.dtype != np.float32:
         raise ValueError
     return array

@@ -144,11 +144,11 @@ def share_of_products(values, std):
 def test_rounding_does_not_tell_the_std_of_all_trials(tmp_path):
     """float32 values that were divided by a std and multiplied again show by which one."""
     out = make(open_mouse(neurons=3, tiers={"train": 900, "validation": 4}), tmp_path,
-               size=(2, 2))  # fmt: skip
+               size=(9, 16))  # fmt: skip
     members = withheld.members(out)
     tiers = members["meta/trials/tiers"]
     values = np.stack([members[f"data/responses/{t}"] for t in np.flatnonzero(tiers == "train")])
-    std = kit.load(tmp_path / "source" / "static7-1-1-GrayImageNet-tiny.zip", (2, 2),
+    std = kit.load(tmp_path / "source" / "static7-1-1-GrayImageNet-tiny.zip", (9, 16),
                    tmp_path / "source" / "data").mouse.statistics["responses_std"]  # fmt: skip
     divided = np.float32(values[:, 0] * 1.000001) / std[0] * std[0]
     steps = std[0].astype(float) * (1 + np.arange(-40, 41) * 2e-6)
@@ -165,7 +165,7 @@ def test_rounding_goes_up_or_down_by_chance(tmp_path):
     arrays = open_mouse(neurons=3, tiers={"train": 900, "validation": 4})
     halfway = 1 + 2.0**-16  # 16 bits of numbers from 1 to 2 are steps of 2^-15
     arrays["responses"][arrays["tiers"] == "train"] = [halfway, halfway, 1]
-    members = withheld.members(make(arrays, tmp_path, size=(2, 2)))
+    members = withheld.members(make(arrays, tmp_path, size=(9, 16)))
     tiers = members["meta/trials/tiers"]
     values = np.stack([members[f"data/responses/{t}"] for t in np.flatnonzero(tiers == "train")])
     up = values > 1

@@ -16,10 +16,10 @@ def left_in(folder):
     return [path for path in folder.rglob("*") if path.name != "packed"]
 
 
-def refused(path, folder, kind=ValueError):
+def refused(path, folder, kind=ValueError, size=(36, 64)):
     """The sentence with which a recording is refused; nothing stays of it."""
     with pytest.raises(kind) as caught:
-        kit.load(path, folder=folder)
+        kit.load(path, size, folder)
     said = str(caught.value)
     assert "\n" not in said and len(said) < 700
     assert left_in(folder) == []

@@ -119,6 +119,14 @@ def compressed(handler):
     handler.body(body)
 
 
+def dripping(handler):
+    """A byte now and then, each before the time is up to wait for one."""
+    handler.head(200, Content_Length=SIZE)
+    for byte in CONTENT:
+        handler.body(bytes([byte]))
+        time.sleep(0.05)
+
+
 def endless(handler):
     handler.head(200)
     while True:
@@ -156,6 +164,9 @@ FAULTS = {
     "sends a web page with 200": ([page], "is not the file: it begins with .*<!DOCTYPE html>", 0),
     "sends a web page with 200 after 90 %": (
         [cut, page], "is not the file: it begins with .*<!DOCTYPE html>", 9 * TENTH),
+    "names a reason with control characters": (
+        [lambda handler: handler.wfile.write(b"HTTP/1.1 404 \x1b[2Jgone\r\n\r\n")],
+        r"answered 404 \?\[2Jgone; ", 0),
     "sends a git-annex pointer": ([pointer], "is not the file: it begins with b'/annex", 0),
     "answers 404": ([text(b"<html>nothing here</html>", 404)], "answered 404 Not Found; ", 0),
     "answers 403 after 90 %": ([cut, status(403)], "answered 403 Forbidden; ", 9 * TENTH),
@@ -304,6 +315,20 @@ def test_download_does_not_write_through_a_link(link, serve, tmp_path, part):
     getattr(part, link)(mine)
     path = download(serve(good()).url, tmp_path)
     assert mine.read_bytes() == OLDER and not path.is_symlink()
+
+
+def test_download_gives_up_a_server_that_drips(serve, tmp_path, monkeypatch, record_property):
+    monkeypatch.setattr(downloads, "SLOWEST", (0.5, 64_000))
+    monkeypatch.setattr(downloads, "TIMEOUT", (5, 5))
+    said = refused(serve(dripping).url, tmp_path)
+    assert "the server sent less than 64 kB in 0.5 seconds" in said
+    record_property("fault", ("server drips", said.partition("; ")[0], "nothing"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+def test_download_replaces_a_pipe(serve, tmp_path, part):
+    os.mkfifo(part)
+    assert download(serve(good()).url, tmp_path).read_bytes() == CONTENT
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -1,5 +1,6 @@
 """The official layout: recordings in zips and folders, and damaged or hostile ones."""
 
+import errno
 import io
 import os
 import re
@@ -99,9 +100,17 @@ DAMAGES = {
         {"meta/neurons/cell_motor_coordinates.npy": npy(np.full((24, 3), "x"))},
         "cell_motor_coordinates.npy in .* not plain or not finite",
     ),
-    "NaN responses": ({responses: npy(np.full(24, np.nan))}, "data/responses in .* not finite"),
+    "NaN in an image": (
+        {images: npy(np.full((1, 144, 256), np.nan))}, "images/5.npy in .* not finite",
+    ),
+    "NaN in every trial": (
+        {f"data/behavior/{i}.npy": npy(np.array([1, np.nan, 2])) for i in range(TRIALS)},
+        "data/behavior/.*npy in .* holds NaN, and so does every trial of the tier .*leave this",
+    ),
     "infinite images": ({images: npy(np.full((1, 144, 256), np.inf))}, "not finite"),
-    "negative responses": ({responses: npy(np.full(24, -3.0))}, "data/responses .* are negative"),
+    "negative responses": (
+        {responses: npy(np.full(24, -3.0))}, "responses/5.npy in .* negative responses, as dF/F",
+    ),
     "statistics not finite": (
         {"meta/statistics/responses/all/std.npy": npy(np.full(24, np.nan))},
         "statistics/responses/all/std.npy .*not finite",
@@ -110,9 +119,32 @@ DAMAGES = {
         {"meta/statistics/behavior/all/std.npy": npy(np.ones(2))},
         "all/std.npy in .* holds float64 of shape .2,., expected 3 numbers",
     ),
-    "an unknown tier": (
-        {"meta/trials/tiers.npy": npy(np.array(["train"] * 69 + ["oracle"]))},
-        "unknown tier .oracle. .*known are train, validation, test, final_test",
+    "no tier that is known": (
+        {"meta/trials/tiers.npy": npy(np.array(["Train\x1b[2J"] * 70))},
+        r"no trial .* of the tiers train, validation, test, final_test; .* 'Train\?\[2J'",
+    ),
+    "videos": (
+        {f"data/images/{i}.npy": npy(np.ones((14, 25, 30))) for i in range(TRIALS)},
+        r"shape \(14, 25, 30\), .* videos cannot be opened",
+    ),
+    "videos in a folder of their own": (
+        {"data/videos/0.npy": npy(np.ones((14, 25, 30)))}, "holds videos, as .* SENSORIUM 2023",
+    ),
+    "a pointer of git-annex": (
+        {responses: b"/annex/objects/SHA256E-s224--0123.npy\n"},
+        "responses/5.npy in .* pointer of git-annex or Git LFS; get its content first$",
+    ),
+    "a pointer of Git LFS": (
+        {"meta/trials/tiers.npy": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"},
+        "tiers.npy in .* pointer of git-annex or Git LFS; get its content first$",
+    ),
+    "numbers with a gap, padded": (
+        {images: None, "data/images/070.npy": npy(np.ones((1, 144, 256)))},
+        "1 missing, 1 too many, the first is 5.npy",
+    ),
+    "a number twice": (
+        {"data/images/05.npy": npy(np.ones((1, 144, 256)))},
+        "holds 71 files, .* 0 missing, 1 too many, the first is 5.npy",
     ),
     "one tier for all": (
         {"meta/trials/tiers.npy": npy(np.array("train"))}, r"shape \(\), expected",
@@ -257,6 +289,96 @@ def test_load_refuses_members_outside_folder(source, tmp_path, name, record_prop
     record_property("fault", (f"file: a member {name}", shown(said, path.parent), "nothing"))
 
 
+@pytest.mark.parametrize("content, reason", [
+    (b"/annex/objects/MD5-s432218--0123456789abcdef", "a pointer of git-annex or Git LFS; get its"),
+    (b"../../.git/annex/objects/XK/2q/MD5-s43", "a pointer of git-annex or Git LFS; get its"),
+    (b"version https://git-lfs.github.com/spec/v1", "a pointer of git-annex or Git LFS; get its"),
+    (b"<!doctype html>", "may be cut off or a web page: download it again"),
+])  # fmt: skip
+def test_load_refuses_pointers(tmp_path, content, reason):
+    path = tmp_path / f"{TOP}.zip"
+    path.write_bytes(content)
+    assert reason in refused(path, tmp_path / "data")
+    path.unlink()
+    path.symlink_to(tmp_path / ".git" / "annex" / "objects" / "x")
+    assert "a link to what is not there" in refused(path, tmp_path / "data")
+
+
+class Unreadable(zipfile.ZipFile):
+    """A zip on a disk that fails, or of somebody else."""
+
+    code = errno.EIO
+
+    def __init__(self, *_):
+        raise OSError(self.code, os.strerror(self.code))
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EACCES, errno.EIO])
+def test_load_says_what_the_system_says(source, tmp_path, monkeypatch, code):
+    said = f"cannot be read: {os.strerror(code).lower()}"
+    monkeypatch.setattr(Unreadable, "code", code)
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile, "ZipFile", Unreadable)
+        assert said in refused(source, tmp_path / "data", OSError)
+    read = kit.data.official.Source._open
+
+    def fails(self, file):
+        if file == "data/responses/5.npy":
+            raise OSError(code, os.strerror(code))
+        return read(self, file)
+
+    monkeypatch.setattr(kit.data.official.Source, "_open", fails)
+    assert f"responses/5.npy in {source} {said}" in refused(source, tmp_path / "data", OSError)
+
+
+# ---- recordings as other programs write them ----
+
+
+OTHER_NAMES = {
+    "padded": lambda name: re.sub(r"(\d+)\.npy", lambda match: f"{int(match[1]):04}.npy", name),
+    "from 1": lambda name: re.sub(r"(\d+)\.npy", lambda match: f"{int(match[1]) + 1}.npy", name),
+    "padded, from 1": lambda name: re.sub(
+        r"(\d+)\.npy", lambda match: f"{int(match[1]) + 1:03}.npy", name),
+    "of Windows": lambda name: name.replace("/", "\\"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("names", OTHER_NAMES)
+def test_load_other_names(source, mouse, tmp_path, names):
+    path = tiny.rewritten(source, tmp_path / source.name, OTHER_NAMES[names])
+    assert_same(kit.load(path, folder=tmp_path / "data").mouse, mouse)
+
+
+def test_load_refuses_kinds_numbered_differently(source, tmp_path):
+    def rename(name):
+        return OTHER_NAMES["from 1"](name) if "/images/" in name else name
+
+    path = tiny.rewritten(source, tmp_path / source.name, rename)
+    assert "numbered from 0 and those of others from 1" in refused(path, tmp_path / "data")
+
+
+@pytest.mark.parametrize("kind", [float, "U", "S"])
+def test_load_ids_of_other_types(source, mouse, tmp_path, kind):
+    changes = {
+        "meta/neurons/unit_ids.npy": npy(mouse.unit_ids.astype(kind)),
+        "meta/trials/tiers.npy": npy(mouse.tiers.astype("S")),
+        "meta/trials/trial_idx.npy": npy(np.arange(float(TRIALS))),
+    }
+    path = tiny.rewritten(source, tmp_path / source.name, changes=changes)
+    loaded = kit.load(path, folder=tmp_path / "data").mouse
+    assert loaded.unit_ids.dtype.kind == loaded.trial_ids.dtype.kind == "i"
+    np.testing.assert_array_equal(loaded.unit_ids, mouse.unit_ids)
+    np.testing.assert_array_equal(loaded.tiers, mouse.tiers)
+    assert loaded.trial_ids.tolist() == list(range(TRIALS))
+
+
+@pytest.mark.parametrize("ids", [np.arange(24) + 0.5, np.array([f"n{i}" for i in range(24)])])
+def test_load_refuses_ids_that_are_no_numbers(source, tmp_path, ids):
+    path = tiny.rewritten(source, tmp_path / source.name,
+                          changes={"meta/neurons/unit_ids.npy": npy(ids)})  # fmt: skip
+    assert "unit_ids.npy in" in refused(path, tmp_path / "data")
+
+
 # ---- places ----
 
 
@@ -360,6 +482,12 @@ def test_load_refuses_devices_and_pipes(source, tmp_path):
     os.mkfifo(tmp_path / "fifo")
     for path in ("/dev/zero", tmp_path / "fifo"):
         assert "nor a file or folder" in refused(path, tmp_path / "data")
+    planted = tmp_path / "data" / "recordings" / kit.data.catalog.RECORDINGS["27204-5-13"].file
+    planted.parent.mkdir(parents=True)
+    os.mkfifo(planted)
+    with pytest.raises(ValueError, match="is not a zip file"):
+        kit.load("sensorium+", folder=tmp_path / "data")
+    shutil.rmtree(tmp_path / "data")
     for place, target in (("8", "/dev/zero"), ("9", tmp_path / "nowhere")):
         with zipfile.ZipFile(source) as archive:
             archive.extractall(tmp_path / place)
@@ -439,8 +567,7 @@ def test_load_mutated_recordings(tmp_path, record_property):
         trials = len(mouse.tiers)
         assert mouse.images.shape == (trials, 1, 36, 64), seed
         assert mouse.responses.shape == (trials, len(mouse.unit_ids)), seed
-        assert set(mouse.tiers) <= {"train", "validation", "test", "final_test"}, seed
-        for tier in set(mouse.tiers):
+        for tier in set(mouse.tiers) & {"train", "validation", "test", "final_test"}:
             for value in mouse.first(tier, trials):
                 assert value is None or value.isfinite().all(), seed
         outcomes["good"] += 1

@@ -1,5 +1,7 @@
 """Standardised arrays: their values, their statistics, and what is withheld."""
 
+import errno
+import os
 import shutil
 import zipfile
 
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from recording_files import TOP, assert_same
+from recording_files import TOP, assert_same, refused
 from torch.nn.functional import interpolate
 
 import kit
@@ -135,3 +137,212 @@ def test_pack_without_behavior_or_eye_position(source, tmp_path, absent, takes):
     refused = {"behavior": "gain", "pupil_center": "shifter"}[absent[0]]
     with pytest.raises(ValueError, match=r"this model takes (behaviour|eye position)"):
         kit.cnn_baseline(data, 2, kit.ModelConfig(image_size=(18, 32), **{refused: True}))
+
+
+# ---- images of another aspect ----
+
+
+def pictures(tmp_path, height, width):
+    arrays = tiny.arrays(test={})
+    arrays["images"] = np.ascontiguousarray(arrays["images"][:, :, :height, :width])
+    return tiny.write(tmp_path, arrays)
+
+
+@pytest.mark.parametrize("size, instead", [
+    ((36, 64), (36, 36)), ((64, 36), (64, 64)), ((33, 32), (33, 33)),
+])  # fmt: skip
+def test_pack_refuses_to_squeeze_images(tmp_path, size, instead):
+    path = pictures(tmp_path, 128, 128)
+    said = refused(path, tmp_path / "data", size=size)
+    assert f"size={size} would squeeze" in said and f"such as size={instead}, or crop" in said
+    assert kit.load(path, instead, tmp_path / "data").image_size == instead
+
+
+def test_pack_refuses_transposed_size(source, tmp_path):
+    assert "such as size=(64, 114)" in refused(source, tmp_path, size=(64, 36))
+
+
+@pytest.mark.parametrize("size", [(36, 71), (33, 65), (35, 70), (132, 260), (1, 2)])
+def test_pack_takes_sizes_of_one_aspect(tmp_path, size):
+    """To a pixel, and larger ones too: they add nothing, and are not wrong."""
+    path = pictures(tmp_path, 66, 130)
+    if size == (35, 70):
+        assert "such as size=(35, 69)" in refused(path, tmp_path / "data", size=size)
+    else:
+        assert kit.load(path, size, tmp_path / "data").image_size == size
+
+
+# ---- units ----
+
+
+def with_statistics(source, target, change):
+    """A copy of a recording in which `change` has been made to the statistics, a dict."""
+    start = f"{TOP}/meta/statistics/"
+    with zipfile.ZipFile(source) as archive:
+        names = [name for name in archive.namelist() if name.startswith(start)]
+        statistics = {name: np.load(archive.open(name)) for name in names}
+    old = {name.removeprefix(start).removesuffix(".npy"): v for name, v in statistics.items()}
+    new = old | change(old)
+    changes = {f"meta/statistics/{name}.npy": tiny.npy(values) for name, values in new.items()}
+    return tiny.rewritten(source, target / source.name, changes=changes)
+
+
+def exchanged(kind):
+    mean, std = f"{kind}/all/mean", f"{kind}/all/std"
+    return lambda old: {mean: old[std], std: old[mean]}
+
+
+def scaled(kind, factor, only=slice(None)):
+    def change(old):
+        std = np.array(old[f"{kind}/all/std"])
+        std[... if std.ndim == 0 else only] *= factor
+        return {f"{kind}/all/std": std}
+
+    return change
+
+
+STATISTICS = {
+    "images exchanged": ("images", exchanged("images")),
+    "eye exchanged": ("pupil_center", exchanged("pupil_center")),
+    "images of 0 to 1": ("images", lambda old: {
+        f"images/all/{name}": old[f"images/all/{name}"] / 255 for name in ("mean", "std")}),
+    "a mean of 0": ("images", lambda old: {"images/all/mean": np.zeros(())}),
+    "an eye's mean of 0": ("pupil_center", lambda old: {"pupil_center/all/mean": np.zeros(2)}),
+    **{f"{kind} with a std of {factor} times": (kind, scaled(kind, factor))
+       for kind in kit.data.official.KINDS for factor in (1e30, 1e-2)},
+    "images with a std of 0": ("images", scaled("images", 0)),
+    "a neuron with a std of 1e30": ("responses", scaled("responses", 1e30, 3)),
+    "a channel with a std of 1e30": ("behavior", scaled("behavior", 1e30, 1)),
+    "an active neuron with a std of 0": ("responses", scaled("responses", 0, 3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("statistics", STATISTICS)
+def test_pack_refuses_statistics_of_other_data(source, tmp_path, statistics):
+    kind, change = STATISTICS[statistics]
+    path = with_statistics(source, tmp_path, change)
+    said = refused(path, tmp_path / "data")
+    assert f"meta/statistics/{kind} in" in said and "or delete meta/statistics" in said
+
+
+def test_pack_refuses_pixels_of_0_to_1(source, arrays, tmp_path):
+    changes = {f"data/images/{i}.npy": tiny.npy((image / 255).astype(np.float32))
+               for i, image in enumerate(arrays["images"])}  # fmt: skip
+    path = tiny.rewritten(source, tmp_path / source.name, changes=changes)
+    assert "meta/statistics/images in" in refused(path, tmp_path / "data")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_pack_takes_statistics_of_few_trials(tmp_path, seed):
+    """The statistics are those of the public tiers, which may be few of all."""
+    few = {"train": 5, "validation": 2}
+    arrays = tiny.arrays(seed, neurons=6, tiers=few, test={"test": [2] * 9})
+    kit.load(tiny.write(tmp_path, arrays), folder=tmp_path / "data")
+
+
+def test_pack_takes_silent_neurons(tmp_path):
+    arrays = tiny.arrays()
+    arrays["responses"][:, ::2] = 0
+    arrays["responses"][:, 1] *= np.arange(len(arrays["responses"])) == 7  # a single burst
+    mouse = kit.load(tiny.write(tmp_path, arrays), folder=tmp_path / "data").mouse
+    assert not mouse.responses[:, ::2].any()
+
+
+@pytest.mark.parametrize("kinds", [kit.data.official.KINDS, ("responses",)])
+def test_pack_without_statistics_computes_them(source, mouse, tmp_path, kinds):
+    with zipfile.ZipFile(source) as archive:
+        archive.extractall(tmp_path)
+    for kind in kinds:
+        shutil.rmtree(tmp_path / TOP / "meta" / "statistics" / kind)
+    loaded = kit.load(tmp_path / TOP, folder=tmp_path / "data").mouse
+    for name, value in mouse.statistics.items():
+        np.testing.assert_allclose(loaded.statistics[name], value, rtol=1e-5)
+    for kind in kit.data.official.KINDS:
+        np.testing.assert_allclose(getattr(loaded, kind), getattr(mouse, kind), atol=1e-5)
+
+
+# ---- trials with NaN, and of other tiers ----
+
+
+def spoiled(arrays, kind, row, value=np.nan, only=1):
+    changed = dict(arrays, **{kind: np.array(arrays[kind], float)})
+    changed[kind][row, only] = value
+    return changed
+
+
+@pytest.mark.parametrize("kind", ["responses", "behavior", "pupil_center"])
+def test_pack_leaves_out_trials_with_nan(source, mouse, arrays, tmp_path, kind):
+    rows = [mouse.rows("train")[3], mouse.rows("test")[0]]
+    changes = {f"data/{kind}/{row}.npy": tiny.npy(spoiled(arrays, kind, row)[kind][row])
+               for row in rows}  # fmt: skip
+    path = tiny.rewritten(source, tmp_path / source.name, changes=changes)
+    found = kit.load(path, folder=tmp_path / "data").mouse
+    assert np.flatnonzero(found.tiers == "NaN").tolist() == sorted(rows)
+    assert (found.tiers[found.tiers != "NaN"] == mouse.tiers[found.tiers != "NaN"]).all()
+    assert "39 train, 12 validation, 10 test, 7 final_test trials (left out: 2 NaN)," in repr(found)
+    assert not found.withheld("test")
+    batch = found.first("train", 100)
+    assert all(value.isfinite().all() for value in batch)
+    for name in kit.data.official.KINDS:
+        used = found.tiers != "NaN"
+        np.testing.assert_array_equal(getattr(found, name)[used], getattr(mouse, name)[used])
+
+
+def test_pack_responses_that_are_withheld_as_nan(source, mouse, tmp_path):
+    changes = {f"data/responses/{row}.npy": tiny.npy(np.full(24, np.nan))
+               for row in mouse.rows("test")}  # fmt: skip
+    path = tiny.rewritten(source, tmp_path / source.name, changes=changes)
+    found = kit.load(path, folder=tmp_path / "data").mouse
+    assert found.withheld("test") and not found.withheld("final_test")
+    assert len(found.rows("test")) == 11 and "left out" not in repr(found)
+
+
+def test_pack_refuses_nan_in_the_state_of_a_trial_to_predict(tmp_path):
+    """To leave it out would change the submission."""
+    arrays = tiny.arrays()
+    row = int(np.flatnonzero(arrays["tiers"] == "test")[2])
+    path = tiny.write(tmp_path, arrays, withholds=["responses"])
+    gap = tiny.npy(np.array([1.5, np.nan, 2]))
+    path = tiny.rewritten(path, tmp_path / "gap.zip", changes={f"data/behavior/{row}.npy": gap})
+    said = refused(path, tmp_path / "data")
+    assert f"data/behavior/{row}.npy in" in said and "the trial must be predicted" in said
+
+
+def test_pack_behavior_that_is_nan_throughout_is_absent(source, tmp_path):
+    gap = tiny.npy(np.full(3, np.nan))
+    changes = {f"data/behavior/{row}.npy": gap for row in range(70)}
+    path = tiny.rewritten(source, tmp_path / source.name, changes=changes)
+    mouse = kit.load(path, folder=tmp_path / "data").mouse
+    assert mouse.behavior is None and "without behaviour" in repr(mouse)
+    assert len(mouse.rows("train")) == 40
+
+
+def test_pack_keeps_trials_of_other_tiers(source, mouse, tmp_path):
+    tiers = mouse.tiers.astype("<U12")
+    tiers[mouse.rows("train")[:5]] = "unused"
+    tiers[mouse.rows("validation")[:2]] = "not shown, 2"
+    tiers[mouse.rows("test")[:1]] = "none"
+    changes = {"meta/trials/tiers.npy": tiny.npy(tiers)}
+    path = tiny.rewritten(source, tmp_path / source.name, changes=changes)
+    found = kit.load(path, folder=tmp_path / "data").mouse
+    assert found.tiers.tolist() == tiers.tolist()
+    assert "35 train, 10 validation, 10 test, 7 final_test trials" in repr(found)
+    assert "(left out: 1 none, 2 not shown, 2, 5 unused)" in repr(found)
+    assert len(found.batch(found.rows("unused")).images) == 5
+    assert sum(len(batch.images) for batch in found.batches("train", 8)) == 35
+
+
+def test_pack_without_mapped_files(source, mouse, tmp_path, monkeypatch):
+    """Some network drives cannot map a file into memory."""
+    load = np.load
+
+    def unmapped(file, mmap_mode=None, **options):
+        if mmap_mode:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        return load(file, **options)
+
+    monkeypatch.setattr(np, "load", unmapped)
+    for _ in range(2):
+        assert_same(kit.load(source, folder=tmp_path).mouse, mouse)
+    arrays = tiny.write(tmp_path, withholds=["responses"])
+    assert kit.load(arrays, folder=tmp_path).mouse.withheld("test")

@@ -1,6 +1,8 @@
 """Batches, recordings and datasets, and the packed copies that they open."""
 
 import dataclasses
+import errno
+import os
 
 import numpy as np
 import pytest
@@ -150,3 +152,73 @@ def test_open_packed_damaged(source, tmp_path, damage):
         (packed / name).write_bytes(change(content))
     with pytest.raises(ValueError, match="is damaged; delete that folder and load again"):
         kit.load(source, folder=tmp_path)
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EACCES, errno.EIO])
+def test_open_packed_says_what_the_system_says(source, tmp_path, monkeypatch, code):
+    kit.load(source, folder=tmp_path)
+
+    def fails(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(np, "load", fails)
+    with pytest.raises(
+        OSError, match=f"packed copy .* cannot be read: {os.strerror(code).lower()}"
+    ):
+        kit.load(source, folder=tmp_path)
+
+
+# ---- recordings made by hand ----
+
+
+@pytest.mark.parametrize(
+    "name", ["images", "responses", "behavior", "pupil_center", "image_ids", "trial_ids"]
+)
+def test_recording_refuses_arrays_of_other_lengths(two, name):
+    mouse = two["8-1-1"]
+    with pytest.raises(ValueError, match=f"8-1-1 has 70 trials and 69 rows of {name}; give a row"):
+        dataclasses.replace(mouse, **{name: getattr(mouse, name)[:-1]})
+
+
+@pytest.mark.parametrize("name", ["responses", "coordinates", "unit_ids"])
+def test_recording_refuses_other_neurons(two, name):
+    changes = {name: getattr(two["9-1-1"], name)}
+    with pytest.raises(ValueError, match=r"mouse 8-1-1 has .*; give one of each for each neuron"):
+        dataclasses.replace(two["8-1-1"], **changes)
+
+
+def test_recording_repr_shows_no_control_characters(two):
+    mouse = two["8-1-1"]
+    tiers = np.where(mouse.tiers == "test", "\x1b[2J", mouse.tiers)
+    shown = repr(dataclasses.replace(mouse, mouse="\x1b[31m", tiers=tiers))
+    assert shown.isprintable() and "left out: 11 ?[2J" in shown
+
+
+# ---- units ----
+
+Z_SCORED = np.random.default_rng(0).standard_normal((3, 1, 18, 32))
+NOT_Z_SCORED = {
+    "0 to 255, float": (127.5 + 40 * Z_SCORED, "to .* are not z-scored; for pixels from 0 to 255"),
+    "0 to 255, dark": (np.abs(12 * Z_SCORED), "are not z-scored"),
+    "-128 to 127": (60 * Z_SCORED, "are not z-scored"),
+    "integers": (np.full((3, 18, 32), 2), "images of torch.int64 are not z-scored"),
+    "truth values": (Z_SCORED > 0, "images of torch.bool are not z-scored"),
+    "NaN": (np.where(Z_SCORED > 2, np.nan, Z_SCORED), "are not finite numbers"),
+    "infinite": (np.where(Z_SCORED > 2, np.inf, Z_SCORED), "are not finite numbers"),
+}
+
+
+@pytest.mark.parametrize("images", NOT_Z_SCORED)
+def test_batch_typical_refuses_images_that_are_not_z_scored(images):
+    pixels, message = NOT_Z_SCORED[images]
+    for given in (pixels, torch.from_numpy(pixels)):
+        with pytest.raises(ValueError, match=message):
+            kit.Batch.typical(given)
+
+
+def test_batch_typical_takes_extreme_z_scored_images():
+    dot = np.full((1, 36, 64), -1 / 48)
+    dot[0, 18, 32] = 48  # one white pixel, the rest black
+    dots = torch.from_numpy(dot).requires_grad_()
+    for images in (Z_SCORED, dot, dots, np.full((2, 36, 64), 2.2), np.zeros((0, 36, 64))):
+        assert len(kit.Batch.typical(images).images) == len(images)

@@ -1,15 +1,15 @@
 """The simulated mice, how one is made, and the truth behind it."""
 
-import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from kit.data.official import READ_ERRORS, TIERS, write
+from kit.data.official import TIERS, write
 from kit.data.simulation.cells import IMAGE_SIZE, Cells, draw_cells, draw_responses, event_rates
 from kit.data.simulation.stimuli import draw_session
+from kit.data.zips import READ_ERRORS
 from kit.files import atomic_write, data_folder, progress
 from kit.report import suggest
 from kit.threads import fastest_threads, limit_threads
@@ -156,7 +156,6 @@ def simulate(spec: Mouse, target: Path) -> None:
         recording["behavior"][:] = 0
         recording["pupil_center"][:] = 0
     write(target, recording, statistics_from=public)
-    os.utime(target, (0, 0))  # the same file each time it is simulated, so it is packed once
 
 
 def _write_truth(target, cells, activity, order):

@@ -1,0 +1,75 @@
+"""Batches: some trials of a mouse, or images of your own, as tensors in the kit's units."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+TYPICAL_BEHAVIOR = (4, 0, 0.5)  # pupil size, its change, running speed, each in its std
+
+
+class Batch(NamedTuple):
+    """Some trials of one mouse, as tensors; B trials, N neurons."""
+
+    images: Tensor                      # (B, 1, H, W) z-scored pixels
+    responses: Tensor | None = None     # (B, N) each neuron divided by its std; None if withheld
+    behavior: Tensor | None = None      # (B, 3) pupil size, its change, running speed, in their std
+    pupil_center: Tensor | None = None  # (B, 2) eye position, z-scored
+
+    def to(self, device: str | torch.device | Tensor) -> Batch:
+        """The same batch on another device, or of a tensor's device and type, as torch does."""
+        return Batch(*[None if value is None else value.to(device) for value in self])
+
+    @classmethod
+    def typical(cls, images: np.ndarray | Tensor) -> Batch:
+        """Images of your own as a mouse in a typical state sees them, its eye at its mean position.
+
+        images: array or tensor, (B, 1, H, W) or (B, H, W), z-scored. Behaviour is (4, 0, .5) for
+        every image: a pupil of four times its std that does not change, and a little running. Zeros
+        would not be neutral: behaviour is divided by its std but not centred, so they mean a pupil
+        of size 0, which no model has seen in training. Models of images alone ignore it.
+        Raises ValueError for images of another shape, and if they cannot be z-scored.
+
+        >>> batch = kit.Batch.typical(np.zeros((5, 36, 64)))
+        >>> batch.images.shape, batch.behavior[0]
+        (torch.Size([5, 1, 36, 64]), tensor([4.0000, 0.0000, 0.5000]))
+        """
+        images = _as_tensor(images)
+        if images.ndim == 3:
+            images = images[:, None]  # (B, 1, H, W)
+        if images.ndim != 4 or images.shape[1] != 1:
+            raise ValueError(f"images of shape {tuple(images.shape)} are not (B, 1, H, W) or "
+                             "(B, H, W); give one image as images[None]")
+        require_z_scored(images)
+        images = images.float()
+        behavior = images.new_tensor([TYPICAL_BEHAVIOR]).expand(len(images), -1)  # (B, 3)
+        return cls(images, None, behavior, images.new_zeros(len(images), 2))
+
+
+def require_z_scored(images: np.ndarray | Tensor) -> None:
+    """Raise ValueError if images (…) cannot be z-scored: raw pixels, integers, NaN.
+
+    Raw pixels are never negative and reach 255. z-scored ones lie around 0; no pixel of an image of
+    2,304 can lie further from the mean than 48 std.
+    """
+    images = _as_tensor(images).detach()
+    remedy = "for pixels from 0 to 255 use (images - 113.5) / 64.6, the benchmark's mean and std"
+    if not images.is_floating_point():
+        raise ValueError(f"images of {images.dtype} are not z-scored; {remedy}")
+    if images.is_meta or not images.numel():
+        return
+    low, high = (float(value) for value in images.aminmax())  # NaN if any pixel is
+    if not np.isfinite([low, high]).all():
+        raise ValueError("some pixels of these images are not finite numbers; leave those "
+                         "images out")
+    if low < -50 or high > (50 if low < 0 else 10):
+        raise ValueError(f"images with pixels from {low:.6g} to {high:.6g} are not z-scored; "
+                         f"{remedy}")
+
+
+def _as_tensor(images):
+    """A tensor of images; an array may be read-only or flipped, so it is copied."""
+    return images if isinstance(images, Tensor) else torch.from_numpy(np.array(images, order="C"))

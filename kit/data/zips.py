@@ -1,0 +1,104 @@
+"""Zip files of unknown origin: checked before they are read."""
+
+import errno
+import io
+import lzma
+import re
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections import Counter
+from pathlib import Path
+
+LOCAL_HEADER = b"PK\3\4"  # begins every member of a zip
+POINTER = re.compile(rb"(\.\./)*(\.git)?/?annex/objects|version https://git-lfs")
+GET_CONTENT = "it is a pointer of git-annex or Git LFS; get its content first"
+
+# raised by zipfile, zlib and numpy on damaged, encrypted or hostile bytes
+READ_ERRORS = (ValueError, TypeError, EOFError, OSError, RuntimeError, SyntaxError, OverflowError,
+               MemoryError, zipfile.BadZipFile, zlib.error, struct.error, lzma.LZMAError,
+               tokenize.TokenError)
+
+
+def open_zip(path: Path) -> zipfile.ZipFile:
+    """Open a zip. Raises ValueError if it is none, is damaged or was made to do harm."""
+    try:
+        if not path.is_file():  # a pipe may never end
+            raise ValueError
+        archive = zipfile.ZipFile(path)
+    except READ_ERRORS as problem:
+        require_readable(path, problem)
+        start = directory_bytes(path)[8:] if path.is_file() else b""
+        web_page = "it may be cut off or a web page: download it again"
+        reason = GET_CONTENT if POINTER.match(start) else web_page
+        raise ValueError(f"{path} is not a zip file; {reason}") from None
+    try:
+        problem = _find_problem(archive)
+    except READ_ERRORS:
+        problem = "has a damaged directory"
+    if problem:
+        archive.close()
+        raise ValueError(f"{path} {problem}; no published recording does: download it again")
+    return archive
+
+
+def directory_bytes(path: Path) -> bytes:
+    """The size of a zip and its central directory: names, sizes and CRC-32 of all members.
+
+    Of any other file, its size and last bytes.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, io.SEEK_END)
+        start = max(0, size - 2**16)
+        file.seek(start)
+        tail = file.read()
+        end = tail.rfind(b"PK\5\6")
+        if 0 <= end <= len(tail) - 22:
+            start, = struct.unpack_from("<I", tail, end + 16)
+        if start == 2**32 - 1:  # it is larger than 4 GB
+            with zipfile.ZipFile(path) as archive:
+                start = archive.start_dir
+        file.seek(start)
+        return size.to_bytes(8, "big") + file.read()
+
+
+def require_readable(path: Path | str, problem: BaseException) -> None:
+    """Raise what the system says of a file, unless the problem is what the file holds."""
+    if isinstance(problem, OSError) and problem.errno not in (None, errno.EINVAL, errno.ENOENT):
+        raise type(problem)(f"{path} cannot be read: {problem.strerror.lower()}; mend that and try "
+                            "again") from None
+
+
+def name_of(member: zipfile.ZipInfo) -> str:
+    """The name of a zip's member, also where a program of Windows wrote it."""
+    return member.filename.replace("\\", "/")
+
+
+def _find_problem(archive):
+    """A sign that a zip is damaged or was made to do harm, or None."""
+    names = map(name_of, archive.infolist())
+    for name, count in Counter(names).items():
+        if count > 1:
+            return f"holds {name[:80]!r} more than once"
+        if ".." in name.split("/") or re.match(r"/|[A-Za-z]:", name):
+            return f"has a member outside its folder, {name[:80]!r}"
+    return "has a member that its directory does not list" if _hides_members(archive) else None
+
+
+def _hides_members(archive):
+    """Whether members overlap, or one lies where the central directory lists none."""
+    file, end = archive.fp, 0
+    for member in sorted(archive.infolist(), key=lambda member: member.header_offset):
+        if not _is_gap(file, end, member.header_offset):
+            return True
+        file.seek(member.header_offset)
+        name_length, extra_length = struct.unpack_from("<2H", file.read(30), 26)
+        end = member.header_offset + 30 + name_length + extra_length + member.compress_size
+    return not _is_gap(file, end, file.seek(0, io.SEEK_END))
+
+
+def _is_gap(file, start, stop):
+    """Whether `start` is not after `stop` (no overlap) and no member begins between them."""
+    file.seek(start)
+    return start <= stop and LOCAL_HEADER not in file.read(stop - start)
