@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kit.challenge.csv_files import read_rows, write_rows
-from kit.challenge.reader import find_problems, match_rows
+from kit.challenge.matching import find_problems, match_rows
 from kit.challenge.tracks import TRUTH_FILES
 from kit.data.recordings import Dataset, require_dataset
 from kit.evaluation.scores import Scores, compute_scores
@@ -74,7 +74,8 @@ def read_ground_truth(path: str | Path) -> GroundTruth:
     rows = read_rows(path, "responses")
     trials = [row.trial for row in rows if row.trial]
     images = [row.image for row in rows if row.trial]
-    unit_ids = sorted(set().union(*{row.neurons for row in rows}))
+    listed = {id(row.neurons): row.neurons for row in rows}  # rows with the same text share it
+    unit_ids = np.unique(np.concatenate([*listed.values(), np.empty(0, np.int64)])).tolist()
     _require_no_problems(path, find_problems(rows, trials, images, unit_ids))
     if not trials:
         raise ValueError(f"{path} holds no trials to grade against")

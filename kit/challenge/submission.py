@@ -7,7 +7,7 @@ import numpy as np
 from torch import nn
 
 from kit.challenge.csv_files import image_texts, read_rows, write_rows
-from kit.challenge.reader import find_problems
+from kit.challenge.matching import find_problems
 from kit.challenge.tracks import SUBMISSION_FILES
 from kit.data.recordings import Dataset, require_dataset
 from kit.evaluation.scores import predict

@@ -33,7 +33,7 @@ def test_read_rows_gives_back_what_was_written(challenge):
     rows = csv_files.read_rows(challenge.live, "prediction")
     assert [row.trial for row in rows] == mouse.trial_ids[mouse.rows("test")].tolist()
     assert [row.image for row in rows] == csv_files.image_texts(mouse, "test")
-    assert all(row.neurons == tuple(mouse.unit_ids.tolist()) for row in rows)
+    assert all(row.neurons.tolist() == mouse.unit_ids.tolist() for row in rows)
     predictions = kit.predict(challenge.model, challenge.data, "test")
     values = np.array([row.values for row in rows]).astype(np.float32)
     np.testing.assert_array_equal(values, predictions)

@@ -18,7 +18,7 @@ LIVE, FINAL = SUBMISSION_FILES.values()
 SCORER = Path(__file__).parents[2] / "build" / "scorer" / "bin" / "python"  # numpy 1.26 alone
 RUN = """
 import runpy, sys
-OWN = {"bootstrap", "metrics", "reader", "results_page", "tracks", "numpy"}
+OWN = {"bootstrap", "matching", "metrics", "reader", "results_page", "tracks", "numpy"}
 OWN |= sys.stdlib_module_names
 class Refuse:
     def find_spec(self, name, path=None, target=None):
