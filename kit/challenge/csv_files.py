@@ -1,5 +1,7 @@
 """The official CSV files: written from a recording, read with orjson."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +30,23 @@ def write_rows(path: Path, recording: Recording, tier: str, values: np.ndarray,
 def image_texts(recording: Recording, tier: str) -> list[str]:
     """The image ids of a tier's trials as the files have them: 7 if a recording has 7.0."""
     images = recording.image_ids[recording.rows(tier)]
+    if images.dtype.kind != "f":  # in a text, such as v1.0, every letter counts
+        return images.astype(str).tolist()
     return [str(image).removesuffix(".0") for image in images]
 
 
 def read_rows(path: str | Path, column: str) -> list[reader.Row]:
     """Read a CSV file as `reader.read_rows` does, with orjson."""
     return reader.read_rows(path, column, orjson.loads)
+
+
+@contextmanager
+def final_names(part: Path, path: Path) -> Iterator[None]:
+    """Sentences of errors in the block name `path`, not the temporary `part` that becomes it."""
+    try:
+        yield
+    except (ValueError, OSError) as problem:
+        if str(part) not in str(problem) or getattr(problem, "errno", None) is not None:
+            raise  # of a number `atomic_write` makes a sentence
+        kind = OSError if isinstance(problem, OSError) else ValueError
+        raise kind(str(problem).replace(str(part), str(path))) from None

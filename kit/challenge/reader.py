@@ -139,9 +139,10 @@ class _PlainLines:
             raise StopIteration
         self.lines += 1
         self.characters += len(line)
-        if self.characters >= 2 * MAX_CELL or self.lines > MAX_LINES:
-            raise csv.Error(f"a row of more than {2 * MAX_CELL:,} characters, or more than "
-                            f"{MAX_LINES:,} lines in all")
+        if self.characters >= 2 * MAX_CELL:
+            raise csv.Error(f"a row of more than {2 * MAX_CELL:,} characters")
+        if self.lines > MAX_LINES:
+            raise csv.Error(f"more than {MAX_LINES:,} lines of text")
         if "\0" in line:
             raise csv.Error("NUL byte")
         if "\r" in line.removesuffix("\r\n"):

@@ -12,6 +12,7 @@ SUBMISSION_FILES = {"test": "submission_file_live_test.csv",
                     "final_test": "submission_file_final_test.csv"}
 TRUTH_FILES = {"test": "ground_truth_file_test.csv",
                "final_test": "ground_truth_file_final_test.csv"}
+TRACK_FILE = "track.txt"  # beside the ground truth: the name of its track
 MAX_SCORE = 1e6  # the hosting platform's table holds no number of more than ten digits
 
 
@@ -21,3 +22,8 @@ def require_track(track: object) -> None:
         raise ValueError(f'track={track!r} is unknown; give "sensorium", of the image alone and '
                          'ranked by correlation to average, or "sensorium+", with behaviour and '
                          "ranked by single-trial correlation")
+
+
+def track_of(recording: object) -> str:
+    """The track of a `Recording`: Sensorium+ shows behaviour."""
+    return "sensorium" if recording.behavior is None else "sensorium+"

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 import kit
 from kit.challenge import csv_files
@@ -26,6 +27,21 @@ def test_write_rows_of_a_recording_with_floats_as_image_ids(challenge, tmp_path)
     values = kit.predict(challenge.model, challenge.data, "test")
     csv_files.write_rows(tmp_path / "floats.csv", floats, "test", values, "prediction")
     assert (tmp_path / "floats.csv").read_bytes() == challenge.live.read_bytes()
+
+
+def test_image_texts_keep_every_letter_of_a_text(challenge):
+    mouse = challenge.data.mouse
+    ids = mouse.image_ids.astype("<U9")
+    ids[mouse.rows("test")[:2]] = "v1", "v1.0"
+    found = csv_files.image_texts(replace(mouse, image_ids=ids), "test")
+    assert found[:2] == ["v1", "v1.0"] and found[2:] == csv_files.image_texts(mouse, "test")[2:]
+
+
+def test_final_names_in_sentences(tmp_path):
+    part, path = tmp_path / ".part", tmp_path / "mine"
+    with pytest.raises(ValueError) as error, csv_files.final_names(part, path):
+        raise ValueError(f"{part / 'a'} is damaged")
+    assert str(error.value) == f"{path / 'a'} is damaged"
 
 
 def test_read_rows_gives_back_what_was_written(challenge):

@@ -1,4 +1,4 @@
-"""Rows match the trials and neurons of a recording in any order; what differs is counted and named."""
+"""Rows match trials and neurons in any order; what differs is counted and named."""
 
 import json
 

@@ -262,7 +262,7 @@ def test_read_rows_bounds_what_it_reads(tmp_path, decode, monkeypatch):
         reader.read_rows(path, "prediction", decode)
     monkeypatch.setattr(reader, "MAX_CELL", 1000)
     path.write_text(HEADER + "a," * 1000)
-    with pytest.raises(ValueError, match=r"row 2 on \(a line of more than 2,000 characters\)"):
+    with pytest.raises(ValueError, match=r"row 2 on \(a row of more than 2,000 characters\)"):
         reader.read_rows(path, "prediction", decode)
     monkeypatch.setattr(reader, "MAX_PLACES", 10)
     row, _ = read(tmp_path, PLAIN.replace("0.5,15", "1," * 12 + "x"), decode)
