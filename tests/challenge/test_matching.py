@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import kit
+from kit.challenge import matching, reader
 from kit.challenge.tracks import SUBMISSION_FILES
 
 LIVE = SUBMISSION_FILES["test"]
@@ -131,6 +132,36 @@ def test_find_problems_counts_and_names(challenge, live_rows, tmp_path, fault):
     found = problems(csv_rows.write(tmp_path / LIVE, header, rows), challenge)
     for part in expected:
         assert (trials[part] if isinstance(part, int) else part) in found
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(-4, 4), max_size=6), min_size=1, max_size=5))
+def test_find_problems_of_neurons_is_what_sets_say(lists):
+    expected = [-2, -1, 1, 3]
+    rows = [
+        reader.Row(place, f"t{place}", "7", np.ones(len(ids)), np.array(ids, np.int64))
+        for place, ids in enumerate(lists, start=2)
+    ]
+    first = {"missing": {}, "duplicated": {}, "unknown": {}}
+    for row, ids in zip(rows, lists, strict=True):
+        for fault, found in {
+            "missing": [id for id in expected if id not in ids],
+            "duplicated": sorted({id for id in ids if ids.count(id) > 1}),
+            "unknown": sorted(set(ids) - set(expected)),
+        }.items():
+            for id in found:
+                first[fault].setdefault(id, row)
+    trials = [row.trial for row in rows]
+    problems = matching.find_problems(rows, trials, ["7"] * len(rows), np.array([3, -1, 1, -2]))
+    sentences = []
+    for fault, found in first.items():
+        if found:
+            noun = "neurons" if len(found) > 1 else "neuron"
+            some = ", ".join(map(str, list(found)[:3])) + (", …" if len(found) > 3 else "")
+            row = next(iter(found.values()))
+            where = f"first in trial {row.trial} in row {row.number}"
+            sentences.append(f"{len(found)} {noun} ({some}) {fault}, {where}")
+    assert problems == sentences
 
 
 def test_find_problems_reports_all(challenge, live_rows, tmp_path):

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -219,6 +220,75 @@ def test_read_rows_refuses(tmp_path, decode, name):
 def test_read_rows_shows_the_first_fault(tmp_path, decode, text, found):
     row, _ = read(tmp_path, PLAIN.replace("0.5,15", text), decode)
     assert found in row.found
+
+
+def refuses(path, decode, message):
+    with pytest.raises(ValueError, match=message):
+        reader.read_rows(path, "prediction", decode)
+
+
+def test_read_rows_counts_blank_lines_as_rows(tmp_path, decode):
+    path = tmp_path / LIVE
+    path.write_text(PLAIN + "\n" * (reader.MAX_ROWS - 3))
+    assert len(reader.read_rows(path, "prediction", decode)) == 2
+    for blank in ("\n", " \t\n", "\r\n"):
+        path.write_bytes((PLAIN + blank * reader.MAX_ROWS).encode())
+        refuses(path, decode, "has more than 100,000 rows, the most that are read")
+
+
+def test_read_rows_bounds_a_row_of_many_lines(tmp_path, decode, monkeypatch):
+    monkeypatch.setattr(reader, "MAX_CELL", 1000)
+    path = tmp_path / LIVE
+    path.write_text(PLAIN * 1 + SECOND * 200)  # the length is that of each row alone
+    assert len(reader.read_rows(path, "prediction", decode)) == 202
+    path.write_text(HEADER + '"a\n",' * 1000)
+    refuses(path, decode, r"from row 2 on \(a row of more than 2,000 characters\)")
+
+
+def test_read_rows_bounds_lines_and_numbers(tmp_path, decode, monkeypatch):
+    path = tmp_path / LIVE
+    monkeypatch.setattr(reader, "MAX_LINES", 8)
+    path.write_text(HEADER + FIRST.replace(",15", "\n,\n15") + SECOND)
+    assert len(reader.read_rows(path, "prediction", decode)) == 2
+    path.write_text(HEADER + FIRST.replace(",15", ",\n\n\n\n\n\n15") + SECOND)
+    refuses(path, decode, r"from row 3 on \(more than 8 lines of text\)")
+    monkeypatch.setattr(reader, "MAX_NUMBERS", 3)
+    path.write_text(PLAIN)
+    refuses(path, decode, "has more than 3 numbers, the most that are read")
+
+
+def test_read_rows_refuses_a_file_of_more_than_400_megabytes(tmp_path, decode):
+    path = tmp_path / LIVE
+    with path.open("wb") as file:
+        file.truncate(400_000_001)  # a hole, which takes no room
+    refuses(path, decode, f"{LIVE} is larger than 400 MB, the most that is read; write its numbers")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+def test_read_rows_waits_for_no_pipe(tmp_path, decode):
+    path = tmp_path / LIVE
+    os.mkfifo(path)
+    refuses(path, decode, f"{LIVE} is not an ordinary file; write the entry to one")
+
+
+def test_read_rows_looks_into_one_damaged_list_of_a_kind(tmp_path, decode, monkeypatch):
+    looks, look = [], reader._first_fault
+    monkeypatch.setattr(reader, "_first_fault", lambda *given: looks.append(1) or look(*given))
+    damaged = FIRST.replace("15", "x") + FIRST.replace("5]", "y]", 1).replace("[3,5", "[3,z")
+    rows = read(tmp_path, HEADER + damaged * 50, decode)
+    assert len(rows) == 100 and len(looks) == 1
+    assert all("is not a JSON list" in row.fault for row in rows)
+    rows = read(
+        tmp_path, HEADER + (FIRST.replace("15", "x") + FIRST.replace("3,", "z,")) * 9, decode
+    )
+    assert len(looks) == 3 and [bool(row.found) for row in rows] == [True, True] + 16 * [False]
+
+
+def test_read_rows_gives_neurons_that_no_hash_confuses(tmp_path, decode):
+    """-1 and -2 have the same hash in Python, so have all tuples of them."""
+    rows = read(tmp_path, PLAIN.replace("[3,5]", "[-1,-2]", 1) + FIRST * 2, decode)
+    assert all(row.neurons.dtype == np.int64 for row in rows)
+    assert rows[1].neurons is rows[2].neurons is rows[3].neurons  # the same text is read once
 
 
 # ---- read_rows, through check and grade ----
