@@ -54,8 +54,7 @@ class BundleConfig:
     def __post_init__(self):
         for name, length in TEXTS.items():
             _require_text(name, getattr(self, name), length)
-        if self.track is not None:
-            require_track(self.track)
+        require_track(self.track)
         limits = {"max_submissions": 10_000, "final_submissions": 10_000,
                   "submissions_per_day": self.max_submissions}
         for name, most in limits.items():

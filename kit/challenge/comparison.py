@@ -86,8 +86,7 @@ def compare(a: str | Path | nn.Module, b: str | Path | nn.Module, truth: str | P
 
 def require_settings(track: str | None, resamples: int, seed: int) -> None:
     """Raise ValueError unless the settings of a comparison are possible."""
-    if track is not None:
-        require_track(track)
+    require_track(track)
     require_int("resamples", resamples, 100, 1_000_000)
     require_int("seed", seed, 0)
 

@@ -104,7 +104,7 @@ def write_track(path: Path, track: str) -> None:
 def _read_track(path):
     """The track of a ground truth, or None if there is no file. Raises ValueError if unclear."""
     path = Path(path).with_name(TRACK_FILE)
-    if not path.exists():
+    if not path.is_file():
         return None
     track = path.read_text(encoding="utf-8-sig", errors="replace").strip()
     if track not in TRACKS:

@@ -20,7 +20,6 @@ from kit.report import one_line, require_path
 ALIKE = 0.999      # correlation of two entries' predictions from which they count as copies
 MARGIN = 0.02      # above what the image alone can give, an entry is flagged
 MAX_ENTRIES = 200  # all pairs of them take a gigabyte
-OTHER = {"test": "final_test", "final_test": "test"}
 SKETCH = 200       # neurons in which entries are compared with each other
 # measured by benchmarks/coverage.py, in 1,000 simulations of each case
 SIMULATED = ("in simulations of twelve equal entries the best was told apart from another in 2.4 "
@@ -72,13 +71,9 @@ class Ranking:
     @property
     def intervals(self) -> dict[str, tuple[float, float, float]]:
         """Entry -> score and its 95 % interval, as `kit.plots.score_intervals` draws them."""
-        found = {}
-        for row in self.rows:
-            name = one_line(row.entry)
-            while name in found:  # names that differ in letters that cannot be shown
-                name += "*"
-            found[name] = row.score, *row.interval
-        return found
+        names = [one_line(row.entry) for row in self.rows]  # two may print alike
+        names = [name + "*" * names[:place].count(name) for place, name in enumerate(names)]
+        return {name: (row.score, *row.interval) for name, row in zip(names, self, strict=True)}
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -225,9 +220,10 @@ def truth_file(path: Path, tier: str) -> Path:
                                     "truth: what kit.write_ground_truth wrote, or private of "
                                     "kit.withhold")
         return file
-    if path.name in TRUTH_FILES.values() and path.name != TRUTH_FILES[tier]:
-        raise ValueError(f"{path.name} is of the {TEST_SETS[OTHER[tier]]} test set; rank it with "
-                         f"final={tier == 'test'}, or give {TRUTH_FILES[tier]}")
+    for other, name in TRUTH_FILES.items():
+        if path.name == name and tier != other:
+            raise ValueError(f"{name} is of the {TEST_SETS[other]} test set; rank it with "
+                             f"final={other != 'test'}, or give {TRUTH_FILES[tier]}")
     return path
 
 

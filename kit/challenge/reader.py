@@ -13,6 +13,7 @@ as the decoder. orjson's is faster, and accepts the same files with the same val
 import csv
 import re
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -89,12 +90,12 @@ def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         _require_ordinary(path)
         with path.open(encoding="utf-8-sig", newline="\n") as file:
-            lines = _PlainLines(file)
-            for number, cells in enumerate(csv.reader(lines, strict=True), start=1):
+            lines = csv.reader(_plain_lines(file, row := Counter()), strict=True)
+            for number, cells in enumerate(lines, start=1):
                 if number > MAX_ROWS:
                     raise ValueError(f"{path} has more than {MAX_ROWS:,} rows, the most that are "
                                      "read; give one row for each trial of the test set")
-                lines.characters = 0
+                row.clear()
                 if len(cells) > 1 or "".join(cells).strip(WHITE_SPACE):
                     yield number, cells
     except FileNotFoundError:
@@ -121,33 +122,22 @@ def _require_ordinary(path):
                          "its numbers with fewer digits")
 
 
-class _PlainLines:
+def _plain_lines(file, row):
     """The lines of a text file; csv.Error for one that no CSV file of this format has.
 
-    characters: of the lines since it was set to 0; a row, of one line or of many, has a limit.
+    row: a Counter of the row's "characters", cleared by the reader when a row is complete.
     """
-
-    def __init__(self, file):
-        self.file, self.lines, self.characters = file, 0, 0
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        line = self.file.readline(2 * MAX_CELL)
-        if not line:
-            raise StopIteration
-        self.lines += 1
-        self.characters += len(line)
-        if self.characters >= 2 * MAX_CELL:
+    for number, line in enumerate(iter(lambda: file.readline(2 * MAX_CELL), ""), start=1):
+        row["characters"] += len(line)
+        if row["characters"] >= 2 * MAX_CELL:
             raise csv.Error(f"a row of more than {2 * MAX_CELL:,} characters")
-        if self.lines > MAX_LINES:
+        if number > MAX_LINES:
             raise csv.Error(f"more than {MAX_LINES:,} lines of text")
         if "\0" in line:
             raise csv.Error("NUL byte")
         if "\r" in line.removesuffix("\r\n"):
             raise csv.Error("carriage return without line feed")
-        return line
+        yield line
 
 
 def _find_columns(path, header, columns):

@@ -17,8 +17,8 @@ MAX_SCORE = 1e6  # the hosting platform's table holds no number of more than ten
 
 
 def require_track(track: object) -> None:
-    """Raise ValueError unless it is the name of a track."""
-    if not isinstance(track, str) or track not in TRACKS:
+    """Raise ValueError unless it is the name of a track, or None: the track of data or truth."""
+    if track is not None and (not isinstance(track, str) or track not in TRACKS):
         raise ValueError(f'track={track!r} is unknown; give "sensorium", of the image alone and '
                          'ranked by correlation to average, or "sensorium+", with behaviour and '
                          "ranked by single-trial correlation")

@@ -43,8 +43,7 @@ class WithholdConfig:
     license: str | None = None  # address of the licence for croissant.json; None leaves it out
 
     def __post_init__(self) -> None:
-        if self.track is not None:
-            require_track(self.track)
+        require_track(self.track)
         if not isinstance(self.final_share, int | float) or not 0 < self.final_share < 1:
             raise ValueError(f"final_share={self.final_share!r} is not a share of the test images; "
                              "give a number between 0 and 1, such as 0.5")
