@@ -40,8 +40,8 @@ def write_ground_truth(data: Dataset, responses: np.ndarray,
         for tier, path in paths.items():
             temporary = stack.enter_context(atomic_write(path))
             write_rows(temporary, recording, tier, responses[recording.rows(tier)], "responses")
-        write_track(stack.enter_context(atomic_write(Path(folder) / TRACK_FILE)),
-                    track_of(recording))
+        temporary = stack.enter_context(atomic_write(Path(folder) / TRACK_FILE))
+        temporary.write_text(f"{track_of(recording)}\n", encoding="ascii")
     return tuple(paths.values())
 
 
@@ -92,13 +92,8 @@ def resolve_track(track: str | None, truth: GroundTruth, path: str | Path) -> st
     """
     if (track or truth.track) is None:
         raise ValueError(f"no {TRACK_FILE} beside {path} says what its track is; give "
-                         'track="sensorium" or track="sensorium+"')
+                         'track="sensorium" or track="sensorium+", in a shell --track')
     return track or truth.track
-
-
-def write_track(path: Path, track: str) -> None:
-    """Write the file that tells the track of the ground truth beside it."""
-    path.write_text(f"{track}\n", encoding="ascii")
 
 
 def _read_track(path):

@@ -13,7 +13,6 @@ import numpy as np
 
 from kit.challenge.croissant import write_croissant
 from kit.challenge.csv_files import final_names, write_rows
-from kit.challenge.grading import write_track
 from kit.challenge.public_zip import draw_trials, raw_responses, write_public
 from kit.challenge.tracks import TRACK_FILE, TRUTH_FILES, require_track, track_of
 from kit.data.official import KINDS, open_source, read_meta
@@ -207,7 +206,7 @@ def _write_private(folder, recording, trials, public_zip, track):
     """Write the key, the track, and the truth, in the units that the public zip is loaded in."""
     folder.mkdir(mode=0o700)
     _write_key(folder / "key.csv", recording, trials)
-    write_track(folder / TRACK_FILE, track)
+    (folder / TRACK_FILE).write_text(f"{track}\n", encoding="ascii")
     with open_source(public_zip) as source:
         _, std = standardisation(source, "responses", recording.unit_ids.shape)
     # only ids are written: the arrays of the recording are in another order
