@@ -75,6 +75,7 @@ def values(seed, noise):
 def prepare(folder):
     mouse = recording()
     (folder / "truth").mkdir()
+    (folder / "truth" / "track.txt").write_text("sensorium")
     for tier, name in TRUTH_FILES.items():
         write_rows(folder / "truth" / name, mouse, tier, values(0, 2), "responses")
     for k in range(1, ENTRIES + 1):

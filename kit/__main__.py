@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import kit
 from kit.challenge import read_ground_truth, truth_file, watch
+from kit.challenge.grading import resolve_track
+from kit.challenge.tracks import TRACKS
+from kit.challenge.withholding import private_folder
 from kit.files import atomic_write
 
 BASELINES = {"cnn": kit.cnn_baseline, "linear": kit.linear_baseline}
@@ -94,7 +98,7 @@ def _rank(options):
         raise ValueError(f"{folder} is not a folder; make it, for the entries that will arrive")
     tier = "final_test" if options.final else "test"
     truth = truth_file(Path(options.truth), tier)
-    read_ground_truth(truth)  # later problems are of entries
+    resolve_track(options.track, read_ground_truth(truth), truth)  # later problems are of entries
 
     def refresh():
         done = True
@@ -122,15 +126,18 @@ def _rank_once(options):
 
 def _withhold(options):
     config = kit.WithholdConfig(options.track, mouse=options.mouse, license=options.license)
-    data = kit.load(options.data, size=tuple(options.size))
-    print(*kit.withhold(data.mouse, options.out, config), sep="\n")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
+    with private_folder(options.out) as private:
+        folder = private if os.path.exists(options.data) else None  # all know the others
+        data = kit.load(options.data, options.size, folder)
+        paths = kit.withhold(data.mouse, options.out, config)
+        del data  # Windows removes no file that is open
+    print(*paths, sep="\n")
 
 
 def _bundle(options):
     changes = {name: getattr(options, name) for name in ("track", *BUNDLE)}
     model, data = kit.load_model(options.checkpoint), kit.load(options.data)
-    if options.track is None:
-        changes["track"] = "sensorium" if data.mouse.behavior is None else "sensorium+"
     config = kit.BundleConfig(**{name: value for name, value in changes.items()
                                  if value is not None})
     print(kit.bundle(data, options.truth, options.out, model, config))
@@ -179,9 +186,8 @@ def _parser():
     add = add_command(_rank, "rank a folder of entries, and say which cannot be told apart")
     add("folder", help="a folder with one folder, or one CSV file, for each entry")
     add("truth", help="the folder of the ground truth")
-    add("--track", choices=("sensorium", "sensorium+"), default="sensorium",
-        help="sensorium is ranked by correlation to average, sensorium+ by single-trial "
-        "correlation (default: sensorium)")
+    add("--track", choices=TRACKS, help="sensorium is ranked by correlation to average, "
+        "sensorium+ by single-trial correlation (default: what track.txt beside the truth says)")
     add("--final", action="store_true", help="rank the final test set instead of the live one")
     add("--page", metavar="PATH", help="also write the ranking as one HTML page")
     add("--watch", metavar="SECONDS", nargs="?", const=10, type=float,
@@ -190,8 +196,8 @@ def _parser():
     add = add_command(_withhold, "make a challenge of a recording whose test responses are known")
     add("data", help=data)
     add("out", help="a new folder: public is for all, private for you")
-    add("--track", choices=("sensorium", "sensorium+"), default="sensorium+",
-        help="sensorium hides the behaviour of every trial (default: sensorium+)")
+    add("--track", choices=TRACKS, help="sensorium hides the behaviour of every trial (default: "
+        "sensorium+ if the recording has behaviour)")
     add("--mouse", help="public id of the mouse (default: the recording's)")
     add("--license", metavar="URL", help="of the licence, for croissant.json")
     add("--size", type=int, nargs=2, default=(144, 256), metavar=("H", "W"),
@@ -201,7 +207,7 @@ def _parser():
     add("truth", help="the folder of the ground truth")
     add("out", help="the zip to write")
     add("checkpoint", help="the baseline: a model saved by train or kit.save")
-    add("--track", choices=("sensorium", "sensorium+"),
+    add("--track", choices=TRACKS,
         help="sensorium without behaviour, sensorium+ with it (default: as the recording is)")
     for name, text in BUNDLE.items():
         add(f"--{name.replace('_', '-')}", metavar="TEXT", help=text)

@@ -34,11 +34,8 @@ def atomic_write(path: str | Path, folder: bool = False,
         if path.exists() and not fits:
             wanted = "a folder" if folder else "an ordinary file"
             raise FileExistsError(errno.EEXIST, f"it is not {wanted}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path)
-        prefix = f".{path.name}.part-{_machine()}-{os.getpid()}-"
-        with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as temporary:
-            part = Path(temporary) / path.name
+        with temporary_folder(path) as temporary:
+            part = temporary / path.name
             yield part
             try:
                 os.replace(part, path)
@@ -53,10 +50,25 @@ def atomic_write(path: str | Path, folder: bool = False,
             said = (f"{path} cannot be written: {problem.strerror.lower()}; make room there, or "
                     "name another place (for data, in KIT_DATA_DIR)")
         elif len(problem.args) == 1:
-            said = str(problem).replace(str(part), str(path))  # the user never saw `part`
+            said = str(problem)
+            for temporary in (part, part.parent):  # which the user never saw
+                said = said.replace(str(temporary), str(path)) if part != path else said
         else:
             raise
         raise type(problem)(said) from problem
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """A folder beside `path`, for its owner alone, that is removed at the end of the block.
+
+    Those of processes that were killed are removed too. Raises OSError if there can be none.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
+    prefix = f".{path.name}.part-{_machine()}-{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as temporary:
+        yield Path(temporary)
 
 
 def expand_user(path: str | Path) -> Path:

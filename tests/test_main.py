@@ -1,6 +1,7 @@
 """The shell commands do what the functions do, and answer bad input with one sentence."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 
 import kit
 from kit.__main__ import main
-from kit.challenge import watching
+from kit.challenge import watching, withholding
 from kit.challenge.tracks import SUBMISSION_FILES, TRUTH_FILES
 
 
@@ -141,6 +142,55 @@ def test_withhold_and_grade(capsys, tmp_path):
     mouse = kit.load(public, size=(18, 32), folder=tmp_path).mouse
     assert (mouse.mouse, mouse.behavior) == ("8-1-1", None)
     assert (private / "key.csv").exists()
+
+
+def test_withhold_leaves_the_truth_nowhere_else(capsys, tmp_path, monkeypatch):
+    """The data folder may be one that a class shares."""
+    monkeypatch.setenv("KIT_DATA_DIR", str(tmp_path / "shared"))
+    source = tiny.write(tmp_path, tiny.arrays(test={"test": (4, 4, 3, 3, 2, 4)}))
+    before, opened = [source], []
+    load = kit.load
+
+    def watched(*arguments):
+        opened.append(load(*arguments))
+        return opened[-1]
+
+    monkeypatch.setattr(kit, "load", watched)
+    command = ["withhold", source, tmp_path / "mine", "--size", 18, 32]
+    assert run(capsys, *command)[0] == 0
+    assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "mine"])
+    packed = opened[0].mouse.packed
+    assert packed.is_relative_to(tmp_path) and ".mine.part-" in str(packed) and not packed.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_withhold_that_is_stopped_leaves_nothing(capsys, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("KIT_DATA_DIR", str(tmp_path / "shared"))
+    source = tiny.write(tmp_path, tiny.arrays(test={"test": (4, 4, 3, 3, 2, 4)}))
+    write, modes = withholding.write_croissant, []
+
+    def stop(path, *arguments):
+        write(path, *arguments)
+        modes.extend(each.stat().st_mode & 0o077 for each in tmp_path.glob(".mine.part-*"))
+        os.kill(os.getpid(), getattr(signal, name))
+
+    monkeypatch.setattr(withholding, "write_croissant", stop)
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        status, _, err = run(capsys, "withhold", source, tmp_path / "mine", "--size", 18, 32)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert (status, err) == (130, "kit withhold: stopped; run it again to continue\n")
+    assert list(tmp_path.iterdir()) == [source]
+    assert modes == [0, 0]  # what a kill leaves is for its owner alone
+
+
+def test_rank_takes_the_track_of_the_truth(capsys, folder, checkpoint, tmp_path):
+    (tmp_path / "ann").symlink_to(folder / "mine")
+    (tmp_path / "ann.csv").write_bytes((folder / "mine" / SUBMISSION_FILES["test"]).read_bytes())
+    _, out, _ = run(capsys, "rank", tmp_path, folder / "truth")
+    assert "live test set: single-trial correlation over 3 images" in out
 
 
 @pytest.mark.slow

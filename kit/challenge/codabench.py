@@ -4,7 +4,7 @@ Written to version 2 of its format; tests/challenge/codabench_checker.py lists w
 """
 
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from kit.challenge.competition import write_competition
 from kit.challenge.csv_files import image_texts
 from kit.challenge.grading import GroundTruth, read_ground_truth, read_submission
 from kit.challenge.submission import submit
-from kit.challenge.tracks import MAX_SCORE, TEST_SETS, TRUTH_FILES, require_track
+from kit.challenge.tracks import MAX_SCORE, TEST_SETS, TRUTH_FILES, require_track, track_of
 from kit.data.recordings import Dataset, Recording, require_dataset
 from kit.evaluation.bootstrap import interval
 from kit.evaluation.scores import compute_scores
@@ -37,7 +37,7 @@ class BundleConfig:
     """Settings of a challenge. Dates are UTC, such as "2027-03-01" or "2027-03-01 12:00"."""
 
     title: str = "Predict mouse visual cortex"
-    track: str = "sensorium"                        # or "sensorium+": what is allowed, what ranks
+    track: str | None = None                        # None: "sensorium+" if data have behaviour
     organizer: str = "the authors of this challenge"
     contact: str = "the forum of this challenge"    # an address, or words
     baseline: str = "baseline"                      # what the pages call the model given
@@ -99,16 +99,16 @@ def bundle(data: Dataset, truth: str | Path, path: str | Path, model: nn.Module,
 
     >>> data, model = kit.load("sample+"), kit.pretrained("sample+-ln")
     >>> paths = kit.write_ground_truth(data, kit.truth("sample+").responses, "truth")
-    >>> config = kit.BundleConfig(title="Sample challenge", track="sensorium+")
+    >>> config = kit.BundleConfig(title="Sample challenge")
     >>> kit.bundle(data, "truth", "challenge.zip", model, config).name
     'challenge.zip'
     """
     recording = require_dataset(data).mouse
-    if config is None:
-        config = BundleConfig(track="sensorium" if recording.behavior is None else "sensorium+")
+    config = BundleConfig() if config is None else config
     if not isinstance(config, BundleConfig):
         raise ValueError(f"a BundleConfig is needed, not a {type(config).__name__}; give "
-                         'kit.BundleConfig(title="…", track="sensorium+")')
+                         'kit.BundleConfig(title="…")')
+    config = replace(config, track=config.track or track_of(recording))
     truth, path = require_path("truth", truth), require_path("path", path)
     if path.suffix.lower() != ".zip":
         raise ValueError(f"path={str(path)!r} does not end with .zip, as the platform needs it")
@@ -149,9 +149,9 @@ def _require_public(recording: Recording, track):
             raise ValueError(f"mouse {recording.mouse} shows the responses of the {name} test set "
                              f"(tier {tier!r}), so everyone could copy them; give the recording "
                              "without them")
-    behavior = recording.behavior is not None
-    if behavior != (track == "sensorium+"):
-        has, other = ("has", "sensorium+") if behavior else ("has no", "sensorium")
+    other = track_of(recording)
+    if track != other:
+        has = "has" if other == "sensorium+" else "has no"
         raise ValueError(f"mouse {recording.mouse} {has} behaviour, which does not suit "
                          f'track="{track}"; give track="{other}", or another recording')
 
@@ -167,6 +167,9 @@ def _read_truth(path, recording, tier) -> GroundTruth:
     if not np.array_equal(known.unit_ids, np.sort(recording.unit_ids)):
         raise ValueError(f"{path} has other neurons than mouse {recording.mouse}; write it with "
                          "kit.write_ground_truth")
+    if known.track not in (None, track_of(recording)):
+        raise ValueError(f"{path.parent} is of track {known.track!r}, and mouse {recording.mouse} "
+                         f"of {track_of(recording)!r}; give the recording that belongs to it")
     spread = known.responses.std(0)
     spread = float(np.median(spread[spread > 0])) if spread.any() else 1.0  # silent: told later
     if not 0.1 < spread < 10:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from kit.challenge.grading import read_ground_truth, read_submission
-from kit.challenge.tracks import RANKED, SCORES, require_track
+from kit.challenge.grading import read_ground_truth, read_submission, resolve_track
+from kit.challenge.tracks import RANKED, SCORES, require_track, track_of
 from kit.data.recordings import Dataset
 from kit.evaluation.bootstrap import IMAGE_SCORES, RESAMPLES, SAME, ImageScore, compare_scores
 from kit.evaluation.scores import predict
@@ -49,26 +49,29 @@ class Comparison:
 
 
 def compare(a: str | Path | nn.Module, b: str | Path | nn.Module, truth: str | Path | Dataset,
-            track: str = "sensorium", resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
+            track: str | None = None, resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
     """Say whether one of two entries is better, by a paired bootstrap over images.
 
     a, b: two submission files and truth their ground-truth file; or two models and truth a
     `Dataset` of one mouse whose responses are known: its test tier, or else its validation tier.
     track: "sensorium" compares the correlation to average, "sensorium+" the single-trial
-    correlation, as the tracks are ranked. Raises ValueError for files that cannot be graded, for
-    models that do not fit the data and for fewer than three images.
+    correlation, as the tracks are ranked; None takes the track of the data or of the ground truth.
+    Raises ValueError for files that cannot be graded, for models that do not fit the data, for
+    fewer than three images, and if neither you nor track.txt beside the truth tell the track.
 
     >>> data = kit.load("sample+")
     >>> one, two = kit.pretrained("sample+-cnn"), kit.pretrained("sample+-ln")
-    >>> kit.compare(one, two, data, track="sensorium+").p < 0.05
+    >>> kit.compare(one, two, data).p < 0.05
     True
     """
     require_settings(track, resamples, seed)
     if isinstance(truth, Dataset):
+        track = track or track_of(truth.mouse)
         first, second, neurons = _score_models([a, b], truth, track)
         names = "the first model", "the second model"
     elif all(isinstance(path, str | Path) for path in (a, b, truth)):
         known = read_ground_truth(truth)
+        track = resolve_track(track, known, truth)
         first, second = (score_entry(read_submission(path, known), known.responses, known.images,
                                      track) for path in (a, b))
         names, neurons = _names(Path(a), Path(b)), len(known.unit_ids)
@@ -81,7 +84,7 @@ def compare(a: str | Path | nn.Module, b: str | Path | nn.Module, truth: str | P
                       SCORES[RANKED[track]], found.images, neurons)
 
 
-def require_settings(track: str, resamples: int, seed: int) -> None:
+def require_settings(track: str | None, resamples: int, seed: int) -> None:
     """Raise ValueError unless the settings of a comparison are possible."""
     require_track(track)
     require_int("resamples", resamples, 100, 1_000_000)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kit.challenge import reader, tracks
+from kit.challenge import matching, reader, tracks
 from kit.challenge.tracks import RANKED, SCORES, SUBMISSION_FILES, TEST_SETS, TRACKS, TRUTH_FILES
 from kit.data.recordings import Recording
 from kit.evaluation import bootstrap, metrics
@@ -28,7 +28,7 @@ COLUMNS = {"single_trial": "Single-trial correlation", "to_average": "Correlatio
            "feve": "FEVE", "low": "95 % interval, lower end", "high": "95 % interval, upper end"}
 PAGES = {"Overview": "overview.md", "Data": "data.md", "Evaluation": "evaluation.md",
          "Rules": "rules.md"}
-CARRIED = [reader.__file__, tracks.__file__, metrics.__file__, bootstrap.__file__,
+CARRIED = [*(module.__file__ for module in (reader, matching, tracks, metrics, bootstrap)),
            *(TEMPLATES / name for name in ("score.py", "results_page.py", "detailed_results.html"))]
 
 

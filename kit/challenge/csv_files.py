@@ -28,6 +28,8 @@ def write_rows(path: Path, recording: Recording, tier: str, values: np.ndarray,
 def image_texts(recording: Recording, tier: str) -> list[str]:
     """The image ids of a tier's trials as the files have them: 7 if a recording has 7.0."""
     images = recording.image_ids[recording.rows(tier)]
+    if images.dtype.kind != "f":  # in a text, such as v1.0, every letter counts
+        return images.astype(str).tolist()
     return [str(image).removesuffix(".0") for image in images]
 
 

@@ -1,5 +1,6 @@
 """Rank a folder of entries, and say which of them do not differ."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
@@ -7,7 +8,7 @@ from textwrap import fill
 import numpy as np
 
 from kit.challenge.comparison import require_settings, score_entry
-from kit.challenge.grading import read_ground_truth, read_submission
+from kit.challenge.grading import read_ground_truth, read_submission, resolve_track
 from kit.challenge.page import write_page
 from kit.challenge.tracks import RANKED, SCORES, SUBMISSION_FILES, TEST_SETS, TRUTH_FILES
 from kit.evaluation import metrics
@@ -54,6 +55,7 @@ class Ranking:
     neurons: int
     image_alone: float | None  # the highest score that a model of the image alone can expect
     p_pairs: np.ndarray        # (K, K) p of each pair, adjusted for all pairs; in order of rows
+    truth_track: str | None = None  # what the ground truth records
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -69,7 +71,9 @@ class Ranking:
     @property
     def intervals(self) -> dict[str, tuple[float, float, float]]:
         """Entry -> score and its 95 % interval, as `kit.plots.score_intervals` draws them."""
-        return {one_line(row.entry): (row.score, *row.interval) for row in self.rows}
+        names = [one_line(row.entry) for row in self.rows]  # two may print alike
+        names = [name + "*" * names[:place].count(name) for place, name in enumerate(names)]
+        return {name: (row.score, *row.interval) for name, row in zip(names, self, strict=True)}
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -82,6 +86,9 @@ class Ranking:
                  "intervals are about other images for these neurons, not about another training; "
                  "that of a score is corrected for the bias of few images, so it need not lie "
                  "around the score", SIMULATED]
+        if self.truth_track not in (None, self.track):
+            notes.insert(0, f"ranked as track {self.track}, which was asked for, though the ground "
+                            f"truth is of track {self.truth_track}")
         if self.image_alone is not None:
             notes.append(f"the best model of the image alone can expect {self.image_alone:.3f}")
         return tuple(notes)
@@ -112,21 +119,22 @@ class Ranking:
         return write_page(self, path, reload)
 
 
-def rank(folder: str | Path, truth: str | Path, track: str = "sensorium", final: bool = False,
+def rank(folder: str | Path, truth: str | Path, track: str | None = None, final: bool = False,
          resamples: int = RESAMPLES, seed: int = 0) -> Ranking:
     """Rank all entries in a folder, and say which cannot be told apart from the best.
 
     folder: one folder for each entry, with the official files in it, or one CSV file for each.
     truth: the folder of the ground truth. Its live test set is ranked, or its final one if `final`
     is true: the organiser's choice, once. track: "sensorium" ranks by correlation to average,
-    "sensorium+" by single-trial correlation. An entry that cannot be graded stands in `.broken`,
-    with the reason. Raises ValueError if no entry can be ranked, or if there are more than 200.
+    "sensorium+" by single-trial correlation; None takes what track.txt beside the truth says. An
+    entry that cannot be graded stands in `.broken`, with the reason. Raises ValueError if no entry
+    can be ranked, if there are more than 200, or if neither you nor track.txt tell the track.
 
     >>> data = kit.load("sample+")
     >>> for name in ("cnn", "ln"):
     ...     paths = kit.submit(kit.pretrained(f"sample+-{name}"), data, f"entries/{name}")
     >>> paths = kit.write_ground_truth(data, kit.truth("sample+").responses, "truth")
-    >>> ranking = kit.rank("entries", "truth", track="sensorium+")
+    >>> ranking = kit.rank("entries", "truth")
     >>> [row.entry for row in ranking], [row.tied_with_best for row in ranking]
     (['cnn', 'ln'], [True, False])
     """
@@ -137,6 +145,7 @@ def rank(folder: str | Path, truth: str | Path, track: str = "sensorium", final:
     tier = "final_test" if final else "test"
     entries, broken = find_entries(require_path("folder", folder), tier)
     known = read_ground_truth(truth_file(require_path("truth", truth), tier))
+    track = resolve_track(track, known, truth)
     if len(entries) > MAX_ENTRIES:
         raise ValueError(f"{folder} holds {len(entries):,} entries, and at most {MAX_ENTRIES} can "
                          "be compared with each other; keep the best of each participant")
@@ -158,7 +167,7 @@ def rank(folder: str | Path, truth: str | Path, track: str = "sensorium", final:
     alone = image_alone(known.responses, images, track)
     ranks, rows = _ranked(scored, alone if track == "sensorium" else None, resamples, seed)
     return Ranking(rows, broken, track, tier, len(set(known.images)), len(known.unit_ids), alone,
-                   ranks.adjusted)
+                   ranks.adjusted, known.track)
 
 
 def find_entries(folder: Path, tier: str) -> tuple[dict[str, Path], dict[str, str]]:
@@ -176,12 +185,13 @@ def find_entries(folder: Path, tier: str) -> tuple[dict[str, Path], dict[str, st
             continue
         name, file = path.name, path / SUBMISSION_FILES[tier]
         if not path.is_dir():
-            name, file = (path.stem if path.stem not in entries else path.name), path
+            name = path.name if path.stem in {*entries, *broken} else path.stem
+            file = path
         if not path.is_dir() and path.suffix.lower() != ".csv":
             broken[path.name] = "it is not a folder or a CSV file; unpack it if it is an archive"
-        elif not file.resolve().is_relative_to(folder.resolve()):
+        elif not Path(os.path.realpath(file)).is_relative_to(folder.resolve()):
             broken[name] = f"{file.name} is a link out of the folder; put the file itself there"
-        elif file.exists() and not file.is_file():
+        elif os.path.exists(file) and not os.path.isfile(file):
             broken[name] = f"{file.name} is not an ordinary file"
         else:
             entries[name] = file
@@ -201,7 +211,7 @@ def _reason(problem, path):
 def truth_file(path: Path, tier: str) -> Path:
     """The ground-truth file of a tier, in a folder or itself.
 
-    Raises ValueError if the final file is given for the live tier.
+    Raises ValueError if the file of the other tier is given.
     """
     if path.is_dir():
         file = path / TRUTH_FILES[tier]
@@ -210,9 +220,10 @@ def truth_file(path: Path, tier: str) -> Path:
                                     "truth: what kit.write_ground_truth wrote, or private of "
                                     "kit.withhold")
         return file
-    if path.name == TRUTH_FILES["final_test"] and tier != "final_test":
-        raise ValueError(f"{path.name} is of the final test set; rank it with final=True, or give "
-                         f"{TRUTH_FILES['test']}")
+    for other, name in TRUTH_FILES.items():
+        if path.name == name and tier != other:
+            raise ValueError(f"{name} is of the {TEST_SETS[other]} test set; rank it with "
+                             f"final={other != 'test'}, or give {TRUTH_FILES[tier]}")
     return path
 
 

@@ -7,13 +7,14 @@ import numpy as np
 from torch import nn
 
 from kit.challenge.csv_files import image_texts, read_rows, write_rows
-from kit.challenge.reader import find_problems
+from kit.challenge.matching import find_problems, match_rows
 from kit.challenge.tracks import SUBMISSION_FILES
 from kit.data.recordings import Dataset, require_dataset
 from kit.evaluation.scores import predict
 from kit.files import atomic_write
 from kit.report import Report
 
+LARGEST_RATIO = 4  # of predictions to responses; that of an untrained model is up to 3
 PROGRAM_FILES = ("metadata", "metadata.yaml")  # by which the hosting platform knows a program
 
 
@@ -53,6 +54,7 @@ def check(path: str | Path, data: Dataset) -> Report:
     missing, duplicated or unknown, and every row that is not exactly in the official format, such
     as one with values that are not finite or absurdly large. Row 1 of a file is its first line.
     In a folder it reports a file for which the hosting platform would take the entry for a program.
+    It tells, without a problem, if predictions are in other units than the responses.
     Raises FileNotFoundError or ValueError if a file cannot be read at all.
 
     >>> data = kit.load("sample+")
@@ -67,8 +69,25 @@ def check(path: str | Path, data: Dataset) -> Report:
     tier = _guess_tier(path, rows, recording)
     trials = recording.trial_ids[recording.rows(tier)].astype(str).tolist()
     problems = find_problems(rows, trials, image_texts(recording, tier), recording.unit_ids)
-    return Report(path, tuple(problems),
-                  f"tier {tier}, {len(trials)} trials of {len(recording.unit_ids)} neurons")
+    summary = f"tier {tier}, {len(trials)} trials of {len(recording.unit_ids)} neurons"
+    if not problems:
+        summary += _note_units(match_rows(rows, trials), recording)
+    return Report(path, tuple(problems), summary)
+
+
+def _note_units(predictions, recording):
+    """What a report adds about predictions (T, N), neurons ascending, in other units than the
+    responses; "" if there is nothing to say. A model may be poor, so this is not a problem.
+    """
+    seen = np.isin(recording.tiers, ["train", "validation"])
+    means = recording.responses[seen].sum(0)[np.argsort(recording.unit_ids)] / max(seen.sum(), 1)
+    active = means > 0
+    ratio = float(np.median(predictions.mean(0)[active] / means[active])) if active.any() else 1
+    if 1 / LARGEST_RATIO <= ratio <= LARGEST_RATIO:
+        return ""
+    return (f"; but the mean prediction is {ratio:.2g} times the mean response of training in the "
+            "middle neuron: correlations do not notice, FEVE does, so predict in units of each "
+            "neuron's std, as data.mouse.responses are")
 
 
 def _check_folder(folder, data):
@@ -87,6 +106,7 @@ def _guess_tier(path, rows, recording):
     for tier, name in SUBMISSION_FILES.items():
         if path.name == name:
             return tier
-    shared = np.isin(recording.trial_ids.astype(str), [row.trial for row in rows])  # (T,)
+    trials = {row.trial for row in rows}
+    shared = np.array([trial in trials for trial in recording.trial_ids.astype(str)])  # (T,)
     tiers = [tier for tier in SUBMISSION_FILES if tier in recording.tiers]
     return max(tiers, key=lambda tier: shared[recording.tiers == tier].sum(), default="test")

@@ -12,12 +12,18 @@ SUBMISSION_FILES = {"test": "submission_file_live_test.csv",
                     "final_test": "submission_file_final_test.csv"}
 TRUTH_FILES = {"test": "ground_truth_file_test.csv",
                "final_test": "ground_truth_file_final_test.csv"}
+TRACK_FILE = "track.txt"  # beside the ground truth: the name of its track
 MAX_SCORE = 1e6  # the hosting platform's table holds no number of more than ten digits
 
 
 def require_track(track: object) -> None:
-    """Raise ValueError unless it is the name of a track."""
-    if not isinstance(track, str) or track not in TRACKS:
+    """Raise ValueError unless it is the name of a track, or None: the track of data or truth."""
+    if track is not None and (not isinstance(track, str) or track not in TRACKS):
         raise ValueError(f'track={track!r} is unknown; give "sensorium", of the image alone and '
                          'ranked by correlation to average, or "sensorium+", with behaviour and '
                          "ranked by single-trial correlation")
+
+
+def track_of(recording: object) -> str:
+    """The track of a `Recording`: Sensorium+ shows behaviour."""
+    return "sensorium" if recording.behavior is None else "sensorium+"

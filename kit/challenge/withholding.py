@@ -3,6 +3,8 @@
 import csv
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,11 +13,11 @@ import numpy as np
 from kit.challenge.croissant import write_croissant
 from kit.challenge.csv_files import write_rows
 from kit.challenge.public_zip import draw_trials, raw_responses, write_public
-from kit.challenge.tracks import TRUTH_FILES, require_track
+from kit.challenge.tracks import TRACK_FILE, TRUTH_FILES, require_track, track_of
 from kit.data.official import KINDS, open_source, read_meta
 from kit.data.packing import is_possible, standardisation
 from kit.data.recordings import Dataset, Recording
-from kit.files import atomic_write
+from kit.files import atomic_write, temporary_folder
 from kit.report import require_int, require_path
 
 PLAIN_MOUSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")  # it becomes part of a file's name
@@ -32,7 +34,7 @@ class WithholdConfig:
     0.5
     """
 
-    track: str = "sensorium+"   # "sensorium" writes zeros for the behaviour of every trial
+    track: str | None = None    # "sensorium" writes zeros for behaviour; None: as the recording is
     final_share: float = 0.5    # of the test images; not used if there is a tier final_test already
     mouse: str | None = None    # public id; None keeps the recording's
     seed: int | None = None     # None draws from the operating system; a number is for lessons
@@ -58,10 +60,10 @@ def withhold(recording: Recording, out: str | Path,
 
     out: a new folder. `out/public` is what you publish: a zip in the official layout, which
     `kit.load` opens, and croissant.json, which describes it (add creator, url and date). The rest
-    is in `out/private`: the two ground-truth files for `kit.grade` and `kit.rank`, and key.csv,
-    which says which row of `recording` each public trial is. They are two folders so that no upload
-    of one holds the other. All of it appears at once, and nothing is ever replaced: the draw
-    of a truth that was overwritten could not be repeated. Returns the zip and `out/private`.
+    is in `out/private`: the two ground-truth files for `kit.grade` and `kit.rank`, their track, and
+    key.csv, which says which row of `recording` each public trial is. They are two folders so that
+    no upload of one holds the other. All of it appears at once, and nothing is ever replaced: the
+    draw of a truth that was overwritten could not be repeated. Returns the zip and `out/private`.
 
     Trials are shuffled and get random ids, as do images. Responses of `test` and `final_test` are
     zeros, and all statistics are those of train and validation. The truth is in units of that std,
@@ -75,7 +77,9 @@ def withhold(recording: Recording, out: str | Path,
     trial most alike in pupil size, running and eye position was shown within 1 trial of a withheld
     one for 15 % of them, and within 5 for 21 % (by chance 0.1 % and 0.4 %). Forbid its use in your
     rules, or choose track="sensorium", which shows no behaviour. A `seed` that others can guess
-    lets them undo the shuffle: leave it out of a real challenge.
+    lets them undo the shuffle: leave it out of a real challenge. What `kit.load` packed stays in
+    the data folder, with the truth: if others read that folder, load the recording with a `folder`
+    of your own, as `python -m kit withhold` does.
 
     Raises ValueError if the responses are not known, if an image of a test set is also in another
     tier, if a test set has fewer than three images or no repeats, or if a value is not finite;
@@ -87,34 +91,58 @@ def withhold(recording: Recording, out: str | Path,
     >>> kit.load(public, folder="data")
     mouse 1-1-1: 600 neurons, 20 train, 200 validation, ... test, ... final_test trials, ...
     >>> sorted(path.name for path in private.iterdir())
-    ['ground_truth_file_final_test.csv', 'ground_truth_file_test.csv', 'key.csv']
+    ['ground_truth_file_final_test.csv', 'ground_truth_file_test.csv', 'key.csv', 'track.txt']
     """
-    config = WithholdConfig() if config is None else config
-    _require_kinds(recording, config)
+    config = _require_kinds(recording, WithholdConfig() if config is None else config)
     mouse = _require_plain(recording.mouse if config.mouse is None else config.mouse)
-    out = require_path("out", out)
-    if os.path.lexists(out):
-        raise FileExistsError(f"{out} exists already, and a challenge is never replaced, because "
-                              "its truth could not be made again; name a new folder")
+    out = _require_new(out)
     trials = draw_trials(recording, config.final_share, config.seed)
     _require_possible(recording, trials, config)
-    with atomic_write(out, folder=True, exclusive=True) as part:
-        public, private = part / "public", part / "private"
-        public.mkdir(parents=True)
-        private.mkdir(mode=0o700)
-        path = public / f"static{mouse}-GrayImageNet-withheld.zip"
-        write_public(path, recording, trials, config.track)
-        _require_opens(path, recording)
-        write_croissant(path, mouse, trials.tiers, len(recording.unit_ids), config.license)
-        _write_truth(private, recording, trials, path)
-        _write_key(private / "key.csv", recording, trials)
+    try:
+        with atomic_write(out, folder=True, exclusive=True) as part:
+            path = part / "public" / f"static{mouse}-GrayImageNet-withheld.zip"
+            path.parent.mkdir(parents=True)
+            write_public(path, recording, trials, config.track)
+            _require_opens(path, recording)
+            write_croissant(path, mouse, trials.tiers, len(recording.unit_ids), config.license)
+            _write_private(part / "private", recording, trials, path, config.track)
+    except OSError:
+        _require_new(out)  # another process was first
+        raise
     return out / "public" / path.name, out / "private"
+
+
+@contextmanager
+def private_folder(out: str | Path) -> Iterator[Path]:
+    """A temporary data folder beside `out`, a challenge to come, that its owner alone can read.
+
+    A recording that is opened in it leaves no packed copy, which holds the truth, in a data folder
+    that others share. Raises OSError if `out` exists or nothing can be written beside it.
+    """
+    out = _require_new(out)
+    try:
+        with temporary_folder(out) as folder:
+            yield folder
+    except OSError as problem:
+        if problem.errno is None:  # has its sentence already
+            raise
+        raise OSError(f"{out} cannot be written: {problem.strerror.lower()}; name another "
+                      "place") from None
 
 
 # ---- checks ----
 
+def _require_new(out):
+    """`out` as a path. Raises FileExistsError if there is anything."""
+    out = require_path("out", out)
+    if os.path.lexists(out):
+        raise FileExistsError(f"{out} exists already, and a challenge is never replaced, because "
+                              "its truth could not be made again; name a new folder")
+    return out
+
+
 def _require_kinds(recording, config):
-    """Raise ValueError unless the arguments are of the right kind and hold what they must."""
+    """The settings, with a track. Raises ValueError unless the arguments hold what they must."""
     if isinstance(recording, Dataset):
         raise ValueError("a Recording is needed, not a Dataset; give data.mouse, or one of several "
                          "as data[mouse]")
@@ -127,6 +155,7 @@ def _require_kinds(recording, config):
     if recording.responses is None or len(recording.responses) != len(recording.tiers):
         raise ValueError(f"mouse {recording.mouse} has {len(recording.tiers)} trials, and not as "
                          "many responses; give a row of them for each trial")
+    config = replace(config, track=config.track or track_of(recording))
     kinds = _kinds(config)
     if any(getattr(recording, kind) is None for kind in kinds):
         raise ValueError(f"mouse {recording.mouse} has no behaviour or no eye position; give "
@@ -134,6 +163,8 @@ def _require_kinds(recording, config):
     if any(f"{kind}_std" not in recording.statistics for kind in kinds):
         raise ValueError(f"mouse {recording.mouse} has no statistics, so its raw values are not "
                          "known; open it with kit.load")
+    return config
+
 
 def _kinds(config):
     """The kinds of data that become public."""
@@ -170,8 +201,11 @@ def _require_plain(mouse):
 
 # ---- what stays private ----
 
-def _write_truth(folder, recording, trials, public_zip):
-    """Write the ground truth of both test sets, in the units that the public zip is loaded in."""
+def _write_private(folder, recording, trials, public_zip, track):
+    """Write the key, the track, and the truth, in the units that the public zip is loaded in."""
+    folder.mkdir(mode=0o700)
+    _write_key(folder / "key.csv", recording, trials)
+    (folder / TRACK_FILE).write_text(f"{track}\n", encoding="ascii")
     with open_source(public_zip) as source:
         _, std = standardisation(source, "responses", recording.unit_ids.shape)
     # only ids are written: the arrays of the recording are in another order

@@ -21,22 +21,24 @@ class Scores:
 
     single_trial: float | None  # correlation over single trials, mean over neurons
     to_average: float | None    # correlation over images, after averaging over repeats
-    feve: float | None          # fraction of explainable variance explained, neurons of FEV >= .15
+    feve: float | None          # fraction of explainable variance explained, neurons of FEV >= .15;
+                                # 1 for the best model of the image alone, behaviour can give more
     ceiling: float | None       # single-trial correlation of the best model of the image alone
     per_neuron: dict[str, np.ndarray] = field(repr=False)  # name -> (N,), in order of "unit_ids"
     n_left_out: int = 0         # neurons left out of feve, FEV < .15
     reason: str = "needs repeats"
 
     def __str__(self) -> str:
-        left_out = ""
+        left_out = beyond = ""
         if self.feve is not None:
+            beyond = "  (its FEVE is 1; a model that also sees behaviour can exceed both)"
             left_out = (f"  ({self.n_left_out} of {len(self.per_neuron['fev'])} neurons left out, "
                         f"FEV < {metrics.FEV_THRESHOLD})")
         return "\n".join([
             self._line("single-trial correlation", self.single_trial),
             self._line("correlation to average", self.to_average),
             self._line("FEVE", self.feve) + left_out,
-            self._line("best model of the image alone, single-trial", self.ceiling)])
+            self._line("best model of the image alone, single-trial", self.ceiling) + beyond])
 
     __repr__ = __str__
 

@@ -4,6 +4,7 @@ import datetime
 import io
 import json
 import re
+import shutil
 import zipfile
 
 import codabench_checker
@@ -16,7 +17,7 @@ from PIL import Image
 
 import kit
 from kit.__main__ import BUNDLE, main
-from kit.challenge import competition
+from kit.challenge import codabench, competition
 from kit.challenge.tracks import SUBMISSION_FILES, TRUTH_FILES
 
 
@@ -49,7 +50,7 @@ def test_bundle_yaml_reads_the_same_as_json(hosted):
     "title", ["Mäuse: \"V1\" #1 'x' {y}", "😀 – {{ 7 * 7 }}", "- a\\n: b", "no"]
 )
 def test_bundle_yaml_keeps_any_title(plus_hosted, title):
-    config = kit.BundleConfig(title=title)
+    config = kit.BundleConfig(title=title, track="sensorium+")
     found = competition.competition(config, True)
     text = json.dumps(found, indent=2, ensure_ascii=False)
     assert yaml.safe_load(text) == found and found["title"] == title
@@ -160,6 +161,31 @@ def test_bundle_from_a_shell(plus_hosted, tmp_path, capsys, monkeypatch):
 
 
 # ---- what is refused ----
+
+
+def test_bundle_takes_the_track_of_the_recording(hosted, tmp_path):
+    config = kit.BundleConfig(title="no track")
+    path = kit.bundle(hosted.data, hosted.truth, tmp_path / "a.zip", hosted.model, config)
+    (board,) = json.loads(members(path)["competition.yaml"])["leaderboards"]
+    assert board["key"] == hosted.config.track.replace("+", "_plus")
+
+
+def test_bundle_refuses_the_truth_of_the_other_track(hosted, tmp_path):
+    truth = shutil.copytree(hosted.truth, tmp_path / "truth")
+    other = {"sensorium": "sensorium+", "sensorium+": "sensorium"}[hosted.config.track]
+    (truth / "track.txt").write_text(other)
+    with pytest.raises(ValueError, match=rf"truth is of track '{re.escape(other)}', and mouse 7-1"):
+        kit.bundle(hosted.data, truth, tmp_path / "a.zip", hosted.model)
+
+
+def test_bundle_names_no_temporary_file(plus_hosted, tmp_path, monkeypatch):
+    def refuse(path, _):
+        raise ValueError(f"{path} cannot be graded: …")
+
+    monkeypatch.setattr(codabench, "read_submission", refuse)
+    with pytest.raises(ValueError, match=r"live_test.csv cannot be graded") as error:
+        kit.bundle(plus_hosted.data, plus_hosted.truth, tmp_path / "a.zip", plus_hosted.model)
+    assert str(error.value).startswith(str(tmp_path / "a.zip" / "entry"))
 
 
 def test_bundle_that_fails_leaves_the_older_one(plus_hosted, tmp_path, monkeypatch):

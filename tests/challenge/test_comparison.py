@@ -1,7 +1,10 @@
 """Two entries compared: files, models, and the sentence."""
 
+import shutil
+
 import numpy as np
 import pytest
+import tiny
 
 import kit
 from kit import metrics
@@ -38,7 +41,7 @@ def test_compare_the_other_way_round(files):
 
 
 def test_compare_a_file_with_itself(files):
-    found = kit.compare(files["cnn"], files["cnn"], files["truth"])
+    found = kit.compare(files["cnn"], files["cnn"], files["truth"], track="sensorium")
     assert "have the same correlation to average, 0.7072" in str(found) and found.p == 1
 
 
@@ -50,10 +53,30 @@ def test_compare_says_when_two_cannot_be_told_apart(files):
 
 
 def test_compare_by_the_metric_of_the_track(files):
-    found = kit.compare(files["cnn"], files["ln"], files["truth"])
+    found = kit.compare(files["cnn"], files["ln"], files["truth"], track="sensorium")
     assert found.metric == "correlation to average"
     grade = kit.grade(files["cnn"], files["truth"])
     assert found.scores[0] == pytest.approx(grade.to_average, abs=1e-9)
+
+
+def test_compare_takes_the_track_of_the_truth(files, tmp_path):
+    found = kit.compare(files["cnn"], files["ln"], files["truth"])
+    assert found.metric == "single-trial correlation"
+    old = shutil.copy(files["truth"], tmp_path)  # written before tracks were recorded
+    with pytest.raises(ValueError, match=r"no track.txt beside .*test.csv says .*; give"):
+        kit.compare(files["cnn"], files["ln"], old)
+    named = kit.compare(files["cnn"], files["ln"], old, track="sensorium+")
+    assert named.scores == found.scores
+
+
+@pytest.mark.parametrize("withholds, metric", [
+    ([], "single-trial correlation"), (["behavior"], "correlation to average"),
+])  # fmt: skip
+def test_compare_takes_the_track_of_the_data(tmp_path, withholds, metric):
+    recording = tiny.arrays(test={"test": (4, 4, 3)})
+    data = kit.load(tiny.write(tmp_path, recording, withholds=withholds), folder=tmp_path / "data")
+    found = kit.compare(*[kit.linear_baseline(data, channels=2)] * 2, data, resamples=100)
+    assert found.metric == metric
 
 
 def test_compare_models_where_responses_are_known(files):
@@ -87,7 +110,7 @@ def test_compare_reads_as_the_metrics_do(files):
     values = kit.challenge.grading.read_submission(files["cnn"], truth)
     images = np.array(truth.images)
     expected = metrics.correlation_to_average(values, truth.responses, images).mean()
-    found = kit.compare(files["cnn"], files["ln"], files["truth"])
+    found = kit.compare(files["cnn"], files["ln"], files["truth"], track="sensorium")
     assert found.scores[0] == pytest.approx(expected)
 
 

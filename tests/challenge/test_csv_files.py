@@ -28,12 +28,20 @@ def test_write_rows_of_a_recording_with_floats_as_image_ids(challenge, tmp_path)
     assert (tmp_path / "floats.csv").read_bytes() == challenge.live.read_bytes()
 
 
+def test_image_texts_keep_every_letter_of_a_text(challenge):
+    mouse = challenge.data.mouse
+    ids = mouse.image_ids.astype("<U9")
+    ids[mouse.rows("test")[:2]] = "v1", "v1.0"
+    found = csv_files.image_texts(replace(mouse, image_ids=ids), "test")
+    assert found[:2] == ["v1", "v1.0"] and found[2:] == csv_files.image_texts(mouse, "test")[2:]
+
+
 def test_read_rows_gives_back_what_was_written(challenge):
     mouse = challenge.data.mouse
     rows = csv_files.read_rows(challenge.live, "prediction")
     assert [row.trial for row in rows] == mouse.trial_ids[mouse.rows("test")].tolist()
     assert [row.image for row in rows] == csv_files.image_texts(mouse, "test")
-    assert all(row.neurons == tuple(mouse.unit_ids.tolist()) for row in rows)
+    assert all(row.neurons.tolist() == mouse.unit_ids.tolist() for row in rows)
     predictions = kit.predict(challenge.model, challenge.data, "test")
     values = np.array([row.values for row in rows]).astype(np.float32)
     np.testing.assert_array_equal(values, predictions)

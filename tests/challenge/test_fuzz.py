@@ -297,7 +297,7 @@ def assert_one_sentence(problem):
 def assert_same_rows(found, expected):
     assert (found is None) == (expected is None)
     for row, (trial, image, values, neurons) in zip(found or [], expected or [], strict=True):
-        assert (row.trial, row.image, row.neurons) == (trial, image, tuple(neurons))
+        assert (row.trial, row.image, row.neurons.tolist()) == (trial, image, list(neurons))
         assert row.values.dtype == np.float64
         assert row.values.tolist() == values
 

@@ -100,6 +100,35 @@ def test_write_ground_truth_refuses_another_shape(challenge, tmp_path):
         kit.write_ground_truth(challenge.data, np.ones((5, 24)), tmp_path / "truth")
 
 
+UNITS = {  # responses that are not those of the recording
+    "raw": lambda own, std: own * std,
+    "neurons reversed": lambda own, std: own[:, ::-1],
+    "trials reversed": lambda own, std: own[::-1],
+    "standardised": lambda own, std: (own - own.mean(0)) / own.std(0),
+}
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_write_ground_truth_refuses_other_units_and_orders(challenge, tmp_path, name):
+    arrays = tiny.arrays()
+    responses = UNITS[name](tiny.standardised(arrays), arrays["responses"].std(0))
+    with pytest.raises(ValueError, match=r"differ from those of mouse 7-1-1 in \d+ of the 52 tri"):
+        kit.write_ground_truth(challenge.data, responses, tmp_path / "truth")
+    assert not (tmp_path / "truth").exists()
+
+
+@pytest.mark.parametrize("withholds, track", [([], "sensorium+"), (["behavior"], "sensorium")])
+def test_write_ground_truth_records_the_track(tmp_path, withholds, track):
+    data = kit.load(tiny.write(tmp_path, withholds=withholds), folder=tmp_path / "data")
+    paths = kit.write_ground_truth(data, data.mouse.responses, tmp_path / "truth")
+    assert [kit.challenge.read_ground_truth(path).track for path in paths] == [track] * 2
+    (tmp_path / "truth" / "track.txt").write_text("sensorum")
+    with pytest.raises(ValueError, match=r"track.txt says 'sensorum'; write one of sensorium, sen"):
+        kit.challenge.read_ground_truth(paths[0])
+    (tmp_path / "truth" / "track.txt").unlink()
+    assert kit.challenge.read_ground_truth(paths[0]).track is None
+
+
 def test_write_ground_truth_refuses_responses_that_are_not_finite(challenge, tmp_path):
     with pytest.raises(ValueError, match="1 responses are not finite"):
         responses = np.ones((70, 24))

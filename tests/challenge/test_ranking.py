@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,16 +61,30 @@ def test_rank_prints_a_table(ranking):
 
 
 def test_rank_by_the_other_track(folder):
-    found = kit.rank(folder / "entries", folder / "truth")
+    found = kit.rank(folder / "entries", folder / "truth", track="sensorium")
     assert found.track == "sensorium"
+    assert "ranked as track sensorium, which was asked for, though the ground" in str(found)
     averages = sorted((row.to_average for row in found), reverse=True)
     assert [row.score for row in found] == pytest.approx(averages, abs=1e-12)
+
+
+def test_rank_takes_the_track_of_the_truth(folder, ranking, tmp_path):
+    found = kit.rank(folder / "entries", folder / "truth")
+    assert (found.track, str(found)) == ("sensorium+", str(ranking))
+    assert "which was asked for" not in str(found)
+    truth = shutil.copytree(folder / "truth", tmp_path / "truth")
+    (truth / "track.txt").unlink()  # as written before tracks were recorded
+    with pytest.raises(ValueError, match=r"no track.txt beside .*truth says .*; give track="):
+        kit.rank(folder / "entries", truth)
+    assert kit.rank(folder / "entries", truth, track="sensorium+").track == "sensorium+"
 
 
 def test_rank_final_only_where_asked(folder):
     final = folder / "truth" / "ground_truth_file_final_test.csv"
     with pytest.raises(ValueError, match="is of the final test set; rank it with final=True"):
         kit.rank(folder / "entries", final)
+    with pytest.raises(ValueError, match="is of the live test set; rank it with final=False"):
+        kit.rank(folder / "entries", folder / "truth" / "ground_truth_file_test.csv", final=True)
     found = kit.rank(folder / "entries", folder / "truth", final=True)
     assert found.tier == "final_test" and "final test set" in str(found)
 
@@ -115,7 +130,8 @@ def test_rank_flags_copies_and_scores_beyond_the_image(folder, tmp_path):
     (entries / "cheat").mkdir()
     cheat = entries / "cheat" / "submission_file_live_test.csv"
     write_rows(cheat, data.mouse, "test", truth.responses[rows], "prediction")
-    found = {row.entry: row for row in kit.rank(entries, folder / "truth")}
+    found = kit.rank(entries, folder / "truth", track="sensorium")
+    found = {row.entry: row for row in found}
     assert any("correlate with those of c" in flag for row in found.values() for flag in row.flags)
     assert any("the image alone can give" in flag for flag in found["cheat"].flags)
     assert sum(len(row.flags) for row in found.values()) == 3
@@ -200,6 +216,27 @@ def test_find_entries_follows_no_link_out_and_opens_no_pipe(tmp_path):
     assert entries == {} and set(broken) == {"link", "pipe"}
     assert "is a link out of the folder" in broken["link"]
     assert "is not an ordinary file" in broken["pipe"]
+
+
+def test_find_entries_of_a_link_to_itself(tmp_path):
+    (tmp_path / "a.csv").symlink_to(tmp_path / "a.csv")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "submission_file_live_test.csv").symlink_to("submission_file_live_test.csv")
+    (tmp_path / "c.csv").touch()
+    assert list(find_entries(tmp_path, "test")[0]) == ["a", "b", "c"]
+
+
+def test_find_entries_gives_each_its_own_name(tmp_path):
+    (tmp_path / "a").mkdir()
+    os.mkfifo(tmp_path / "a" / "submission_file_live_test.csv")
+    (tmp_path / "a.csv").touch()
+    entries, broken = find_entries(tmp_path, "test")
+    assert (list(entries), list(broken)) == (["a.csv"], ["a"])
+
+
+def test_intervals_keep_names_that_print_alike(ranking):
+    rows = [replace(row, entry=f"a{mark}") for row, mark in zip(ranking, "\0\1\2?", strict=True)]
+    assert list(replace(ranking, rows=rows).intervals) == ["a?", "a?*", "a?**", "a?***"]
 
 
 def test_image_alone_of_known_noise():

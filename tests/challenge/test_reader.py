@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -9,11 +10,9 @@ import csv_rows
 import numpy as np
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import kit
-from kit.challenge import reader
+from kit.challenge import matching, reader
 from kit.challenge.tracks import SUBMISSION_FILES
 
 LIVE = SUBMISSION_FILES["test"]
@@ -24,8 +23,9 @@ SECOND = 'cd,8,"[2.25,-1]","[3,5]"\n'
 PLAIN = HEADER + FIRST + SECOND
 
 
-def test_reader_imports_numpy_and_the_standard_library_only():
-    tree = ast.parse(Path(reader.__file__).read_text(encoding="utf-8"))
+@pytest.mark.parametrize("module", [matching, reader])
+def test_reader_imports_numpy_and_the_standard_library_only(module):
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
     nodes = list(ast.walk(tree))
     names = [name.name for node in nodes if isinstance(node, ast.Import) for name in node.names]
     names += [node.module for node in nodes if isinstance(node, ast.ImportFrom)]
@@ -66,8 +66,8 @@ def read(folder, content, decode, column="prediction"):
 @pytest.mark.parametrize("name", ALLOWED)
 def test_read_rows_allows(tmp_path, decode, name):
     rows = read(tmp_path, ALLOWED[name], decode)
-    assert reader.find_problems(rows, ["ab", "cd"], ["7", "8"], np.array([5, 3])) == []
-    values = reader.match_rows(rows, ["cd", "ab"])
+    assert matching.find_problems(rows, ["ab", "cd"], ["7", "8"], np.array([5, 3])) == []
+    values = matching.match_rows(rows, ["cd", "ab"])
     assert values.dtype == np.float64
     assert values.tolist() == [[2.25, -1], [0.5, 15]]
 
@@ -205,7 +205,7 @@ def test_read_rows_refuses(tmp_path, decode, name):
     content, expected = REFUSED[name]
     try:
         rows = read(tmp_path, content, decode)
-        problems = reader.find_problems(rows, ["ab", "cd"], ["7", "8"], np.array([5, 3]))
+        problems = matching.find_problems(rows, ["ab", "cd"], ["7", "8"], np.array([5, 3]))
     except ValueError as problem:
         problems = [str(problem)]
     assert any(expected in sentence for sentence in problems), problems
@@ -222,23 +222,76 @@ def test_read_rows_shows_the_first_fault(tmp_path, decode, text, found):
     assert found in row.found
 
 
-# ---- match_rows, through check and grade ----
+def refuses(path, decode, message):
+    with pytest.raises(ValueError, match=message):
+        reader.read_rows(path, "prediction", decode)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(random=st.randoms(use_true_random=False))
-def test_match_rows_in_any_order(challenge, tmp_path, random):
-    header, rows = csv_rows.read(challenge.live)
-    random.shuffle(rows)
-    for row in rows:
-        pairs = list(zip(row[2], row[3], strict=True))
-        random.shuffle(pairs)
-        row[2], row[3] = (list(column) for column in zip(*pairs, strict=True))
-    mixed = csv_rows.write(tmp_path / LIVE, header, rows)
-    assert kit.check(mixed, challenge.data)
-    ours, theirs = kit.grade(challenge.live, challenge.truth), kit.grade(mixed, challenge.truth)
-    for name, values in ours.per_neuron.items():
-        np.testing.assert_array_equal(values, theirs.per_neuron[name], err_msg=name)
+def test_read_rows_counts_blank_lines_as_rows(tmp_path, decode):
+    path = tmp_path / LIVE
+    path.write_text(PLAIN + "\n" * (reader.MAX_ROWS - 3))
+    assert len(reader.read_rows(path, "prediction", decode)) == 2
+    for blank in ("\n", " \t\n", "\r\n"):
+        path.write_bytes((PLAIN + blank * reader.MAX_ROWS).encode())
+        refuses(path, decode, "has more than 100,000 rows, the most that are read")
+
+
+def test_read_rows_bounds_a_row_of_many_lines(tmp_path, decode, monkeypatch):
+    monkeypatch.setattr(reader, "MAX_CELL", 1000)
+    path = tmp_path / LIVE
+    path.write_text(PLAIN * 1 + SECOND * 200)  # the length is that of each row alone
+    assert len(reader.read_rows(path, "prediction", decode)) == 202
+    path.write_text(HEADER + '"a\n",' * 1000)
+    refuses(path, decode, r"from row 2 on \(a row of more than 2,000 characters\)")
+
+
+def test_read_rows_bounds_lines_and_numbers(tmp_path, decode, monkeypatch):
+    path = tmp_path / LIVE
+    monkeypatch.setattr(reader, "MAX_LINES", 8)
+    path.write_text(HEADER + FIRST.replace(",15", "\n,\n15") + SECOND)
+    assert len(reader.read_rows(path, "prediction", decode)) == 2
+    path.write_text(HEADER + FIRST.replace(",15", ",\n\n\n\n\n\n15") + SECOND)
+    refuses(path, decode, r"from row 3 on \(more than 8 lines of text\)")
+    monkeypatch.setattr(reader, "MAX_NUMBERS", 3)
+    path.write_text(PLAIN)
+    refuses(path, decode, "has more than 3 numbers, the most that are read")
+
+
+def test_read_rows_refuses_a_file_of_more_than_400_megabytes(tmp_path, decode):
+    path = tmp_path / LIVE
+    with path.open("wb") as file:
+        file.truncate(400_000_001)  # a hole, which takes no room
+    refuses(path, decode, f"{LIVE} is larger than 400 MB, the most that is read; write its numbers")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+def test_read_rows_waits_for_no_pipe(tmp_path, decode):
+    path = tmp_path / LIVE
+    os.mkfifo(path)
+    refuses(path, decode, f"{LIVE} is not an ordinary file; write the entry to one")
+
+
+def test_read_rows_looks_into_one_damaged_list_of_a_kind(tmp_path, decode, monkeypatch):
+    looks, look = [], reader._first_fault
+    monkeypatch.setattr(reader, "_first_fault", lambda *given: looks.append(1) or look(*given))
+    damaged = FIRST.replace("15", "x") + FIRST.replace("5]", "y]", 1).replace("[3,5", "[3,z")
+    rows = read(tmp_path, HEADER + damaged * 50, decode)
+    assert len(rows) == 100 and len(looks) == 1
+    assert all("is not a JSON list" in row.fault for row in rows)
+    rows = read(
+        tmp_path, HEADER + (FIRST.replace("15", "x") + FIRST.replace("3,", "z,")) * 9, decode
+    )
+    assert len(looks) == 3 and [bool(row.found) for row in rows] == [True, True] + 16 * [False]
+
+
+def test_read_rows_gives_neurons_that_no_hash_confuses(tmp_path, decode):
+    """-1 and -2 have the same hash in Python, so have all tuples of them."""
+    rows = read(tmp_path, PLAIN.replace("[3,5]", "[-1,-2]", 1) + FIRST * 2, decode)
+    assert all(row.neurons.dtype == np.int64 for row in rows)
+    assert rows[1].neurons is rows[2].neurons is rows[3].neurons  # the same text is read once
+
+
+# ---- read_rows, through check and grade ----
 
 
 def refused(path, challenge, message):
@@ -279,143 +332,8 @@ def test_read_rows_bounds_what_it_reads(tmp_path, decode, monkeypatch):
         reader.read_rows(path, "prediction", decode)
     monkeypatch.setattr(reader, "MAX_CELL", 1000)
     path.write_text(HEADER + "a," * 1000)
-    with pytest.raises(ValueError, match=r"row 2 on \(a line of more than 2,000 characters\)"):
+    with pytest.raises(ValueError, match=r"row 2 on \(a row of more than 2,000 characters\)"):
         reader.read_rows(path, "prediction", decode)
     monkeypatch.setattr(reader, "MAX_PLACES", 10)
     row, _ = read(tmp_path, PLAIN.replace("0.5,15", "1," * 12 + "x"), decode)
     assert row.found == "one that lies after place 10"
-
-
-# ---- find_problems ----
-
-
-def drop(row, place):
-    row[2].pop(place)
-    row[3].pop(place)
-
-
-def add(row, neuron):
-    row[2].append(0.5)
-    row[3].append(neuron)
-
-
-def put(cells, place, value):
-    cells[place] = value
-
-
-FAULTS = {  # how rows are damaged, and what is reported; an int stands for the id of that trial
-    "missing trial": (lambda r: r.pop(4), ["1 trial (", ") missing", 4]),
-    "duplicated trial": (lambda r: r.append(r[2]), ["1 trial (", ") duplicated", 2]),
-    "unknown trial": (lambda r: put(r[3], 0, "f" * 32), [f"1 trial ({'f' * 32} in row 5) unknown"]),
-    "missing neuron": (lambda r: drop(r[3], 7), ["1 neuron (", ") missing, first in trial", 3]),
-    "neuron missing everywhere": (
-        lambda r: [drop(row, 0) for row in r],
-        ["1 neuron (", ") missing, first in trial", 0],
-    ),
-    "duplicated neuron": (
-        lambda r: add(r[5], r[5][3][1]),
-        ["1 neuron (", ") duplicated, first in trial", 5],
-    ),
-    "unknown neuron": (
-        lambda r: add(r[6], 123456),
-        ["1 neuron (123456) unknown, first in trial", 6],
-    ),
-    "nan": (
-        lambda r: put(r[1][2], 0, np.nan),
-        ["1 trial (", "in row 3) whose prediction cell is not a", "of finite", 1],
-    ),
-    "infinite": (
-        lambda r: [put(r[1][2], 0, np.inf), put(r[8][2], 3, -np.inf)],
-        ["2 trials (", "in row 3, ", "in row 10) whose prediction cell is not a", "of finite", 1],
-    ),
-    "absurdly large": (  # its square is infinite, and so would be the scores
-        lambda r: put(r[7][2], 5, -1e300),
-        ["1 trial (", "up to 1e+30, such as [0.1, 2] (first: '-1e+300' at place 6)", 7],
-    ),
-    "null": (
-        lambda r: put(r[2], 2, json.dumps([None, *r[2][2][1:]])),
-        ["1 trial (", "such as [0.1, 2] (first: 'null' at place 1)", 2],
-    ),
-    "other image": (lambda r: put(r[9], 1, "1"), ["1 trial (", "the image_ids of another", 9]),
-    "lists of unequal length": (
-        lambda r: [r[0][2].pop(), r[3][2].append(1.0)],
-        [
-            "2 trials (",
-            "in row 2, ",
-            "in row 5) whose prediction and neuron_ids cells differ in length",
-        ],
-    ),
-    "no list": (
-        lambda r: put(r[4], 2, "0.1 0.2 0.3"),
-        ["in row 6) whose prediction cell is not a JSON list", "(first: no '[' at its start)"],
-    ),
-    "empty lists": (
-        lambda r: [r[4][2].clear(), r[4][3].clear()],
-        ["24 neurons (", "missing, first in trial", 4],
-    ),
-    "fractional neuron": (
-        lambda r: put(r[4][3], 0, 0.5),
-        ["1 trial (", "in row 6) whose neuron_ids cell is not", 4],
-    ),
-    "endless neuron": (
-        lambda r: put(r[4][3], 0, 1e300),
-        ["1 trial (", "in row 6) whose neuron_ids cell is not", 4],
-    ),
-}
-
-
-def problems(path, challenge):
-    """What the check reports; the same is refused by the grading."""
-    report = kit.check(path, challenge.data)
-    assert not report
-    assert str(report).startswith("NOT OK")
-    with pytest.raises(ValueError, match="cannot be graded") as error:
-        kit.grade(path, challenge.truth)
-    assert str(error.value).endswith("; ".join(report.problems))
-    return "; ".join(report.problems)
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_find_problems_counts_and_names(challenge, live_rows, tmp_path, fault):
-    header, rows = live_rows
-    trials = [row[0] for row in rows]
-    change, expected = FAULTS[fault]
-    change(rows)
-    found = problems(csv_rows.write(tmp_path / LIVE, header, rows), challenge)
-    for part in expected:
-        assert (trials[part] if isinstance(part, int) else part) in found
-
-
-def test_find_problems_reports_all(challenge, live_rows, tmp_path):
-    header, rows = live_rows
-    for fault in ("nan", "unknown trial", "other image"):
-        FAULTS[fault][0](rows)
-    found = problems(csv_rows.write(tmp_path / LIVE, header, rows), challenge).split("; ")
-    assert ["of finite numbers" in sentence for sentence in found] == [True, False, False, False]
-    assert [part.split()[-1] for part in found[1:]] == ["missing", "unknown", "image"]
-
-
-def test_find_problems_shows_three_of_many(challenge, live_rows, tmp_path):
-    header, rows = live_rows
-    found = problems(csv_rows.write(tmp_path / LIVE, header, rows[:6]), challenge)
-    assert "5 trials (" + ", ".join(row[0] for row in rows[6:9]) + ", …) missing" in found
-
-
-def test_find_problems_without_rows(challenge, live_rows, tmp_path):
-    path = csv_rows.write(tmp_path / LIVE, live_rows[0], [])
-    assert "11 trials (" in problems(path, challenge)
-
-
-def test_find_problems_of_a_file_cut_off_anywhere(challenge, tmp_path):
-    """However a download or a full disk cuts a file, what is left is never graded."""
-    content = challenge.live.read_bytes()
-    last = len(content) - len(content.splitlines(keepends=True)[-1])  # start of the last row
-    path = tmp_path / LIVE
-    for end in [last // 2, last - 1, last, *range(last + 1, len(content) - 1)]:
-        path.write_bytes(content[:end])
-        with pytest.raises(ValueError, match=LIVE):
-            kit.grade(path, challenge.truth)
-        try:
-            assert not kit.check(path, challenge.data), end
-        except ValueError as problem:  # within quotes
-            assert f"{LIVE} is not a CSV file from row" in str(problem)

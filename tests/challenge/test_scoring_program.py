@@ -1,6 +1,7 @@
 """The scoring program, run as the platform runs it: folders, a process, numpy and nothing else."""
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -18,7 +19,7 @@ LIVE, FINAL = SUBMISSION_FILES.values()
 SCORER = Path(__file__).parents[2] / "build" / "scorer" / "bin" / "python"  # numpy 1.26 alone
 RUN = """
 import runpy, sys
-OWN = {"bootstrap", "metrics", "reader", "results_page", "tracks", "numpy"}
+OWN = {"bootstrap", "matching", "metrics", "reader", "results_page", "tracks", "numpy"}
 OWN |= sys.stdlib_module_names
 class Refuse:
     def find_spec(self, name, path=None, target=None):
@@ -206,6 +207,7 @@ BAD = {  # what is wrong -> how it comes about, words of the sentence
                                  (entry / "a" / LIVE).write_text("")), "has 2 files named"),
     "a link": (lambda entry: ((entry / LIVE).unlink(),
                               (entry / LIVE).symlink_to(entry / FINAL)), "has no file"),
+    "a pipe": (lambda entry: ((entry / LIVE).unlink(), os.mkfifo(entry / LIVE)), "has no file"),
     "oversized": (oversized, "is larger than 400 MB, the most that is read"),
     "an empty file": (lambda entry: (entry / LIVE).write_text(""), "has no column trial_indices"),
     "bytes": (lambda entry: (entry / LIVE).write_bytes(b"\xff\xfe\0"), "not a CSV file in UTF-8"),
@@ -241,6 +243,20 @@ def test_score_answers_a_bad_entry_with_one_sentence(live, name):
     assert not live.scores.exists()
     assert page.find("p", **{"class": "problem"})[0][1] == err.strip()
     assert not page.find("b") and not page.find("svg")
+
+
+def test_score_of_folders_in_folders(live):
+    """An entry of some kilobytes can have more of them than Python's calls may be deep."""
+    folders = [live.entry]
+    for _ in range(1500):
+        folders.append(folders[-1] / "a")
+        folders[-1].mkdir()
+    (live.entry / LIVE).unlink()
+    status, err, page = live.run()
+    for folder in folders[:0:-1]:  # shutil.rmtree calls itself for each
+        folder.rmdir()
+    assert status == 1 and f"has no file {LIVE}" in err and err.count("\n") == 1
+    assert page.find("p", **{"class": "problem"})[0][1] == err.strip()
 
 
 def test_score_without_ground_truth(live):

@@ -3,10 +3,12 @@
 import shutil
 
 import csv_rows
+import numpy as np
 import pytest
 import tiny
 
 import kit
+from kit.challenge.csv_files import write_rows
 from kit.challenge.tracks import SUBMISSION_FILES
 
 LIVE, FINAL = SUBMISSION_FILES["test"], SUBMISSION_FILES["final_test"]
@@ -75,6 +77,18 @@ def test_check_guesses_the_tier_of_other_names(challenge, tmp_path, tier):
     report = kit.check(path, challenge.data)
     assert report, report
     assert f"tier {tier}," in str(report)
+
+
+@pytest.mark.parametrize("factor, told", [(1, False), (2, False), (7, True), (0.1, True)])
+def test_check_tells_of_other_units(challenge, tmp_path, factor, told):
+    """No problem, because a model may be as poor as that; but FEVE would be ruined in silence."""
+    mouse, path = challenge.data.mouse, tmp_path / LIVE
+    means = mouse.responses[np.isin(mouse.tiers, ["train", "validation"])].mean(0)
+    values = np.tile(factor * means, (len(mouse.rows("test")), 1))
+    write_rows(path, mouse, "test", values, "prediction")
+    report = kit.check(path, challenge.data)
+    assert report and str(report).startswith("OK: ")
+    assert (f"the mean prediction is {factor:.2g} times the mean response" in str(report)) is told
 
 
 def test_check_files_swapped(challenge, tmp_path):

@@ -56,7 +56,11 @@ def test_withhold_writes_two_folders(mouse, tmp_path):
     assert public == tmp_path / "mine" / "public" / "static9-8-7-GrayImageNet-withheld.zip"
     assert private == tmp_path / "mine" / "private"
     assert {path.name for path in public.parent.iterdir()} == {public.name, "croissant.json"}
-    assert {path.name for path in private.iterdir()} == {*TRUTH_FILES.values(), "key.csv"}
+    assert {path.name for path in private.iterdir()} == {
+        *TRUTH_FILES.values(),
+        "key.csv",
+        "track.txt",
+    }
     assert {path.name for path in public.parents[1].iterdir()} == {"public", "private"}
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]  # nothing temporary
     if sys.platform != "win32":
@@ -216,6 +220,20 @@ def test_submit_check_grade_rank(challenge, tmp_path):
         assert len(ranking) == 2 and not ranking.broken
 
 
+@pytest.mark.parametrize("track", ["sensorium", "sensorium+"])
+def test_withhold_records_the_track_of_the_truth(mouse, tmp_path, track):
+    _, private = kit.withhold(mouse, tmp_path / "mine", kit.WithholdConfig(track))
+    for name in TRUTH_FILES.values():
+        assert kit.challenge.read_ground_truth(private / name).track == track
+
+
+def test_withhold_takes_the_track_of_the_recording(mouse, tmp_path):
+    blind = replace(mouse, behavior=None, pupil_center=None)
+    for recording, track in ((mouse, "sensorium+"), (blind, "sensorium")):
+        _, private = kit.withhold(recording, tmp_path / track)
+        assert (private / "track.txt").read_text() == f"{track}\n"
+
+
 # ---- all or nothing ----
 
 
@@ -236,6 +254,30 @@ def test_withhold_that_fails_leaves_nothing(mouse, tmp_path, monkeypatch, step):
     with pytest.raises(OSError, match="mine cannot be written: no space left"):
         kit.withhold(mouse, tmp_path / "mine")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_withhold_names_no_temporary_folder(mouse, tmp_path, monkeypatch):
+    def damaged(path, *_):
+        raise ValueError(f"{path} is damaged")
+
+    monkeypatch.setattr(kit.challenge.withholding, "write_croissant", damaged)
+    with pytest.raises(ValueError, match=r"static7-1-1-GrayImageNet-withheld.zip is dam") as error:
+        kit.withhold(mouse, tmp_path / "mine")
+    assert str(error.value).startswith(str(tmp_path / "mine" / "public"))
+    assert ".part-" not in str(error.value)
+
+
+def test_private_folder_is_of_its_owner_alone_and_leaves_nothing(tmp_path):
+    with withholding.private_folder(tmp_path / "new" / "mine") as folder:
+        assert folder.parent == tmp_path / "new" and folder.name.startswith(".mine.part-")
+        if sys.platform != "win32":
+            assert folder.stat().st_mode & 0o077 == 0
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError, match="file exists already"):
+        withholding.private_folder(tmp_path / "file").__enter__()
+    with pytest.raises(OSError, match=r"mine cannot be written: .*name another place"):
+        withholding.private_folder(tmp_path / "file" / "mine").__enter__()
 
 
 def test_withhold_where_it_cannot_write(mouse, tmp_path):
@@ -335,7 +377,7 @@ def test_withhold_replaces_nothing_that_comes_meanwhile(mouse, tmp_path, monkeyp
         return croissant.write_croissant(path, *arguments)
 
     monkeypatch.setattr(withholding, "write_croissant", write_croissant)
-    with pytest.raises(OSError, match="mine exists already, and is never replaced"):
+    with pytest.raises(FileExistsError, match=r"mine exists already, .*name a new folder"):
         kit.withhold(mouse, tmp_path / "mine", kit.WithholdConfig(mouse="8-1-1"))
     assert other[0].exists() and list(tmp_path.iterdir()) == [tmp_path / "mine"]
 
@@ -387,7 +429,7 @@ def test_withhold_refuses_arguments(mouse, tmp_path, monkeypatch, name):
     ("setting", "message"),
     [
         ({"track": "sensorium++"}, r"track='sensorium\+\+' is unknown; give"),
-        ({"track": None}, "track=None is unknown"),
+        ({"track": ""}, "track='' is unknown"),
         ({"final_share": 0}, "final_share=0 is not a share"),
         ({"final_share": 1.0}, "final_share=1.0 is not a share"),
         ({"final_share": "half"}, "final_share='half' is not a share"),

@@ -28,6 +28,7 @@ def test_compute_scores_means_and_left_out_neurons():
     # these predictions are the truth, so they reach the ceiling
     assert found.single_trial == pytest.approx(found.ceiling, abs=0.05)
     assert found.feve == pytest.approx(1, abs=0.02)
+    assert "(its FEVE is 1; a model that also sees behaviour can exceed both)" in str(found)
 
 
 def test_compute_scores_without_repeats():
@@ -37,6 +38,7 @@ def test_compute_scores_without_repeats():
     assert found.single_trial == metrics.correlation(predictions, responses).mean()
     assert (found.to_average, found.feve, found.ceiling) == (None, None, None)
     assert str(found).count("(needs repeats)") == 3
+    assert "behaviour" not in str(found)
 
 
 def test_compute_scores_without_explainable_neurons():

@@ -7,7 +7,8 @@ from string import Template
 import numpy as np
 from tracks import RANKED, SCORES, TRACKS
 
-NAMES = SCORES | {"feve": "FEVE, the fraction of explainable variance explained"}
+NAMES = SCORES | {"feve": "FEVE, the fraction of explainable variance explained (the best model of "
+                          "the image alone: 1)"}
 WIDTH, HEIGHT = 600, 230           # of the figure, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 58, 24, 44, 46
 

@@ -4,8 +4,8 @@ INPUT/ref holds the ground truth of one test set, INPUT/res the entry. OUTPUT ge
 finite numbers alone, and detailed_results.html. For a bad entry there is one sentence, on stderr
 and in the page, a status of 1, and no scores.json.
 
-Needs numpy alone, and beside it copies of the kit's reader.py, tracks.py, metrics.py and
-bootstrap.py.
+Needs numpy alone, and beside it copies of the kit's reader.py, matching.py, tracks.py,
+metrics.py and bootstrap.py.
 """
 
 import json
@@ -17,11 +17,11 @@ import bootstrap
 import metrics
 import numpy as np
 import results_page
-from reader import find_problems, match_rows, read_rows
+from matching import find_problems, match_rows
+from reader import read_rows
 from tracks import MAX_SCORE, RANKED, SUBMISSION_FILES, TEST_SETS, TRUTH_FILES
 
 TIERS = {name: tier for tier, name in TRUTH_FILES.items()}
-MAX_MEGABYTES = 400  # of a file: twice as much as the 2022 code wrote for 7,500 neurons
 
 
 def main(arguments: list[str]) -> int:
@@ -94,7 +94,7 @@ def find_truth(folder: Path) -> Path:
 def find_entry(folder: Path, name: str) -> Path:
     """The file of a test set in an entry, which may have a top folder and files of an archiver.
 
-    Raises ValueError if there is none, more than one, or one that is too large.
+    Raises ValueError if there is none, or more than one.
     """
     files = [path for path in _files(folder) if path != folder / "metadata"]  # the platform's own
     found = [path for path in files if path.name == name]
@@ -108,9 +108,6 @@ def find_entry(folder: Path, name: str) -> Path:
                          f"{here}{more}")
     if len(found) > 1:
         raise ValueError(f"the entry has {len(found)} files named {name}; keep one")
-    if found[0].stat().st_size > MAX_MEGABYTES * 1e6:
-        raise ValueError(f"{name} is larger than {MAX_MEGABYTES} MB, the most that is read; write "
-                         "its numbers with fewer digits")
     return found[0]
 
 
@@ -126,7 +123,7 @@ def read_pair(path: Path, truth: Path) -> tuple[np.ndarray, np.ndarray, np.ndarr
         rows = read_rows(path, "prediction", json.loads)
     except (ValueError, OSError) as problem:
         raise ValueError(str(problem).replace(str(path), path.name)) from None
-    problems = find_problems(rows, trials, images, np.array(known[0].neurons))
+    problems = find_problems(rows, trials, images, known[0].neurons)
     if problems:
         raise ValueError(f"{path.name} cannot be scored: " + "; ".join(problems))
     return match_rows(rows, trials), responses, np.array(images)
@@ -141,13 +138,16 @@ def write(path: Path, text: str) -> None:
 
 def _files(folder):
     """The ordinary files below a folder, sorted, without hidden ones and those of macOS."""
-    found = []
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-        if path.is_file() and not path.is_symlink() and not hidden:
-            found.append(path)
-    return found
+    found, folders = [], [folder] if folder.is_dir() else []
+    while folders:  # a list, because an entry may have more folders in each other than calls can
+        for entry in os.scandir(folders.pop()):
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            elif entry.is_file(follow_symlinks=False):
+                found.append(Path(entry.path))
+    return sorted(found)
 
 
 def _plain(text, length):
