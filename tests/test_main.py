@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from waiting import LIMIT
 
 import kit
 from kit.__main__ import main
@@ -147,7 +148,7 @@ def test_withhold_and_grade(capsys, tmp_path):
 def test_main_runs_as_a_module(folder):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "kit", "grade", "here", "there"],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=LIMIT, check=False,
         env=os.environ | {"KIT_DATA_DIR": str(folder)},
     )  # fmt: skip
     assert done.returncode == 2
