@@ -234,12 +234,12 @@ class Explorer:
     def press(self, label, key, times=1):
         """Move a slider by keyboard; wait until a new picture has followed each press."""
         row = self.widget.locator(".widget-slider").filter(has_text=label)
-        handle = row.get_by_role("slider")
+        handle, knob = row.get_by_role("slider"), row.locator(".noUi-origin")
         for _ in range(times):
-            value, picture = handle.get_attribute("aria-valuenow"), self.picture()
+            place, picture = knob.get_attribute("style"), self.picture()
             self.notebook.begin(
                 lambda: handle.press(key),
-                lambda value=value: handle.get_attribute("aria-valuenow") != value,
+                lambda place=place: knob.get_attribute("style") != place,
                 f"{label} moves",
             )
             self.notebook.wait(
