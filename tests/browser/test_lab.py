@@ -78,6 +78,8 @@ def folder(tmp_path_factory):
                                              flags=re.M)  # fmt: skip
                 assert found == 1
         nbformat.write(book, folder / f"{number}.ipynb")
+    one = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")], metadata=book.metadata)
+    nbformat.write(one, folder / "one.ipynb")
     return folder
 
 
@@ -144,7 +146,7 @@ def page(browser):
     context.route("**/*", lambda route: route.continue_() if is_local(route) else route.abort())
     page = context.new_page()
     yield page
-    assert set(page.evaluate(SHUT_DOWN)) == {204}
+    assert set(page.evaluate(SHUT_DOWN)) <= {204}  # no kernel if the page did not open
     context.close()
 
 
@@ -162,13 +164,16 @@ def click(control):
 class Notebook:
     """A notebook open in JupyterLab, all of whose cells have been told to run."""
 
-    def __init__(self, page, lab, number):
-        self.page = page
+    def __init__(self, page, lab, number, patience=BEGIN):
+        self.page, self.patience = page, patience
         page.goto(f"{lab}/lab/tree/{number}.ipynb?reset")
         self.panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
         self.cells = self.panel.locator(".jp-CodeCell")
-        self.cells.first.wait_for()
-        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()  # before, Lab asks for a kernel
+        idle = page.get_by_text("Python 3 (ipykernel) | Idle")  # before, Lab asks for a kernel
+        wait_until(
+            lambda: self.cells.count() and idle.count(), "the kernel is idle", self.seen,
+            pause=self.pause,
+        )  # fmt: skip
         self.begin(self.run_all, lambda: re.search(r"[\d*]", self.prompts()), "the cells run")
 
     def run_all(self):
@@ -191,7 +196,7 @@ class Notebook:
         return f"cells {self.prompts()!r}, status {status!r}, dialogs and menus {dialogs!r}"
 
     def begin(self, ask, begun, what):
-        begin(ask, begun, what, self.seen, pause=self.pause)
+        begin(ask, begun, what, self.seen, limit=self.patience, pause=self.pause)
 
     def pause(self, seconds):
         self.page.wait_for_timeout(1000 * seconds)  # the page goes on meanwhile
@@ -258,6 +263,19 @@ class Explorer:
         assert wide > 900 and picture.bounding_box()["width"] == wide
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.widget.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+def test_notebook_is_run_again_after_a_lost_click(page, lab, monkeypatch):
+    asked, run_all = [], Notebook.run_all
+
+    def lose_the_first(notebook):
+        asked.append(notebook)
+        if len(asked) > 1:
+            run_all(notebook)
+
+    monkeypatch.setattr(Notebook, "run_all", lose_the_first)
+    Notebook(page, lab, "one", patience=10).wait_for_cell(-1)
+    assert len(asked) > 1
 
 
 def test_notebook_00_of_a_newcomer(page, lab):
