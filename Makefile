@@ -32,16 +32,15 @@ lint: .venv/.kit  ## ruff, and the order of imports
 
 # Two workers with one thread each: on few cores more threads are slower, not faster.
 # CI silences progress bars; the sample mice are made once, in build/, for all the tests.
-# The unit tests come last, so that the output closes with their summary.
+# Notebooks and tests are one queue, the longest first: no worker is idle while the other has work.
 test elsewhere lowest peer widgets: export CI := 1
 test elsewhere lowest peer widgets: export OMP_NUM_THREADS := 1
 test lowest peer widgets: export KIT_DATA_DIR := $(CURDIR)/build/test-data
 test: export KIT_OFFLINE := 1
 test lowest widgets: export PYDEVD_DISABLE_FILE_VALIDATION := 1
-test: lint peer build/scorer/.done  ## lint, comparisons with 2022, committed notebooks (nbval), then all tests
-	$(PY) -m pytest -p no:python --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 \
-	    -n 2 --dist loadscope -q notebooks
-	$(PY) -m pytest -n 2 --dist loadgroup tests
+test: lint peer build/scorer/.done  ## lint, comparisons with 2022, then committed notebooks (nbval) and all tests
+	$(PY) -m pytest -n 2 --dist loadgroup --nbval-lax --nbval-current-env \
+	    --nbval-cell-timeout=1800 --nbval-kernel-startup-timeout=600 notebooks tests
 
 peer: build/peer/.done  ## compare the models' parts with the library of 2022
 	build/peer/bin/python -m pytest -q tests/peer

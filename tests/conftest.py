@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -57,15 +58,41 @@ def shared():
     return Path(folder)
 
 
+def pytest_configure(config):
+    config.option.loadscopereorder = False  # xdist would start with the groups of most tests
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """With several workers, keep a file's tests together: what they share is then made once.
 
-    Notebooks are the exception, each a group of its own (see repo/test_notebooks.py).
+    Short notebook runs are the exception, each a group of its own (see repo/test_notebooks.py).
+    The longest groups come first, so that no worker is left alone with one in the end: whole
+    notebooks, then their short runs and JupyterLab, then other files with slow tests.
     """
     for item in items:
         if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+            item.add_marker(pytest.mark.xdist_group(os.path.relpath(item.path, ROOT)))
+        if hasattr(item, "output_timeout"):  # nbval waits 5 s, whatever its option for a cell says
+            item.output_timeout = config.option.nbval_cell_timeout
+    length = Counter()
+    for item in items:
+        length[group(item)] = max(length[group(item)], expected_length(item))
+    items.sort(key=lambda item: -length[group(item)])
+
+
+def group(item):
+    return item.get_closest_marker("xdist_group").args[0]
+
+
+def expected_length(item):
+    """From 0 for a short test to 3 for a cell of a notebook that runs as it is committed."""
+    if item.path.suffix == ".ipynb":
+        return 3
+    if not item.get_closest_marker("slow"):
+        return 0
+    runs_notebooks = item.name.startswith("test_execute") or item.get_closest_marker("browser")
+    return 2 if runs_notebooks else 1
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from waiting import LIMIT
 
 import kit
 from kit.__main__ import main
@@ -197,7 +198,7 @@ def test_rank_takes_the_track_of_the_truth(capsys, folder, checkpoint, tmp_path)
 def test_main_runs_as_a_module(folder):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "kit", "grade", "here", "there"],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=LIMIT, check=False,
         env=os.environ | {"KIT_DATA_DIR": str(folder)},
     )  # fmt: skip
     assert done.returncode == 2

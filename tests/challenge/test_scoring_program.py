@@ -11,6 +11,7 @@ import csv_rows
 import numpy as np
 import pytest
 from html_page import Page
+from waiting import LIMIT
 
 import kit
 from kit.challenge.tracks import SUBMISSION_FILES, TRUTH_FILES
@@ -51,7 +52,7 @@ class Platform:
         python = SCORER if SCORER.exists() else sys.executable
         command = [python, "-I", "-W", "error", "-c", RUN]
         done = subprocess.run([*command, "../input", "../output"], cwd=self.folder / "program",
-                              capture_output=True, text=True, timeout=120)  # fmt: skip
+                              capture_output=True, text=True, timeout=LIMIT)  # fmt: skip
         assert done.stdout == ""
         page = self.folder / "output" / "detailed_results.html"
         return done.returncode, done.stderr, Page(page.read_text(encoding="utf-8"))

