@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from kit.files import atomic_write
+from kit.report import require_path
 
 
 def write_html(path: str | Path, template: Path, values: Mapping[str, object],
@@ -25,10 +26,11 @@ def write_html(path: str | Path, template: Path, values: Mapping[str, object],
     environment.policies["json.dumps_kwargs"] = {"default": base64_float32, "allow_nan": False}
     environment.filters |= {"policy": policy, **(filters or {})}
     text = environment.get_template(template.name).render(values)
-    _require_page(Path(path))
+    path = require_path("path", path)
+    _require_page(path)
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
-    return Path(path)
+    return path
 
 
 def _require_page(path):

@@ -12,6 +12,7 @@ from kit.challenge.tracks import TRACK_FILE, TRACKS, TRUTH_FILES, track_of
 from kit.data.recordings import Dataset, require_dataset
 from kit.evaluation.scores import Scores, compute_scores
 from kit.files import atomic_write
+from kit.report import require_path
 
 
 def write_ground_truth(data: Dataset, responses: np.ndarray,
@@ -35,12 +36,13 @@ def write_ground_truth(data: Dataset, responses: np.ndarray,
     if not np.isfinite(responses).all():
         raise ValueError(f"{(~np.isfinite(responses)).sum()} responses are not finite")
     _require_own_units(recording, responses)
-    paths = {tier: Path(folder) / name for tier, name in TRUTH_FILES.items()}
+    folder = require_path("folder", folder)
+    paths = {tier: folder / name for tier, name in TRUTH_FILES.items()}
     with ExitStack() as stack:  # both files appear, or neither
         for tier, path in paths.items():
             temporary = stack.enter_context(atomic_write(path))
             write_rows(temporary, recording, tier, responses[recording.rows(tier)], "responses")
-        temporary = stack.enter_context(atomic_write(Path(folder) / TRACK_FILE))
+        temporary = stack.enter_context(atomic_write(folder / TRACK_FILE))
         temporary.write_text(f"{track_of(recording)}\n", encoding="ascii")
     return tuple(paths.values())
 
@@ -69,8 +71,8 @@ def grade(submission: str | Path, ground_truth: str | Path) -> Scores:
     >>> kit.grade(live, truth).per_neuron["feve"].shape
     (600,)
     """
-    truth = read_ground_truth(ground_truth)
-    predictions = read_submission(submission, truth)
+    truth = read_ground_truth(require_path("ground_truth", ground_truth))
+    predictions = read_submission(require_path("submission", submission), truth)
     return compute_scores(predictions, truth.responses, truth.images, truth.unit_ids)
 
 

@@ -12,7 +12,7 @@ from kit.challenge.tracks import SUBMISSION_FILES
 from kit.data.recordings import Dataset, require_dataset
 from kit.evaluation.scores import predict
 from kit.files import atomic_write
-from kit.report import Report
+from kit.report import Report, require_path
 
 LARGEST_RATIO = 4  # of predictions to responses; that of an untrained model is up to 3
 PROGRAM_FILES = ("metadata", "metadata.yaml")  # by which the hosting platform knows a program
@@ -36,7 +36,7 @@ def submit(model: nn.Module, data: Dataset, folder: str | Path) -> tuple[Path, P
         if bad.any():
             raise ValueError(f"{bad.sum()} of {bad.size} predictions for tier {tier!r} are not "
                              "finite, so nothing was written; train the model again")
-    paths = {tier: Path(folder) / name for tier, name in SUBMISSION_FILES.items()}
+    paths = {tier: require_path("folder", folder) / name for tier, name in SUBMISSION_FILES.items()}
     with ExitStack() as stack:  # both files appear, or neither
         for tier, path in paths.items():
             temporary = stack.enter_context(atomic_write(path))
@@ -62,7 +62,7 @@ def check(path: str | Path, data: Dataset) -> Report:
     >>> bool(kit.check("checked", data))
     True
     """
-    path, recording = Path(path), require_dataset(data).mouse
+    path, recording = require_path("path", path), require_dataset(data).mouse
     if path.is_dir():
         return _check_folder(path, data)
     rows = read_rows(path, "prediction")
