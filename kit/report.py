@@ -3,9 +3,14 @@
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
+
+SEEDS = (0, 2**63 - 1)  # the numbers that torch and numpy both take
 
 
 @dataclass(frozen=True)
@@ -36,13 +41,67 @@ def suggest(name: object, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(map(repr, similar))}? "
 
 
+def check_settings(settings: object, **allowed: tuple) -> None:
+    """Give the fields of a frozen dataclass the plain Python types that its annotations name.
+
+    To be called in `__post_init__`. allowed: field -> what `require` takes. Numbers of numpy become
+    Python's, lists and arrays become tuples. Raises ValueError for another value.
+    """
+    for name, kind in get_type_hints(type(settings)).items():
+        value = require(name, getattr(settings, name), kind, allowed.get(name, ()))
+        object.__setattr__(settings, name, value)
+
+
+def require(name: str, value: object, kind: Any, allowed: tuple = ()) -> Any:
+    """`value` as a plain bool, int, float, str, tuple of these, or None, as `kind` says.
+
+    allowed: the lowest and the highest number, also for each number of a tuple; or all texts. Any
+    finite number and any text if it is empty. Raises ValueError for another value.
+    """
+    plain = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+    plain = tuple(plain) if isinstance(plain, list) else plain
+    if _fits(plain, kind, allowed):
+        return plain
+    raise ValueError(f"{name}={one_line(repr(value), 80)} is not possible; give "
+                     f"{_words(kind, allowed)}")
+
+
+def _fits(value, kind, allowed):
+    parts = get_args(kind)
+    if isinstance(kind, UnionType):
+        return any(_fits(value, part, allowed) for part in parts)
+    if parts:  # of a tuple
+        complete = isinstance(value, tuple) and (Ellipsis in parts or len(value) == len(parts))
+        return complete and all(_fits(item, parts[0], allowed) for item in value)
+    if kind in (int, float):
+        low, high = allowed or (-inf, inf)
+        number = isinstance(value, int | kind) and not isinstance(value, bool)
+        return number and low <= value <= high and abs(value) < inf
+    return isinstance(value, kind) and (kind is not str or not allowed or value in allowed)
+
+
+def _words(kind, allowed):
+    """What may be given, for an error message."""
+    parts = get_args(kind)
+    if isinstance(kind, UnionType):
+        return " or ".join(_words(part, allowed) for part in parts)
+    if parts:
+        count = "values" if Ellipsis in parts else f"{len(parts)} values"
+        return f"{count}, each {_words(parts[0], allowed)}"
+    if kind in (int, float):
+        low, high = allowed or (-inf, inf)
+        number = "a whole number" if kind is int else "a number"
+        bounds = f" from {low} to {high}" if high < inf else f" of {low} or more"
+        return number + (bounds if low > -inf else "")
+    names = {bool: "True or False", NoneType: "None", str: "a text"}
+    if kind is str and allowed:
+        return f"one of {', '.join(allowed)}"
+    return names.get(kind, f"a {kind.__name__}")
+
+
 def require_int(name: str, value: object, low: int, high: int | None = None) -> int:
     """`value` as an int. Raises ValueError unless it is a whole number from `low` to `high`."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if whole and value >= low and (high is None or value <= high):
-        return int(value)
-    allowed = f"of {low} or more" if high is None else f"from {low} to {high}"
-    raise ValueError(f"{name}={value!r} is not possible; give a whole number {allowed}")
+    return require(name, value, int, (low, inf if high is None else high))
 
 
 def require_path(name: str, value: object) -> Path:

@@ -13,7 +13,7 @@ from kit.data.recordings import TYPICAL_BEHAVIOR, Batch
 from kit.files import progress
 from kit.lab.stimuli import Screen
 from kit.models.layers import eval_mode
-from kit.report import suggest
+from kit.report import check_settings, suggest
 
 Neurons = Sequence | np.ndarray | slice | int | None  # indices; None stands for all
 
@@ -25,7 +25,7 @@ class State:
     """What the animal does while it sees the images. The default is a typical state.
 
     Zero would not be neutral: behaviour is divided by its std but not centred. Raises ValueError
-    for what is not a number.
+    for what is not a number from -20 to 20, such as a pupil in pixels.
     """
 
     pupil: float = TYPICAL_BEHAVIOR[0]         # size, in its std over the recording; mean about 4
@@ -35,9 +35,7 @@ class State:
     eye_y: float = 0
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not (isinstance(value, int | float | np.number) and np.isfinite(value)):
-                raise ValueError(f"{name}={str(value)[:60]} is not a state; give a number")
+        check_settings(self, **dict.fromkeys(vars(self), (-20, 20)))  # no animal goes beyond 20 std
 
     def batch(self, images: np.ndarray | Tensor) -> Batch:
         """Images (B, 1, H, W), z-scored, as the animal sees them in this state."""
@@ -53,7 +51,7 @@ class State:
             names = list(self.__dataclass_fields__)
             raise ValueError(f"a state has no {quantity!r}; {suggest(quantity, names)}it has "
                              f"{', '.join(names)}")
-        return replace(self, **{quantity: float(value)})
+        return replace(self, **{quantity: value})
 
 
 def responses(model: nn.Module, images: np.ndarray | Tensor, mouse: str | None = None,

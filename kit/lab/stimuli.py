@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.report import require_int
+from kit.report import check_settings
 
 Numbers = float | Sequence[float] | np.ndarray  # one number for all stimuli, or one for each
 
@@ -39,13 +39,8 @@ class Screen:
     degrees_per_pixel: float | None = None  # about 2 in the recordings of 2022
 
     def __post_init__(self) -> None:
-        mean, std = self.pixel_statistics
-        height, width = self.size
-        degrees = self.degrees_per_pixel
-        fits = min(height, width) >= 1 and 0 < mean < 255 and 0 < std < np.inf
-        if not fits or not (degrees is None or 0 < degrees < np.inf):
-            raise ValueError(f"{self} cannot be drawn on; give height and width of 1 or more, mean "
-                             "and std of pixels from 0 to 255, and positive degrees_per_pixel")
+        check_settings(self, size=(1, 1024), pixel_statistics=(1, 254),
+                       degrees_per_pixel=(1e-3, 100))
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -187,19 +182,20 @@ class Gratings:
     """
 
     orientations: int = 12                  # evenly spaced over half a turn
-    frequencies: tuple = tuple(np.geomspace(0.025, 0.2, 8))  # cycles per pixel, in equal ratios
+    frequencies: tuple[float, ...] = tuple(np.geomspace(0.025, 0.2, 8))  # cycles per pixel
     phases: int = 8                         # over a whole cycle; 4 would mix the harmonics 1 and 3
     contrast: float = NATURAL_CONTRAST      # RMS, in std of the recording's pixels
-    radii: tuple = tuple(np.geomspace(1.5, 40, 15))  # of discs; the largest covers the image
-    contrasts: tuple = tuple(np.geomspace(0.02, 1.2, 10))  # RMS; the screen ends at about 1.2
+    radii: tuple[float, ...] = tuple(np.geomspace(1.5, 40, 15))  # of discs, up to the whole image
+    contrasts: tuple[float, ...] = tuple(np.geomspace(0.02, 1.2, 10))  # RMS; the screen's end: 1.2
 
     def __post_init__(self) -> None:
-        require_int("orientations", self.orientations, 2)
-        require_int("phases", self.phases, 3)
-        if not (isinstance(self.contrast, int | float) and self.contrast > 0):
-            raise ValueError(f"contrast={self.contrast} cannot be shown; give a positive number")
+        check_settings(self, orientations=(2, 360), phases=(3, 360), contrast=(1e-6, 10),
+                       **dict.fromkeys(("frequencies", "radii", "contrasts"), (1e-6, 1e6)))
         for name in ("frequencies", "radii", "contrasts"):
-            object.__setattr__(self, name, _rising(name, getattr(self, name)))
+            values = getattr(self, name)
+            if len(values) < 3 or (np.diff(values) <= 0).any():
+                raise ValueError(f"{name}={str(values)[:60]} is not possible; give three or more "
+                                 "positive numbers in rising order")
 
     @property
     def angles(self) -> np.ndarray:
@@ -219,15 +215,3 @@ def set_contrast(images: np.ndarray, contrast: float, mean: float = 0) -> np.nda
     std = images.std(pixels, keepdims=True)
     return images * (contrast / np.where(std > 0, std, 1)) + mean
 
-
-def _rising(name, given):
-    """`given` as a tuple of floats. Raises ValueError unless they are positive and rise."""
-    try:
-        values = np.atleast_1d(np.asarray(given, float))
-    except (TypeError, ValueError):
-        values = np.zeros(0)
-    rises = len(values) >= 3 and values[0] > 0 and values[-1] < np.inf
-    if not (rises and (np.diff(values) > 0).all()):
-        raise ValueError(f"{name}={str(given)[:60]} cannot be shown; give three or more positive "
-                         "numbers in rising order")
-    return tuple(values)

@@ -10,7 +10,6 @@ from kit.data.recordings import Dataset, require_dataset
 from kit.models.layers import ConvCore
 from kit.models.model import Model, ModelConfig, require_config
 from kit.models.vit import ViTConfig, ViTCore
-from kit.report import require_int
 
 
 def cnn_baseline(data: Dataset, channels: int = 64, config: ModelConfig | None = None) -> Model:
@@ -62,7 +61,6 @@ def vit_baseline(data: Dataset, vit: ViTConfig | None = None, config: ModelConfi
 
 def _convolutional(data: Dataset, channels: int, config: ModelConfig | None, layers: int,
                    nonlinear: bool) -> Model:
-    channels = require_int("channels", channels, 1, 1024)  # 16 times the published number
     config = require_config(config) or ModelConfig.of(data)
     return _seeded(data, config, lambda: ConvCore(
         channels, config.core_channels, layers, nonlinear))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, elu
 
 from kit.models.cpu import depthwise, gaussian_readout
+from kit.report import require, require_int
 
 
 def full_precision(device: torch.device) -> AbstractContextManager:
@@ -48,6 +49,10 @@ class ConvCore(nn.Module):
     def __init__(self, channels: int = 64, in_channels: int = 1, layers: int = 4,
                  nonlinear: bool = True) -> None:
         super().__init__()
+        channels = require_int("channels", channels, 1, 1024)  # 16 times the published number
+        in_channels = require_int("in_channels", in_channels, 1, 1024)
+        layers = require_int("layers", layers, 1, 64)
+        nonlinear = require("nonlinear", nonlinear, bool)
         self.settings = {"channels": channels, "in_channels": in_channels, "layers": layers,
                          "nonlinear": nonlinear}  # enough to build the same core again
         kind = "CNN" if nonlinear else "linear-nonlinear (LN) model"

@@ -10,6 +10,7 @@ from torch.nn.functional import elu
 
 from kit.data.recordings import Batch, Dataset, Recording, require_dataset
 from kit.models.layers import Gain, GaussianReadout, MinMaxScaler, Shifter, eval_mode
+from kit.report import SEEDS, check_settings
 from kit.threads import limit_threads
 
 FURTHER = "trained further since; what it was before:"
@@ -21,10 +22,13 @@ class ModelConfig:
 
     behavior_channels: bool = False  # pupil, its change and running as three extra input images
     shifter: bool = False            # eye position moves all readout positions
-    image_size: tuple = (36, 64)     # height and width of the images
+    image_size: tuple[int, int] = (36, 64)  # height and width of the images
     seed: int = 42                   # fixes the first weights of all but the core
     gain: bool = False               # behaviour scales each neuron's prediction
     minmax_behavior: bool = False    # scale behaviour to 0-1 by its range in the train tier
+
+    def __post_init__(self) -> None:
+        check_settings(self, image_size=(1, 1024), seed=SEEDS)
 
     @classmethod
     def of(cls, data: Dataset, **changes: object) -> "ModelConfig":

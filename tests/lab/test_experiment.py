@@ -112,7 +112,7 @@ def test_bad_arguments_get_one_sentence(model):
         kit.lab.size_tuning(model, [3])
     with pytest.raises(ValueError, match="some pixels of these images are not finite"):
         kit.lab.responses(model, np.full((1, 18, 32), np.nan))
-    with pytest.raises(ValueError, match="running=nan is not a state; give a number"):
+    with pytest.raises(ValueError, match="running=nan is not possible; give a number from -20"):
         State(running=np.nan)
     with pytest.raises(ValueError, match="config=9 is not a AscentConfig"):
         kit.lab.most_exciting_images(model, [0], config=9)
