@@ -104,6 +104,31 @@ def require_int(name: str, value: object, low: int, high: int | None = None) -> 
     return require(name, value, int, (low, inf if high is None else high))
 
 
+def require_array(name: str, values: object, *shapes: tuple[int | str, ...]) -> np.ndarray:
+    """`values` as an array of finite numbers of one of these shapes. A letter is any length.
+
+    Raises ValueError for anything else.
+
+    >>> require_array("coordinates", [[1, 2], [3, 4]], ("N", 2), ("N", 3)).shape
+    (2, 2)
+    """
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError):  # of a ragged list, a tensor with a gradient
+        array = np.array(None)
+    expected = [[found if isinstance(length, str) else length
+                 for found, length in zip(array.shape, shape, strict=False)] for shape in shapes
+                if len(shape) == array.ndim]
+    if list(array.shape) not in expected or not array.size or array.dtype.kind not in "biuf":
+        given = f"{array.shape} {array.dtype}" if array.ndim else type(values).__name__
+        texts = [f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})" for shape in shapes]
+        raise ValueError(f"{name} must be numbers {' or '.join(texts)}, these are {given}; give "
+                         "an array of that shape")
+    if not np.isfinite(array).all():
+        raise ValueError(f"some {name} are not finite numbers; leave them out")
+    return array
+
+
 def require_path(name: str, value: object) -> Path:
     """`value` as a Path. Raises ValueError unless it is a text or a Path that a file can have."""
     if isinstance(value, str | Path) and "\0" not in str(value):

@@ -66,11 +66,12 @@ def _convolutional(data: Dataset, channels: int, config: ModelConfig | None, lay
         channels, config.core_channels, layers, nonlinear))
 
 
+@torch.inference_mode(False)
 def _seeded(data: Dataset, config: ModelConfig, build_core: Callable[[], nn.Module]) -> Model:
     """A model whose core has weights that the config's seed fixes."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        core = build_core()
+        core = build_core().float()
     model = Model(core, require_dataset(data).neurons, config)
     model.validate_data(data)
     return model

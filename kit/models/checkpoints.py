@@ -10,9 +10,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
-from torch import Tensor, nn
+from torch import nn
 
 from kit.files import atomic_write
+from kit.models.comparing import shapes
 from kit.models.layers import ConvCore
 from kit.models.model import Model, ModelConfig
 from kit.models.vit import ViTCore
@@ -77,11 +78,7 @@ def _require_finite(tensors):
                              "rate")
 
 
-def shapes(tensors: dict[str, Tensor]) -> dict[str, str]:
-    """Name -> shape and type of each tensor, to compare and to print."""
-    return {name: f"{tuple(value.shape)} {value.dtype}" for name, value in tensors.items()}
-
-
+@torch.inference_mode(False)
 def load_model(path: str | Path, core: nn.Module | None = None) -> Model:
     """Read a model that `save` wrote. Returns it in eval mode.
 
@@ -164,7 +161,7 @@ def _empty_model(header, neurons, core):
         config = ModelConfig(**header["config"])
         if core is None:
             with torch.device("meta"):  # the settings of a damaged file may ask for any size
-                return Model(CORES[name](**settings), neurons, config)
+                return Model(CORES[name](**settings).float(), neurons, config)
     except ValueError as problem:  # of the file, not of a caller
         raise TypeError(problem) from None
     return Model(core, neurons, config)

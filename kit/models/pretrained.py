@@ -31,6 +31,7 @@ RENAMED = {  # parts of the tensor names of 2022, replaced in this order
 LAPLACE = "core._input_weights_regularizer.laplace.filter"  # a constant, which ConvCore has in code
 
 
+@torch.inference_mode(False)
 def pretrained(name: str, path: str | Path | None = None,
                folder: str | Path | None = None) -> Model:
     """A trained model, ready to predict without a recording. Returns a `Model` in eval mode.

@@ -31,7 +31,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         count = (1, inf)
-        check_settings(self, epochs=count, lr=(1e-9, 10), batch_size=count, patience=count,
+        check_settings(self, epochs=count, lr=(1e-9, inf), batch_size=count, patience=count,
                        lr_drops=(0, inf), seed=SEEDS, device=("auto", "cpu", "cuda", "mps"),
                        precision=("32-true", "bf16-mixed", "16-mixed"))
         if self.one_cycle and self.lr_drops:

@@ -27,10 +27,12 @@ from kit.training.distributed import (
     gather_states,
     make_fabric,
     on_rank_zero,
+    require_fast_precision,
     seeded_by_rank,
     set_states,
     shard,
 )
+from kit.training.nonfinite import nonfinite_reason
 from kit.training.resume import Checkpoint
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()  # whatever the caller has switched off
 def train(model: Model, data: Dataset, config: TrainConfig | None = None,
           checkpoint: str | Path | None = None,
           callback: Callable[[History], bool | None] | None = None) -> History:
@@ -68,6 +72,7 @@ def train(model: Model, data: Dataset, config: TrainConfig | None = None,
     for recording in require_dataset(data).values():
         recording.rows("validation")  # raises ValueError if there are none
     fabric = make_fabric(model, config.device, config.precision)
+    require_fast_precision(fabric, config.precision)
     model.validate_data(data)
     # made before `register_data` sets the biases: it remembers the first weights
     state_file = Checkpoint(checkpoint, model, data, config, fabric)
@@ -88,6 +93,7 @@ def train(model: Model, data: Dataset, config: TrainConfig | None = None,
     return trainer.history
 
 
+@torch.inference_mode(False)
 def transfer(model: Model, data: Dataset, config: TrainConfig | None = None) -> Model:
     """Train a model's core on new mice. Returns a new `Model` of the mice in `data`.
 
@@ -192,11 +198,11 @@ class Trainer:
     def require_finite(self, name: str, value: float) -> None:
         """Raise FloatingPointError if a result of the present epoch is not finite."""
         if not isfinite(value):
-            lr = self.config.lr
-            raise FloatingPointError(
-                f"the {name} became {value} in epoch {len(self.history.loss) + 1}, most likely "
-                f"because the learning rate lr={lr} is too high; build the model again and try "
-                f"lr={lr / 3:.1g}")
+            self.model.load_state_dict(self.best)  # finite weights
+            epoch = len(self.history.loss)
+            batches = _batches(self.data, self.config, epoch)
+            reason = nonfinite_reason(self.model, poisson_loss, batches, self.config.lr)
+            raise FloatingPointError(f"the {name} became {value} in epoch {epoch + 1}, {reason}")
 
     def early_stopping_step(self) -> None:
         """Keep the weights if they are the best so far.

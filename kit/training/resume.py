@@ -13,7 +13,7 @@ import torch
 
 from kit.data.recordings import Dataset
 from kit.files import atomic_write
-from kit.models.checkpoints import shapes
+from kit.models.comparing import shapes
 from kit.models.model import Model
 from kit.training.config import History, TrainConfig
 from kit.training.distributed import rng_modules

@@ -261,7 +261,7 @@ def add_tensor(header, tensors):
         (set_channels, "do not fit the core ConvCore"),
         (set_bfloat16, "is damaged or was changed by hand"),
         (set_layers, r"was changed by hand \(layers=1000000000 is not possible"),
-        (set_size, r"was changed by hand \(image_size=\(-18, 32\) is not possible"),
+        (set_size, r"was changed by hand \(image_size=\[-18, 32\] is not possible"),
         (set_half, r"bias is \(24,\) torch.float16 in the file, and \(24,\) torch.float32 in"),
         (set_nan, "readouts.7-1-1.bias has values that are not finite numbers"),
         (drop_core, "is damaged or was changed by hand"),
@@ -296,7 +296,7 @@ def test_load_model_spoiled_file(file, tmp_path, part):
         content = content.replace(b'\\"seed\\": 42', b'\\"seed\\": 43')
     assert content != file.read_bytes()
     (tmp_path / "mine").write_bytes(content)
-    with pytest.raises(ValueError, match="is damaged: its content has changed since kit.save"):
+    with pytest.raises(ValueError, match="is damaged: its content has changed since"):
         kit.load_model(tmp_path / "mine")
 
 
@@ -322,7 +322,7 @@ def test_load_model_keeps_its_weights_when_the_file_changes(file, data, tmp_path
 def test_save_refuses_weights_that_are_not_finite(data, tmp_path):
     model = kit.cnn_baseline(data, channels=2)
     model.readouts["7-1-1"].bias.data[3] = np.inf
-    with pytest.raises(ValueError, match="readouts.7-1-1.bias has values that are not finite"):
+    with pytest.raises(ValueError, match="bias has values that are not finite"):
         kit.save(model, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
