@@ -129,6 +129,14 @@ def require_array(name: str, values: object, *shapes: tuple[int | str, ...]) -> 
     return array
 
 
+def require_radians(name: str, angles: np.ndarray) -> None:
+    """Raise ValueError if angles exceed a full turn, which means that they are in degrees."""
+    largest = np.abs(angles).max(initial=0)
+    if largest > 2 * np.pi + 1e-6:
+        raise ValueError(f"{name} of {largest:.6g} radians is beyond a full turn; for degrees give "
+                         f"np.radians({name})")
+
+
 def require_path(name: str, value: object) -> Path:
     """`value` as a Path. Raises ValueError unless it is a text or a Path that a file can have."""
     if isinstance(value, str | Path) and "\0" not in str(value):

@@ -1,5 +1,6 @@
 """How a model is asked: its responses to any images in a state of the animal, and their slopes."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from kit.lab.stimuli import Screen
 from kit.models.layers import eval_mode
 from kit.report import check_settings, suggest
 
-Neurons = Sequence | np.ndarray | slice | int | None  # indices; None stands for all
+Neurons = Sequence | np.ndarray | slice | int | None  # indices, not unit ids; None: all
 
 BLOCK = 64  # images shown at a time: more leave the cache and take more memory
 
@@ -106,12 +107,25 @@ def require_images(model: nn.Module, images: np.ndarray | Tensor) -> None:
         raise ValueError(f"this model takes images (n, 1, H, W) of {image_size(model)} pixels, "
                          f"these are {shape or type(images).__name__}; draw them on "
                          "kit.lab.screen_of(model)")
+    lowest, highest = np.inf, -np.inf
     for start in range(0, len(images), 512):  # in blocks, to save memory
         block = images[start:start + 512]
-        finite = block.isfinite() if isinstance(block, Tensor) else np.isfinite(block)
-        if not finite.all():
+        block = block.detach() if isinstance(block, Tensor) else block
+        low, high = float(block.min()), float(block.max())  # NaN if any pixel is
+        if not np.isfinite([low, high]).all():
             raise ValueError("some pixels of these images are not finite numbers; leave those "
                              "images out")
+        lowest, highest = min(low, lowest), max(high, highest)
+    if lowest >= 0 and 0.5 < highest <= 1 and _looks_like_photographs(images):
+        warnings.warn("all pixels of these images lie from 0 to 1, where z-scored ones lie around "
+                      "0; for pixels from 0 to 1 use (255 * images - 113.5) / 64.6, the "
+                      "benchmark's mean and std", stacklevel=3)
+
+
+def _looks_like_photographs(images):
+    """Whether images vary and hardly any pixel is exactly 0, the grey around a stimulus."""
+    images = np.asarray(images.detach().cpu() if isinstance(images, Tensor) else images)
+    return images.std() > 0.05 and images.mean() > 0.2 and np.mean(images == 0) < 0.1
 
 
 def screen_of(model: nn.Module, mouse: str | None = None,
@@ -165,7 +179,8 @@ def choose(model: nn.Module, mouse: str, neurons: Neurons,
     if chosen.ndim == 1 and len(chosen):
         return chosen
     raise ValueError(f"neurons={str(neurons)[:60]} are not neurons of mouse {mouse}; give one or "
-                     f"more whole numbers from 0 to {count - 1}, or leave it out for all")
+                     f"more whole numbers from 0 to {count - 1}, or leave it out for all; of unit "
+                     "ids, np.flatnonzero(np.isin(recording.unit_ids, ids))")
 
 
 def differentiable(model: nn.Module, mouse: str, state: State) -> Callable[[Tensor], Tensor]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.report import check_settings
+from kit.report import check_settings, require_radians
 
 Numbers = float | Sequence[float] | np.ndarray  # one number for all stimuli, or one for each
 
@@ -84,7 +84,7 @@ class Screen:
             center: Numbers = (0, 0), length: Numbers = np.inf) -> np.ndarray:
         """Bars on grey; orientation is the direction across them. A negative contrast is dark."""
         dx, dy = self._offsets(center)
-        angle = _column("orientation", orientation)
+        angle = _angles(orientation)
         across = _within(np.cos(angle) * dx + np.sin(angle) * dy, _lengths("width", width))
         along = _within(np.cos(angle) * dy - np.sin(angle) * dx, _lengths("length", length))
         return self._shown(across & along, contrast)
@@ -124,7 +124,7 @@ class Screen:
 
     def _wave(self, orientation, frequency, phase, center):
         dx, dy = self._offsets(center)
-        angle, frequency = _column("orientation", orientation), _column("frequency", frequency)
+        angle, frequency = _angles(orientation), _column("frequency", frequency)
         finest = 0.5 / (self.degrees_per_pixel or 1)
         if np.abs(frequency).max() > finest:
             raise ValueError(f"frequency={np.abs(frequency).max():.3g} is too fine for the pixels; "
@@ -160,6 +160,12 @@ def _column(name, values):
         raise ValueError(f"{name}={str(values)[:60]} cannot be drawn; give a number, or an array "
                          "with one for each stimulus")
     return column
+
+
+def _angles(orientation):
+    angles = _column("orientation", orientation)
+    require_radians("orientation", angles)
+    return angles
 
 
 def _lengths(name, values):

@@ -78,12 +78,20 @@ class MostExcitingImages:
                  f"{np.median(self.contrast):.2f} (median), pixels from 0 to 255",
                  f"predicted response: {np.median(last):.2f} (median)"]
         if self.natural_best is None:
-            return "\n".join([*lines, "not compared with natural images (natural=None)"])
-        ratio, beyond = np.median(last / self.natural_best), self.extrapolates.sum()
-        lines[1] += f", {ratio:.2f} times that to the best natural image (median)"
-        lines.append(f"above every natural image: {beyond} of {len(last)}")
-        if beyond:
-            lines[-1] += ", an extrapolation, which only an experiment can confirm"
+            lines.append("not compared with natural images (natural=None)")
+        else:
+            beyond = self.extrapolates.sum()
+            responding = self.natural_best > 0
+            ratio = last[responding] / self.natural_best[responding]
+            if len(ratio):
+                lines[1] += (f", {np.median(ratio):.2f} times that to the best natural image "
+                             "(median)")
+            lines.append(f"above every natural image: {beyond} of {len(last)}")
+            if beyond:
+                lines[-1] += ", an extrapolation, which only an experiment can confirm"
+        silent = (last <= 0) if self.natural_best is None else self.natural_best <= 0
+        if silent.any():
+            lines.append(f"never respond: {silent.sum()} of {len(last)}, which no ratio counts")
         return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from kit.plots.style import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, clean_axis, make_axis
+from kit.report import require_array, require_radians
 
 COLORS = (BLUE, ORANGE, GREEN, VERMILION, SKY)
 LOGARITHMIC = ("spatial frequency", "size", "contrast")
@@ -101,10 +102,9 @@ def orientation_map(coordinates: np.ndarray, orientations: np.ndarray, ax: Axes 
     coordinates: (N, 2 or 3) in this unit; orientations: (N,) radians of the direction across the
     stripes. The colours are cyclic: 0 and 180 degrees look the same.
     """
-    coordinates, orientations = np.asarray(coordinates), np.asarray(orientations)
-    if len(coordinates) != len(orientations):
-        raise ValueError(f"{len(coordinates)} positions and {len(orientations)} orientations; give "
-                         "one orientation per position")
+    coordinates = require_array("coordinates", coordinates, ("N", 2), ("N", 3))
+    orientations = require_array("orientations", orientations, (len(coordinates),))
+    require_radians("orientations", orientations)
     ax = make_axis(ax, 4.6, 3.4)
     size = 12 if len(coordinates) < 1000 else 3
     degrees = np.degrees(orientations) % 180

@@ -132,8 +132,13 @@ def test_center_takes_one_place_or_one_for_each():
     (lambda: screen.grating("up", 0.1), "orientation=up cannot be drawn"),
     (lambda: screen.grating(0, np.nan), "frequency=nan cannot be drawn"),
     (lambda: screen.grating(0, 0.1, contrast=np.nan), "contrast=nan cannot be drawn"),
-    (lambda: Screen(pixel_statistics=(113, 0)), "cannot be drawn on; give height and width"),
-    (lambda: Screen(degrees_per_pixel=-1), "cannot be drawn on"),
+    (lambda: screen.grating(90, 0.1), r"orientation of 90 radians is beyond a full turn; for "
+     r"degrees give np.radians\(orientation\)"),
+    (lambda: screen.bar([0, 45], 3), "orientation of 45 radians is beyond a full turn"),
+    (lambda: screen.gabor(-180, 0.1), "orientation of 180 radians is beyond a full turn"),
+    (lambda: Screen(pixel_statistics=(113, 0)), "give 2 values, each a number from 1 to 254"),
+    (lambda: Screen((36.5, 64)), "give 2 values, each a whole number from 1 to 1024"),
+    (lambda: Screen(degrees_per_pixel=-1), "give a number from 0.001 to 100 or None"),
 ])  # fmt: skip
 def test_what_cannot_be_drawn_is_refused(draw, message):
     with pytest.raises(ValueError, match=message):
