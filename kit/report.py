@@ -62,7 +62,7 @@ def require(name: str, value: object, kind: Any, allowed: tuple = ()) -> Any:
     plain = tuple(plain) if isinstance(plain, list) else plain
     if _fits(plain, kind, allowed):
         return plain
-    raise ValueError(f"{name}={one_line(repr(value), 80)} is not possible; give "
+    raise ValueError(f"{name}={brief(repr(value))} is not possible; give "
                      f"{_words(kind, allowed)}")
 
 
@@ -105,7 +105,7 @@ def require_int(name: str, value: object, low: int, high: int | None = None) -> 
 
 
 def require_array(name: str, values: object, *shapes: tuple[int | str, ...]) -> np.ndarray:
-    """`values` as an array of finite numbers of one of these shapes. A letter is any length.
+    """`values` as an array of numbers of one of these shapes, not empty. A letter is any length.
 
     Raises ValueError for anything else.
 
@@ -124,9 +124,30 @@ def require_array(name: str, values: object, *shapes: tuple[int | str, ...]) -> 
         texts = [f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})" for shape in shapes]
         raise ValueError(f"{name} must be numbers {' or '.join(texts)}, these are {given}; give "
                          "an array of that shape")
-    if not np.isfinite(array).all():
-        raise ValueError(f"some {name} are not finite numbers; leave them out")
     return array
+
+
+def require_finite(name: str, array: np.ndarray) -> np.ndarray:
+    """`array` itself. Raises ValueError if some of its values are not finite numbers."""
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} has values that are not finite numbers; leave them out")
+    return array
+
+
+def require_result(name: str, value: object, attribute: str = "__class__") -> None:
+    """Raise ValueError if a value, or one of a dict of values, lacks an attribute of a result."""
+    for each in value.values() if isinstance(value, dict) and value else [value]:
+        if not hasattr(each, attribute):
+            raise ValueError(f"{name} holds a {type(each).__name__}, which has no {attribute}; "
+                             "give what the function's description says")
+
+
+def require_dict(name: str, values: object) -> dict:
+    """`values` itself. Raises ValueError unless it is a dict that is not empty."""
+    if not isinstance(values, dict) or not values:
+        raise ValueError(f"{name}={brief(values)} is not a dict of names and values; give one, "
+                         'such as {"CNN": ...}')
+    return values
 
 
 def require_radians(name: str, angles: np.ndarray) -> None:
@@ -141,7 +162,12 @@ def require_path(name: str, value: object) -> Path:
     """`value` as a Path. Raises ValueError unless it is a text or a Path that a file can have."""
     if isinstance(value, str | Path) and "\0" not in str(value):
         return Path(value)
-    raise ValueError(f"{name}={str(value)[:60]!r} is not a path; give a text or a Path")
+    raise ValueError(f"{name}={brief(value)!r} is not a path; give a text or a Path")
+
+
+def brief(value: object) -> str:
+    """A value for an error message: the beginning of its text, on one line."""
+    return one_line(" ".join(str(value).split()), 80)
 
 
 def one_line(text: object, length: int = 200) -> str:

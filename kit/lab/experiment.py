@@ -14,7 +14,7 @@ from kit.data.recordings import TYPICAL_BEHAVIOR, Batch
 from kit.files import progress
 from kit.lab.stimuli import Screen
 from kit.models.layers import eval_mode
-from kit.report import check_settings, suggest
+from kit.report import brief, check_settings, suggest
 
 Neurons = Sequence | np.ndarray | slice | int | None  # indices, not unit ids; None: all
 
@@ -84,7 +84,7 @@ def resolve(model: nn.Module, mouse: str | None) -> str:
     A module of your own, called with a batch and a mouse, may have any mouse.
     """
     if not isinstance(mouse, str | None):
-        raise ValueError(f"mouse={str(mouse)[:60]} is not the id of a mouse; give a text such as "
+        raise ValueError(f"mouse={brief(mouse)} is not the id of a mouse; give a text such as "
                          '"27204-5-13", and chosen neurons as neurons=[...]')
     if not isinstance(model, nn.Module):
         raise ValueError(f"a model is needed, not a {type(model).__name__}; give a kit.Model, an "
@@ -156,7 +156,7 @@ def given(name: str, settings: object, kind: type) -> object:
     if settings is None:
         return kind()
     if not isinstance(settings, kind):
-        raise ValueError(f"{name}={str(settings)[:60]} is not a {kind.__name__}; give "
+        raise ValueError(f"{name}={brief(settings)} is not a {kind.__name__}; give "
                          f"kit.lab.{kind.__name__}(...), or leave it out")
     return settings
 
@@ -178,7 +178,7 @@ def choose(model: nn.Module, mouse: str, neurons: Neurons,
         chosen = np.array([])
     if chosen.ndim == 1 and len(chosen):
         return chosen
-    raise ValueError(f"neurons={str(neurons)[:60]} are not neurons of mouse {mouse}; give one or "
+    raise ValueError(f"neurons={brief(neurons)} are not neurons of mouse {mouse}; give one or "
                      f"more whole numbers from 0 to {count - 1}, or leave it out for all; of unit "
                      "ids, np.flatnonzero(np.isin(recording.unit_ids, ids))")
 

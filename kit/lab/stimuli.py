@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.report import check_settings, require_radians
+from kit.report import (
+    brief,
+    check_settings,
+    require,
+    require_array,
+    require_finite,
+    require_int,
+    require_radians,
+)
 
 Numbers = float | Sequence[float] | np.ndarray  # one number for all stimuli, or one for each
 
@@ -56,7 +64,7 @@ class Screen:
 
     def blank(self, n: int = 1) -> np.ndarray:
         """Grey screens."""
-        return np.zeros((n, 1, *self.size), np.float32)
+        return np.zeros((_count(n), 1, *self.size), np.float32)
 
     def grating(self, orientation: Numbers, frequency: Numbers, phase: Numbers = 0,
                 contrast: Numbers = NATURAL_CONTRAST, center: Numbers = (0, 0),
@@ -96,12 +104,12 @@ class Screen:
 
     def white_noise(self, n: int, seed: int, contrast: float = NATURAL_CONTRAST) -> np.ndarray:
         """Images of independent Gaussian pixels, clipped to black and white."""
-        return self._noise(np.random.default_rng(seed).standard_normal((n, *self.size)), contrast)
+        return self._noise(_rng(seed).standard_normal((_count(n), *self.size)), contrast)
 
     def natural_noise(self, n: int, seed: int, contrast: float = NATURAL_CONTRAST) -> np.ndarray:
         """Images of Gaussian noise with the 1/f amplitude spectrum of natural images, clipped."""
         height, width = self.size
-        sheet = np.random.default_rng(seed).standard_normal((n, 2 * height, 2 * width))
+        sheet = _rng(seed).standard_normal((_count(n), 2 * height, 2 * width))
         frequency = np.hypot(np.fft.fftfreq(2 * height)[:, None], np.fft.rfftfreq(2 * width))
         frequency[0, 0] = np.inf
         noise = np.fft.irfft2(np.fft.rfft2(sheet) / frequency)[:, :height, :width]
@@ -111,10 +119,7 @@ class Screen:
 
     def _offsets(self, center):
         """Distances (n, 1, W) and (n, H, 1) of all pixels from the centre, in the screen's unit."""
-        places = np.asarray(center, float)
-        if places.shape[-1:] != (2,) or places.ndim > 2 or not np.isfinite(places).all():
-            raise ValueError(f"center={str(center)[:60]} is not a place; give (x, y), or an array "
-                             "(n, 2) such as field_centers returns")
+        places = require_finite("center", require_array("center", center, (2,), ("n", 2)))
         x, y = np.atleast_2d(places).T[..., None, None]  # (n, 1, 1)
         height, width = self.size
         unit = self.degrees_per_pixel or 1
@@ -150,6 +155,15 @@ class Screen:
         return set_contrast(noise[:, None], contrast).clip(*self.limits).astype(np.float32)
 
 
+def _count(n):
+    return require_int("n", n, 1, 100_000)
+
+
+def _rng(seed):
+    known = isinstance(seed, np.random.SeedSequence)
+    return np.random.default_rng(seed if known else require_int("seed", seed, 0))
+
+
 def _column(name, values):
     """A number or (n,) numbers as (n, 1, 1), to combine with (n, H, W)."""
     try:
@@ -157,7 +171,7 @@ def _column(name, values):
     except (TypeError, ValueError):
         column = np.array(np.nan)
     if not column.size or np.isnan(column).any():
-        raise ValueError(f"{name}={str(values)[:60]} cannot be drawn; give a number, or an array "
+        raise ValueError(f"{name}={brief(values)} cannot be drawn; give a number, or an array "
                          "with one for each stimulus")
     return column
 
@@ -171,7 +185,7 @@ def _angles(orientation):
 def _lengths(name, values):
     column = _column(name, values)
     if (column < 0).any() or (name == "sigma" and not column.all()):
-        raise ValueError(f"{name}={str(values)[:60]} is not a length; give positive numbers")
+        raise ValueError(f"{name}={brief(values)} is not a length; give positive numbers")
     return column
 
 
@@ -200,7 +214,7 @@ class Gratings:
         for name in ("frequencies", "radii", "contrasts"):
             values = getattr(self, name)
             if len(values) < 3 or (np.diff(values) <= 0).any():
-                raise ValueError(f"{name}={str(values)[:60]} is not possible; give three or more "
+                raise ValueError(f"{name}={brief(values)} is not possible; give three or more "
                                  "positive numbers in rising order")
 
     @property
@@ -216,8 +230,11 @@ class Gratings:
 
 def set_contrast(images: np.ndarray, contrast: float, mean: float = 0) -> np.ndarray:
     """Images (n, …) of this RMS contrast and mean, in their units. A blank stays blank."""
-    pixels = tuple(range(1, np.ndim(images)))
-    images = images - np.mean(images, pixels, keepdims=True)
+    images = require_array("images", images, ("n", "H", "W"), ("n", 1, "H", "W"))
+    contrast, mean = (require(name, value, float, (low, 1e6)) for name, value, low in
+                      (("contrast", contrast, 0), ("mean", mean, -1e6)))
+    pixels = tuple(range(1, images.ndim))
+    images = images - images.mean(pixels, keepdims=True)
     std = images.std(pixels, keepdims=True)
     return images * (contrast / np.where(std > 0, std, 1)) + mean
 

@@ -10,6 +10,7 @@ from kit.data.recordings import Dataset, require_dataset
 from kit.models.layers import ConvCore
 from kit.models.model import Model, ModelConfig, require_config
 from kit.models.vit import ViTConfig, ViTCore
+from kit.report import brief
 
 
 def cnn_baseline(data: Dataset, channels: int = 64, config: ModelConfig | None = None) -> Model:
@@ -49,7 +50,7 @@ def vit_baseline(data: Dataset, vit: ViTConfig | None = None, config: ModelConfi
     (16, 6, 13)
     """
     if not isinstance(vit, ViTConfig | None):
-        raise ValueError(f"vit={str(vit)[:80]!r} is not a ViTConfig; give kit.ViTConfig(...), and "
+        raise ValueError(f"vit={brief(vit)!r} is not a ViTConfig; give kit.ViTConfig(...), and "
                          "a ModelConfig as config=")
     usual = ModelConfig.of(data)
     config = require_config(config) or replace(usual, behavior_channels=False)

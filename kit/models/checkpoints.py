@@ -17,7 +17,7 @@ from kit.models.comparing import shapes
 from kit.models.layers import ConvCore
 from kit.models.model import Model, ModelConfig
 from kit.models.vit import ViTCore
-from kit.report import require_path
+from kit.report import brief, require_path
 
 CORES = {"ConvCore": ConvCore, "ViTCore": ViTCore}  # those that can be built from their settings
 FORMAT = 2  # of the file; files of another format are refused
@@ -92,7 +92,7 @@ def load_model(path: str | Path, core: nn.Module | None = None) -> Model:
     >>> model = kit.load_model("own.safetensors", core=torch.nn.Conv2d(1, 4, 9))
     """
     if core is not None and not isinstance(core, nn.Module):
-        raise ValueError(f"core={core!r} is not a module; give an instance, such as MyCore()")
+        raise ValueError(f"core={brief(core)} is not a module; give an instance, such as MyCore()")
     path = require_path("path", path)
     header, tensors = _read(path)
     if header["format"] != FORMAT:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, elu
 
 from kit.models.cpu import depthwise, gaussian_readout
-from kit.report import require, require_array, require_int
+from kit.report import require, require_array, require_finite, require_int
 
 
 def full_precision(device: torch.device) -> AbstractContextManager:
@@ -112,7 +112,8 @@ def require_neurons(neurons: object) -> None:
         if not isinstance(mouse, str) or "." in mouse or hasattr(nn.ModuleDict, mouse or "."):
             raise ValueError(f"{mouse!r} cannot be the id of a mouse here; give a text without a "
                              "dot, such as '27204-5-13'")
-        require_array(f"neurons[{mouse!r}]", coordinates, ("N", 2), ("N", 3))
+        name = f"neurons[{mouse!r}]"
+        require_finite(name, require_array(name, coordinates, ("N", 2), ("N", 3)))
 
 
 def cortical_positions(coordinates: np.ndarray) -> Tensor:

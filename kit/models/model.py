@@ -23,7 +23,7 @@ from kit.models.layers import (
     eval_mode,
     require_neurons,
 )
-from kit.report import SEEDS, check_settings
+from kit.report import SEEDS, brief, check_settings
 from kit.threads import limit_threads
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -82,7 +82,7 @@ class Model(nn.Module):
                  config: ModelConfig | None = None) -> None:
         super().__init__()
         if not isinstance(core, nn.Module):
-            given = f"the class {core.__name__}" if isinstance(core, type) else repr(core)[:80]
+            given = f"the class {core.__name__}" if isinstance(core, type) else brief(core)
             raise ValueError(f"a core is a module, not {given}; build one first, such as MyCore()")
         require_neurons(neurons)
         limit_threads()
@@ -234,6 +234,8 @@ class Model(nn.Module):
     @torch.no_grad()
     def centers(self, recording: Recording) -> np.ndarray:
         """The mean position of each neuron over the train trials: (N, 2) x, y in half images."""
+        if not isinstance(recording, Recording):
+            raise ValueError(f"{brief(repr(recording))} is not a Recording; give data.mouse")
         mouse = self.resolve_mouse(recording.mouse)
         grid = self.readouts[mouse].means()  # (N, 2) in [-1, 1]
         if self.config.shifter:
@@ -250,7 +252,7 @@ class Model(nn.Module):
         if mouse is None and len(self.readouts) == 1:
             return next(iter(self.readouts))
         if not isinstance(mouse, str) or mouse not in self.readouts:
-            raise ValueError(f"this model has no readout for mouse {mouse!r:.80}; "
+            raise ValueError(f"this model has no readout for mouse {brief(repr(mouse))}; "
                              f"it knows {', '.join(self.readouts)}")
         return mouse
 
@@ -293,6 +295,6 @@ class Model(nn.Module):
 def require_config(config: ModelConfig | None) -> ModelConfig | None:
     """`config` itself. Raises ValueError unless it is a `ModelConfig` or None."""
     if not isinstance(config, ModelConfig | None):
-        raise ValueError(f"config={str(config)[:80]!r} is not a ModelConfig; give "
+        raise ValueError(f"config={brief(config)!r} is not a ModelConfig; give "
                          "kit.ModelConfig(...), and a TrainConfig to kit.train")
     return config

@@ -123,9 +123,9 @@ def test_center_takes_one_place_or_one_for_each():
 
 
 @pytest.mark.parametrize("draw, message", [
-    (lambda: screen.disc(3, center=3), r"center=3 is not a place; give \(x, y\)"),
-    (lambda: screen.disc(3, center=np.zeros((2, 3))), "is not a place"),
-    (lambda: screen.disc(3, center=(np.nan, 0)), "is not a place"),
+    (lambda: screen.disc(3, center=3), r"center must be numbers \(2,\) or \(n, 2\), these are int"),
+    (lambda: screen.disc(3, center=np.zeros((2, 3))), r"these are \(2, 3\) float64; give an"),
+    (lambda: screen.disc(3, center=(np.nan, 0)), "center has values that are not finite"),
     (lambda: screen.disc(-3), "radius=-3 is not a length; give positive numbers"),
     (lambda: screen.gabor(0, 0.1, sigma=0), "sigma=0 is not a length"),
     (lambda: screen.grating([], 0.1), r"orientation=\[\] cannot be drawn; give a number"),
