@@ -58,12 +58,16 @@ def require(name: str, value: object, kind: Any, allowed: tuple = ()) -> Any:
     allowed: the lowest and the highest number, also for each number of a tuple; or all texts. Any
     finite number and any text if it is empty. Raises ValueError for another value.
     """
-    plain = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
-    plain = tuple(plain) if isinstance(plain, list) else plain
+    plain = _plain(value)
     if _fits(plain, kind, allowed):
         return plain
-    raise ValueError(f"{name}={brief(repr(value))} is not possible; give "
-                     f"{_words(kind, allowed)}")
+    raise ValueError(f"{name}={brief(repr(value))} is not possible; give {_words(kind, allowed)}")
+
+
+def _plain(value):
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
 
 
 def _fits(value, kind, allowed):

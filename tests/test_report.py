@@ -65,6 +65,7 @@ def test_check_settings_makes_plain_values():
     assert settings == Settings(3, 1.0, True, "b", (3, 4), (1, 2.5), 2.0)
     for value in (*vars(settings).values(), *settings.size):
         assert type(value) in (int, float, bool, str, tuple)
+    assert type(Settings(size=(np.int64(3), 4)).size[0]) is int
     assert Settings(rate=1, scale=None) == Settings(rate=1)
 
 

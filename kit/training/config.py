@@ -5,7 +5,8 @@ from math import inf
 
 import numpy as np
 
-from kit.report import SEEDS, check_settings, suggest
+from kit.models.model import Model
+from kit.report import SEEDS, brief, check_settings, suggest
 
 
 @dataclass(frozen=True)
@@ -85,3 +86,18 @@ class History:
                     f"in epoch {self.best_epoch + 1}")
         return (f"{len(self.loss)} epochs in {sum(self.seconds):.0f} s, {best}; "
                 f"stopped: {self.stopped}")
+
+
+def require_train_config(config: TrainConfig | None) -> TrainConfig:
+    """`config`, or the default for None. Raises ValueError for anything else."""
+    if not isinstance(config, TrainConfig | None):
+        raise ValueError(f"config={brief(config)} is not a TrainConfig; give kit.TrainConfig(...), "
+                         "and a ModelConfig to what builds the model")
+    return config or TrainConfig()
+
+
+def require_model(model: object) -> None:
+    """Raise ValueError unless this is a `Model`."""
+    if not isinstance(model, Model):
+        raise ValueError(f"a Model is needed to train, not {type(model).__name__}; build one with "
+                         "kit.cnn_baseline or kit.Model, and train each of an ensemble by itself")

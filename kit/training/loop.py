@@ -21,7 +21,7 @@ from kit.evaluation.metrics import correlation
 from kit.evaluation.scores import predict_unchecked
 from kit.files import progress
 from kit.models.model import Model
-from kit.training.config import History, TrainConfig
+from kit.training.config import History, TrainConfig, require_model, require_train_config
 from kit.training.distributed import (
     average_buffers,
     gather_states,
@@ -65,10 +65,10 @@ def train(model: Model, data: Dataset, config: TrainConfig | None = None,
     >>> history.best_epoch, len(history.loss)
     (0, 1)
     """
-    config = config or TrainConfig()
-    if not isinstance(model, Model):
-        raise ValueError(f"a Model is needed to train, not {type(model).__name__}; build one with "
-                         "kit.cnn_baseline or kit.Model, and train each of an ensemble by itself")
+    config = require_train_config(config)
+    if not callable(callback or print):
+        raise ValueError(f"callback={callback!r} cannot be called; give a function of the history")
+    require_model(model)
     for recording in require_dataset(data).values():
         recording.rows("validation")  # raises ValueError if there are none
     fabric = make_fabric(model, config.device, config.precision)
@@ -109,7 +109,8 @@ def transfer(model: Model, data: Dataset, config: TrainConfig | None = None) -> 
     >>> list(new.readouts) == list(data), new is model
     (True, False)
     """
-    config = config or TrainConfig.quick(batch_size=16)  # new mice have few images
+    config = require_train_config(config or TrainConfig.quick(batch_size=16))  # few images
+    require_model(model)
     new = Model(deepcopy(model.core).cpu(), require_dataset(data).neurons, model.config)
     new.core.requires_grad_(False)
     first = train(new, data, config)

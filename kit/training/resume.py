@@ -15,6 +15,7 @@ from kit.data.recordings import Dataset
 from kit.files import atomic_write
 from kit.models.comparing import shapes
 from kit.models.model import Model
+from kit.report import require_path
 from kit.training.config import History, TrainConfig
 from kit.training.distributed import rng_modules
 
@@ -32,7 +33,8 @@ class Checkpoint:
 
     def __init__(self, path: str | Path | None, model: Model, data: Dataset, config: TrainConfig,
                  fabric: "Fabric") -> None:
-        self.path, self.model, self.config, self.fabric = path, model, config, fabric
+        self.path = None if path is None else require_path("checkpoint", path)
+        self.model, self.config, self.fabric = model, config, fabric
         self.identity = identity(model, data, config)
         # must be the same to continue, not to read the weights of a finished training
         self.start = {"first weights": weights_digest(model.state_dict()),

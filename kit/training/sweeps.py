@@ -17,7 +17,7 @@ from kit.files import atomic_write, file_sha256, progress
 from kit.models.baselines import cnn_baseline
 from kit.models.checkpoints import load_model, save
 from kit.models.model import Model, ModelConfig
-from kit.report import brief
+from kit.report import brief, require_path
 from kit.training.config import History, TrainConfig
 from kit.training.distributed import started_by_torchrun
 from kit.training.loop import train
@@ -102,14 +102,15 @@ def _tasks(configs, data, build, folder):
                          "[kit.TrainConfig(seed=seed) for seed in range(5)]")
     for recording in require_dataset(data).values():
         recording.rows("train"), recording.rows("validation")
+    folder = require_path("folder", folder)
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise type(problem)(f"{folder} cannot be a folder for runs: {problem.strerror.lower()}; "
                             "name another in folder") from None
     names, tasks = [], []
     for index, config in enumerate(configs):
-        task = _task(*_pair(config, index, data), data, build, Path(folder).absolute())
+        task = _task(*_pair(config, index, data), data, build, folder.absolute())
         if task.name in names:
             raise ValueError(f"configs[{names.index(task.name)}] and configs[{index}] are the same "
                              f"training, {task.name}; leave one out, or give it another seed")
