@@ -48,9 +48,9 @@ class State:
 
     def changed(self, quantity: str, value: float) -> "State":
         """The same state but for one quantity, such as "running". ValueError for another name."""
-        if quantity not in self.__dataclass_fields__:
+        if not isinstance(quantity, str) or quantity not in self.__dataclass_fields__:
             names = list(self.__dataclass_fields__)
-            raise ValueError(f"a state has no {quantity!r}; {suggest(quantity, names)}it has "
+            raise ValueError(f"a state has no {brief(repr(quantity))}; {suggest(quantity, names)}it has "
                              f"{', '.join(names)}")
         return replace(self, **{quantity: value})
 
