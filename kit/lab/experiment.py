@@ -50,8 +50,8 @@ class State:
         """The same state but for one quantity, such as "running". ValueError for another name."""
         if not isinstance(quantity, str) or quantity not in self.__dataclass_fields__:
             names = list(self.__dataclass_fields__)
-            raise ValueError(f"a state has no {brief(repr(quantity))}; {suggest(quantity, names)}it has "
-                             f"{', '.join(names)}")
+            raise ValueError(f"a state has no {brief(repr(quantity))}; {suggest(quantity, names)}"
+                             f"it has {', '.join(names)}")
         return replace(self, **{quantity: value})
 
 

@@ -154,7 +154,7 @@ def test_in_degrees():
     np.testing.assert_allclose(frequencies.values, np.array(GRID.frequencies) / 2)
     with pytest.raises(ValueError, match="orientation is in radians; only what is in pixels"):
         kit.lab.orientation_tuning(Energy()).in_degrees(2)
-    with pytest.raises(ValueError, match="degrees_per_pixel=0 is not the size of a pixel"):
+    with pytest.raises(ValueError, match="degrees_per_pixel=0 is not possible; give a number"):
         sizes.in_degrees(0)
 
 
