@@ -99,7 +99,10 @@ MISTAKES = {
         ValueError, "these cannot be drawn together"),
     "a mouse that is not there": (
         lambda data, model: kit.widgets.trial_explorer(data, "9-9-9"),
-        ValueError, "there is no mouse '9-9-9' here; the mice are 7-1-1"),
+        KeyError, "there is no mouse '9-9-9' here; the mice are 7-1-1"),
+    "a list of mice": (
+        lambda data, model: kit.widgets.trial_explorer(data, ["7-1-1"]),
+        ValueError, "is not the id of a mouse; give a text such as '7-1-1'"),
     "a monitor without settings": (
         lambda data, model: kit.widgets.training_monitor(model, data, 3),
         ValueError, "config=3 is not a TrainConfig"),

@@ -51,9 +51,9 @@ def trial_explorer(data: Dataset, mouse: str | None = None) -> Explorer:
 
 def _recording(data, mouse):
     data = require_dataset(data)
-    if mouse is not None and mouse not in list(data):
-        raise ValueError(f"there is no mouse {brief(repr(mouse))} here; the mice are "
-                         f"{', '.join(data)}")
+    if not isinstance(mouse, str | None):
+        raise ValueError(f"mouse={brief(mouse)} is not the id of a mouse; give a text such as "
+                         f"{next(iter(data))!r}")
     return data.mouse if mouse is None else data[mouse]
 
 
