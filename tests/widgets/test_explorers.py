@@ -250,7 +250,7 @@ def test_playground_places_are_the_models_or_those_given(small, plus):
 
 @pytest.mark.parametrize("shape", [(23, 3), (24, 4), (24,), (24, 3, 1), ()])
 def test_playground_coordinates_of_other_neurons(small, shape):
-    with pytest.raises(ValueError, match=r"coordinates must be numbers \(24, 2\) or \(24, 3\), these"):
+    with pytest.raises(ValueError, match=r"must be numbers \(24, 2\) or \(24, 3\), these"):
         playground(small, coordinates=np.zeros(shape))
 
 
