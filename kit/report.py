@@ -112,9 +112,6 @@ def require_array(name: str, values: object, *shapes: tuple[int | str, ...]) -> 
     """`values` as an array of numbers of one of these shapes, not empty. A letter is any length.
 
     Raises ValueError for anything else.
-
-    >>> require_array("coordinates", [[1, 2], [3, 4]], ("N", 2), ("N", 3)).shape
-    (2, 2)
     """
     try:
         array = np.asarray(values)
