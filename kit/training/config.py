@@ -5,7 +5,6 @@ from math import inf
 
 import numpy as np
 
-from kit.models.model import Model
 from kit.report import SEEDS, brief, check_settings, suggest
 
 
@@ -94,10 +93,3 @@ def require_train_config(config: TrainConfig | None) -> TrainConfig:
         raise ValueError(f"config={brief(config)} is not a TrainConfig; give kit.TrainConfig(...), "
                          "and a ModelConfig to what builds the model")
     return config or TrainConfig()
-
-
-def require_model(model: object) -> None:
-    """Raise ValueError unless this is a `Model`."""
-    if not isinstance(model, Model):
-        raise ValueError(f"a Model is needed to train, not {type(model).__name__}; build one with "
-                         "kit.cnn_baseline or kit.Model, and train each of an ensemble by itself")
