@@ -32,7 +32,7 @@ from kit.training.distributed import (
     set_states,
     shard,
 )
-from kit.training.nonfinite import nonfinite_reason
+from kit.training.nonfinite import nonfinite_reason, require_model
 from kit.training.resume import Checkpoint
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def train(model: Model, data: Dataset, config: TrainConfig | None = None,
     config = require_train_config(config)
     if not callable(callback or print):
         raise ValueError(f"callback={callback!r} cannot be called; give a function of the history")
-    _require_model(model)
+    require_model(model)
     for recording in require_dataset(data).values():
         recording.rows("validation")  # raises ValueError if there are none
     fabric = make_fabric(model, config.device, config.precision)
@@ -110,7 +110,7 @@ def transfer(model: Model, data: Dataset, config: TrainConfig | None = None) -> 
     (True, False)
     """
     config = require_train_config(config or TrainConfig.quick(batch_size=16))  # few images
-    _require_model(model)
+    require_model(model)
     new = Model(deepcopy(model.core).cpu(), require_dataset(data).neurons, model.config)
     new.core.requires_grad_(False)
     first = train(new, data, config)
@@ -265,13 +265,6 @@ def validation_correlation(model: Model, data: Dataset) -> float:
 def poisson_loss(predictions: Tensor, responses: Tensor) -> Tensor:
     """Poisson loss of predictions (B, N), summed over trials and neurons: a scalar."""
     return (predictions - responses * torch.log(predictions + 1e-8)).sum()
-
-
-def _require_model(model):
-    """Raise ValueError unless this is a `Model`."""
-    if not isinstance(model, Model):
-        raise ValueError(f"a Model is needed to train, not {type(model).__name__}; build one with "
-                         "kit.cnn_baseline or kit.Model, and train each of an ensemble by itself")
 
 
 def _batches(data, config, epoch):

@@ -1,4 +1,4 @@
-"""Why a training's numbers are not finite."""
+"""What cannot be trained, and why a training's numbers are not finite."""
 
 from collections.abc import Callable, Iterable
 
@@ -44,3 +44,10 @@ def nonfinite_part(model: Model, loss: Callable[[Tensor, Tensor], Tensor], mouse
         if not all(torch.as_tensor(value).isfinite().all() for value in values):
             return name
     return None
+
+
+def require_model(model: object) -> None:
+    """Raise ValueError unless this is a `Model`."""
+    if not isinstance(model, Model):
+        raise ValueError(f"a Model is needed to train, not {type(model).__name__}; build one with "
+                         "kit.cnn_baseline or kit.Model, and train each of an ensemble by itself")
