@@ -1,11 +1,20 @@
 """Results of checks, and parts of error messages."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kit.report import Report, one_line, require_int, require_path, suggest
+from kit.report import (
+    Report,
+    check_settings,
+    one_line,
+    require_array,
+    require_int,
+    require_path,
+    suggest,
+)
 
 
 def test_report():
@@ -52,3 +61,59 @@ def test_require_path_in_the_home_folder(tmp_path, monkeypatch):
 def test_one_line_shows_no_control_characters():
     assert one_line("a\nb\x1b[2Jc é团") == "a?b?[2Jc é团"
     assert len(one_line("x" * 999)) == 200
+
+
+@dataclass(frozen=True)
+class Settings:
+    count: int = 1
+    rate: float = 0.5
+    on: bool = False
+    kind: str = "a"
+    size: tuple[int, int] = (1, 2)
+    radii: tuple[float, ...] = (1, 2, 3)
+    scale: float | None = None
+
+    def __post_init__(self):
+        check_settings(self, count=(1, 9), rate=(0, 1), kind=("a", "b"), radii=(1, 5), scale=(1, 2))
+
+
+def test_check_settings_makes_plain_values():
+    settings = Settings(np.int64(3), np.float32(1), np.True_, np.str_("b"), np.array([3, 4]),
+                        [1, 2.5], np.float64(2))  # fmt: skip
+    assert settings == Settings(3, 1.0, True, "b", (3, 4), (1, 2.5), 2.0)
+    for value in (*vars(settings).values(), *settings.size):
+        assert type(value) in (int, float, bool, str, tuple)
+    assert type(Settings(size=(np.int64(3), 4)).size[0]) is int
+    assert Settings(rate=1, scale=None) == Settings(rate=1)
+
+
+@pytest.mark.parametrize("changes, allowed", [
+    ({"count": 0}, "a whole number from 1 to 9"),
+    ({"count": True}, "a whole number from 1 to 9"),
+    ({"count": 2.0}, "a whole number from 1 to 9"),
+    ({"rate": np.nan}, "a number from 0 to 1"),
+    ({"rate": False}, "a number from 0 to 1"),
+    ({"rate": "0.5"}, "a number from 0 to 1"),
+    ({"on": "no"}, "True or False"),
+    ({"on": 0}, "True or False"),
+    ({"kind": "c"}, "one of a, b"),
+    ({"kind": None}, "one of a, b"),
+    ({"size": (1, 2, 3)}, "2 values, each a whole number"),
+    ({"size": (1, 2.5)}, "2 values, each a whole number"),
+    ({"size": 7}, "2 values, each a whole number"),
+    ({"radii": [0, 1]}, "values, each a number from 1 to 5"),
+    ({"scale": 3}, "a number from 1 to 2 or None"),
+], ids=str)  # fmt: skip
+def test_check_settings_refuses(changes, allowed):
+    with pytest.raises(ValueError, match=rf"={'.*'} is not possible; give {allowed}$"):
+        Settings(**changes)
+
+
+@pytest.mark.parametrize("values, found", [
+    ([1, 2], r"\(2,\) int64"), (np.zeros((0, 2)), r"\(0, 2\) float64"), (None, "NoneType"),
+    ("text", "str"), ([[1], [2, 3]], "list"), ([["a", "b"]], r"\(1, 2\) <U1"),
+], ids=str)  # fmt: skip
+def test_require_array_refuses(values, found):
+    with pytest.raises(ValueError, match=rf"places must be numbers \(N, 2\) or \(N, 3\), these are "
+                       f"{found}; give"):  # fmt: skip
+        require_array("places", values, ("N", 2), ("N", 3))

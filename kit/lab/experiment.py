@@ -1,5 +1,6 @@
 """How a model is asked: its responses to any images in a state of the animal, and their slopes."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,10 +14,10 @@ from kit.data.recordings import TYPICAL_BEHAVIOR, Batch
 from kit.files import progress
 from kit.lab.stimuli import Screen
 from kit.models.layers import eval_mode
-from kit.report import suggest
+from kit.report import brief, check_settings, suggest
 from kit.threads import fastest_threads
 
-Neurons = Sequence | np.ndarray | slice | int | None  # indices; None stands for all
+Neurons = Sequence | np.ndarray | slice | int | None  # indices, not unit ids; None: all
 
 BLOCK = 64  # images shown at a time: more leave the cache and take more memory
 
@@ -26,7 +27,7 @@ class State:
     """What the animal does while it sees the images. The default is a typical state.
 
     Zero would not be neutral: behaviour is divided by its std but not centred. Raises ValueError
-    for what is not a number.
+    for what is not a number from -20 to 20, such as a pupil in pixels.
     """
 
     pupil: float = TYPICAL_BEHAVIOR[0]         # size, in its std over the recording; mean about 4
@@ -36,9 +37,7 @@ class State:
     eye_y: float = 0
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not (isinstance(value, int | float | np.number) and np.isfinite(value)):
-                raise ValueError(f"{name}={str(value)[:60]} is not a state; give a number")
+        check_settings(self, **dict.fromkeys(vars(self), (-20, 20)))  # no animal goes beyond 20 std
 
     def batch(self, images: np.ndarray | Tensor) -> Batch:
         """Images (B, 1, H, W), z-scored, as the animal sees them in this state."""
@@ -50,11 +49,11 @@ class State:
 
     def changed(self, quantity: str, value: float) -> "State":
         """The same state but for one quantity, such as "running". ValueError for another name."""
-        if quantity not in self.__dataclass_fields__:
+        if not isinstance(quantity, str) or quantity not in self.__dataclass_fields__:
             names = list(self.__dataclass_fields__)
-            raise ValueError(f"a state has no {quantity!r}; {suggest(quantity, names)}it has "
-                             f"{', '.join(names)}")
-        return replace(self, **{quantity: float(value)})
+            raise ValueError(f"a state has no {brief(repr(quantity))}; {suggest(quantity, names)}"
+                             f"it has {', '.join(names)}")
+        return replace(self, **{quantity: value})
 
 
 def responses(model: nn.Module, images: np.ndarray | Tensor, mouse: str | None = None,
@@ -86,7 +85,7 @@ def resolve(model: nn.Module, mouse: str | None) -> str:
     A module of your own, called with a batch and a mouse, may have any mouse.
     """
     if not isinstance(mouse, str | None):
-        raise ValueError(f"mouse={str(mouse)[:60]} is not the id of a mouse; give a text such as "
+        raise ValueError(f"mouse={brief(mouse)} is not the id of a mouse; give a text such as "
                          '"27204-5-13", and chosen neurons as neurons=[...]')
     if not isinstance(model, nn.Module):
         raise ValueError(f"a model is needed, not a {type(model).__name__}; give a kit.Model, an "
@@ -109,12 +108,25 @@ def require_images(model: nn.Module, images: np.ndarray | Tensor) -> None:
         raise ValueError(f"this model takes images (n, 1, H, W) of {image_size(model)} pixels, "
                          f"these are {shape or type(images).__name__}; draw them on "
                          "kit.lab.screen_of(model)")
+    lowest, highest = np.inf, -np.inf
     for start in range(0, len(images), 512):  # in blocks, to save memory
         block = images[start:start + 512]
-        finite = block.isfinite() if isinstance(block, Tensor) else np.isfinite(block)
-        if not finite.all():
+        block = block.detach() if isinstance(block, Tensor) else block
+        low, high = float(block.min()), float(block.max())  # NaN if any pixel is
+        if not np.isfinite([low, high]).all():
             raise ValueError("some pixels of these images are not finite numbers; leave those "
                              "images out")
+        lowest, highest = min(low, lowest), max(high, highest)
+    if lowest >= 0 and 0.5 < highest <= 1 and _looks_like_photographs(images):
+        warnings.warn("all pixels of these images lie from 0 to 1, where z-scored ones lie around "
+                      "0; for pixels from 0 to 1 use (255 * images - 113.5) / 64.6, the "
+                      "benchmark's mean and std", stacklevel=3)
+
+
+def _looks_like_photographs(images):
+    """Whether images vary and hardly any pixel is exactly 0, the grey around a stimulus."""
+    images = np.asarray(images.detach().cpu() if isinstance(images, Tensor) else images)
+    return images.std() > 0.05 and images.mean() > 0.2 and np.mean(images == 0) < 0.1
 
 
 def screen_of(model: nn.Module, mouse: str | None = None,
@@ -145,7 +157,7 @@ def given(name: str, settings: object, kind: type) -> object:
     if settings is None:
         return kind()
     if not isinstance(settings, kind):
-        raise ValueError(f"{name}={str(settings)[:60]} is not a {kind.__name__}; give "
+        raise ValueError(f"{name}={brief(settings)} is not a {kind.__name__}; give "
                          f"kit.lab.{kind.__name__}(...), or leave it out")
     return settings
 
@@ -167,8 +179,9 @@ def choose(model: nn.Module, mouse: str, neurons: Neurons,
         chosen = np.array([])
     if chosen.ndim == 1 and len(chosen):
         return chosen
-    raise ValueError(f"neurons={str(neurons)[:60]} are not neurons of mouse {mouse}; give one or "
-                     f"more whole numbers from 0 to {count - 1}, or leave it out for all")
+    raise ValueError(f"neurons={brief(neurons)} are not neurons of mouse {mouse}; give one or "
+                     f"more whole numbers from 0 to {count - 1}, or leave it out for all; of unit "
+                     "ids, np.flatnonzero(np.isin(recording.unit_ids, ids))")
 
 
 def differentiable(model: nn.Module, mouse: str, state: State) -> Callable[[Tensor], Tensor]:

@@ -6,6 +6,8 @@ uses to compare models with V1 (Marques, Schrimpf and DiCarlo, bioRxiv 2021.03.0
 
 import numpy as np
 
+from kit.report import require_radians
+
 
 def preferred_orientation(curves: np.ndarray, orientations: np.ndarray) -> np.ndarray:
     """Half the angle of sum(R exp(2i theta)), in [0, pi): (N,) radians.
@@ -24,6 +26,7 @@ def gosi(curves: np.ndarray, orientations: np.ndarray) -> np.ndarray:
 
 
 def _orientation_vector(curves, orientations):
+    require_radians("orientations", orientations)
     return curves @ np.exp(2j * np.asarray(orientations))
 
 
@@ -32,6 +35,7 @@ def osi(curves: np.ndarray, orientations: np.ndarray) -> np.ndarray:
 
     R_pref is the highest response, R_orth that 90 degrees away, interpolated if it was not shown.
     """
+    require_radians("orientations", orientations)
     orthogonal = orientations[curves.argmax(1)] + np.pi / 2
     best = curves.max(1)
     orth = np.array([np.interp(angle, orientations, curve, period=np.pi)
@@ -125,6 +129,7 @@ def naka_rushton(contrasts: np.ndarray, curves: np.ndarray) -> dict[str, np.ndar
 
 def orientation_difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """The angle between orientations, from 0 to pi / 2 radians."""
+    require_radians("orientations", [*np.ravel(one), *np.ravel(other)])
     difference = np.abs(np.asarray(one) - other) % np.pi
     return np.minimum(difference, np.pi - difference)
 

@@ -20,7 +20,7 @@ from kit.lab.experiment import (
     responses,
     screen_of,
 )
-from kit.report import require_int
+from kit.report import require_array, require_int
 
 MAX_IMAGES = 256  # half a gigabyte with a core of 16 channels
 IMAGES = 16  # at which gradients are taken: with twice as many, fields hardly change
@@ -80,7 +80,7 @@ def field_centers(fields: np.ndarray) -> np.ndarray:
 
     fields: (n, H, W). A field of zeros has the centre 0, 0.
     """
-    energy = np.asarray(fields, float) ** 2
+    energy = require_array("fields", fields, ("n", "H", "W")).astype(float) ** 2
     height, width = energy.shape[1:]
     total = energy.sum((1, 2))
     total[total == 0] = 1

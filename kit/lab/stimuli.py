@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.report import require_int
+from kit.report import (
+    brief,
+    check_settings,
+    require,
+    require_array,
+    require_finite,
+    require_int,
+    require_radians,
+)
 
 Numbers = float | Sequence[float] | np.ndarray  # one number for all stimuli, or one for each
 
@@ -39,13 +47,8 @@ class Screen:
     degrees_per_pixel: float | None = None  # about 2 in the recordings of 2022
 
     def __post_init__(self) -> None:
-        mean, std = self.pixel_statistics
-        height, width = self.size
-        degrees = self.degrees_per_pixel
-        fits = min(height, width) >= 1 and 0 < mean < 255 and 0 < std < np.inf
-        if not fits or not (degrees is None or 0 < degrees < np.inf):
-            raise ValueError(f"{self} cannot be drawn on; give height and width of 1 or more, mean "
-                             "and std of pixels from 0 to 255, and positive degrees_per_pixel")
+        check_settings(self, size=(1, 1024), pixel_statistics=(1, 254),
+                       degrees_per_pixel=(1e-3, 100))
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -61,7 +64,7 @@ class Screen:
 
     def blank(self, n: int = 1) -> np.ndarray:
         """Grey screens."""
-        return np.zeros((n, 1, *self.size), np.float32)
+        return np.zeros((_count(n), 1, *self.size), np.float32)
 
     def grating(self, orientation: Numbers, frequency: Numbers, phase: Numbers = 0,
                 contrast: Numbers = NATURAL_CONTRAST, center: Numbers = (0, 0),
@@ -89,7 +92,7 @@ class Screen:
             center: Numbers = (0, 0), length: Numbers = np.inf) -> np.ndarray:
         """Bars on grey; orientation is the direction across them. A negative contrast is dark."""
         dx, dy = self._offsets(center)
-        angle = _column("orientation", orientation)
+        angle = _angles(orientation)
         across = _within(np.cos(angle) * dx + np.sin(angle) * dy, _lengths("width", width))
         along = _within(np.cos(angle) * dy - np.sin(angle) * dx, _lengths("length", length))
         return self._shown(across & along, contrast)
@@ -101,12 +104,12 @@ class Screen:
 
     def white_noise(self, n: int, seed: int, contrast: float = NATURAL_CONTRAST) -> np.ndarray:
         """Images of independent Gaussian pixels, clipped to black and white."""
-        return self._noise(np.random.default_rng(seed).standard_normal((n, *self.size)), contrast)
+        return self._noise(_rng(seed).standard_normal((_count(n), *self.size)), contrast)
 
     def natural_noise(self, n: int, seed: int, contrast: float = NATURAL_CONTRAST) -> np.ndarray:
         """Images of Gaussian noise with the 1/f amplitude spectrum of natural images, clipped."""
         height, width = self.size
-        sheet = np.random.default_rng(seed).standard_normal((n, 2 * height, 2 * width))
+        sheet = _rng(seed).standard_normal((_count(n), 2 * height, 2 * width))
         frequency = np.hypot(np.fft.fftfreq(2 * height)[:, None], np.fft.rfftfreq(2 * width))
         frequency[0, 0] = np.inf
         noise = np.fft.irfft2(np.fft.rfft2(sheet) / frequency)[:, :height, :width]
@@ -116,10 +119,7 @@ class Screen:
 
     def _offsets(self, center):
         """Distances (n, 1, W) and (n, H, 1) of all pixels from the centre, in the screen's unit."""
-        places = np.asarray(center, float)
-        if places.shape[-1:] != (2,) or places.ndim > 2 or not np.isfinite(places).all():
-            raise ValueError(f"center={str(center)[:60]} is not a place; give (x, y), or an array "
-                             "(n, 2) such as field_centers returns")
+        places = require_finite("center", require_array("center", center, (2,), ("n", 2)))
         x, y = np.atleast_2d(places).T[..., None, None]  # (n, 1, 1)
         height, width = self.size
         unit = self.degrees_per_pixel or 1
@@ -129,7 +129,7 @@ class Screen:
 
     def _wave(self, orientation, frequency, phase, center):
         dx, dy = self._offsets(center)
-        angle, frequency = _column("orientation", orientation), _column("frequency", frequency)
+        angle, frequency = _angles(orientation), _column("frequency", frequency)
         finest = 0.5 / (self.degrees_per_pixel or 1)
         if np.abs(frequency).max() > finest:
             raise ValueError(f"frequency={np.abs(frequency).max():.3g} is too fine for the pixels; "
@@ -155,6 +155,15 @@ class Screen:
         return set_contrast(noise[:, None], contrast).clip(*self.limits).astype(np.float32)
 
 
+def _count(n):
+    return require_int("n", n, 1, 100_000)
+
+
+def _rng(seed):
+    known = isinstance(seed, np.random.SeedSequence)
+    return np.random.default_rng(seed if known else require_int("seed", seed, 0))
+
+
 def _column(name, values):
     """A number or (n,) numbers as (n, 1, 1), to combine with (n, H, W)."""
     try:
@@ -162,15 +171,21 @@ def _column(name, values):
     except (TypeError, ValueError):
         column = np.array(np.nan)
     if not column.size or np.isnan(column).any():
-        raise ValueError(f"{name}={str(values)[:60]} cannot be drawn; give a number, or an array "
+        raise ValueError(f"{name}={brief(values)} cannot be drawn; give a number, or an array "
                          "with one for each stimulus")
     return column
+
+
+def _angles(orientation):
+    angles = _column("orientation", orientation)
+    require_radians("orientation", angles)
+    return angles
 
 
 def _lengths(name, values):
     column = _column(name, values)
     if (column < 0).any() or (name == "sigma" and not column.all()):
-        raise ValueError(f"{name}={str(values)[:60]} is not a length; give positive numbers")
+        raise ValueError(f"{name}={brief(values)} is not a length; give positive numbers")
     return column
 
 
@@ -187,19 +202,20 @@ class Gratings:
     """
 
     orientations: int = 12                  # evenly spaced over half a turn
-    frequencies: tuple = tuple(np.geomspace(0.025, 0.2, 8))  # cycles per pixel, in equal ratios
+    frequencies: tuple[float, ...] = tuple(np.geomspace(0.025, 0.2, 8))  # cycles per pixel
     phases: int = 8                         # over a whole cycle; 4 would mix the harmonics 1 and 3
     contrast: float = NATURAL_CONTRAST      # RMS, in std of the recording's pixels
-    radii: tuple = tuple(np.geomspace(1.5, 40, 15))  # of discs; the largest covers the image
-    contrasts: tuple = tuple(np.geomspace(0.02, 1.2, 10))  # RMS; the screen ends at about 1.2
+    radii: tuple[float, ...] = tuple(np.geomspace(1.5, 40, 15))  # of discs, up to the whole image
+    contrasts: tuple[float, ...] = tuple(np.geomspace(0.02, 1.2, 10))  # RMS; the screen's end: 1.2
 
     def __post_init__(self) -> None:
-        require_int("orientations", self.orientations, 2)
-        require_int("phases", self.phases, 3)
-        if not (isinstance(self.contrast, int | float) and self.contrast > 0):
-            raise ValueError(f"contrast={self.contrast} cannot be shown; give a positive number")
+        check_settings(self, orientations=(2, 360), phases=(3, 360), contrast=(1e-6, 10),
+                       **dict.fromkeys(("frequencies", "radii", "contrasts"), (1e-6, 1e6)))
         for name in ("frequencies", "radii", "contrasts"):
-            object.__setattr__(self, name, _rising(name, getattr(self, name)))
+            values = getattr(self, name)
+            if len(values) < 3 or (np.diff(values) <= 0).any():
+                raise ValueError(f"{name}={brief(values)} is not possible; give three or more "
+                                 "positive numbers in rising order")
 
     @property
     def angles(self) -> np.ndarray:
@@ -214,20 +230,11 @@ class Gratings:
 
 def set_contrast(images: np.ndarray, contrast: float, mean: float = 0) -> np.ndarray:
     """Images (n, …) of this RMS contrast and mean, in their units. A blank stays blank."""
-    pixels = tuple(range(1, np.ndim(images)))
-    images = images - np.mean(images, pixels, keepdims=True)
+    images = require_array("images", images, ("n", "H", "W"), ("n", 1, "H", "W"))
+    contrast, mean = (require(name, value, float, (low, 1e6)) for name, value, low in
+                      (("contrast", contrast, 0), ("mean", mean, -1e6)))
+    pixels = tuple(range(1, images.ndim))
+    images = images - images.mean(pixels, keepdims=True)
     std = images.std(pixels, keepdims=True)
     return images * (contrast / np.where(std > 0, std, 1)) + mean
 
-
-def _rising(name, given):
-    """`given` as a tuple of floats. Raises ValueError unless they are positive and rise."""
-    try:
-        values = np.atleast_1d(np.asarray(given, float))
-    except (TypeError, ValueError):
-        values = np.zeros(0)
-    rises = len(values) >= 3 and values[0] > 0 and values[-1] < np.inf
-    if not (rises and (np.diff(values) > 0).all()):
-        raise ValueError(f"{name}={str(given)[:60]} cannot be shown; give three or more positive "
-                         "numbers in rising order")
-    return tuple(values)

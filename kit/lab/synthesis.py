@@ -1,6 +1,7 @@
 """Most exciting images: gradient ascent on the pixels for one neuron each."""
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from kit.lab.experiment import (
     screen_of,
 )
 from kit.lab.stimuli import Screen
-from kit.report import require_int
+from kit.report import SEEDS, check_settings
 
 TOGETHER = 50  # neurons whose images are changed at once
 STARTS = 64    # noise images to begin with; each neuron takes the one it likes best
@@ -42,13 +43,8 @@ class AscentConfig:
     seed: int = 0           # of the noise to begin with
 
     def __post_init__(self) -> None:
-        require_int("steps", self.steps, 1)
-        require_int("seed", self.seed, 0)
-        settings = self.lr, self.contrast, self.blur
-        numbers = all(isinstance(value, int | float) and np.isfinite(value) for value in settings)
-        if not numbers or self.lr <= 0 or self.contrast <= 0 or self.blur < 0:
-            raise ValueError(f"lr={self.lr}, contrast={self.contrast}, blur={self.blur} make no "
-                             "image; give the first two above 0, blur 0 or more")
+        check_settings(self, steps=(1, inf), lr=(1e-6, 100), contrast=(1e-6, 10), blur=(0, 100),
+                       seed=SEEDS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,12 +78,20 @@ class MostExcitingImages:
                  f"{np.median(self.contrast):.2f} (median), pixels from 0 to 255",
                  f"predicted response: {np.median(last):.2f} (median)"]
         if self.natural_best is None:
-            return "\n".join([*lines, "not compared with natural images (natural=None)"])
-        ratio, beyond = np.median(last / self.natural_best), self.extrapolates.sum()
-        lines[1] += f", {ratio:.2f} times that to the best natural image (median)"
-        lines.append(f"above every natural image: {beyond} of {len(last)}")
-        if beyond:
-            lines[-1] += ", an extrapolation, which only an experiment can confirm"
+            lines.append("not compared with natural images (natural=None)")
+        else:
+            beyond = self.extrapolates.sum()
+            responding = self.natural_best > 0
+            ratio = last[responding] / self.natural_best[responding]
+            if len(ratio):
+                lines[1] += (f", {np.median(ratio):.2f} times that to the best natural image "
+                             "(median)")
+            lines.append(f"above every natural image: {beyond} of {len(last)}")
+            if beyond:
+                lines[-1] += ", an extrapolation, which only an experiment can confirm"
+        silent = (last <= 0) if self.natural_best is None else self.natural_best <= 0
+        if silent.any():
+            lines.append(f"never respond: {silent.sum()} of {len(last)}, which no ratio counts")
         return "\n".join(lines)
 
 

@@ -24,6 +24,7 @@ from kit.lab.experiment import (
 )
 from kit.lab.receptive_fields import field_centers, receptive_fields
 from kit.lab.stimuli import Gratings, Screen
+from kit.report import brief, require
 
 RANGES = {"pupil": (2, 6), "pupil_change": (-2, 2), "running": (0, 3), "eye_x": (-2, 2),
           "eye_y": (-2, 2)}  # what a mouse does in most trials, in std
@@ -47,17 +48,15 @@ class Tuning:
     def row(self, neuron: int) -> int:
         """The row of a neuron in `curves`. Raises ValueError if it was not measured."""
         neurons = range(len(self.curves)) if self.neurons is None else self.neurons.tolist()
-        if neuron not in neurons:
-            raise ValueError(f"neuron {neuron} is not among the {len(neurons)} whose "
+        if not isinstance(neuron, int | np.integer) or neuron not in neurons:
+            raise ValueError(f"neuron {brief(neuron)} is not among the {len(neurons)} whose "
                              f"{self.quantity} tuning was measured; choose one of {neurons[0]} to "
                              f"{neurons[-1]}")
         return list(neurons).index(neuron)
 
     def in_degrees(self, degrees_per_pixel: float) -> Tuning:
         """The same with pixels as degrees of visual angle; ValueError if there are no pixels."""
-        if not degrees_per_pixel > 0:
-            raise ValueError(f"degrees_per_pixel={degrees_per_pixel} is not the size of a pixel; "
-                             "give a positive number, about 2 for the recordings of 2022")
+        degrees_per_pixel = require("degrees_per_pixel", degrees_per_pixel, float, (1e-3, 100))
         factors = {"pixels": degrees_per_pixel, "cycles per pixel": 1 / degrees_per_pixel}
         if self.unit not in factors:
             raise ValueError(f"{self.quantity} is in {self.unit}; only what is in pixels can be "

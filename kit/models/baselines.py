@@ -10,7 +10,7 @@ from kit.data.recordings import Dataset, require_dataset
 from kit.models.layers import ConvCore
 from kit.models.model import Model, ModelConfig, require_config
 from kit.models.vit import ViTConfig, ViTCore
-from kit.report import require_int
+from kit.report import brief
 
 
 def cnn_baseline(data: Dataset, channels: int = 64, config: ModelConfig | None = None) -> Model:
@@ -50,7 +50,7 @@ def vit_baseline(data: Dataset, vit: ViTConfig | None = None, config: ModelConfi
     (16, 6, 13)
     """
     if not isinstance(vit, ViTConfig | None):
-        raise ValueError(f"vit={str(vit)[:80]!r} is not a ViTConfig; give kit.ViTConfig(...), and "
+        raise ValueError(f"vit={brief(vit)!r} is not a ViTConfig; give kit.ViTConfig(...), and "
                          "a ModelConfig as config=")
     usual = ModelConfig.of(data)
     config = require_config(config) or replace(usual, behavior_channels=False)
@@ -62,17 +62,17 @@ def vit_baseline(data: Dataset, vit: ViTConfig | None = None, config: ModelConfi
 
 def _convolutional(data: Dataset, channels: int, config: ModelConfig | None, layers: int,
                    nonlinear: bool) -> Model:
-    channels = require_int("channels", channels, 1, 1024)  # 16 times the published number
     config = require_config(config) or ModelConfig.of(data)
     return _seeded(data, config, lambda: ConvCore(
         channels, config.core_channels, layers, nonlinear))
 
 
+@torch.inference_mode(False)
 def _seeded(data: Dataset, config: ModelConfig, build_core: Callable[[], nn.Module]) -> Model:
     """A model whose core has weights that the config's seed fixes."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        core = build_core()
+        core = build_core().float()
     model = Model(core, require_dataset(data).neurons, config)
     model.validate_data(data)
     return model

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from kit.report import Report, require_int
+from kit.report import Report, require, require_int
 
 TOLERANCE = 1e-3  # of the largest feature; smaller differences are rounding
 
@@ -27,11 +27,8 @@ def check_core(core: nn.Module, image_size: tuple[int, int] = (36, 64),
     NOT OK: Flatten:
       - it turns images (3, 1, 36, 64) into features (3, 2304); ...
     """
-    if len(image_size) != 2:
-        raise ValueError(f"image_size={image_size!r} is not possible; give height and width")
-    for size in image_size:
-        require_int("image_size", size, 1)
-    require_int("channels", channels, 1)
+    image_size = require("image_size", image_size, tuple[int, int], (1, 1024))
+    require_int("channels", channels, 1, 1024)
     if not isinstance(core, nn.Module):
         return Report(core, ("a core must be an nn.Module; write a class that inherits from "
                              "torch.nn.Module and make one, such as MyCore()",), "")
@@ -55,7 +52,7 @@ class _Probe:
     """A core, and three images to call it with."""
 
     def __init__(self, core, channels, height, width):
-        images = torch.randn(3, channels, height, width)
+        images = torch.randn(3, channels, height, width, dtype=torch.float32)
         images[2] = 0  # a grey image
         device = [*core.state_dict().values(), images][0].device
         self.core = core

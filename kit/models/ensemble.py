@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from kit.data.recordings import Batch, Dataset
-from kit.models.model import Model, different_statistic
+from kit.models.comparing import different_statistic
+from kit.models.model import Model
 
 
 def ensemble(models: Iterable[Model]) -> "Ensemble":

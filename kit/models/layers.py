@@ -5,7 +5,7 @@ from the features at one position. A shifter moves the positions with the eye, a
 the predictions with behaviour.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, elu
 
 from kit.models.cpu import depthwise, gaussian_readout
+from kit.report import require, require_array, require_finite, require_int
 
 
 def full_precision(device: torch.device) -> AbstractContextManager:
@@ -48,6 +49,10 @@ class ConvCore(nn.Module):
     def __init__(self, channels: int = 64, in_channels: int = 1, layers: int = 4,
                  nonlinear: bool = True) -> None:
         super().__init__()
+        channels = require_int("channels", channels, 1, 1024)  # 16 times the published number
+        in_channels = require_int("in_channels", in_channels, 1, 1024)
+        layers = require_int("layers", layers, 1, 64)
+        nonlinear = require("nonlinear", nonlinear, bool)
         self.settings = {"channels": channels, "in_channels": in_channels, "layers": layers,
                          "nonlinear": nonlinear}  # enough to build the same core again
         kind = "CNN" if nonlinear else "linear-nonlinear (LN) model"
@@ -98,6 +103,26 @@ class DepthwiseConv(nn.Conv2d):
         return depthwise(features, self.weight)
 
 
+def require_neurons(neurons: object) -> None:
+    """Raise ValueError unless neurons are mouse -> coordinates (N, 2 or 3)."""
+    if not isinstance(neurons, Mapping) or hasattr(neurons, "neurons") or not neurons:
+        raise ValueError(f"neurons are a mapping from mouse to coordinates, not a "
+                         f"{type(neurons).__name__}; give data.neurons")
+    for mouse, coordinates in neurons.items():
+        if not isinstance(mouse, str) or "." in mouse or hasattr(nn.ModuleDict, mouse or "."):
+            raise ValueError(f"{mouse!r} cannot be the id of a mouse here; give a text without a "
+                             "dot, such as '27204-5-13'")
+        name = f"neurons[{mouse!r}]"
+        require_finite(name, require_array(name, coordinates, ("N", 2), ("N", 3)))
+
+
+def cortical_positions(coordinates: np.ndarray) -> Tensor:
+    """Coordinates (N, 2 or 3) as x and y (N, 2) from the middle, the largest of them 1 or -1."""
+    cortical = torch.from_numpy(np.asarray(coordinates)[:, :2].astype(np.float32))
+    cortical = cortical - cortical.mean(0)
+    return cortical / cortical.abs().max().clamp(min=1e-6)
+
+
 class GaussianReadout(nn.Module):
     """Each neuron n reads the features at one position and weighs them (Lurz et al. 2021).
 
@@ -116,10 +141,8 @@ class GaussianReadout(nn.Module):
 
     def __init__(self, coordinates: np.ndarray, channels: int) -> None:
         super().__init__()
-        cortical = torch.from_numpy(np.asarray(coordinates)[:, :2].astype(np.float32))  # (N, 2)
-        cortical = cortical - cortical.mean(0)
-        self.register_buffer("cortical_positions", cortical / cortical.abs().max().clamp(min=1e-6))
-        neurons = len(cortical)
+        self.register_buffer("cortical_positions", cortical_positions(coordinates))
+        neurons = len(self.cortical_positions)
         self.position_mlp = nn.Sequential(nn.Linear(2, 30), nn.ELU(), nn.Linear(30, 2), nn.Tanh())
         with torch.no_grad():  # start near the centre: training may not mend a map that is far off
             for value in self.position_mlp[2].parameters():

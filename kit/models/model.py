@@ -9,9 +9,24 @@ from torch import Tensor, nn
 from torch.nn.functional import elu
 
 from kit.data.recordings import Batch, Dataset, Recording, require_dataset
-from kit.models.layers import Gain, GaussianReadout, MinMaxScaler, Shifter, eval_mode
+from kit.models.comparing import (
+    recording_statistics,
+    require_same_places,
+    require_same_statistics,
+)
+from kit.models.layers import (
+    Gain,
+    GaussianReadout,
+    MinMaxScaler,
+    Shifter,
+    cortical_positions,
+    eval_mode,
+    require_neurons,
+)
+from kit.report import SEEDS, brief, check_settings
 from kit.threads import limit_threads
 
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 FURTHER = "trained further since; what it was before:"
 
 
@@ -21,10 +36,13 @@ class ModelConfig:
 
     behavior_channels: bool = False  # pupil, its change and running as three extra input images
     shifter: bool = False            # eye position moves all readout positions
-    image_size: tuple = (36, 64)     # height and width of the images
+    image_size: tuple[int, int] = (36, 64)  # height and width of the images
     seed: int = 42                   # fixes the first weights of all but the core
     gain: bool = False               # behaviour scales each neuron's prediction
     minmax_behavior: bool = False    # scale behaviour to 0-1 by its range in the train tier
+
+    def __post_init__(self) -> None:
+        check_settings(self, image_size=(1, 1024), seed=SEEDS)
 
     @classmethod
     def of(cls, data: Dataset, **changes: object) -> "ModelConfig":
@@ -50,7 +68,7 @@ class Model(nn.Module):
         then eye position. Its `spacing`, 1 by default, is how many image pixels lie between two
         feature pixels. The loss adds its `regularizer()`, a scalar, if there is one.
     neurons: mouse -> coordinates (N, 2 or 3) in micrometres, such as `data.neurons`.
-    Raises ValueError if the core does not fit the config.
+    Raises ValueError if the core does not fit the config, or the neurons have no coordinates.
 
     >>> data = kit.load("sample+")
     >>> core = torch.nn.Conv2d(1, 8, kernel_size=9)
@@ -59,15 +77,14 @@ class Model(nn.Module):
     torch.Size([5, 600])
     """
 
+    @torch.inference_mode(False)
     def __init__(self, core: nn.Module, neurons: Mapping[str, np.ndarray],
                  config: ModelConfig | None = None) -> None:
         super().__init__()
         if not isinstance(core, nn.Module):
-            given = f"the class {core.__name__}" if isinstance(core, type) else repr(core)[:80]
+            given = f"the class {core.__name__}" if isinstance(core, type) else brief(core)
             raise ValueError(f"a core is a module, not {given}; build one first, such as MyCore()")
-        if not isinstance(neurons, Mapping) or isinstance(neurons, Dataset):
-            raise ValueError(f"neurons are a mapping from mouse to coordinates, not a "
-                             f"{type(neurons).__name__}; give data.neurons")
+        require_neurons(neurons)
         limit_threads()
         self.config = config = require_config(config) or ModelConfig()
         self.core, self._core_takes_state = core, getattr(core, "takes_state", False)
@@ -85,6 +102,8 @@ class Model(nn.Module):
                                         for mouse, coordinates in neurons.items() if config.gain})
             self.scalers = nn.ModuleDict({mouse: MinMaxScaler() for mouse in neurons
                                           if config.minmax_behavior})
+        for parts in (self.readouts, self.shifters, self.gains, self.scalers):
+            parts.float()  # as batches, whatever torch's default is
         self.data_statistics = {}  # mouse -> unit_ids and statistics, see `register_data`
         self.description = ""      # origin and scores, lines for `repr`
 
@@ -99,10 +118,10 @@ class Model(nn.Module):
             reason = str(problem).partition("\n")[0]
             raise ValueError(f"the core cannot take images {shape}: {reason}") from problem
         found = tuple(getattr(features, "shape", ()))
-        if len(found) != 4 or found[0] != 1:
-            raise ValueError(f"the core turned images {shape} into "
-                             f"{found or type(features).__name__}; it must give one tensor "
-                             "(1, channels, height, width)")
+        kind = getattr(features, "dtype", type(features).__name__)
+        if len(found) != 4 or found[0] != 1 or kind not in FLOATS:
+            raise ValueError(f"the core turned images {shape} into {found or ''} {kind}; it must "
+                             "give one tensor (1, channels, height, width) of floats")
         return found[1:]
 
     def __repr__(self) -> str:
@@ -149,6 +168,8 @@ class Model(nn.Module):
         mouse = self.resolve_mouse(mouse)
         batch = self._prepare(batch, mouse)
         features = self._features(batch)  # (B, C', h, w)
+        if self.training and torch.is_grad_enabled() and not features.requires_grad:
+            self._require_frozen_core()
         shift = self.shifters[mouse](batch.pupil_center) if self.config.shifter else None  # (B, 2)
         rates = elu(self.readouts[mouse](features, shift)) + 1  # (B, N), never negative
         if self.config.gain:
@@ -157,11 +178,34 @@ class Model(nn.Module):
 
     def _prepare(self, batch: Batch, mouse: str) -> Batch:
         """The batch on the model's device, its behaviour scaled as the config says."""
-        self._require_inputs(batch, "in these trials")
-        batch = batch.to(next(self.parameters()).device)  # training may have moved the model
+        self._require_batch(batch)
+        batch = batch.to(self.readouts[mouse].bias)  # training may have moved the model
         if self.config.minmax_behavior:
             batch = batch._replace(behavior=self.scalers[mouse](batch.behavior))
         return batch
+
+    def _require_batch(self, batch: object) -> None:
+        """Raise ValueError unless this is a batch of the model's inputs in their shapes."""
+        if not isinstance(batch, Batch):
+            raise ValueError(f"a model takes a kit.Batch, not a {type(batch).__name__}; give "
+                             "kit.Batch.typical(images), or a recording's batch")
+        self._require_inputs(batch, "in these trials")
+        shapes = {"images": (1, *self.image_size), "behavior": (3,), "pupil_center": (2,)}
+        for field in ("images", *self.state_inputs):
+            value, shape = getattr(batch, field), (len(batch.images), *shapes[field])
+            if getattr(value, "dtype", None) not in FLOATS or value.shape != shape:
+                found = f"{tuple(np.shape(value))} {getattr(value, 'dtype', type(value).__name__)}"
+                raise ValueError(f"the {field} of a batch must be a tensor of floats {shape} for "
+                                 f"this model, these are {found}; load data with "
+                                 f"kit.load(..., size={self.image_size}), or resize your images "
+                                 "and give kit.Batch.typical(images)")
+
+    def _require_frozen_core(self) -> None:
+        """Raise ValueError if the core has parameters to learn, for features without a gradient."""
+        if any(value.requires_grad for value in self.core.parameters()):
+            raise ValueError("no gradient reaches the core, so only the readouts would learn; "
+                             "leave out torch.no_grad, .detach() and numpy in its forward, see "
+                             "kit.check_core(core), or freeze it by core.requires_grad_(False)")
 
     def _require_inputs(self, given: Batch | Recording, owner: str) -> None:
         """Raise ValueError if a batch or recording lacks an input of the model."""
@@ -190,6 +234,8 @@ class Model(nn.Module):
     @torch.no_grad()
     def centers(self, recording: Recording) -> np.ndarray:
         """The mean position of each neuron over the train trials: (N, 2) x, y in half images."""
+        if not isinstance(recording, Recording):
+            raise ValueError(f"{brief(repr(recording))} is not a Recording; give data.mouse")
         mouse = self.resolve_mouse(recording.mouse)
         grid = self.readouts[mouse].means()  # (N, 2) in [-1, 1]
         if self.config.shifter:
@@ -205,8 +251,8 @@ class Model(nn.Module):
         """The id of a mouse that has a readout; None stands for the only mouse."""
         if mouse is None and len(self.readouts) == 1:
             return next(iter(self.readouts))
-        if mouse not in self.readouts:
-            raise ValueError(f"this model has no readout for mouse {mouse!r}; "
+        if not isinstance(mouse, str) or mouse not in self.readouts:
+            raise ValueError(f"this model has no readout for mouse {brief(repr(mouse))}; "
                              f"it knows {', '.join(self.readouts)}")
         return mouse
 
@@ -241,45 +287,14 @@ class Model(nn.Module):
                 raise ValueError(f"this model has {neurons} neurons for mouse {mouse}, the "
                                  f"recording has {len(recording.unit_ids)}; build the model from "
                                  "data.neurons")
-            ours, theirs = self.data_statistics.get(mouse, {}), recording_statistics(recording)
-            name = different_statistic(ours, theirs)
-            if name:
-                one, two = first_values(ours[name]), first_values(theirs.get(name))
-                raise ValueError(f"this model was trained with {name} {one} of mouse {mouse}, "
-                                 f"the recording has {two}; open the recording it was trained "
-                                 "on, or train a new model")
+            places = self.readouts[mouse].cortical_positions.cpu()
+            require_same_places(mouse, places, cortical_positions(recording.coordinates))
+            require_same_statistics(mouse, self.data_statistics.get(mouse, {}), recording)
 
 
 def require_config(config: ModelConfig | None) -> ModelConfig | None:
     """`config` itself. Raises ValueError unless it is a `ModelConfig` or None."""
     if not isinstance(config, ModelConfig | None):
-        raise ValueError(f"config={str(config)[:80]!r} is not a ModelConfig; give "
+        raise ValueError(f"config={brief(config)!r} is not a ModelConfig; give "
                          "kit.ModelConfig(...), and a TrainConfig to kit.train")
     return config
-
-
-def recording_statistics(recording: Recording) -> dict[str, np.ndarray]:
-    """Name -> ids of the neurons, and the means and stds that standardised the recording."""
-    return {"unit_ids": recording.unit_ids.copy(), **recording.statistics}
-
-
-def different_statistic(one: dict, two: dict) -> str | None:
-    """The first name in `one` whose ids or statistics are not the same in `two`."""
-    for name, value in one.items():
-        if not same_statistics(name, value, two.get(name)):
-            return name
-    return None
-
-
-def same_statistics(name: str, value: np.ndarray, other: np.ndarray | None) -> bool:
-    """Whether unit ids or statistics are of the same neurons in the same units."""
-    if other is None or value.shape != other.shape:
-        return False
-    return np.allclose(value, other, rtol=0 if name == "unit_ids" else 1e-4)
-
-
-def first_values(value: np.ndarray | None) -> str:
-    """The first three values of an array, for an error message."""
-    if value is None:
-        return "none"
-    return "[" + ", ".join(f"{v:.5g}" for v in value.ravel()[:3]) + ", …]"

@@ -1,15 +1,16 @@
 """Trained models: those published in 2022, and those of the sample mice that come with the kit."""
 
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
 
 from kit.data import catalog
-from kit.files import file_sha256
 from kit.models.checkpoints import build_model, load_model
 from kit.models.model import Model
-from kit.report import suggest
+from kit.report import require_path, suggest
 
 SHIPPED = Path(__file__).parent.parent / "weights"  # written by benchmarks/weights.py
 SOURCE = "https://github.com/sinzlab/sensorium"
@@ -30,6 +31,7 @@ RENAMED = {  # parts of the tensor names of 2022, replaced in this order
 LAPLACE = "core._input_weights_regularizer.laplace.filter"  # a constant, which ConvCore has in code
 
 
+@torch.inference_mode(False)
 def pretrained(name: str, path: str | Path | None = None,
                folder: str | Path | None = None) -> Model:
     """A trained model, ready to predict without a recording. Returns a `Model` in eval mode.
@@ -63,7 +65,7 @@ def pretrained(name: str, path: str | Path | None = None,
                          f"names are {', '.join(main)}, and those in kit/weights/README.md")
     if path is None:
         path = catalog.fetch_weights(name, folder)
-    return _published(name, Path(path))
+    return _published(name, require_path("path", path))
 
 
 def _published(name, path):
@@ -72,13 +74,14 @@ def _published(name, path):
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; leave path out and "
                                 f"kit.pretrained({name!r}) downloads it")
-    found = file_sha256(path)
+    content = path.read_bytes()  # once: what is hashed is what is opened
+    found = sha256(content).hexdigest()
     if found != entry.sha256:
         raise ValueError(f"{path} is not the published file of {name}: its SHA-256 is {found}, "
                          f"expected {entry.sha256}; remove it, and kit.pretrained({name!r}) "
                          "downloads the right one")
     try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
         return _from_2022(tensors, entry)
     except (AttributeError, EOFError, KeyError, OSError, RuntimeError, TypeError, UnpicklingError,
             ValueError) as error:

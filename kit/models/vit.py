@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from kit.report import require_int
+from kit.report import check_settings, require, require_int
 
 
 @dataclass(frozen=True)
 class ViTConfig:
     """Sizes of a `ViTCore`. The default trains on two CPU cores within a minute.
 
-    Raises ValueError for a size below 1 and for a dropout outside 0 to 1.
+    Raises ValueError for a size or a dropout that is not possible.
     """
 
     patch: int = 16             # side of the square that becomes one token, in pixels
@@ -28,11 +28,9 @@ class ViTConfig:
     dropout: float = 0.0        # the same inside the blocks
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if name not in ("patch_dropout", "dropout"):
-                object.__setattr__(self, name, require_int(name, value, 1))
-            elif not isinstance(value, int | float) or not 0 <= value < 1:
-                raise ValueError(f"{name}={value!r} is not possible; give 0 to below 1")
+        sizes = dict.fromkeys(self.__dataclass_fields__, (1, 4096))
+        check_settings(self, **sizes | {"depth": (1, 64), "heads": (1, 64),
+                                        "patch_dropout": (0, 0.99), "dropout": (0, 0.99)})
 
     @classmethod
     def published(cls, **changes: int | float) -> "ViTConfig":
@@ -56,11 +54,14 @@ class ViTCore(nn.Module):
         super().__init__()
         if not isinstance(config, ViTConfig):
             config = ViTConfig(**(config or {}))
+        image_size = require("image_size", image_size, tuple[int, int], (1, 1024))
+        channels = require_int("channels", channels, 1, 1024)
+        takes_state = require("takes_state", takes_state, bool)
         patch, stride, dim = config.patch, config.stride, config.dim
         if min(image_size) < patch:
-            raise ValueError(f"patches of {patch} pixels do not fit into {tuple(image_size)} "
+            raise ValueError(f"patches of {patch} pixels do not fit into {image_size} "
                              "images; give smaller ones, ViTConfig(patch=...)")
-        self.settings = {"config": asdict(config), "image_size": list(map(int, image_size)),
+        self.settings = {"config": asdict(config), "image_size": list(image_size),
                          "channels": channels, "takes_state": takes_state}
         self.takes_state = takes_state  # Model gives the state to cores with this attribute
         state = " that take behaviour and eye position" if takes_state else ""

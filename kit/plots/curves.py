@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from kit.plots.style import BLACK, BLUE, GREY, ORANGE, SKY, clean_axis, make_axis
+from kit.report import require, require_array, require_dict, require_result
 
 LOWEST_BAR = -0.5
 
@@ -13,6 +14,7 @@ LOWEST_BAR = -0.5
 def training_curve(log: Any, ax: Axes | None = None, label: str = "validation",
                    color: str = BLUE) -> Axes:
     """Draw validation correlation against seconds of training. log: a `History`."""
+    require_result("log", log, "best_epoch")
     ax = make_axis(ax, 5, 3)
     seconds, best = np.cumsum(log.seconds), log.best_epoch
     ax.plot(seconds, log.correlation, "o-", color=color, markersize=3, label=label)
@@ -27,6 +29,7 @@ def training_curve(log: Any, ax: Axes | None = None, label: str = "validation",
 
 def reference_line(value: float, text: str, ax: Axes) -> Axes:
     """Draw a dashed line across a figure, such as a ceiling to compare scores with."""
+    value, ax = require("value", value, float), make_axis(ax, 5, 3)
     ax.axhline(value, color=GREY, linestyle="--", linewidth=1)
     ax.annotate(text, (0.01, value), xycoords=("axes fraction", "data"), color="#666666",
                 va="bottom", fontsize="small")
@@ -37,6 +40,7 @@ def reference_line(value: float, text: str, ax: Axes) -> Axes:
 def score_histogram(correlation: np.ndarray, ax: Axes | None = None, label: str | None = None,
                     color: str = BLUE, score: str = "single-trial correlation") -> Axes:
     """Draw the distribution of a score over neurons. correlation: (N,); score: name of the axis."""
+    correlation = require_array("correlation", correlation, ("N",))
     ax = make_axis(ax, 5, 3)
     mean = np.mean(correlation)
     lowest = min(-0.2, np.floor(np.min(correlation) * 10) / 10)  # every neuron is in a bin
@@ -54,6 +58,7 @@ def score_bars(scores: dict[str, Any], ax: Axes | None = None) -> Axes:
 
     A score that is None has no bar. Below -0.5 a bar is cut off and its number has a note.
     """
+    require_result("scores", require_dict("scores", scores), "single_trial")
     ax = make_axis(ax, 6, 0.9 + 0.6 * len(scores))
     rows, models = np.arange(len(scores)), scores.values()
     _bars(ax, rows - 0.27, [m.single_trial for m in models], BLUE, "single-trial correlation")
@@ -82,8 +87,9 @@ def score_spread(scores: dict[str, list], ax: Axes | None = None,
 
     scores: name -> (runs,) numbers, from top to bottom.
     """
-    ax = make_axis(ax, 6, 0.9 + 0.36 * len(scores))
+    ax = make_axis(ax, 6, 0.9 + 0.36 * len(require_dict("scores", scores)))
     for row, runs in enumerate(scores.values()):
+        runs = require_array("scores", runs, ("runs",))
         mean, count = np.mean(runs), len(runs)
         error = np.std(runs, ddof=1) / np.sqrt(count) if count > 1 else 0
         ax.plot(runs, [row] * count, "o", color=SKY, markersize=5)
@@ -101,8 +107,9 @@ def score_intervals(intervals: dict[str, tuple[float, float, float]], ax: Axes |
 
     intervals: name -> (value, low, high), from top to bottom. 0 has a line if it is in the figure.
     """
-    ax = make_axis(ax, 6, 0.9 + 0.36 * len(intervals))
-    for row, (value, low, high) in enumerate(intervals.values()):
+    ax = make_axis(ax, 6, 0.9 + 0.36 * len(require_dict("intervals", intervals)))
+    for row, interval in enumerate(intervals.values()):
+        value, low, high = require_array("intervals", interval, (3,))
         ax.plot([low, high], [row, row], color=SKY, linewidth=3)
         ax.plot(value, row, "o", color=BLUE, markersize=6)
     ax.margins(x=0.05, y=0.08)
@@ -116,8 +123,11 @@ def score_intervals(intervals: dict[str, tuple[float, float, float]], ax: Axes |
 def learning_curve(counts: list[int], scores: dict[str, list], ax: Axes | None = None,
                    label: str = "single-trial correlation") -> Axes:
     """Draw scores against the number of training images. counts: (K,); scores: name -> (K,)."""
+    counts = require_array("counts", counts, ("K",))
     ax = make_axis(ax, 5, 3)
-    for (name, values), color in zip(scores.items(), (BLUE, ORANGE, SKY), strict=False):
+    named = require_dict("scores", scores).items()
+    for (name, values), color in zip(named, (BLUE, ORANGE, SKY), strict=False):
+        values = require_array("scores", values, counts.shape)
         ax.plot(counts, values, "o-", color=color, label=name)
     ax.set_xscale("log")
     ax.set_xticks(counts, map(str, counts))

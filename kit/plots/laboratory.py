@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from kit.plots.style import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, clean_axis, make_axis
+from kit.report import require_array, require_radians, require_result
 
 COLORS = (BLUE, ORANGE, GREEN, VERMILION, SKY)
 LOGARITHMIC = ("spatial frequency", "size", "contrast")
@@ -20,7 +21,9 @@ def tuning_curves(tunings: dict[str, Any], neurons: Sequence[int], ax: Axes | No
     tunings: name -> `Tuning`, one to five of the same quantity. A band is ± one std over phases or
     images, a dotted line the preferred value.
     """
-    first, count = _require_tunings(tunings), len(neurons)
+    first = _require_tunings(tunings)
+    neurons = require_array("neurons", neurons, ("n",))
+    count = len(neurons)
     ax = make_axis(ax, min(2.4 * count, 8.5), 2.4)
     ax.axis("off")
     for i, neuron in enumerate(neurons):
@@ -62,7 +65,8 @@ def mean_tuning(tunings: dict[str, Any], ax: Axes | None = None) -> Axes:
 def _require_tunings(tunings):
     """The first tuning. Raises ValueError unless there are one to five, of one quantity."""
     given = list(tunings.values()) if isinstance(tunings, dict) else []
-    if not 0 < len(given) <= len(COLORS) or len({each.quantity for each in given}) != 1:
+    quantities = {getattr(each, "quantity", None) for each in given}
+    if not 0 < len(given) <= len(COLORS) or len(quantities) != 1 or None in quantities:
         raise ValueError("these cannot be drawn together; give a dict of one to five names and "
                          'tunings of one quantity, such as {"twin": orientation_tuning(model)}')
     return given[0]
@@ -101,10 +105,9 @@ def orientation_map(coordinates: np.ndarray, orientations: np.ndarray, ax: Axes 
     coordinates: (N, 2 or 3) in this unit; orientations: (N,) radians of the direction across the
     stripes. The colours are cyclic: 0 and 180 degrees look the same.
     """
-    coordinates, orientations = np.asarray(coordinates), np.asarray(orientations)
-    if len(coordinates) != len(orientations):
-        raise ValueError(f"{len(coordinates)} positions and {len(orientations)} orientations; give "
-                         "one orientation per position")
+    coordinates = require_array("coordinates", coordinates, ("N", 2), ("N", 3))
+    orientations = require_array("orientations", orientations, (len(coordinates),))
+    require_radians("orientations", orientations)
     ax = make_axis(ax, 4.6, 3.4)
     size = 12 if len(coordinates) < 1000 else 3
     degrees = np.degrees(orientations) % 180
@@ -122,6 +125,7 @@ def report_card(card: Any, ax: Axes | None = None) -> Axes:
 
     card: a `ReportCard`. A dot is a neuron; on the dashed line the twin is right.
     """
+    require_result("card", card, "twin")
     ax = make_axis(ax, 8, 4.2)
     ax.axis("off")
     twin, truth = card.twin, card.truth

@@ -4,6 +4,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from kit.plots.style import BLUE, GREY, ORANGE, clean_axis, make_axis
+from kit.report import require_array, require_int
+
+PICTURES = ("H", "W"), ("B", "H", "W"), ("B", "C", "H", "W")
 
 
 def images(pixels: np.ndarray, ax: Axes | None = None, columns: int = 4) -> Axes:
@@ -11,7 +14,7 @@ def images(pixels: np.ndarray, ax: Axes | None = None, columns: int = 4) -> Axes
 
     pixels: (B, 1, H, W) or (B, H, W).
     """
-    pixels = np.asarray(pixels)
+    pixels = require_array("pixels", pixels, *PICTURES).astype(float)
     pixels = pixels.reshape(-1, *pixels.shape[-2:])  # (B, H, W)
     pixels = pixels - pixels.min((1, 2), keepdims=True)
     largest = pixels.max((1, 2), keepdims=True)
@@ -24,7 +27,7 @@ def images(pixels: np.ndarray, ax: Axes | None = None, columns: int = 4) -> Axes
 def filters(weights: np.ndarray, ax: Axes | None = None, columns: int = 8,
             title: str | None = None) -> Axes:
     """Draw filters side by side, each scaled to its largest weight. weights: (F, h, w)."""
-    weights = np.asarray(weights)
+    weights = require_array("weights", weights, ("F", "h", "w"))
     largest = np.abs(weights).max((1, 2), keepdims=True)
     ax = _mosaic(weights / np.where(largest > 0, largest, 1), ax, columns, "RdBu_r", (-1, 1))
     count, height, width = weights.shape
@@ -39,7 +42,7 @@ def stimuli(images: np.ndarray, ax: Axes | None = None, columns: int = 6,
 
     images: (B, 1, H, W) or (B, H, W), such as gratings, most exciting images or filters.
     """
-    images = np.asarray(images)
+    images = require_array("images", images, *PICTURES)
     images = images.reshape(-1, *images.shape[-2:])  # (B, H, W)
     largest = np.abs(images).max((1, 2), keepdims=True)
     ax = _mosaic(images / np.where(largest > 0, largest, 1), ax, columns, "gray", (-1, 1))
@@ -51,6 +54,7 @@ def stimuli(images: np.ndarray, ax: Axes | None = None, columns: int = 6,
 def _mosaic(tiles, ax, columns, cmap, limits):
     """Draw (B, h, w) tiles in rows of `columns`, with a white line between them."""
     count, height, width = tiles.shape
+    columns = require_int("columns", columns, 1, 1000)
     rows = -(-count // columns)  # rounded up
     sheet = np.full((rows * columns, height + 1, width + 1), np.nan)
     sheet[:count, :-1, :-1] = tiles
@@ -68,8 +72,9 @@ def positions(learned: np.ndarray, true: np.ndarray, ax: Axes | None = None) -> 
     learned, true: (N, 2), x and y in half images from the centre. It draws at most 150 neurons,
     taken evenly from all; the correlations are over all neurons.
     """
+    learned = require_array("learned", learned, ("N", 2))
+    true = require_array("true", true, learned.shape)
     ax = make_axis(ax, 5, 3.4)
-    learned, true = np.asarray(learned), np.asarray(true)
     r_x = np.corrcoef(learned[:, 0], true[:, 0])[0, 1]
     r_y = np.corrcoef(learned[:, 1], true[:, 1])[0, 1]
     step = -(-len(true) // 150)  # rounded up
@@ -89,10 +94,8 @@ def images_with_responses(pixels: np.ndarray, responses: np.ndarray,
 
     pixels: (B, 1, H, W) or (B, H, W); responses: (B, N) in units of each neuron's std.
     """
-    pixels, responses = np.asarray(pixels), np.asarray(responses)
-    if len(pixels) != len(responses):
-        raise ValueError(f"{len(pixels)} images and {len(responses)} rows of responses; give one "
-                         "row for each image")
+    pixels = require_array("pixels", pixels, *PICTURES[1:])
+    responses = require_array("responses", responses, (len(pixels), "N"))
     count, height, width = len(pixels), *pixels.shape[-2:]
     image_height = 6 * height / width / count  # inches
     total = image_height + 1.3
@@ -116,10 +119,8 @@ def cortical_map(coordinates: np.ndarray, values: np.ndarray, ax: Axes | None = 
     coordinates: (N, 2 or 3) in µm; values: (N,); label: what the values are, with the unit. The
     colours span the middle 90 % of the values.
     """
-    coordinates, values = np.asarray(coordinates), np.asarray(values)
-    if len(coordinates) != len(values):
-        raise ValueError(f"{len(coordinates)} positions and {len(values)} values; give one value "
-                         "per position")
+    coordinates = require_array("coordinates", coordinates, ("N", 2), ("N", 3))
+    values = require_array("values", values, (len(coordinates),))
     ax = make_axis(ax, 4.4, 3.2)
     low, high = np.percentile(values, [5, 95])
     dots = ax.scatter(*coordinates[:, :2].T, c=values, s=10, linewidth=0, vmin=low, vmax=high)

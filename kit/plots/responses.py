@@ -5,6 +5,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from kit.plots.style import BLACK, BLUE, GREY, ORANGE, VERMILION, clean_axis, make_axis
+from kit.report import brief, require_array
 
 
 def raster(responses: np.ndarray, image_ids: np.ndarray | None = None,
@@ -15,14 +16,16 @@ def raster(responses: np.ndarray, image_ids: np.ndarray | None = None,
     image_ids: (T,); if given, images are numbered from 1 in the order given, with a tick where the
     next one begins.
     """
-    responses = np.asarray(responses)
+    responses = require_array("responses", responses, ("T", "N"))
+    if image_ids is not None:
+        image_ids = require_array("image_ids", image_ids, (len(responses),))
     ax = make_axis(ax, 7, 3.6)
     picture = ax.imshow(responses.T, aspect="auto", cmap="Greys", vmin=0, vmax=3,
                         interpolation="nearest")
     ax.figure.colorbar(picture, ax=ax, label="response (std)", extend="max", pad=0.01)
     ax.set(xlabel=f"{len(responses)} trials", ylabel="neurons")
     if image_ids is not None:
-        _number_images(ax, np.asarray(image_ids))
+        _number_images(ax, image_ids)
     return ax
 
 
@@ -44,6 +47,9 @@ def repeats(columns: list[np.ndarray], ax: Axes | None = None, xlabel: str = "im
 
     columns: a list of (n,) responses in units of a neuron's std; n may differ.
     """
+    if not isinstance(columns, list | tuple | np.ndarray) or not len(columns):
+        raise ValueError(f"columns={brief(columns)} are not columns; give a list of arrays (n,)")
+    columns = [require_array(f"columns[{i}]", each, ("n",)) for i, each in enumerate(columns)]
     ax = make_axis(ax, 6, 3)
     x = np.repeat(np.arange(len(columns)), list(map(len, columns)))
     ax.plot(x, np.concatenate(columns), "o", color=GREY, markersize=4, alpha=0.6,
@@ -61,12 +67,14 @@ def traces(values: np.ndarray, names: list[str], ax: Axes | None = None,
 
     values: (T, K); names: K strings; truth: (T, K), drawn behind in orange, or None.
     """
+    values = require_array("values", values, ("T", "K"))
+    count = values.shape[1]
+    if not isinstance(names, list | tuple) or len(names) != count:
+        raise ValueError(f"names={brief(names)} do not name {count} traces; give a list of "
+                         f"{count} names")
     if truth is not None:
-        ax = traces(truth, names, ax)
+        ax = traces(require_array("truth", truth, values.shape), names, ax)
         plt.setp(ax.lines, color=ORANGE, linewidth=2)
-    values, count = np.asarray(values), len(names)
-    if values.shape[1] != count:
-        raise ValueError(f"{values.shape[1]} traces and {count} names; give one name for each")
     ax = make_axis(ax, 6, 0.6 + 0.6 * count)
     std = values.std(0)
     base = -6.0 * np.arange(count)
@@ -85,10 +93,10 @@ def binned_mean(x: np.ndarray, y: np.ndarray, ax: Axes | None = None, label: str
 
     x: (T,), named with its unit in xlabel; y: (T,) responses in units of each neuron's std.
     """
-    x, y = np.asarray(x), np.asarray(y)
-    if x.shape != y.shape or len(x) < 20:
-        raise ValueError(f"x {x.shape} and y {y.shape} must have one value for each trial, and at "
-                         "least 20 trials, two for each group")
+    x = require_array("x", x, ("T",))
+    y = require_array("y", y, x.shape)
+    if len(x) < 20:
+        raise ValueError(f"x and y have {len(x)} trials; give 20 or more, two for each group")
     ax = make_axis(ax, 5, 3)
     groups = np.array_split(np.argsort(x, kind="stable"), 10)
     sem = [y[group].std(ddof=1) / np.sqrt(len(group)) for group in groups]
@@ -107,11 +115,16 @@ def mean_responses(responses: np.ndarray, predictions: np.ndarray, image_ids: np
 
     responses, predictions, rates: (T,); image_ids: (T,). Images are in order of the prediction.
     """
+    responses = require_array("responses", responses, ("T",))
+    predictions = require_array("predictions", predictions, responses.shape)
+    image_ids = require_array("image_ids", image_ids, responses.shape)
+    if rates is not None:
+        rates = require_array("rates", rates, responses.shape)
     ax = make_axis(ax, 6, 3)
     _, image, count = np.unique(image_ids, return_inverse=True, return_counts=True)
 
     def average(values):
-        return np.bincount(image, np.asarray(values)) / count  # (images,)
+        return np.bincount(image, values) / count  # (images,)
 
     mean, predicted = average(responses), average(predictions)
     sem = np.sqrt(average((responses - mean[image]) ** 2) / np.maximum(count - 1, 1))

@@ -5,6 +5,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from kit.report import brief
+
 # Okabe and Ito's colours, which colour-blind readers can tell apart
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#999999"
@@ -12,8 +14,10 @@ BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#999999"
 
 def make_axis(ax: Axes | None, width: float, height: float) -> Axes:
     """The given axis, or that of a new figure; its width and height are in inches."""
-    if ax is not None:
+    if isinstance(ax, Axes):
         return ax
+    if ax is not None:
+        raise ValueError(f"ax={brief(ax)} is not an axis of matplotlib; give one, or leave it out")
     return plt.subplots(figsize=(width, height), dpi=80, layout="constrained")[1]
 
 

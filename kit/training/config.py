@@ -5,7 +5,7 @@ from math import inf
 
 import numpy as np
 
-from kit.report import require_int, suggest
+from kit.report import SEEDS, brief, check_settings, suggest
 
 
 @dataclass(frozen=True)
@@ -30,24 +30,13 @@ class TrainConfig:
     precision: str = "32-true"  # as Lightning Fabric names it; "bf16-mixed" on a recent GPU
 
     def __post_init__(self) -> None:
-        for name, low in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("lr_drops", 0)):
-            object.__setattr__(self, name, require_int(name, getattr(self, name), low))
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed={self.seed!r} is not a seed; give a whole number from 0 to "
-                             "2^63 - 1, such as 42")
-        if not isinstance(self.lr, int | float) or not 0 < self.lr < inf:
-            raise ValueError(f"lr={self.lr!r} is not a learning rate; give a small positive "
-                             "number, such as 0.009")
+        count = (1, inf)
+        check_settings(self, epochs=count, lr=(1e-9, inf), batch_size=count, patience=count,
+                       lr_drops=(0, inf), seed=SEEDS, device=("auto", "cpu", "cuda", "mps"),
+                       precision=("32-true", "bf16-mixed", "16-mixed"))
         if self.one_cycle and self.lr_drops:
             raise ValueError(f"lr_drops={self.lr_drops} has no effect in one cycle; give "
                              "one_cycle=False too")
-        self._require_one_of("device", ("auto", "cpu", "cuda", "mps"))
-        self._require_one_of("precision", ("32-true", "bf16-mixed", "16-mixed"))
-
-    def _require_one_of(self, name, allowed):
-        value = getattr(self, name)
-        if value not in allowed:
-            raise ValueError(f"{name}={value!r} is unknown; give one of {', '.join(allowed)}")
 
     @classmethod
     def sensorium2022(cls, **changes: object) -> "TrainConfig":
@@ -96,3 +85,11 @@ class History:
                     f"in epoch {self.best_epoch + 1}")
         return (f"{len(self.loss)} epochs in {sum(self.seconds):.0f} s, {best}; "
                 f"stopped: {self.stopped}")
+
+
+def require_train_config(config: TrainConfig | None) -> TrainConfig:
+    """`config`, or the default for None. Raises ValueError for anything else."""
+    if not isinstance(config, TrainConfig | None):
+        raise ValueError(f"config={brief(config)} is not a TrainConfig; give kit.TrainConfig(...), "
+                         "and a ModelConfig to what builds the model")
+    return config or TrainConfig()

@@ -22,16 +22,18 @@ from kit.evaluation.scores import predict_unchecked
 from kit.files import progress
 from kit.models.model import Model
 from kit.threads import choose_threads, use_threads
-from kit.training.config import History, TrainConfig
+from kit.training.config import History, TrainConfig, require_train_config
 from kit.training.distributed import (
     average_buffers,
     gather_states,
     make_fabric,
     on_rank_zero,
+    require_fast_precision,
     seeded_by_rank,
     set_states,
     shard,
 )
+from kit.training.nonfinite import nonfinite_reason, require_model
 from kit.training.resume import Checkpoint
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()  # whatever the caller has switched off
 def train(model: Model, data: Dataset, config: TrainConfig | None = None,
           checkpoint: str | Path | None = None,
           callback: Callable[[History], bool | None] | None = None) -> History:
@@ -62,13 +66,14 @@ def train(model: Model, data: Dataset, config: TrainConfig | None = None,
     >>> history.best_epoch, len(history.loss)
     (0, 1)
     """
-    config = config or TrainConfig()
-    if not isinstance(model, Model):
-        raise ValueError(f"a Model is needed to train, not {type(model).__name__}; build one with "
-                         "kit.cnn_baseline or kit.Model, and train each of an ensemble by itself")
+    config = require_train_config(config)
+    if not callable(callback or print):
+        raise ValueError(f"callback={callback!r} cannot be called; give a function of the history")
+    require_model(model)
     for recording in require_dataset(data).values():
         recording.rows("validation")  # raises ValueError if there are none
     fabric = make_fabric(model, config.device, config.precision)
+    require_fast_precision(fabric, config.precision)
     model.validate_data(data)
     # made before `register_data` sets the biases: it remembers the first weights
     state_file = Checkpoint(checkpoint, model, data, config, fabric)
@@ -90,6 +95,7 @@ def train(model: Model, data: Dataset, config: TrainConfig | None = None,
     return trainer.history
 
 
+@torch.inference_mode(False)
 def transfer(model: Model, data: Dataset, config: TrainConfig | None = None) -> Model:
     """Train a model's core on new mice. Returns a new `Model` of the mice in `data`.
 
@@ -105,7 +111,8 @@ def transfer(model: Model, data: Dataset, config: TrainConfig | None = None) -> 
     >>> list(new.readouts) == list(data), new is model
     (True, False)
     """
-    config = config or TrainConfig.quick(batch_size=16)  # new mice have few images
+    config = require_train_config(config or TrainConfig.quick(batch_size=16))  # few images
+    require_model(model)
     new = Model(deepcopy(model.core).cpu(), require_dataset(data).neurons, model.config)
     new.core.requires_grad_(False)
     first = train(new, data, config)
@@ -200,11 +207,11 @@ class Trainer:
     def require_finite(self, name: str, value: float) -> None:
         """Raise FloatingPointError if a result of the present epoch is not finite."""
         if not isfinite(value):
-            lr = self.config.lr
-            raise FloatingPointError(
-                f"the {name} became {value} in epoch {len(self.history.loss) + 1}, most likely "
-                f"because the learning rate lr={lr} is too high; build the model again and try "
-                f"lr={lr / 3:.1g}")
+            self.model.load_state_dict(self.best)  # finite weights
+            epoch = len(self.history.loss)
+            batches = _batches(self.data, self.config, epoch)
+            reason = nonfinite_reason(self.model, poisson_loss, batches, self.config.lr)
+            raise FloatingPointError(f"the {name} became {value} in epoch {epoch + 1}, {reason}")
 
     def early_stopping_step(self) -> None:
         """Keep the weights if they are the best so far.

@@ -13,6 +13,7 @@ import torch
 
 from kit.data.recordings import Dataset
 from kit.files import atomic_write
+from kit.models.comparing import shapes
 from kit.models.model import Model
 from kit.report import require_path
 from kit.training.config import History, TrainConfig
@@ -80,9 +81,9 @@ class Checkpoint:
 
     def _misfits(self, saved):
         """The names of the parts of a saved state that do not fit the model and the settings."""
-        history, weights = History(**saved["history"]), _shapes(self.model.state_dict())
+        history, weights = History(**saved["history"]), shapes(self.model.state_dict())
         fits = {"history": _is_consistent(history),
-                "weights": _shapes(saved["model"]) == _shapes(saved["best"]) == weights}
+                "weights": shapes(saved["model"]) == shapes(saved["best"]) == weights}
         if not history.stopped:
             random = {module.__name__: module.get_rng_state().expand(self.fabric.world_size, -1)
                       for module in rng_modules(self.fabric)}
@@ -90,12 +91,8 @@ class Checkpoint:
             threads = saved.get("threads", 1)  # earlier versions did not choose
             fits["threads"] = type(threads) is int and threads >= 1
             fits["optimizer"] = _optimizer_fits(saved, self.model)
-            fits["random states"] = _shapes(saved["random"]) == _shapes(random)
+            fits["random states"] = shapes(saved["random"]) == shapes(random)
         return [name for name, fit in fits.items() if not fit]
-
-
-def _shapes(tensors):
-    return {name: (value.shape, value.dtype) for name, value in tensors.items()}
 
 
 def _is_consistent(history):

@@ -17,7 +17,7 @@ from kit.files import atomic_write, file_sha256, progress
 from kit.models.baselines import cnn_baseline
 from kit.models.checkpoints import load_model, save
 from kit.models.model import Model, ModelConfig
-from kit.report import require_path
+from kit.report import brief, require_path
 from kit.training.config import History, TrainConfig
 from kit.training.distributed import started_by_torchrun
 from kit.training.loop import train
@@ -95,10 +95,10 @@ def _tasks(configs, data, build, folder):
         raise ValueError("kit.train_many distributes whole runs, torchrun the steps of one; "
                          "start it without torchrun, or use kit.train")
     if not callable(build):
-        raise ValueError(f"build={build!r} cannot be called; give a function that makes a model, "
-                         "such as kit.cnn_baseline")
+        raise ValueError(f"build={brief(build)!r} cannot be called; give a function that makes a "
+                         "model, such as kit.cnn_baseline")
     if not isinstance(configs, Sequence) or not configs:
-        raise ValueError(f"{str(configs)[:80]} are not configs; give a list, such as "
+        raise ValueError(f"{brief(configs)} are not configs; give a list, such as "
                          "[kit.TrainConfig(seed=seed) for seed in range(5)]")
     for recording in require_dataset(data).values():
         recording.rows("train"), recording.rows("validation")
@@ -126,7 +126,7 @@ def _pair(config, index, data):
     kinds = [type(part) for part in config] if isinstance(config, tuple | list) else []
     if kinds == [ModelConfig, TrainConfig]:
         return tuple(config)
-    raise ValueError(f"configs[{index}] is {str(config)[:80]}; give a kit.TrainConfig, or a pair "
+    raise ValueError(f"configs[{index}] is {brief(config)}; give a kit.TrainConfig, or a pair "
                      "(kit.ModelConfig, kit.TrainConfig)")
 
 

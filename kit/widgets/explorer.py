@@ -12,10 +12,12 @@ from html import escape
 from itertools import count
 
 import ipywidgets as widgets
+from IPython import get_ipython
 from IPython.display import display
 
 from kit.plots.explorers import LiveFigure, in_256_colors
 
+_SHOWN: list = []  # (cell, its run, explorer), as ipywidgets keeps every widget too
 DRAWING = threading.Lock()  # matplotlib is not safe in threads: one picture at a time
 
 
@@ -40,12 +42,13 @@ class Explorer(widgets.VBox):
         for control in self.controls.values():
             control.observe(self.refresh, "value")
         self.refresh()
+        _replace_older(self)
 
     def refresh(self, change: object = None) -> None:
         """Draw what the controls say now. Requests that wait leave the drawing to the latest."""
         mine = self._latest = next(self._numbers)
         with DRAWING:
-            if mine < self._latest:
+            if mine < self._latest or self._show is None:
                 return
             values = {name: control.value for name, control in self.controls.items()}
             try:
@@ -55,6 +58,13 @@ class Explorer(widgets.VBox):
                 sentence = f"This cannot be shown: {problem}"
             self.text = sentence
             self.sentence.value = f'<div style="line-height: 1.4">{escape(sentence)}</div>'
+
+    def close(self) -> None:
+        """Remove the widget, and let go of its picture and of the model that it shows."""
+        for part in (*getattr(self, "controls", {}).values(), *self.children):
+            part.close()
+        self._show = self.figure = None
+        super().close()
 
     def _ipython_display_(self) -> None:
         """Show the widget; where there is no kernel, its present picture and sentence."""
@@ -66,6 +76,22 @@ class Explorer(widgets.VBox):
             return {"text/plain": self.text}
         picture = b64encode(in_256_colors(self.picture.value)).decode()
         return {"text/plain": self.text, "image/png": picture}
+
+
+def _running_cell():
+    """The id of the notebook's cell that runs, and that of its run. None where it is not known."""
+    message = getattr(get_ipython(), "get_parent", dict)()
+    return message.get("metadata", {}).get("cellId"), message.get("header", {}).get("msg_id")
+
+
+def _replace_older(explorer):
+    """Close the explorers that an earlier run of this cell made."""
+    cell, run = _running_cell()
+    for shown in [each for each in _SHOWN if each[0] == cell and each[1] != run]:
+        shown[2].close()
+        _SHOWN.remove(shown)
+    if cell:
+        _SHOWN.append((cell, run, explorer))
 
 
 def slider(label: str, unit: str, low: float, high: float, step: float,

@@ -15,6 +15,7 @@ from kit.lab.experiment import Neurons, choose, first_member, resolve, responses
 from kit.lab.receptive_fields import receptive_fields
 from kit.lab.synthesis import AscentConfig, most_exciting_images
 from kit.plots.explorers import NeuronFigure, PopulationFigure, TrialFigure
+from kit.report import brief, require_array, require_finite
 from kit.widgets.explorer import Explorer, slider
 
 NEURONS = 24       # that the neuron explorer shows by default
@@ -49,7 +50,11 @@ def trial_explorer(data: Dataset, mouse: str | None = None) -> Explorer:
 
 
 def _recording(data, mouse):
-    return require_dataset(data).mouse if mouse is None else require_dataset(data)[mouse]
+    data = require_dataset(data)
+    if not isinstance(mouse, str | None):
+        raise ValueError(f"mouse={brief(mouse)} is not the id of a mouse; give a text such as "
+                         f"{next(iter(data))!r}")
+    return data.mouse if mouse is None else data[mouse]
 
 
 def _describe_trial(recording: Recording, row: int, which: str) -> str:
@@ -107,12 +112,8 @@ def _places(model, mouse, coordinates, neurons):
             raise ValueError(f"a {type(model).__name__} does not say where its neurons are; give "
                              "coordinates=data.mouse.coordinates")
         return readouts[resolve(model, mouse)].cortical_positions.cpu().numpy(), "-1 to 1"
-    coordinates = np.asarray(coordinates)
-    if coordinates.shape not in ((neurons, 2), (neurons, 3)):
-        raise ValueError(f"coordinates of shape {coordinates.shape} are not those of {neurons} "
-                         f"neurons; give ({neurons}, 2) or ({neurons}, 3), in µm")
-    if not np.isfinite(coordinates).all():
-        raise ValueError("some coordinates are not finite numbers; give every neuron a place")
+    coordinates = require_array("coordinates", coordinates, (neurons, 2), (neurons, 3))
+    require_finite("coordinates", coordinates)
     return coordinates, "µm"
 
 

@@ -14,7 +14,7 @@ import ipywidgets as widgets
 from kit.data.recordings import Dataset
 from kit.models.model import Model
 from kit.plots.explorers import TrainingFigure
-from kit.training.config import History, TrainConfig
+from kit.training.config import History, TrainConfig, require_train_config
 from kit.training.loop import train
 from kit.widgets.explorer import Explorer
 
@@ -38,7 +38,7 @@ def training_monitor(model: Model, data: Dataset, config: TrainConfig | None = N
     >>> len(monitor.wait().loss)
     1
     """
-    return TrainingMonitor(model, data, config or TrainConfig(), checkpoint)
+    return TrainingMonitor(model, data, require_train_config(config), checkpoint)
 
 
 class TrainingMonitor(Explorer):

@@ -112,7 +112,7 @@ def test_bad_arguments_get_one_sentence(model):
         kit.lab.size_tuning(model, [3])
     with pytest.raises(ValueError, match="some pixels of these images are not finite"):
         kit.lab.responses(model, np.full((1, 18, 32), np.nan))
-    with pytest.raises(ValueError, match="running=nan is not a state; give a number"):
+    with pytest.raises(ValueError, match="running=nan is not possible; give a number from -20"):
         State(running=np.nan)
     with pytest.raises(ValueError, match="config=9 is not a AscentConfig"):
         kit.lab.most_exciting_images(model, [0], config=9)
@@ -151,3 +151,26 @@ def test_gradients_are_computed_where_the_caller_switched_them_off(model, switch
     with switch():
         np.testing.assert_array_equal(kit.lab.receptive_fields(model, [0]), expected)
         kit.lab.most_exciting_images(model, [0], config=kit.lab.AscentConfig(steps=2))
+
+
+def test_state_in_other_units_is_refused():
+    with pytest.raises(ValueError, match=r"pupil=60 is not possible; give a number from -20 to 20"):
+        kit.lab.State(pupil=60)  # pixels
+    with pytest.raises(ValueError, match="running=200"):
+        kit.lab.State().changed("running", 200)
+    assert type(kit.lab.State(pupil=np.float32(3)).pupil) is float
+
+
+def test_responses_warn_of_photographs_from_0_to_1(model):
+    photographs = np.random.default_rng(0).beta(2, 3, (3, 18, 32))
+    with pytest.warns(UserWarning, match=r"lie from 0 to 1, .* use \(255 \* images - 113.5\)"):
+        kit.lab.responses(model, photographs)
+    screen = screen_of(model)
+    for stimuli in (screen.disc([2, 5, 9, 40], 0.9), screen.disc(40, 0.9), screen.blank()):
+        assert stimuli.min() >= 0
+        kit.lab.responses(model, stimuli)  # bright on grey: no warning
+
+
+def test_neurons_are_not_unit_ids(model, plus):
+    with pytest.raises(ValueError, match=r"of unit ids, np.flatnonzero\(np.isin\(recording.unit"):
+        kit.lab.receptive_fields(model, plus.mouse.unit_ids)

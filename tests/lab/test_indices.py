@@ -76,3 +76,14 @@ def test_orientation_difference():
     one, other = np.radians([[0, 10, 90, 179], [180, 170, 0, 1]])
     found = np.degrees(indices.orientation_difference(one, other))
     np.testing.assert_allclose(found, [0, 20, 90, 2], atol=1e-9)
+
+
+@pytest.mark.parametrize("call", [
+    lambda: indices.gosi(np.ones((1, 3)), np.array([0, 60, 120])),
+    lambda: indices.osi(np.ones((1, 3)), np.array([0, 60, 120])),
+    lambda: indices.preferred_orientation(np.ones((1, 3)), np.array([0, 60, 120])),
+    lambda: indices.orientation_difference(0.5, np.array([120])),
+], ids=["gosi", "osi", "preferred", "difference"])  # fmt: skip
+def test_degrees_are_refused(call):
+    with pytest.raises(ValueError, match=r"120 radians is beyond a full turn; .* np.radians\("):
+        call()

@@ -123,17 +123,22 @@ def test_center_takes_one_place_or_one_for_each():
 
 
 @pytest.mark.parametrize("draw, message", [
-    (lambda: screen.disc(3, center=3), r"center=3 is not a place; give \(x, y\)"),
-    (lambda: screen.disc(3, center=np.zeros((2, 3))), "is not a place"),
-    (lambda: screen.disc(3, center=(np.nan, 0)), "is not a place"),
+    (lambda: screen.disc(3, center=3), r"center must be numbers \(2,\) or \(n, 2\), these are int"),
+    (lambda: screen.disc(3, center=np.zeros((2, 3))), r"these are \(2, 3\) float64; give an"),
+    (lambda: screen.disc(3, center=(np.nan, 0)), "center has values that are not finite"),
     (lambda: screen.disc(-3), "radius=-3 is not a length; give positive numbers"),
     (lambda: screen.gabor(0, 0.1, sigma=0), "sigma=0 is not a length"),
     (lambda: screen.grating([], 0.1), r"orientation=\[\] cannot be drawn; give a number"),
     (lambda: screen.grating("up", 0.1), "orientation=up cannot be drawn"),
     (lambda: screen.grating(0, np.nan), "frequency=nan cannot be drawn"),
     (lambda: screen.grating(0, 0.1, contrast=np.nan), "contrast=nan cannot be drawn"),
-    (lambda: Screen(pixel_statistics=(113, 0)), "cannot be drawn on; give height and width"),
-    (lambda: Screen(degrees_per_pixel=-1), "cannot be drawn on"),
+    (lambda: screen.grating(90, 0.1), r"orientation of 90 radians is beyond a full turn; for "
+     r"degrees give np.radians\(orientation\)"),
+    (lambda: screen.bar([0, 45], 3), "orientation of 45 radians is beyond a full turn"),
+    (lambda: screen.gabor(-180, 0.1), "orientation of 180 radians is beyond a full turn"),
+    (lambda: Screen(pixel_statistics=(113, 0)), "give 2 values, each a number from 1 to 254"),
+    (lambda: Screen((36.5, 64)), "give 2 values, each a whole number from 1 to 1024"),
+    (lambda: Screen(degrees_per_pixel=-1), "give a number from 0.001 to 100 or None"),
 ])  # fmt: skip
 def test_what_cannot_be_drawn_is_refused(draw, message):
     with pytest.raises(ValueError, match=message):

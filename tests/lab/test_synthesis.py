@@ -109,3 +109,19 @@ def test_natural_images_are_checked_before_the_ascent():
     for natural in (np.zeros((0, 1, *SIZE)), np.zeros((3, 1, 5, 5)), "sample+"):
         with pytest.raises(ValueError, match="this model takes images"):
             most_exciting_images(Simple(), [0], natural=natural)
+
+
+def images_of(last, natural_best):
+    images = np.zeros((len(last), 1, 2, 2), np.float32)
+    best = None if natural_best is None else np.array(natural_best, np.float32)
+    activations = np.array(last, np.float32)[:, None]
+    return kit.lab.MostExcitingImages(images, activations, np.arange(len(last)), best)
+
+
+def test_most_exciting_images_count_neurons_that_never_respond():
+    text = repr(images_of([3, 0, 4, 1], [2, 0, 2, 0]))
+    assert "1.75 times that to the best natural image (median)" in text
+    assert "never respond: 2 of 4" in text and "nan" not in text
+    assert "never respond: 2 of 2" in repr(images_of([0, 0], [0, 0]))
+    assert "never respond: 1 of 2" in repr(images_of([0, 1], None))
+    assert "never respond" not in repr(images_of([1, 1], [1, 2]))

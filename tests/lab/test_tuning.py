@@ -154,7 +154,7 @@ def test_in_degrees():
     np.testing.assert_allclose(frequencies.values, np.array(GRID.frequencies) / 2)
     with pytest.raises(ValueError, match="orientation is in radians; only what is in pixels"):
         kit.lab.orientation_tuning(Energy()).in_degrees(2)
-    with pytest.raises(ValueError, match="degrees_per_pixel=0 is not the size of a pixel"):
+    with pytest.raises(ValueError, match="degrees_per_pixel=0 is not possible; give a number"):
         sizes.in_degrees(0)
 
 
@@ -180,13 +180,13 @@ def test_state_tuning_refuses_what_the_model_does_not_take(plus):
 
 
 @pytest.mark.parametrize("changes, message", [
-    ({"orientations": 1}, "orientations=1 is not possible; give a whole number of 2 or more"),
+    ({"orientations": 1}, "orientations=1 is not possible; give a whole number from 2 to 360"),
     ({"phases": 2}, "phases=2 is not possible"),
     ({"frequencies": (0.1, 0.05, 0.2)}, "three or more positive numbers in rising order"),
-    ({"frequencies": ("a",)}, "frequencies=.* cannot be shown"),
-    ({"contrast": np.nan}, "contrast=nan cannot be shown"),
-    ({"radii": (3,)}, "radii=.* cannot be shown"),
-    ({"contrasts": (0, 0.5, 1)}, "contrasts=.* cannot be shown"),
+    ({"frequencies": ("a",)}, "frequencies=.* is not possible"),
+    ({"contrast": np.nan}, "contrast=nan is not possible"),
+    ({"radii": (3,)}, "radii=.* is not possible"),
+    ({"contrasts": (0, 0.5, 1)}, "contrasts=.* is not possible"),
 ])  # fmt: skip
 def test_gratings_refuses_what_cannot_be_shown(changes, message):
     with pytest.raises(ValueError, match=message):

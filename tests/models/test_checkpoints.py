@@ -182,7 +182,11 @@ def test_load_model_not_a_model(file, tmp_path, content):
         kit.load_model(path)
 
 
-@pytest.mark.parametrize("metadata", [None, {"kit": "not json"}, {"kit": "[]"}, {"kit": "{}"}])
+@pytest.mark.parametrize(
+    "metadata",
+    [None, {"kit": "not json"}, {"kit": "[]"}, {"kit": "{}"}, {"kit": "[" * 9999 + "]" * 9999}],
+    ids=["none", "text", "list", "empty", "nested"],
+)
 def test_load_model_foreign_safetensors(tmp_path, metadata):
     save_file({"weight": torch.ones(3)}, tmp_path / "foreign", metadata)
     with pytest.raises(ValueError, match=r"foreign is not a model that kit\.save wrote"):
@@ -193,6 +197,7 @@ def rewritten(file, path, change):
     with safe_open(file, "pt") as old:
         header = json.loads(old.metadata()["kit"])
         tensors = {name: old.get_tensor(name) for name in old.keys()}  # noqa: SIM118
+    del header["sha256"]  # as files of before the checksum
     change(header, tensors)
     save_file(tensors, path, {"kit": json.dumps(header)})
     return path
@@ -210,12 +215,28 @@ def set_neurons(header, tensors):
 
 
 def set_channels(header, tensors):
-    header["core"]["settings"]["channels"] = 20_000
+    header["core"]["settings"]["channels"] = 1_000
 
 
 def set_bfloat16(header, tensors):
     name = "data_statistics/7-1-1/responses_std"
     tensors[name] = tensors[name].bfloat16()
+
+
+def set_layers(header, tensors):
+    header["core"]["settings"]["layers"] = 10**9
+
+
+def set_size(header, tensors):
+    header["config"]["image_size"] = [-18, 32]
+
+
+def set_half(header, tensors):
+    tensors["model/readouts.7-1-1.bias"] = tensors["model/readouts.7-1-1.bias"].half()
+
+
+def set_nan(header, tensors):
+    tensors["model/readouts.7-1-1.bias"][3] = np.nan
 
 
 def drop_core(header, tensors):
@@ -239,6 +260,10 @@ def add_tensor(header, tensors):
     [
         (set_channels, "do not fit the core ConvCore"),
         (set_bfloat16, "is damaged or was changed by hand"),
+        (set_layers, r"was changed by hand \(layers=1000000000 is not possible"),
+        (set_size, r"was changed by hand \(image_size=\[-18, 32\] is not possible"),
+        (set_half, r"bias is \(24,\) torch.float16 in the file, and \(24,\) torch.float32 in"),
+        (set_nan, "readouts.7-1-1.bias has values that are not finite numbers"),
         (drop_core, "is damaged or was changed by hand"),
         (drop_bias, "is damaged or was changed by hand"),
         (drop_sigma, "do not fit the core ConvCore"),
@@ -262,6 +287,46 @@ def test_load_model_counts_neurons_by_their_weights(file, trained, data, tmp_pat
     assert_same_predictions(kit.load_model(path), trained, data)
 
 
+@pytest.mark.parametrize("part", ["weights", "header"])
+def test_load_model_spoiled_file(file, tmp_path, part):
+    content = bytearray(file.read_bytes())
+    if part == "weights":
+        content[-9] ^= 1  # one bit
+    else:
+        content = content.replace(b'\\"seed\\": 42', b'\\"seed\\": 43')
+    assert content != file.read_bytes()
+    (tmp_path / "mine").write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged: its content has changed since"):
+        kit.load_model(tmp_path / "mine")
+
+
+def test_load_model_reads_files_without_a_checksum(file, trained, data, tmp_path):
+    path = rewritten(file, tmp_path / "mine", lambda header, tensors: None)
+    assert_same_predictions(kit.load_model(path), trained, data)
+
+
+def test_load_model_keeps_its_weights_when_the_file_changes(file, data, tmp_path):
+    path = tmp_path / "best"
+    path.write_bytes(file.read_bytes())
+    model = kit.load_model(path)
+    before = kit.predict(model, data, "test")
+    with path.open("r+b") as written:  # in place, as cp does
+        written.write(bytes(path.stat().st_size))
+    np.testing.assert_array_equal(kit.predict(model, data, "test"), before)
+    with path.open("r+b") as written:  # a mapped file would end the process
+        written.truncate(100)
+    kit.save(model, tmp_path / "again")
+    assert_same_predictions(kit.load_model(tmp_path / "again"), model, data)
+
+
+def test_save_refuses_weights_that_are_not_finite(data, tmp_path):
+    model = kit.cnn_baseline(data, channels=2)
+    model.readouts["7-1-1"].bias.data[3] = np.inf
+    with pytest.raises(ValueError, match="bias has values that are not finite"):
+        kit.save(model, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
 # ---- other cores ----
 
 
@@ -281,6 +346,14 @@ def test_load_model_with_own_core(data, tmp_path):
         kit.load_model(tmp_path / "model", core=Wide(channels=5))
     with pytest.raises(ValueError, match="do not fit the core ConvCore"):
         kit.load_model(tmp_path / "model", core=kit.layers.ConvCore(3))
+
+
+def test_save_own_core_with_any_settings(data, tmp_path):
+    core = Wide()
+    core.settings = {"activation": torch.relu}  # not for a file
+    model = kit.Model(core, data.neurons, kit.ModelConfig(image_size=SIZE, seed=np.int64(1)))
+    kit.save(model, tmp_path / "model")
+    assert_same_predictions(model, kit.load_model(tmp_path / "model", core=Wide()), data)
 
 
 def test_save_core_with_a_shared_weight(data, tmp_path):

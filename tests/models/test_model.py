@@ -253,7 +253,7 @@ def test_model_own_core(plus):
 
 def test_model_refuses_core_without_feature_map(plus):
     flat = nn.Sequential(nn.Flatten(), nn.Linear(18 * 32, 5))
-    with pytest.raises(ValueError, match=r"\(1, 1, 18, 32\) into \(1, 5\); it must give"):
+    with pytest.raises(ValueError, match=r"18, 32\) into \(1, 5\) torch.float32; it must"):
         kit.Model(flat, plus.neurons, kit.ModelConfig(image_size=SIZE))
 
 
@@ -337,3 +337,87 @@ def test_resolve_mouse_unknown(cnn, plain, two):
 def test_score_withheld_responses(cnn, plus):
     with pytest.raises(ValueError, match="responses of tier 'test' of mouse 7-1-1 are withheld"):
         kit.score(cnn, plus, "test")
+
+
+# ---- what a model is given ----
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda batch: batch.images, r"takes a kit.Batch, not a Tensor; give kit.Batch.typical"),
+    (lambda batch: batch._replace(images=torch.zeros(4, 1, 144, 256)),
+     r"images of a batch must be a tensor of floats \(4, 1, 18, 32\) for this model, these are "
+     r"\(4, 1, 144, 256\) torch.float32; load data"),
+    (lambda batch: batch._replace(images=batch.images.mT), r"\(4, 1, 32, 18\)"),
+    (lambda batch: batch._replace(images=batch.images.to(torch.uint8)), "torch.uint8"),
+    (lambda batch: batch._replace(images=batch.images.numpy()), "images"),
+    (lambda batch: batch._replace(behavior=batch.behavior[:1]), r"behavior .* \(1, 3\)"),
+    (lambda batch: batch._replace(pupil_center=batch.pupil_center[:, :1]), r"pupil.* \(4, 1\)"),
+], ids=["tensor", "larger", "turned", "integers", "array", "one state", "one eye"])  # fmt: skip
+def test_model_refuses_what_is_not_its_batch(plus, change, message):
+    model = kit.Model(nn.Conv2d(4, 2, 5), plus.neurons, kit.ModelConfig(True, True, SIZE))
+    with pytest.raises(ValueError, match=message):
+        model(change(plus.mouse.first("train", 4)))
+
+
+def test_model_takes_images_of_float64(plain):
+    model = kit.cnn_baseline(plain, channels=2).eval()
+    batch = plain.mouse.first("train", 4)
+    assert torch.equal(model(batch._replace(images=batch.images.double())), model(batch))
+
+
+@pytest.mark.parametrize("neurons, message", [
+    ({}, "give data.neurons"),
+    ({7: PLACES}, "7 cannot be the id of a mouse here"),
+    ({"7.1": PLACES}, "a text without a dot"),
+    ({"items": PLACES}, "'items' cannot be the id"),
+    ({"m": PLACES[0]}, r"neurons\['m'\] must be numbers \(N, 2\) or \(N, 3\), these are \(3,\)"),
+    ({"m": PLACES * np.nan}, "are not finite numbers"),
+    ({"m": None}, "these are NoneType"),
+], ids=["none", "number", "dot", "word", "one", "nan", "nothing"])  # fmt: skip
+def test_model_refuses_neurons(neurons, message):
+    with pytest.raises(ValueError, match=message):
+        kit.Model(ConvCore(2), neurons)
+
+
+class Rounded(nn.Conv2d):
+    def forward(self, images):
+        return super().forward(images).to(torch.int64)
+
+
+class Bright(nn.Conv2d):
+    def forward(self, images):
+        return super().forward(images) > 0
+
+
+@pytest.mark.parametrize("core, kind", [(Rounded, "int64"), (Bright, "bool")])
+def test_model_refuses_features_that_are_not_floats(plus, core, kind):
+    with pytest.raises(ValueError, match=f"torch.{kind}; it must give one tensor .* of floats"):
+        kit.Model(core(1, 2, 5), plus.neurons, kit.ModelConfig(image_size=SIZE))
+
+
+def test_validate_data_refuses_the_neurons_of_another_mouse(folder):
+    """Two mice with as many neurons, their coordinates swapped."""
+    paths = [tiny.write(folder, tiny.arrays(seed), f"6-{seed}-1") for seed in (1, 2)]
+    data = kit.load(paths, SIZE, folder / "data")
+    swapped = dict(zip(data, reversed(data.neurons.values()), strict=True))
+    model = kit.Model(ConvCore(2), swapped, kit.ModelConfig(image_size=SIZE))
+    with pytest.raises(ValueError, match="neurons of mouse 6-1-1 at other places in cortex"):
+        kit.train(model, data)
+    kit.Model(ConvCore(2), data.neurons, model.config).validate_data(data)
+    scaled = {mouse: places / 1000 for mouse, places in data.neurons.items()}
+    kit.Model(ConvCore(2), scaled, model.config).validate_data(data)
+
+
+@pytest.mark.parametrize("setting", [
+    {"shifter": "no"}, {"gain": "False"}, {"gain": 1}, {"behavior_channels": None},
+    {"seed": 1.0}, {"seed": -1}, {"image_size": (36,)}, {"image_size": (0, 64)}, {"image_size": 36},
+], ids=str)  # fmt: skip
+def test_model_config_refuses(setting):
+    with pytest.raises(ValueError, match=f"{next(iter(setting))}=.* is not possible; give "):
+        kit.ModelConfig(**setting)
+
+
+def test_model_config_of_numpy_numbers():
+    config = kit.ModelConfig(np.True_, image_size=np.array([18, 32]), seed=np.int64(1))
+    assert config == kit.ModelConfig(True, image_size=(18, 32), seed=1)
+    assert type(config.behavior_channels) is bool and type(config.seed) is int

@@ -59,7 +59,7 @@ def test_orientation_map_has_cyclic_colours():
     assert plots.orientation_map(place, np.zeros(3), unit="normalised").get_xlabel() == (
         "cortical x (normalised)"
     )
-    with pytest.raises(ValueError, match="3 positions and 2 orientations"):
+    with pytest.raises(ValueError, match=r"orientations must be numbers \(3,\), these are \(2,\)"):
         plots.orientation_map(place, [1, 2])
 
 
@@ -104,3 +104,8 @@ def test_tunings_that_cannot_be_drawn_together():
             plots.mean_tuning(wrong)
     five = plots.mean_tuning({str(i): tuning() for i in range(5)})
     assert len(five.lines) == 5
+
+
+def test_orientation_map_refuses_degrees():
+    with pytest.raises(ValueError, match=r"orientations of 90 radians is beyond a full turn"):
+        plots.orientation_map(np.eye(3), [0, 45, 90])

@@ -41,7 +41,7 @@ def test_images_with_responses_draws_one_line_per_neuron():
     np.testing.assert_array_equal(heights, [[0, 1], [1, 0], [2, 5]])
     assert (first.get_xlabel(), first.get_ylabel()) == ("neuron", "response (std)")
     assert first.get_ylim() == second.get_ylim() and first.get_ylim()[1] > 5  # one scale
-    with pytest.raises(ValueError, match="2 images and 3 rows"):
+    with pytest.raises(ValueError, match=r"responses must be numbers \(2, N\), these are \(3, 5\)"):
         plots.images_with_responses(pixels, np.zeros((3, 5)))
 
 
@@ -53,5 +53,5 @@ def test_cortical_map_puts_each_neuron_at_its_place():
     np.testing.assert_array_equal(dots.get_array(), [0.1, 0.2, 0.3])
     assert "µm" in ax.get_xlabel() and "µm" in ax.get_ylabel()
     assert dots.colorbar.ax.get_ylabel() == "x (half images)"
-    with pytest.raises(ValueError, match="3 positions and 2 values"):
+    with pytest.raises(ValueError, match=r"values must be numbers \(3,\), these are \(2,\)"):
         plots.cortical_map(place, [1, 2])

@@ -26,7 +26,8 @@ def test_sensorium2022_recipe():
 @pytest.mark.parametrize(
     "changes",
     [{"epochs": 0}, {"epochs": True}, {"batch_size": 0}, {"batch_size": 2.5}, {"lr": -1.0},
-     {"lr": math.nan}, {"device": "gpux"}, {"patience": 0}, {"lr_drops": -1}, {"seed": -1}],
+     {"lr": math.nan}, {"device": "gpux"}, {"patience": 0}, {"lr_drops": -1}, {"seed": -1},
+     {"one_cycle": "no"}, {"one_cycle": 1}, {"lr": True}, {"lr": "0.1"}, {"precision": 32}],
     ids=str,
 )  # fmt: skip
 def test_train_config_refuses(changes):
@@ -41,7 +42,10 @@ def test_train_config_refuses_drops_in_one_cycle():
 
 
 def test_train_config_numpy_numbers_become_ints():
-    assert type(kit.TrainConfig(epochs=np.int64(3)).epochs) is int
+    config = kit.TrainConfig(epochs=np.int64(3), lr=np.float64(0.1), one_cycle=np.True_)
+    assert [type(value) for value in (config.epochs, config.lr, config.one_cycle)] == [
+        int, float, bool,
+    ]  # fmt: skip
 
 
 def test_history_best_epoch_is_the_first_best():

@@ -11,6 +11,7 @@ import torch
 from trainer import build, interrupted_at, quick, same_state, same_weights
 
 import kit
+import kit.training.distributed
 import kit.training.loop
 from kit.training.loop import poisson_loss
 
@@ -455,3 +456,78 @@ def test_transfer_trains_core_last(small, uneven, monkeypatch):
     assert same_state(new.core.state_dict(), moved if better else end)
     reached = kit.score(new, new_mouse, "validation").single_trial
     assert reached == pytest.approx(max(first.correlation + second.correlation), abs=1e-6)
+
+
+# ---- what is not finite, and what never learns ----
+
+
+class Faulty(torch.nn.Conv2d):
+    """A core whose features, slopes or regularizer are not finite, once `fault` says so."""
+
+    fault = ""
+
+    def forward(self, images):
+        features = super().forward(images)
+        if self.fault == "features":
+            return features / images.new_zeros(1)
+        if self.fault == "gradients":
+            return features + (features.detach() * 0 * features).sqrt()  # a root of 0
+        return features
+
+    def regularizer(self):
+        return self.weight.sum() * (math.nan if self.fault == "regularizer" else 0)
+
+
+@pytest.mark.parametrize("fault", ["features", "gradients", "regularizer"])
+def test_train_says_which_part_is_not_finite(small, fault):
+    model = kit.Model(Faulty(1, 2, 9), small.neurons, kit.ModelConfig(image_size=(18, 32)))
+    model.core.fault = fault
+    with pytest.raises(FloatingPointError, match=f"epoch 1, because the core's {fault} "):
+        kit.train(model, small, quick(epochs=1))
+
+
+class Detached(torch.nn.Conv2d):
+    def forward(self, images):
+        return super().forward(images).detach()
+
+
+def test_train_refuses_a_core_that_no_gradient_reaches(small):
+    model = kit.Model(Detached(1, 2, 9), small.neurons, kit.ModelConfig(image_size=(18, 32)))
+    with pytest.raises(
+        ValueError, match=r"no gradient reaches the core, .* core\.requires_grad_\(False"
+    ):
+        kit.train(model, small, quick(epochs=1))
+    model.core.requires_grad_(False)  # now it is meant
+    assert len(kit.train(model, small, quick(epochs=1)).loss) == 1
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_train_where_gradients_are_switched_off(small, off):
+    plain, model = build(small), None
+    log = kit.train(plain, small, quick())
+    with off():
+        model = build(small)
+        assert kit.train(model, small, quick()).loss == log.loss
+    assert same_weights(plain, model)
+    assert len(kit.train(model, small, quick(epochs=1)).loss) == 1  # its weights can learn
+
+
+def test_train_with_float64_as_default(small):
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = kit.cnn_baseline(small, 2, kit.ModelConfig(True, True, (18, 32), gain=True))
+        log = kit.train(model, small, quick(epochs=1))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert np.isfinite(log.loss).all()
+    assert {value.dtype for value in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_train_refuses_precision_that_the_cpu_lacks(small, monkeypatch, precision):
+    monkeypatch.setattr(kit.training.distributed, "has_fast_bfloat16", lambda: False)
+    model = build(small)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match=f"precision='{precision}' makes .* slower on a CPU"):
+        kit.train(model, small, quick(precision=precision))
+    assert same_state(before, model.state_dict())

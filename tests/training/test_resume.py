@@ -16,6 +16,7 @@ import torch
 from trainer import build, interrupted_at, quick, same_weights
 
 import kit
+import kit.training.distributed
 import kit.training.loop
 from kit.training.resume import MAGIC, read_state
 
@@ -25,7 +26,8 @@ PLATEAUS = {"epochs": 30, "one_cycle": False, "patience": 2, "lr_drops": 2}
 @pytest.mark.parametrize(
     "changes", [{"epochs": 6}, PLATEAUS, {"epochs": 6, "precision": "bf16-mixed"}], ids=str
 )
-def test_train_resumes_to_same_weights(small, tmp_path, changes):
+def test_train_resumes_to_same_weights(small, tmp_path, changes, monkeypatch):
+    monkeypatch.setattr(kit.training.distributed, "has_fast_bfloat16", lambda: True)
     config, path = quick(**changes), tmp_path / "new" / "run"
     whole, broken, again = build(small), build(small), build(small)
     log = kit.train(whole, small, config)

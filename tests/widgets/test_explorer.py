@@ -1,6 +1,7 @@
 """The shell of every widget: what it shows, its errors, its threads, and what a notebook keeps."""
 
 import contextlib
+import gc
 import io
 import threading
 from base64 import b64decode
@@ -10,9 +11,11 @@ import nbclient
 import nbformat
 import numpy as np
 import pytest
+import torch
 from waiting import LIMIT
 
 import kit
+import kit.widgets.explorer
 from kit.plots.explorers import LiveFigure
 from kit.widgets.explorer import DRAWING, Explorer, slider
 
@@ -277,3 +280,31 @@ def test_explorers_in_a_notebook():
     assert moved.text.startswith("Trial 2 of 1600 in the tier train: ")
     assert "of up to 9000" in running.data["text/plain"]
     assert ended.text == "interrupted\n"
+
+
+# ---- a cell that runs again ----
+
+
+class Stripes(torch.nn.Conv2d):
+    """A core, to count."""
+
+
+def count_cores():
+    gc.collect()
+    return sum(type(each) is Stripes for each in gc.get_objects())
+
+
+def test_explorer_replaces_that_of_an_earlier_run_of_its_cell(monkeypatch):
+    config = kit.ModelConfig(image_size=(18, 32))
+    model = kit.Model(Stripes(1, 2, 5), {"mouse": np.eye(3)}, config)
+    made = []
+    for run in range(4):
+        monkeypatch.setattr(kit.widgets.explorer, "_running_cell", lambda run=run: ("cell", run))
+        made += [kit.widgets.playground(model), kit.widgets.playground(model)]
+    assert count_cores() == 1 + 2  # the model, and a copy for each widget of the last run
+    made[-1].controls["orientation"].value = 90
+    made[0].controls["orientation"].value = 90  # shows nothing, and fails at nothing
+    assert "90 degrees" in made[-1].text and "90 degrees" not in made[0].text
+    monkeypatch.setattr(kit.widgets.explorer, "_running_cell", lambda: ("another cell", 9))
+    made.append(kit.widgets.playground(model))
+    assert count_cores() == 1 + 3

@@ -251,12 +251,12 @@ def test_playground_places_are_the_models_or_those_given(small, plus):
 
 @pytest.mark.parametrize("shape", [(23, 3), (24, 4), (24,), (24, 3, 1), ()])
 def test_playground_coordinates_of_other_neurons(small, shape):
-    with pytest.raises(ValueError, match=r"are not those of 24 neurons; give \(24, 2\) or \(24, 3"):
+    with pytest.raises(ValueError, match=r"must be numbers \(24, 2\) or \(24, 3\), these"):
         playground(small, coordinates=np.zeros(shape))
 
 
 def test_playground_coordinates_that_are_not_finite(small):
-    with pytest.raises(ValueError, match="some coordinates are not finite numbers"):
+    with pytest.raises(ValueError, match="coordinates has values that are not finite numbers"):
         playground(small, coordinates=np.full((24, 2), np.nan))
 
 

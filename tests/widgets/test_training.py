@@ -265,7 +265,7 @@ def test_training_monitor_one_at_a_time_for_a_model(plus, gate):
 def test_training_monitor_after_a_failure(plus, other):
     """What failed, in training or before it, leaves the model free."""
     model = build(plus)
-    with pytest.raises(AttributeError):
+    with pytest.raises(ValueError, match="is not a TrainConfig"):
         training_monitor(model, plus, {"epochs": 3})
     with pytest.raises(ValueError):
         training_monitor(model, other, quick()).wait()
