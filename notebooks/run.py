@@ -239,6 +239,14 @@ def find_notebooks(args):
     return {path: parse_parameters(path, args.parameters) for path in chosen}
 
 
+def give_home():
+    """A home in build/ if this user has none, or cannot write in it: Jupyter's kernels need one."""
+    home = Path(os.path.expanduser("~"))  # "~" itself where there is none
+    if not os.access(home, os.W_OK):
+        os.environ["HOME"] = str(BUILD / "home")
+        (BUILD / "home").mkdir(exist_ok=True)
+
+
 def print_table(results):
     width = max(map(len, results))
     print(f"\n{'notebook':{width}}  seconds  peak MB  headline")
@@ -250,24 +258,30 @@ def print_table(results):
 def main():
     sys.stdout.reconfigure(errors="replace")  # what the terminal cannot show becomes "?"
     args = read_arguments()
+    folder, cwd = folder_of(args.parameters)
     try:
         notebooks = find_notebooks(args)
+        for path in notebooks:
+            (folder / path.relative_to(HERE)).parent.mkdir(parents=True, exist_ok=True)
     except ValueError as problem:
         print(f"run.py: {problem}", file=sys.stderr)
         return 2
+    except OSError as problem:
+        reason = f"cannot be written ({problem.strerror.lower()})"
+        print(f"run.py: {problem.filename} {reason}; make room or move the kit", file=sys.stderr)
+        return 2
 
+    give_home()
     os.environ["CI"] = "1"  # the kit draws no progress bars then
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # a debugger's warning, of no use here
     print(
         f"Notebooks to run: {len(notebooks)}. Each takes about a minute on two idle cores, several "
         f"times that on a slow or busy machine, and may take {LIMIT} minutes."
     )
-    folder, cwd = folder_of(args.parameters)
     results = {}
     for path, values in notebooks.items():
         name = path.relative_to(HERE).with_suffix("").as_posix()
         target = folder / path.relative_to(HERE)
-        target.parent.mkdir(parents=True, exist_ok=True)
         print(f"{name} ...", end=" ", flush=True)
         results[name] = execute_alone(path, target, values, cwd)
         error = results[name].error

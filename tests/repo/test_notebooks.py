@@ -78,6 +78,9 @@ def pictures(path):
     return [base64.b64decode(png) for png in encoded]
 
 
+RUN = runpy.run_path(str(NOTEBOOKS / "run.py"))
+
+
 # Runs. Each notebook is a group of its own, so that several workers share them out.
 
 
@@ -92,22 +95,20 @@ def test_execute_with_short_parameters(path, tmp_path):
     unknown = set(given) - set(papermill.inspect_notebook(path))
     assert not unknown, f"{path.name} has no parameters {sorted(unknown)}"
 
-    # In a copy: what a notebook writes beside itself or in ../build must not reach the checkout.
+    # In a copy: what a notebook writes beside itself must not reach the checkout.
     copy = shutil.copytree(NOTEBOOKS, tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
     papermill.execute_notebook(
         copy / path.relative_to(NOTEBOOKS), tmp_path / "executed.ipynb", given,
-        kernel_name="python3", cwd=copy, execution_timeout=1800, progress_bar=False,
-        extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+        cwd=copy, execution_timeout=1800, **RUN["kernel_options"](),
     )  # fmt: skip
 
 
 @pytest.mark.slow
-def test_execute_reports_a_timeout(tmp_path):
-    run = runpy.run_path(str(NOTEBOOKS / "run.py"))
-    run["execute"].__globals__["LIMIT"] = 0  # minutes: a cell then has its last second
+def test_execute_reports_a_timeout(tmp_path, monkeypatch):
+    monkeypatch.setitem(RUN["execute"].__globals__, "LIMIT", 0)  # minutes: a cell has a second
     cells = [nbformat.v4.new_code_cell(text) for text in ("1", "import time; time.sleep(60)")]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "hangs.ipynb")
-    result = run["execute"](tmp_path / "hangs.ipynb", tmp_path / "executed.ipynb")
+    result = RUN["execute"](tmp_path / "hangs.ipynb", tmp_path / "executed.ipynb")
     assert result.error.startswith("not done after 0 minutes, the limit for one notebook")
     assert result.seconds < 60
 
@@ -152,6 +153,14 @@ def test_notebook_hides_no_warnings_and_has_no_absolute_path(path):
     for cell in code_cells(path):
         assert "raises-exception" not in tags(cell), "papermill stops there; show it with try"
         assert ("skip-execution" in tags(cell)) == ("nbval-skip" in tags(cell))
+
+
+@each(ALL)
+def test_notebook_writes_below_its_working_directory(path):
+    for cell in code_cells(path):
+        for node in ast.walk(ast.parse(re.sub(r"^ *%.*", "", cell.source, flags=re.M))):
+            text = node.value if isinstance(node, ast.Constant) else None
+            assert not (isinstance(text, str) and text.startswith(("..", "/", "~"))), text
 
 
 @each(ALL)

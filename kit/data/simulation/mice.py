@@ -39,6 +39,7 @@ MICE = {spec.id: spec for spec in (
 )}
 NAMES = {"sample": ["99001-1-1"], "sample+": ["99002-1-1"],
          "sample-pretrain": ["99003-1-1", "99004-1-1"]}
+SIMULATED = [*NAMES, *MICE]  # all that name them
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -100,10 +101,9 @@ def truth(name: str, folder: str | Path | None = None) -> Truth:
     >>> truth.cells(batch).shape
     torch.Size([2, 600])
     """
-    known = [*NAMES, *MICE]
-    if not isinstance(name, str) or name not in known:
-        raise ValueError(f"{name!r} is not a simulated mouse; {suggest(name, known)}the names are "
-                         f"{', '.join(known)}")
+    if not isinstance(name, str) or name not in SIMULATED:
+        raise ValueError(f"{name!r} is not a simulated mouse; {suggest(name, SIMULATED)}the names "
+                         f"are {', '.join(SIMULATED)}")
     mouse, *others = NAMES.get(name, [name])
     if others:
         raise ValueError(f"{name!r} holds the mice {', '.join(NAMES[name])}; ask for one of them")
