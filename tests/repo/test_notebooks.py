@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+import tiny
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 TUTORIALS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
@@ -101,6 +102,52 @@ def test_execute_with_short_parameters(path, tmp_path):
         copy / path.relative_to(NOTEBOOKS), tmp_path / "executed.ipynb", given,
         cwd=copy, execution_timeout=1800, **RUN["kernel_options"](),
     )  # fmt: skip
+
+
+# Other mice: of a recording each notebook computes what it allows, or says what it is for.
+
+OTHER = {  # beside the short parameters
+    "00": {"folder": "mine"},
+    "01": {},
+    "03": {},
+    "06": {"counts": [16, 24, 40]},
+    "08": {},
+    "09": {"first": ["ln", "shifter-1"], "more": [], "members": 1},
+    "template": {"folder": "mine"},
+}
+ONLY_SAMPLE = {
+    "02": "this model has no readout for mouse '7-1-1'; it knows 99002-1-1: load that one",
+    "04": "this model has no readout for mouse '7-1-1'; it knows 99002-1-1: load that one",
+    "05": "mouse 7-1-1 has no tier 'final_test'; its tiers are train, validation, test",
+    "07": "is not a simulated mouse; the names are sample, sample+",
+}
+
+
+def execute_on(number, mouse, folder):
+    """The error of a notebook on a recording, as the runner says it; empty if there is none."""
+    (path,) = NOTEBOOKS.glob(f"{number}_*.ipynb")
+    given = SHORT[number] | OTHER.get(number, {}) | {"mouse": str(mouse)}
+    return RUN["execute"](path, folder / "executed.ipynb", given, folder).error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [*OTHER, *ONLY_SAMPLE])
+def test_execute_on_an_open_recording(number, tmp_path):
+    """Like the open mice: behaviour, all responses, numbered trials, one test set."""
+    test = {"test": (4, 3, 4, 3, 4, 4, 3, 4)}
+    error = execute_on(number, tiny.write(tmp_path, tiny.arrays(test=test, hashed=False)), tmp_path)
+    if number in OTHER:
+        assert error == ""
+        return
+    first_cells = re.match(r"cell \[([3-5])\] '.*': ValueError: (.*)", error)
+    assert first_cells and ONLY_SAMPLE[number] in first_cells[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ["00", "01", "03", "template"])
+def test_execute_on_a_recording_that_withholds_all(number, tmp_path):
+    withheld = tiny.write(tmp_path, withholds=("responses", "behavior"))
+    assert execute_on(number, withheld, tmp_path) == ""
 
 
 @pytest.mark.slow

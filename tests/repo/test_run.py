@@ -111,6 +111,29 @@ def test_main_prints_in_an_ascii_terminal(clone, monkeypatch):
     assert "01_first ... 1 s" in terminal.buffer.getvalue().decode("ascii")
 
 
+@pytest.mark.parametrize("program", ["install", "offline"])
+def test_workshop_prints_in_an_ascii_terminal(program, monkeypatch):
+    workshop = SCRIPT.parents[1] / "workshop"
+    monkeypatch.syspath_prepend(workshop)
+    main = runpy.run_path(str(workshop / f"{program}.py"))["main"]
+    terminal = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "argv", [program, "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    print("M\u00e4use \u2026")  # as a folder may be called
+    terminal.flush()
+    assert terminal.buffer.getvalue().decode("ascii").endswith("M?use ?\n")
+
+
+def test_no_program_needs_its_docstring():
+    """python -OO leaves them out."""
+    root = SCRIPT.parents[1]
+    for folder in ("kit", "notebooks", "workshop", "benchmarks"):
+        for path in (root / folder).rglob("*.py"):
+            assert "__doc__." not in path.read_text(encoding="utf-8"), path.name
+
+
 def test_main_names_a_place_that_cannot_be_written(clone, capsys, monkeypatch):
     (clone / "build").write_text("")
     assert call(monkeypatch, "01") == 2
