@@ -23,7 +23,9 @@ notebooks: .venv/.kit  ## the same, or one of them: make notebooks ONLY=03, on a
 	@$(PY) notebooks/run.py $(ONLY) $(if $(MOUSE),-p mouse "$(MOUSE)")
 
 lab: .venv/.kit  ## open the notebooks in JupyterLab
-	@$(PY) -m jupyterlab --notebook-dir=notebooks
+	@# first of all the kernel of .venv, whatever else is installed
+	@JUPYTER_PATH="$(CURDIR)/.venv/share/jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH}" \
+	    $(PY) -m jupyterlab --notebook-dir=notebooks
 
 lint: .venv/.kit  ## ruff, and the order of imports
 	$(PY) -m ruff check .

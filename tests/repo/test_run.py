@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import re
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,6 +101,15 @@ def test_main_gives_other_parameters_a_folder_of_their_own(clone, capsys, monkey
     assert ran == [(first, build / first.name, {}, clone),
                    (first, own / first.name, {"mouse": "99003-1-1", "epochs": 1}, own)]  # fmt: skip
     assert own.is_dir()
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_make_runs_a_notebook_on_another_mouse():
+    command = ["make", "-n", "notebooks", "ONLY=03", "MOUSE=99003-1-1"]
+    shown = subprocess.run(command, cwd=SCRIPT.parents[1], capture_output=True, text=True)
+    assert 'notebooks/run.py 03 -p mouse "99003-1-1"\n' in shown.stdout
+    shown = subprocess.run(command[:-1], cwd=SCRIPT.parents[1], capture_output=True, text=True)
+    assert re.search(r"notebooks/run\.py 03 *\n", shown.stdout)
 
 
 def test_main_prints_in_an_ascii_terminal(clone, monkeypatch):
