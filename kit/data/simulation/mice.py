@@ -39,7 +39,6 @@ MICE = {spec.id: spec for spec in (
 )}
 NAMES = {"sample": ["99001-1-1"], "sample+": ["99002-1-1"],
          "sample-pretrain": ["99003-1-1", "99004-1-1"]}
-SIMULATED = [*NAMES, *MICE]  # all that name them
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -84,6 +83,11 @@ def fetch(mouse: str, folder: str | Path | None = None) -> Path:
     return target
 
 
+def is_simulated(name: str | Path) -> bool:
+    """Whether `name`, as `kit.load` takes it, stands for simulated mice."""
+    return name in (*NAMES, *MICE)
+
+
 def _truth_file(target):
     return target.with_name(target.stem + "-truth.npz")
 
@@ -101,9 +105,10 @@ def truth(name: str, folder: str | Path | None = None) -> Truth:
     >>> truth.cells(batch).shape
     torch.Size([2, 600])
     """
-    if not isinstance(name, str) or name not in SIMULATED:
-        raise ValueError(f"{name!r} is not a simulated mouse; {suggest(name, SIMULATED)}the names "
-                         f"are {', '.join(SIMULATED)}")
+    known = [*NAMES, *MICE]
+    if not is_simulated(name):
+        raise ValueError(f"{name!r} is not a simulated mouse; {suggest(name, known)}the names are "
+                         f"{', '.join(known)}")
     mouse, *others = NAMES.get(name, [name])
     if others:
         raise ValueError(f"{name!r} holds the mice {', '.join(NAMES[name])}; ask for one of them")
