@@ -80,6 +80,7 @@ def pictures(path):
 
 
 RUN = runpy.run_path(str(NOTEBOOKS / "run.py"))
+IGNORE = shutil.ignore_patterns(".*", "build")  # what notebooks wrote before
 
 
 # Runs. Each notebook is a group of its own, so that several workers share them out.
@@ -97,7 +98,7 @@ def test_execute_with_short_parameters(path, tmp_path):
     assert not unknown, f"{path.name} has no parameters {sorted(unknown)}"
 
     # In a copy: what a notebook writes beside itself must not reach the checkout.
-    copy = shutil.copytree(NOTEBOOKS, tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    copy = shutil.copytree(NOTEBOOKS, tmp_path / "notebooks", ignore=IGNORE)
     papermill.execute_notebook(
         copy / path.relative_to(NOTEBOOKS), tmp_path / "executed.ipynb", given,
         cwd=copy, execution_timeout=1800, **RUN["kernel_options"](),
