@@ -19,11 +19,13 @@ help:  ## list these targets
 tutorial: .venv/.kit  ## run every notebook on the sample mice; leaves build/notebooks and build/submission
 	@$(PY) notebooks/run.py
 
-notebooks: .venv/.kit  ## the same, or one of them: make notebooks ONLY=03
-	@$(PY) notebooks/run.py $(ONLY)
+notebooks: .venv/.kit  ## the same, or one of them: make notebooks ONLY=03, on another mouse: MOUSE=99003-1-1
+	@$(PY) notebooks/run.py $(ONLY) $(if $(MOUSE),-p mouse "$(MOUSE)")
 
 lab: .venv/.kit  ## open the notebooks in JupyterLab
-	@$(PY) -m jupyterlab --notebook-dir=notebooks
+	@# first of all the kernel of .venv, whatever else is installed
+	@JUPYTER_PATH="$(CURDIR)/.venv/share/jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH}" \
+	    $(PY) -m jupyterlab --notebook-dir=notebooks
 
 lint: .venv/.kit  ## ruff, and the order of imports
 	$(PY) -m ruff check .
@@ -93,7 +95,7 @@ offline: .venv/.kit  ## pack a folder for USB sticks that installs without a net
 	@$(PY) workshop/offline.py --cpu-wheels $(CPU_WHEELS)
 
 clean:  ## remove everything that make has made
-	rm -rf .venv build .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf .venv build notebooks/build notebooks/solutions/build .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
 
 # Two stamps, each written last: an interrupted install is done again from the start.
 # Only changed pins rebuild .venv; changed metadata or settings reinstall the kit alone (seconds).

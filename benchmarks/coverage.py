@@ -107,7 +107,7 @@ def family(world, simulations, images, entries=12):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--simulations", type=int, default=1000)
     parser.add_argument("--neurons", type=int, default=100)
     parser.add_argument("--images", type=int, nargs="+", default=[100, 60])

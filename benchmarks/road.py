@@ -115,7 +115,7 @@ def theirs(folder, data, means):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--means", action="store_true", help="help the recipe of 2022")
     options = parser.parse_args()

@@ -10,7 +10,12 @@ One folder per stage, in the order in which data pass through: `kit.data`, `kit.
 `kit.training`, `kit.evaluation`, `kit.lab`, `kit.challenge`, `kit.plots`; `kit.widgets` on top.
 """
 
+import signal
+import sys
 from importlib import import_module
+
+if sys.argv[:1] == ["-m"] and "kit" in sys.orig_argv:  # python -m kit: its imports take seconds,
+    signal.signal(signal.SIGINT, signal.SIG_DFL)       # and Ctrl-C ends them without a traceback
 
 from kit import lab
 from kit.challenge import BundleConfig as BundleConfig

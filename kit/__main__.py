@@ -1,7 +1,6 @@
 """The kit from a shell: python -m kit fetch, train, submit, check, grade, rank, withhold, …"""
 
 import argparse
-import os
 import signal
 import sys
 import time
@@ -13,7 +12,7 @@ from kit.challenge import read_ground_truth, truth_file, watch
 from kit.challenge.grading import resolve_track
 from kit.challenge.tracks import TRACKS
 from kit.challenge.withholding import private_folder
-from kit.files import atomic_write
+from kit.files import atomic_write, is_first_process
 
 BASELINES = {"cnn": kit.cnn_baseline, "linear": kit.linear_baseline}
 RECIPES = {"default": kit.TrainConfig, "quick": kit.TrainConfig.quick,
@@ -33,9 +32,9 @@ BUNDLE = {  # settings of a challenge -> what they are
 
 def main(arguments: Sequence[str] | None = None) -> int | None:
     """Run one command. Returns the exit status: 2, after one sentence, if the input is wrong."""
-    options = _parser().parse_args(arguments)
-    if hasattr(sys.stdout, "reconfigure"):  # names that the terminal cannot show become "?"
+    if hasattr(sys.stdout, "reconfigure"):  # what the terminal cannot show becomes "?"
         sys.stdout.reconfigure(errors="replace")
+    options = _parser().parse_args(arguments)
     try:
         return options.run(options)
     except (ValueError, OSError, FloatingPointError) as problem:
@@ -58,7 +57,7 @@ def _train(options):
         raise ValueError(f"{options.out} cannot be both model and checkpoint; name another file")
     data = kit.load(options.data)
     model = BASELINES[options.model](data, channels=options.channels)
-    if os.environ.get("RANK", "0") != "0":  # torchrun's first process prints and saves for all
+    if not is_first_process():  # that one prints and saves for all
         kit.train(model, data, config, options.checkpoint)
         return
     with atomic_write(options.out) as temporary:  # fails before the training if it cannot write
@@ -148,7 +147,7 @@ def _doctor(_):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="kit", description=kit.__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="kit", description="Predict mouse primary visual cortex.")
     commands = parser.add_subparsers(dest="command", required=True)
 
     def add_command(run, text):
@@ -216,4 +215,5 @@ def _parser():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # see kit/__init__.py
     sys.exit(main())

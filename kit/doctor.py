@@ -32,7 +32,9 @@ def doctor(folder: str | Path | None = None) -> bool:
 
 def _print_line(fine: bool, what: str, remedy: str = "") -> bool:
     """Print one line. Returns `fine`."""
-    print(f"OK     {what}" if fine else f"TO DO  {what}: {remedy}")
+    line = f"OK     {what}" if fine else f"TO DO  {what}: {remedy}"
+    encoding = sys.stdout.encoding or "utf-8"
+    print(line.encode(encoding, "replace").decode(encoding))  # "?" for what cannot be shown
     return fine
 
 

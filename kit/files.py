@@ -115,12 +115,20 @@ def _machine() -> str:
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
 
 
+def is_first_process() -> bool:
+    """Whether this process speaks for all: it is the only one, or the first that torchrun started.
+
+    Other launchers and schedulers set RANK too, for processes that each work alone.
+    """
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
+
+
 def is_quiet() -> bool:
     """Whether to show no progress bars: in CI, in threads, and in processes that another started.
 
     A bar of a thread would appear below whichever cell of a notebook runs.
     """
-    if os.environ.get("CI") or os.environ.get("RANK", "0") != "0":
+    if os.environ.get("CI") or not is_first_process():
         return True
     if threading.current_thread() is not threading.main_thread():
         return True

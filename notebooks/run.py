@@ -1,12 +1,17 @@
 """Run the notebooks, all or those whose numbers are given, and say what came out.
 
 Templates run only in place, or where they are named: template.
-Executed copies go to build/notebooks/; with --in-place they replace the committed notebooks.
+Executed copies go to build/notebooks/; with --in-place they replace the committed notebooks. With
+other parameters (-p mouse 99003-1-1) they, and all that they write, go to a folder of their own.
 """
 
 import argparse
+import ast
+import json
 import multiprocessing
 import os
+import re
+import signal
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -14,7 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
-BUILD = HERE.parent / "build"
+ROOT = HERE.parent
+BUILD = ROOT / "build"
 LIMIT = 30  # minutes for one notebook: slow and busy machines get there, a hung one does not
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
@@ -26,7 +32,28 @@ class Result(NamedTuple):
     error: str  # empty when all went well
 
 
-def execute(source, target):
+# ---- one notebook ----
+
+
+def kernel_options():
+    """What papermill needs to start kernels of this very Python, whatever else is installed."""
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    class ThisPython(AsyncKernelManager):
+        def _kernel_spec_manager_default(self):
+            return KernelSpecManager(kernel_dirs=[])  # only the one that ipykernel brings
+
+    return {
+        "kernel_name": "python3",
+        "kernel_manager_class": ThisPython,
+        "progress_bar": False,
+        "start_timeout": 60 * LIMIT,
+        "extra_arguments": ["--IPKernelApp.log_level=CRITICAL"],  # it warns of using loopback
+    }
+
+
+def execute(source, target, parameters=None, cwd=ROOT):
     """Run one notebook. Called in a fresh process, whose only child is the kernel."""
     import papermill  # here, because only the child needs it
     from nbclient.exceptions import CellTimeoutError
@@ -36,11 +63,10 @@ def execute(source, target):
     def time_left(_cell):
         return max(1, start + 60 * LIMIT - time.perf_counter())
 
-    options = {"kernel_name": "python3", "timeout_func": time_left, "progress_bar": False}
-    quiet = ["--IPKernelApp.log_level=CRITICAL"]  # ipykernel 7 warns of listening on loopback
+    options = kernel_options()
     try:
         notebook = papermill.execute_notebook(
-            source, target, cwd=HERE, extra_arguments=quiet, **options
+            source, target, parameters, cwd=cwd, timeout_func=time_left, **options
         )
         headline = find_headline(notebook)
     except papermill.PapermillExecutionError as e:
@@ -107,6 +133,78 @@ def join_streams(outputs):
     return joined
 
 
+def execute_alone(*arguments):
+    """`execute` in a process of its own, so that the peak of memory is that of its kernel alone.
+
+    Ctrl-C is for this process, which ends the other one.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other one inherits it
+        running = pool.submit(execute, *arguments)
+        signal.signal(signal.SIGINT, handler)
+        try:
+            return running.result()
+        except KeyboardInterrupt:
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+# ---- its parameters ----
+
+
+def read_parameters(path):
+    """Name -> value in the cell tagged `parameters`."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    lines = [line for source in sources for line in ast.parse(source).body]
+    return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
+
+
+def parse_parameters(path, given):
+    """Name -> value of the given (name, text). Raises ValueError with what is allowed instead."""
+    usual, values = read_parameters(path), {}
+    for name, text in given:
+        if name not in usual:
+            raise ValueError(
+                f"{path.stem} has no parameter {name!r}; its parameters are {', '.join(usual)}"
+            )
+        values[name] = parse_value(text, usual[name])
+        if values[name] is None:
+            raise ValueError(
+                f"{path.stem} cannot take {text!r} as {name}; give a value such as {usual[name]!r}"
+            )
+    return values
+
+
+def parse_value(text, usual):
+    """The value of a text, of the kind that a usual value has; None if it is of another kind."""
+    if isinstance(usual, str):  # so an id stays one; a file is meant from here
+        is_path = "/" in text or os.sep in text or text.endswith(".zip")
+        return str(Path(text).resolve()) if is_path and Path(text).exists() else text
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return None
+    if isinstance(usual, list):
+        same = isinstance(value, list) and {type(v) for v in value} <= {type(v) for v in usual}
+    else:
+        same = type(value) is type(usual) or (type(value), type(usual)) == (int, float)
+    return value if same else None
+
+
+def folder_of(given):
+    """Where executed copies go, and the working directory: of their own for other parameters."""
+    if not given:
+        return BUILD / "notebooks", ROOT
+    names = [f"{name}-{Path(value).stem}" for name, value in given]
+    folder = BUILD / "notebooks" / re.sub(r"[^\w+-]+", "-", "_".join(names))[:80]
+    return folder, folder
+
+
+# ---- all of them ----
+
+
 def check_submission():
     import kit
 
@@ -116,46 +214,84 @@ def check_submission():
     return bool(report)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def read_arguments():
+    parser = argparse.ArgumentParser(description="Run the notebooks, and say what came out.")
     parser.add_argument("numbers", nargs="*", metavar="NN", help="which notebooks; default all")
     parser.add_argument("--in-place", action="store_true", help="refresh them and the solutions")
-    args = parser.parse_args()
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
+                        dest="parameters", help="another value for a parameter")  # fmt: skip
+    return parser.parse_args()
 
+
+def find_notebooks(args):
+    """Path -> the values of its parameters that differ. Raises ValueError if one cannot be."""
     folders = [HERE, HERE / "solutions"] if args.in_place else [HERE]
     templates = args.in_place or "template" in args.numbers
     kinds = ["[0-9][0-9]_*.ipynb", *["template_*.ipynb"] * templates]
     found = [path for folder in folders for kind in kinds for path in sorted(folder.glob(kind))]
-    found = [p for p in found if not args.numbers or p.name.partition("_")[0] in args.numbers]
-    if not found:
-        parser.error("no such notebook")
+    numbers = [path.name.partition("_")[0] for path in found]
+    unknown = [number for number in args.numbers if number not in numbers]
+    if unknown:
+        known = ", ".join(dict.fromkeys([*numbers, "template"]))
+        raise ValueError(f"there is no notebook {unknown[0]}; choose of {known}")
+    if args.in_place and args.parameters:
+        raise ValueError("--in-place keeps the committed parameters; leave out -p")
+    chosen = [p for p, n in zip(found, numbers, strict=True) if n in (args.numbers or numbers)]
+    return {path: parse_parameters(path, args.parameters) for path in chosen}
 
+
+def give_home():
+    """A home in build/ if this user has none, or cannot write in it: Jupyter's kernels need one."""
+    home = Path(os.path.expanduser("~"))  # "~" itself where there is none
+    if not os.access(home, os.W_OK):
+        os.environ["HOME"] = str(BUILD / "home")
+        (BUILD / "home").mkdir(exist_ok=True)
+
+
+def print_table(results):
+    width = max(map(len, results))
+    print(f"\n{'notebook':{width}}  seconds  peak MB  headline")
+    for name, r in results.items():
+        peak = f"{r.megabytes:.0f}" if r.megabytes else "-"
+        print(f"{name:{width}}  {r.seconds:7.1f}  {peak:>7}  {'FAILED' if r.error else r.headline}")
+
+
+def main():
+    sys.stdout.reconfigure(errors="replace")  # what the terminal cannot show becomes "?"
+    args = read_arguments()
+    folder, cwd = folder_of(args.parameters)
+    try:
+        notebooks = find_notebooks(args)
+        for path in notebooks:
+            (folder / path.relative_to(HERE)).parent.mkdir(parents=True, exist_ok=True)
+    except ValueError as problem:
+        print(f"run.py: {problem}", file=sys.stderr)
+        return 2
+    except OSError as problem:
+        reason = f"cannot be written ({problem.strerror.lower()})"
+        print(f"run.py: {problem.filename} {reason}; make room or move the kit", file=sys.stderr)
+        return 2
+
+    give_home()
     os.environ["CI"] = "1"  # the kit draws no progress bars then
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # a debugger's warning, of no use here
     print(
-        f"Notebooks to run: {len(found)}. Each takes about a minute on two idle cores, several "
+        f"Notebooks to run: {len(notebooks)}. Each takes about a minute on two idle cores, several "
         f"times that on a slow or busy machine, and may take {LIMIT} minutes."
     )
     results = {}
-    for path in found:
+    for path, values in notebooks.items():
         name = path.relative_to(HERE).with_suffix("").as_posix()
-        target = BUILD / "notebooks" / path.relative_to(HERE)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        print(f"{name} …", end=" ", flush=True)
-        # One process a notebook, so that the peak of memory is that of this kernel alone.
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            results[name] = pool.submit(execute, path, target).result()
+        target = folder / path.relative_to(HERE)
+        print(f"{name} ...", end=" ", flush=True)
+        results[name] = execute_alone(path, target, values, cwd)
         error = results[name].error
         print(f"{results[name].seconds:.0f} s" if not error else f"FAILED\n    {error}", flush=True)
         if args.in_place and not error:
             replace(path, target)
 
-    width = max(map(len, results))
-    print(f"\n{'notebook':{width}}  seconds  peak MB  headline")
-    for name, r in results.items():
-        peak = f"{r.megabytes:.0f}" if r.megabytes else "–"
-        print(f"{name:{width}}  {r.seconds:7.1f}  {peak:>7}  {'FAILED' if r.error else r.headline}")
-    print("The executed notebooks are in build/notebooks.")
+    print_table(results)
+    print(f"The executed notebooks are in {folder.relative_to(ROOT).as_posix()}.")
     if args.in_place:
         import badges  # beside this file
 
@@ -163,11 +299,15 @@ def main():
 
     failed = sum(bool(r.error) for r in results.values())
     submitted = any(name.startswith("00") and not r.error for name, r in results.items())
-    valid = check_submission() if submitted else True
+    valid = check_submission() if submitted and not args.parameters else True
     if failed:
         print(f"\n{failed} of {len(results)} notebooks failed.")
     return int(failed > 0 or not valid)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("\nrun.py: stopped; run it again to start over", file=sys.stderr)
+        sys.exit(130)

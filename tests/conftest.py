@@ -15,6 +15,7 @@ os.environ.setdefault("KIT_DATA_DIR", str(ROOT / "build" / "test-data"))
 os.environ["KIT_OFFLINE"] = "1"
 os.environ["CI"] = "1"
 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # a debugger's warning, of no use here
+os.environ.pop("JUPYTER_PATH", None)  # or a python3 that lies there is another environment's
 if "PYTEST_XDIST_WORKER" in os.environ:  # one thread a worker: more are slower on few cores
     os.environ["OMP_NUM_THREADS"] = "1"
 

@@ -1,5 +1,6 @@
 """The report on this machine, and on machines that lack something."""
 
+import io
 import sys
 from collections import namedtuple
 
@@ -31,6 +32,14 @@ def test_doctor(capsys, tmp_path):
         f"OK     data folder {tmp_path / 'data'}",
         "OK     disk 5.0 GB free there",
     ]
+
+
+def test_doctor_in_a_terminal_that_cannot_show_a_name(tmp_path, monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert kit.doctor(tmp_path / "M\u00e4use")
+    terminal.flush()
+    assert "M?use" in terminal.buffer.getvalue().decode("ascii")
 
 
 def test_doctor_without_a_data_folder(capsys, tmp_path, monkeypatch):

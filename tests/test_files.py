@@ -305,8 +305,9 @@ def test_progress_only_outside_ci(monkeypatch, capfd):
     assert list(files.progress(range(3), desc="working")) == [0, 1, 2]
     assert "working" in capfd.readouterr().err
     monkeypatch.delenv("CI")
+    monkeypatch.setenv("RANK", "1")  # other launchers than torchrun set it too
     assert not files.is_quiet()
-    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one")
     assert files.is_quiet()
 
 

@@ -1,5 +1,6 @@
 """The shell commands do what the functions do, and answer bad input with one sentence."""
 
+import io
 import os
 import signal
 import subprocess
@@ -117,10 +118,21 @@ def test_train_continues_from_its_checkpoint(capsys, zipped, tmp_path, monkeypat
 def test_train_prints_and_saves_in_the_first_process_only(capsys, zipped, tmp_path, monkeypatch):
     trained = []
     monkeypatch.setattr(kit, "train", lambda *_: trained.append(1))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one")  # as torchrun does
     monkeypatch.setenv("RANK", "1")
     assert run(capsys, "train", zipped, tmp_path / "model", "--channels", 2) == (0, "", "")
     assert trained == [1]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_train_prints_and_saves_with_a_rank_of_another_launcher(
+    capsys, zipped, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("RANK", "1")
+    options = ["--channels", 2, "--recipe", "quick", "--epochs", 1, "--device", "cpu"]
+    status, out, _ = run(capsys, "train", zipped, tmp_path / "model", *options)
+    assert status == 0 and "saved to" in out
+    assert kit.load_model(tmp_path / "model").core is not None
 
 
 def test_check_prints_every_problem(capsys, zipped, folder, checkpoint, tmp_path):
@@ -204,6 +216,28 @@ def test_main_runs_as_a_module(folder):
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("kit grade: there is no file there")
+
+
+def test_main_helps_without_docstrings_in_an_ascii_terminal(monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(kit, "__doc__", None)  # as python -OO does
+    with pytest.raises(SystemExit, match="0"):
+        main(["fetch", "--help"])
+    terminal.flush()
+    assert "sample+, sensorium+, ? (see kit.load)" in terminal.buffer.getvalue().decode("ascii")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs signals")
+def test_main_stops_without_a_traceback_while_it_imports(tmp_path):
+    (tmp_path / "torch.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "kit", "doctor"], capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)}, cwd=Path(kit.__file__).parents[1],
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 # ---- bad input ----

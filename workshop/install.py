@@ -289,6 +289,7 @@ def next_lines(folder):
 
 
 def main():
+    sys.stdout.reconfigure(errors="replace")  # what the terminal cannot show becomes "?"
     parser = argparse.ArgumentParser(description="Install the kit without a network.")
     parser.add_argument("folder", nargs="?", default="sensorium-kit", help="where to; made if new")
     folder = Path(parser.parse_args().folder).expanduser().resolve()

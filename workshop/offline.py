@@ -270,7 +270,8 @@ def put_in_place(part, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    sys.stdout.reconfigure(errors="replace")  # what the terminal cannot show becomes "?"
+    parser = argparse.ArgumentParser(description="Pack a folder that installs without a network.")
     parser.add_argument("--cpu-wheels", metavar="URL", help="where torch's CPU wheels may be found")
     options = parser.parse_args()
     start = time.perf_counter()

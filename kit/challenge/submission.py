@@ -30,6 +30,11 @@ def submit(model: nn.Module, data: Dataset, folder: str | Path) -> tuple[Path, P
     ['submission_file_live_test.csv', 'submission_file_final_test.csv']
     """
     recording = require_dataset(data).mouse
+    for tier in SUBMISSION_FILES:
+        if tier not in recording.tiers:
+            raise ValueError(f"mouse {recording.mouse} has no tier {tier!r}, so there is nothing "
+                             "to submit; competition mice such as sample+ and sensorium+ have two "
+                             "test sets, open mice have one")
     predictions = {tier: predict(model, data, tier) for tier in SUBMISSION_FILES}
     for tier, values in predictions.items():
         bad = ~np.isfinite(values)

@@ -252,8 +252,9 @@ class Model(nn.Module):
         if mouse is None and len(self.readouts) == 1:
             return next(iter(self.readouts))
         if not isinstance(mouse, str) or mouse not in self.readouts:
-            raise ValueError(f"this model has no readout for mouse {brief(repr(mouse))}; "
-                             f"it knows {', '.join(self.readouts)}")
+            raise ValueError(f"this model has no readout for mouse {brief(repr(mouse))}; it knows "
+                             f"{', '.join(self.readouts)}: load that one, or make a model of yours "
+                             "with kit.transfer(model, data)")
         return mouse
 
     def register_data(self, data: Dataset) -> None:

@@ -66,26 +66,29 @@ def _mosaic(tiles, ax, columns, cmap, limits):
     return ax
 
 
-def positions(learned: np.ndarray, true: np.ndarray, ax: Axes | None = None) -> Axes:
-    """Draw learned and true receptive-field centres, joined by lines.
+def positions(learned: np.ndarray, true: np.ndarray | None, ax: Axes | None = None) -> Axes:
+    """Draw learned receptive-field centres, joined by lines to the true ones if these are known.
 
     learned, true: (N, 2), x and y in half images from the centre. It draws at most 150 neurons,
     taken evenly from all; the correlations are over all neurons.
     """
     learned = require_array("learned", learned, ("N", 2))
-    true = require_array("true", true, learned.shape)
     ax = make_axis(ax, 5, 3.4)
-    r_x = np.corrcoef(learned[:, 0], true[:, 0])[0, 1]
-    r_y = np.corrcoef(learned[:, 1], true[:, 1])[0, 1]
-    step = -(-len(true) // 150)  # rounded up
-    (learned_x, learned_y), (true_x, true_y) = learned[::step].T, true[::step].T
-    ax.plot([learned_x, true_x], [learned_y, true_y], color=GREY, linewidth=0.7)
-    ax.plot(true_x, true_y, "o", color=ORANGE, markersize=5, fillstyle="none", label="true")
+    title = "receptive-field centres"
+    step = -(-len(learned) // 150)  # rounded up
+    learned_x, learned_y = learned[::step].T
+    if true is not None:
+        true = require_array("true", true, learned.shape)
+        r_x, r_y = (np.corrcoef(learned[:, i], true[:, i])[0, 1] for i in (0, 1))
+        title += f": r = {r_x:.2f} (x), {r_y:.2f} (y)"
+        true_x, true_y = true[::step].T
+        ax.plot([learned_x, true_x], [learned_y, true_y], color=GREY, linewidth=0.7)
+        ax.plot(true_x, true_y, "o", color=ORANGE, markersize=5, fillstyle="none", label="true")
     ax.plot(learned_x, learned_y, "o", color=BLUE, markersize=3, label="learned")
     ax.invert_yaxis()  # as in the image, y grows downwards
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return clean_axis(ax, xlabel="x (half images from the centre)", ylabel="y (half images)",
-                      title=f"receptive-field centres: r = {r_x:.2f} (x), {r_y:.2f} (y)")
+                      title=title)
 
 
 def images_with_responses(pixels: np.ndarray, responses: np.ndarray,

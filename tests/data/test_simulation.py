@@ -279,6 +279,12 @@ def test_truth_repr(truth):
     )
 
 
+def test_is_simulated_by_name_or_id(tmp_path):
+    assert all(map(simulation.is_simulated, ("sample", "sample+", "sample-pretrain", "99003-1-1")))
+    others = ("sensorium+", "27204-5-13", tmp_path / "static99003-1-1-GrayImageNet-mine.zip")
+    assert not any(map(simulation.is_simulated, others))
+
+
 def test_truth_names():
     with pytest.raises(ValueError, match="holds the mice 99003-1-1, 99004-1-1; ask for one"):
         kit.truth("sample-pretrain")

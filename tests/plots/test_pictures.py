@@ -23,6 +23,13 @@ def test_filters_each_scaled_to_its_largest_weight():
     assert not plots.filters(np.zeros((1, 2, 2))).images[0].get_array().any()
 
 
+def test_positions_of_unknown_truth():
+    ax = plots.positions(np.arange(8).reshape(4, 2), None)
+    assert ax.get_title() == "receptive-field centres"
+    (dots,) = ax.lines
+    assert dots.get_xdata().tolist() == [0, 2, 4, 6]
+
+
 def test_positions_joins_learned_and_true():
     true = np.array([[0, 0], [1, 2], [2, 1.0]])
     ax = plots.positions(true / 2, true)

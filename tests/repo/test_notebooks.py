@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+import tiny
 from waiting import LIMIT
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
@@ -79,6 +80,10 @@ def pictures(path):
     return [base64.b64decode(png) for png in encoded]
 
 
+RUN = runpy.run_path(str(NOTEBOOKS / "run.py"))
+IGNORE = shutil.ignore_patterns(".*", "build")  # what notebooks wrote before
+
+
 # Runs. Each notebook is a group of its own, so that several workers share them out.
 
 
@@ -95,22 +100,66 @@ def test_execute_with_short_parameters(path, tmp_path, request):
     unknown = set(given) - set(papermill.inspect_notebook(path))
     assert not unknown, f"{path.name} has no parameters {sorted(unknown)}"
 
-    # In a copy: what a notebook writes beside itself or in ../build must not reach the checkout.
-    copy = shutil.copytree(NOTEBOOKS, tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    # In a copy: what a notebook writes beside itself must not reach the checkout.
+    copy = shutil.copytree(NOTEBOOKS, tmp_path / "notebooks", ignore=IGNORE)
     papermill.execute_notebook(
         copy / path.relative_to(NOTEBOOKS), tmp_path / "executed.ipynb", given,
-        kernel_name="python3", cwd=copy, execution_timeout=2 * LIMIT, start_timeout=LIMIT,
-        progress_bar=False, extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+        cwd=copy, execution_timeout=2 * LIMIT, **RUN["kernel_options"](),
     )  # fmt: skip
 
 
+# Other mice: of a recording each notebook computes what it allows, or says what it is for.
+
+OTHER = {  # beside the short parameters
+    "00": {"folder": "mine"},
+    "01": {},
+    "03": {},
+    "06": {"counts": [16, 24, 40]},
+    "08": {},
+    "09": {"first": ["ln", "shifter-1"], "more": [], "members": 1},
+    "template": {"folder": "mine"},
+}
+ONLY_SAMPLE = {
+    "02": "this model has no readout for mouse '7-1-1'; it knows 99002-1-1: load that one",
+    "04": "this model has no readout for mouse '7-1-1'; it knows 99002-1-1: load that one",
+    "05": "mouse 7-1-1 has no tier 'final_test', so there is nothing to submit; competition mice",
+    "07": "is not a simulated mouse; the names are sample, sample+",
+}
+
+
+def execute_on(number, mouse, folder):
+    """The error of a notebook on a recording, as the runner says it; empty if there is none."""
+    (path,) = NOTEBOOKS.glob(f"{number}_*.ipynb")
+    given = SHORT[number] | OTHER.get(number, {}) | {"mouse": str(mouse)}
+    return RUN["execute"](path, folder / "executed.ipynb", given, folder).error
+
+
 @pytest.mark.slow
-def test_execute_reports_a_timeout(tmp_path):
-    run = runpy.run_path(str(NOTEBOOKS / "run.py"))
-    run["execute"].__globals__["LIMIT"] = 0  # minutes: a cell then has its last second
+@pytest.mark.parametrize("number", [*OTHER, *ONLY_SAMPLE])
+def test_execute_on_an_open_recording(number, tmp_path):
+    """Like the open mice: behaviour, all responses, numbered trials, one test set."""
+    test = {"test": (4, 3, 4, 3, 4, 4, 3, 4)}
+    error = execute_on(number, tiny.write(tmp_path, tiny.arrays(test=test, hashed=False)), tmp_path)
+    if number in OTHER:
+        assert error == ""
+        return
+    first_cells = re.match(r"cell \[([3-5])\] '.*': ValueError: (.*)", error)
+    assert first_cells and ONLY_SAMPLE[number] in first_cells[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ["00", "01", "03", "template"])
+def test_execute_on_a_recording_that_withholds_all(number, tmp_path):
+    withheld = tiny.write(tmp_path, withholds=("responses", "behavior"))
+    assert execute_on(number, withheld, tmp_path) == ""
+
+
+@pytest.mark.slow
+def test_execute_reports_a_timeout(tmp_path, monkeypatch):
+    monkeypatch.setitem(RUN["execute"].__globals__, "LIMIT", 0)  # minutes: a cell has a second
     cells = [nbformat.v4.new_code_cell(text) for text in ("1", "import time; time.sleep(9999)")]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "hangs.ipynb")
-    result = run["execute"](tmp_path / "hangs.ipynb", tmp_path / "executed.ipynb")
+    result = RUN["execute"](tmp_path / "hangs.ipynb", tmp_path / "executed.ipynb")
     assert result.error.startswith("not done after 0 minutes, the limit for one notebook")
     assert result.seconds < 9999
 
@@ -155,6 +204,14 @@ def test_notebook_hides_no_warnings_and_has_no_absolute_path(path):
     for cell in code_cells(path):
         assert "raises-exception" not in tags(cell), "papermill stops there; show it with try"
         assert ("skip-execution" in tags(cell)) == ("nbval-skip" in tags(cell))
+
+
+@each(ALL)
+def test_notebook_writes_below_its_working_directory(path):
+    for cell in code_cells(path):
+        for node in ast.walk(ast.parse(re.sub(r"%pip .*", "pass", cell.source))):
+            text = node.value if isinstance(node, ast.Constant) else None
+            assert not (isinstance(text, str) and text.startswith(("../", "~"))), text
 
 
 @each(ALL)

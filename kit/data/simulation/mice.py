@@ -83,6 +83,11 @@ def fetch(mouse: str, folder: str | Path | None = None) -> Path:
     return target
 
 
+def is_simulated(name: str | Path) -> bool:
+    """Whether `name`, as `kit.load` takes it, stands for simulated mice."""
+    return name in (*NAMES, *MICE)
+
+
 def _truth_file(target):
     return target.with_name(target.stem + "-truth.npz")
 
@@ -101,7 +106,7 @@ def truth(name: str, folder: str | Path | None = None) -> Truth:
     torch.Size([2, 600])
     """
     known = [*NAMES, *MICE]
-    if not isinstance(name, str) or name not in known:
+    if not is_simulated(name):
         raise ValueError(f"{name!r} is not a simulated mouse; {suggest(name, known)}the names are "
                          f"{', '.join(known)}")
     mouse, *others = NAMES.get(name, [name])
