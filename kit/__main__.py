@@ -1,6 +1,7 @@
 """The kit from a shell: python -m kit fetch, train, submit, check, grade, rank, withhold, …"""
 
 import argparse
+import os
 import signal
 import sys
 import time

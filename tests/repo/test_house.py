@@ -12,7 +12,7 @@ FILES = sorted(KIT.rglob("*.py"))
 
 def test_files_are_short():
     lines = {str(path.relative_to(KIT)): len(path.read_text().splitlines()) for path in FILES}
-    assert {name: count for name, count in lines.items() if count > 300} == {}
+    assert {name: count for name, count in lines.items() if count > 350} == {}
 
 
 def public_functions(body):
