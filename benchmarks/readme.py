@@ -97,9 +97,16 @@ def picture():
 def main():
     picture()
     ceilings = " and ".join(short(ceiling(name, "final_test")) for name in TRACKS)
+    recording, truth = kit.load("sample+").mouse, kit.truth("sample+")
+    rows = recording.rows("final_test")
+    true = kit.evaluation.compute_scores(
+        truth.rates[rows], truth.responses[rows], recording.image_ids[rows], recording.unit_ids
+    )
     note = (
         f"The true rates of the two sample mice score {ceilings} on single trials: no model can "
-        "expect more."
+        "expect more. FEVE counts behaviour as noise: the best\nmodel of the image alone scores 1, "
+        "and one that also sees behaviour can score more (the true rates of `sample+` "
+        f"{true.feve:.2f}), so 1 is not the best there."
     )
     before, _, rest = README.read_text().partition("<!-- scores -->\n")
     _, _, after = rest.partition("<!-- /scores -->")

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from kit.files import data_folder
+from kit.threads import choose_threads, limit_threads
 
 
 def doctor(folder: str | Path | None = None) -> bool:
@@ -21,7 +22,7 @@ def doctor(folder: str | Path | None = None) -> bool:
     results = [
         _print_line(sys.version_info >= (3, 11), f"Python {platform.python_version()}",
                     "install Python 3.11 or newer"),
-        _print_line(True, f"torch {torch.__version__}, {torch.get_num_threads()} threads"),
+        _print_line(True, f"torch {torch.__version__}, {_threads()}"),
         _print_line(True, f"device {_device()}"),
         _print_line(memory is None or memory >= 2, f"memory {size}",
                     "the tutorials take up to 1.5 GB: close other programs"),
@@ -54,6 +55,14 @@ def _print_data_folder(folder: str | Path | None) -> bool:
                         "a sample mouse takes 0.2 GB, a real one 0.8 GB: make room or name another "
                         "folder in KIT_DATA_DIR")
     return usable and roomy
+
+
+def _threads() -> str:
+    """How many threads torch has here, and whether other programs keep the cores busy."""
+    limit_threads()
+    every, (fastest, speedup) = torch.get_num_threads(), choose_threads()
+    busy = f"; the cores are busy, so {fastest} are used at present" if speedup > 1.5 else ""
+    return f"{every} threads{busy}"
 
 
 def _device() -> str:

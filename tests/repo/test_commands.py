@@ -187,6 +187,18 @@ def run_notebooks(place, command):
     assert "01_short" in place.shell(command, place.sandbox)
 
 
+def run_notebook_on_a_mouse(place, command):
+    """Number 03 stands in for the notebook: it prints the parameter."""
+    book, path = notebook('mouse = "sample"'), place.sandbox / "notebooks" / "03_mouse.ipynb"
+    book.cells[0].metadata["tags"] = ["parameters"]
+    book.cells.append(nbformat.v4.new_code_cell("print(mouse)"))
+    nbformat.write(book, path)
+    place.shell(command, place.sandbox)
+    path.unlink()
+    executed = place.sandbox / "build" / "notebooks" / "mouse-99003-1-1" / path.name
+    assert nbformat.read(executed, as_version=4).cells[-1].outputs[0].text == "99003-1-1\n"
+
+
 def run_tests(place, command):
     assert "2 passed" in place.shell(command, place.sandbox)  # a cell and a function
 
@@ -232,7 +244,7 @@ def run_all_commands(place, command):
 CONTEST = [
     "python -m kit withhold my.zip challenge",
     "python -m kit submit model.safetensors recording.zip entries/anna",
-    "python -m kit rank entries challenge/private --track sensorium+ --page page.html --watch",
+    "python -m kit rank entries challenge/private --page page.html --watch",
 ]
 
 
@@ -288,7 +300,9 @@ RUN = {
     "pip install -r requirements.txt": run_pip,
     "pip install --no-deps --no-build-isolation -e .": run_pip,
     "pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu": run_pip,
+    "make notebooks ONLY=03 MOUSE=99003-1-1": run_target,
     "python notebooks/run.py": run_notebooks,
+    "python notebooks/run.py 03 -p mouse 99003-1-1": run_notebook_on_a_mouse,
     "python -m pytest --nbval-lax --nbval-current-env notebooks tests": run_tests,
     "jupyter lab --notebook-dir notebooks": run_lab,
     "python3 -m venv .venv": run_venv,
