@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from waiting import LIMIT
 
 SCRIPT = Path(__file__).resolve().parents[2] / "notebooks" / "run.py"
 RUN = runpy.run_path(str(SCRIPT))
@@ -187,5 +188,5 @@ def test_run_stops_with_a_sentence(tmp_path):
     while not seen.endswith("01_first ... "):
         seen += running.stdout.read(1)
     os.killpg(running.pid, signal.SIGINT)
-    _, err = running.communicate(timeout=120)
+    _, err = running.communicate(timeout=LIMIT)
     assert (running.returncode, err) == (130, "\nrun.py: stopped; run it again to start over\n")
