@@ -55,6 +55,8 @@ def train(model: Model, data: Dataset, config: TrainConfig | None = None,
     as if nothing had happened. If the training is finished, the call only reads its weights.
     callback: called with the history after every step; if it returns True, training ends as by
     Ctrl-C.
+    On a busy machine fewer threads compute; another number changes the last digits of the result,
+    and in the end more. KIT_THREADS fixes the number, and a checkpoint keeps it.
     Under `torchrun` every process takes its share of each batch, and all end with the same weights;
     there Ctrl-C raises KeyboardInterrupt.
     Raises ValueError if model and data do not fit or the checkpoint is of another training, OSError
