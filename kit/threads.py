@@ -63,7 +63,7 @@ def _time_convolution(every: int, rounds: int) -> dict[int, float]:
     images = torch.zeros(16, 16, 28, 56).contiguous(memory_format=torch.channels_last)
     weight = torch.zeros(16, 16, 3, 3, requires_grad=True)
     seconds = {every >> halvings: [] for halvings in range(every.bit_length())}
-    for _ in range(rounds + 1):  # in turn, so that all see the same of other programs
+    for turn in range(rounds + 1):  # in turn, so that all see the same of other programs
         for threads, times in seconds.items():
             with use_threads(threads):
                 start, features = perf_counter(), images
@@ -71,7 +71,11 @@ def _time_convolution(every: int, rounds: int) -> dict[int, float]:
                     features = conv2d(features, weight, padding=1)
                 torch.autograd.grad(features.sum(), weight)
                 times.append(perf_counter() - start)
-    return {threads: median(times[1:]) for threads, times in seconds.items()}  # first: a warm-up
+        medians = {threads: median(times[1:] or times) for threads, times in seconds.items()}
+        best, second = sorted(medians.values())[:2]
+        if turn >= 3 and second > 1.25 * best:  # the first was a warm-up
+            break
+    return medians
 
 
 def fixed_threads() -> int | None:

@@ -50,6 +50,12 @@ def test_choose_threads_takes_the_fastest(pretend, seconds, best, speedup):
     assert state["now"] == 4, "torch has as many as before"
 
 
+@pytest.mark.parametrize(("one", "times"), [(1.3, 8), (1.2, 22)])  # of two numbers, with a warm-up
+def test_choose_threads_measures_longer_where_it_is_close(pretend, one, times):
+    state = pretend(2, {2: 1.0, 1: one})
+    assert threads.choose_threads() == (2, 1.0) and state["timed"] == times
+
+
 def test_choose_threads_of_one_thread_measures_nothing(pretend):
     state = pretend(1, {1: 1.0})
     assert threads.choose_threads() == (1, 1.0) and state["timed"] == 0
@@ -81,8 +87,8 @@ def test_use_threads_returns_to_those_before_after_an_error(pretend):
 
 def test_time_convolution_runs_where_gradients_are_off():
     with torch.inference_mode():
-        seconds = threads._time_convolution(1, 1)
-    assert list(seconds) == [1] and seconds[1] > 0
+        seconds = threads._time_convolution(2, 1)
+    assert list(seconds) == [2, 1] and min(seconds.values()) > 0
 
 
 @pytest.mark.parametrize("text", ["0", "two", "-1", "1.5", "99999"])
