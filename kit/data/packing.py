@@ -51,10 +51,12 @@ def pack(mouse: str, source: Source, part: Path, size: tuple[int, int]) -> None:
                 gaps[kind][rows] = np.isnan(flat).any(1)
                 empty[kind][rows] = ~np.nan_to_num(flat).any(1)  # zeros or NaN throughout
                 block = _standardise(source, kind, arrays[rows], raw, mean, std)
+                sample = block
+                if kind == "images":  # 23 is no period of stripes, and divides few widths
+                    sample = block.reshape(len(block), -1, 1)[:, ::23]
                 # statistics are of all trials, of those not withheld, or of the first tiers
                 for moments, some in zip(evidence, (True, ~empty[kind], seen, train), strict=True):
-                    used = (~gaps[kind] & some)[rows]
-                    moments.add(block[used, ..., ::4 if kind == "images" else 1])
+                    moments.add(sample[(~gaps[kind] & some)[rows]])
                 if block.shape[1:] != packed_shape[1:]:
                     block = interpolate(torch.from_numpy(block), size=size, mode="bilinear",
                                         align_corners=False).numpy()  # (B, 1, H, W)
@@ -63,7 +65,7 @@ def pack(mouse: str, source: Source, part: Path, size: tuple[int, int]) -> None:
             file.unlink()
             del gaps[kind]
         else:
-            _require_units(source, kind, evidence)
+            _require_units(source, kind, evidence, std)
             statistics[f"{kind}_mean"], statistics[f"{kind}_std"] = mean, std
     withheld = _withheld(meta["tiers"], empty["responses"])
     _write_nan(part / "responses.npy", withheld, neurons)
@@ -227,16 +229,22 @@ def standardisation(source: Source, kind: str, shape: tuple,
     return mean, np.where(std > 0, std, 1).astype(np.float32)
 
 
-def _require_units(source, kind, evidence):
+def _require_units(source, kind, evidence, divisor):
     """Raise ValueError if standardised values show that the statistics belong to other data.
 
-    evidence: the moments of each set of trials that the statistics may be of.
+    evidence: the moments of each set of trials that the statistics may be of. divisor: the std.
     """
     misfits = [_misfit(kind, moments) for moments in evidence if moments.count]
-    if misfits and all(misfits):
-        raise ValueError(f"meta/statistics/{kind} in {source.path} are not the statistics of "
-                         f"data/{kind}: in their units, the data have {misfits[0]}; put them "
-                         "right, or delete meta/statistics to have them computed")
+    if not misfits or not all(misfits):
+        return
+    std = evidence[0].result()[1] * divisor  # of the raw values
+    if kind == "responses" and np.median(std[std > 0]) < 0.01 * std.mean():
+        raise ValueError(f"the responses of neuron {std.argmax()} (from 0) in {source.path} have a "
+                         f"std of {std.max():.3g}, those of most others one below 1 % of the mean; "
+                         "leave out that neuron, or the trials of this artefact")
+    raise ValueError(f"meta/statistics/{kind} in {source.path} are not the statistics of "
+                     f"data/{kind}: in their units, the data have {misfits[0]}; put them right, or "
+                     "delete meta/statistics to have them computed")
 
 
 def _misfit(kind, moments):

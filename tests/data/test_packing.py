@@ -276,6 +276,24 @@ def test_pack_takes_silent_neurons(tmp_path):
     assert not mouse.responses[:, ::2].any()
 
 
+def test_pack_takes_stripes_of_four_pixels(tmp_path):
+    arrays = tiny.arrays()
+    stripes = np.where(np.arange(256) % 4 < 2, 1, 0.1)  # the first pixel of each is bright
+    arrays["images"] = (arrays["images"] * stripes).astype(np.uint8)
+    kit.load(tiny.write(tmp_path, arrays), folder=tmp_path / "data")
+
+
+@pytest.mark.parametrize("spoils", ["a trial", "every trial"])
+def test_pack_names_a_neuron_of_artefacts(tmp_path, spoils):
+    """In its units all others would be silent; whose statistics they are does not matter."""
+    arrays = tiny.arrays()
+    arrays["responses"][: 1 if spoils == "a trial" else None, 3] += 1e5
+    arrays["responses"][0, 3] *= 2
+    arrays["tiers"][0] = "train"
+    said = refused(tiny.write(tmp_path, arrays), tmp_path / "data")
+    assert "the responses of neuron 3 (from 0) in" in said and "leave out that neuron" in said
+
+
 @pytest.mark.parametrize("kinds", [kit.data.official.KINDS, ("responses",)])
 def test_pack_without_statistics_computes_them(source, mouse, tmp_path, kinds):
     with zipfile.ZipFile(source) as archive:
