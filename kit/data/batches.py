@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kit.report import brief
+
 TYPICAL_BEHAVIOR = (4, 0, 0.5)  # pupil size, its change, running speed, each in its std
 
 
@@ -72,4 +74,9 @@ def require_z_scored(images: np.ndarray | Tensor) -> None:
 
 def _as_tensor(images):
     """A tensor of images; an array may be read-only or flipped, so it is copied."""
-    return images if isinstance(images, Tensor) else torch.from_numpy(np.array(images, order="C"))
+    if isinstance(images, Tensor):
+        return images
+    array = np.array(images, order="C")
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"images={brief(images)} are not numbers; give an array (B, 1, H, W)")
+    return torch.from_numpy(array)

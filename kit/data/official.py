@@ -23,6 +23,10 @@ META = {"tiers": "meta/trials/tiers", "image_ids": "meta/trials/frame_image_id",
         "coordinates": "meta/neurons/cell_motor_coordinates"}
 META_DTYPES = {"tiers": "U", "image_ids": "iufU", "trial_ids": "iuU", "unit_ids": "iu",
                "coordinates": "iuf"}  # values of numpy's dtype.kind, after `_as_ids`
+META_WORDS = {"tiers": "texts", "image_ids": "finite numbers or plain texts",
+              "trial_ids": "whole numbers or plain texts, none repeated",
+              "unit_ids": "whole numbers below 2**53, none repeated",
+              "coordinates": "finite numbers"}
 
 TIERS_FILE = "meta/trials/tiers.npy"  # the folder that holds this file is the root of a recording
 MAX_ARRAY_BYTES = 2**26  # bytes of one array: many times any that a recording holds
@@ -218,9 +222,9 @@ def read_meta(source: Source) -> dict[str, np.ndarray]:
             raise ValueError(f"{META[name]}.npy in {source.path} has shape {values.shape}, "
                              f"expected {shapes[name]}; the recording is damaged")
         if not _is_valid(name, values):
-            raise ValueError(f"{META[name]}.npy in {source.path} holds values of another type, "
-                             "too large, repeated, not plain or not finite; the recording is "
-                             "damaged")
+            raise ValueError(f"{META[name]}.npy in {source.path} holds {values.dtype}; it must "
+                             f"hold {META_WORDS[name]}: put it right, or download or unpack the "
+                             "recording again")
     if not np.isin(meta["tiers"], TIERS).any():
         raise ValueError(f"no trial of {source.path} has one of the tiers {', '.join(TIERS)}; the "
                          f"first has {one_line(meta['tiers'][0], 40)!r}")

@@ -32,15 +32,15 @@ def pack(mouse: str, source: Source, part: Path, size: tuple[int, int]) -> None:
     needed = 4 * trials * (size[0] * size[1] + neurons + 5)
     if shutil.disk_usage(part).free < needed:  # said now, not after minutes of packing
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    seen = np.flatnonzero(np.isin(meta["tiers"], ["train", "validation"]))
-    train = meta["tiers"] == "train"
+    seen, train = np.isin(meta["tiers"], ["train", "validation"]), meta["tiers"] == "train"
     statistics, gaps, empty = {}, {}, {}
     for kind, arrays in names.items():
         shape, file = shapes[kind], part / f"{kind}.npy"
-        mean, std = standardisation(source, kind, shape, [arrays[row] for row in seen])
+        public = [name for name, is_seen in zip(arrays, seen, strict=True) if is_seen]
+        mean, std = standardisation(source, kind, shape, public)
         packed_shape = (trials, 1, *size) if kind == "images" else (trials, *shape)
         gaps[kind], empty[kind] = np.zeros((2, trials), bool)
-        evidence = Moments(), Moments()  # statistics may be of all trials, or of train trials
+        evidence = [Moments() for _ in range(4)]
         bar = progress(_blocks(source, arrays, shape), desc=f"packing {mouse} {kind}",
                        total=math.ceil(trials / BLOCK), unit="block")
         with file.open("wb") as out:  # a memory map would crash on a full disk
@@ -51,18 +51,21 @@ def pack(mouse: str, source: Source, part: Path, size: tuple[int, int]) -> None:
                 gaps[kind][rows] = np.isnan(flat).any(1)
                 empty[kind][rows] = ~np.nan_to_num(flat).any(1)  # zeros or NaN throughout
                 block = _standardise(source, kind, arrays[rows], raw, mean, std)
-                usable = ~gaps[kind] & ~empty[kind]
-                for moments, some in zip(evidence, (usable, usable & train), strict=True):
-                    moments.add(block[some[rows], ..., ::4 if kind == "images" else 1])
+                sample = block
+                if kind == "images":  # 23 is no period of stripes, and divides few widths
+                    sample = block.reshape(len(block), -1, 1)[:, ::23]
+                # statistics are of all trials, of those not withheld, or of the first tiers
+                for moments, some in zip(evidence, (True, ~empty[kind], seen, train), strict=True):
+                    moments.add(sample[(~gaps[kind] & some)[rows]])
                 if block.shape[1:] != packed_shape[1:]:
                     block = interpolate(torch.from_numpy(block), size=size, mode="bilinear",
                                         align_corners=False).numpy()  # (B, 1, H, W)
                 out.write(block.astype("<f4").tobytes())
-        _require_units(source, kind, evidence)
         if kind in ("behavior", "pupil_center") and empty[kind].all():  # withheld
             file.unlink()
             del gaps[kind]
         else:
+            _require_units(source, kind, evidence, std)
             statistics[f"{kind}_mean"], statistics[f"{kind}_std"] = mean, std
     withheld = _withheld(meta["tiers"], empty["responses"])
     _write_nan(part / "responses.npy", withheld, neurons)
@@ -226,16 +229,22 @@ def standardisation(source: Source, kind: str, shape: tuple,
     return mean, np.where(std > 0, std, 1).astype(np.float32)
 
 
-def _require_units(source, kind, evidence):
+def _require_units(source, kind, evidence, divisor):
     """Raise ValueError if standardised values show that the statistics belong to other data.
 
-    evidence: the moments of all trials, and of train trials.
+    evidence: the moments of each set of trials that the statistics may be of. divisor: the std.
     """
     misfits = [_misfit(kind, moments) for moments in evidence if moments.count]
-    if misfits and all(misfits):
-        raise ValueError(f"meta/statistics/{kind} in {source.path} are not the statistics of "
-                         f"data/{kind}: in their units, the data have {misfits[0]}; put them "
-                         "right, or delete meta/statistics to have them computed")
+    if not misfits or not all(misfits):
+        return
+    std = evidence[0].result()[1] * divisor  # of the raw values
+    if kind == "responses" and np.median(std[std > 0]) < 0.01 * std.mean():
+        raise ValueError(f"the responses of neuron {std.argmax()} (from 0) in {source.path} have a "
+                         f"std of {std.max():.3g}, those of most others one below 1 % of the mean; "
+                         "leave out that neuron, or the trials of this artefact")
+    raise ValueError(f"meta/statistics/{kind} in {source.path} are not the statistics of "
+                     f"data/{kind}: in their units, the data have {misfits[0]}; put them right, or "
+                     "delete meta/statistics to have them computed")
 
 
 def _misfit(kind, moments):

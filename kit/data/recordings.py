@@ -18,7 +18,7 @@ from kit.data.batches import Batch
 from kit.data.batches import require_z_scored as require_z_scored
 from kit.data.official import META, TIERS
 from kit.data.zips import READ_ERRORS, require_readable
-from kit.report import one_line, require_int
+from kit.report import brief, one_line, require_int
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -77,7 +77,7 @@ class Recording:
 
         Raises ValueError if there is no trial of that tier.
         """
-        rows = np.flatnonzero(self.tiers == tier)
+        rows = np.flatnonzero(self.tiers == tier) if isinstance(tier, str) else []
         if not len(rows):
             here = ", ".join(one_line(name, 40) for name in self._trials_by_tier())
             raise ValueError(f"mouse {self.mouse} has no tier {tier!r}; its tiers are {here}")
@@ -93,8 +93,18 @@ class Recording:
         return bool(np.isnan(self.responses[self.rows(tier)[0]]).all())
 
     def batch(self, rows: np.ndarray | list | slice | int) -> Batch:
-        """The trials at these indices, copied; without responses if any of them is withheld."""
-        rows = np.atleast_1d(np.arange(len(self.tiers))[rows])  # a slice would give views
+        """The trials at these indices, copied; without responses if any of them is withheld.
+
+        Raises ValueError for what are not indices of trials.
+        """
+        try:
+            chosen = np.atleast_1d(np.arange(len(self.tiers))[rows])  # a slice would give views
+        except (IndexError, TypeError, ValueError):
+            chosen = np.array(0)
+        if chosen.ndim != 1:
+            raise ValueError(f"rows={brief(rows)} are not trials of mouse {self.mouse}; give whole "
+                             f'numbers from 0 to {len(self.tiers) - 1}, such as .rows("train")')
+        rows = chosen
         arrays = (self.images, self.responses, self.behavior, self.pupil_center)
         batch = Batch(*[None if array is None else torch.from_numpy(array[rows])
                         for array in arrays])

@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from kit.data.recordings import TYPICAL_BEHAVIOR, Batch
 from kit.files import progress
-from kit.lab.stimuli import Screen
+from kit.lab.stimuli import PIXEL_STATISTICS, Screen
 from kit.models.layers import eval_mode
 from kit.report import brief, check_settings, suggest
 from kit.threads import fastest_threads
@@ -134,17 +134,20 @@ def screen_of(model: nn.Module, mouse: str | None = None,
     """The screen on which a model's images are shown, with the statistics of its recording.
 
     Raises ValueError if it has no such mouse. Models that do not know the statistics, such as the
-    published ones, get those of the benchmark.
+    published ones, get those of the benchmark, and so do recordings with pixels of another range
+    than 0-255: in z-scored units black and white are then about what they are in natural images.
     """
     mouse, size, member = resolve(model, mouse), image_size(model), first_member(model)
     if hasattr(member, "pixel_statistics"):  # simulated cells
         mean, std = map(float, member.pixel_statistics)
         return Screen(size, (mean, std), degrees_per_pixel)
     known = getattr(member, "data_statistics", {}).get(mouse, {})
-    if "images_mean" not in known:
-        return Screen(size, degrees_per_pixel=degrees_per_pixel)
-    mean, std = (float(known[f"images_{name}"]) for name in ("mean", "std"))
-    return Screen(size, (mean, std), degrees_per_pixel)
+    screen = Screen(size, degrees_per_pixel=degrees_per_pixel)
+    pixels = tuple(float(known.get(f"images_{name}", 0)) for name in ("mean", "std"))
+    low, high = PIXEL_STATISTICS
+    if low <= min(pixels) <= max(pixels) <= high:
+        return replace(screen, pixel_statistics=pixels)
+    return screen
 
 
 def first_member(model: nn.Module) -> nn.Module:

@@ -20,6 +20,7 @@ from kit.report import (
 Numbers = float | Sequence[float] | np.ndarray  # one number for all stimuli, or one for each
 
 NATURAL_CONTRAST = 0.8  # median RMS contrast of the benchmark's images, 52 of 64.6 pixel values
+PIXEL_STATISTICS = (1, 254)  # what the mean and the std of pixels from 0 to 255 can be
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Screen:
     degrees_per_pixel: float | None = None  # about 2 in the recordings of 2022
 
     def __post_init__(self) -> None:
-        check_settings(self, size=(1, 1024), pixel_statistics=(1, 254),
+        check_settings(self, size=(1, 1024), pixel_statistics=PIXEL_STATISTICS,
                        degrees_per_pixel=(1e-3, 100))
 
     @property

@@ -50,6 +50,8 @@ def save(model: Model, path: str | Path) -> None:
     }
     tensors = {}
     for name, value in model.state_dict().items():
+        if value.is_floating_point() and not (own and name.startswith("core.")):
+            value = value.float()  # as `load_model` builds it, whatever .double() or .half() did
         tensors[f"model/{name}"] = value.detach().cpu().contiguous().clone()
     _require_finite(tensors)
     for mouse, statistics in model.data_statistics.items():

@@ -19,7 +19,7 @@ def require_same_places(mouse: str, ours: Tensor, theirs: Tensor) -> None:
 
     By correlation, as another program may have scaled them; neurons without places may be any.
     """
-    ours, theirs = ours.numpy().ravel(), theirs.numpy().ravel()
+    ours, theirs = ours.float().numpy().ravel(), theirs.numpy().ravel()
     if ours.any() and theirs.any() and np.corrcoef(ours, theirs)[0, 1] < 0.9:
         raise ValueError(f"this model has the neurons of mouse {mouse} at other places in cortex "
                          "than the recording, perhaps those of another mouse; build the model from "

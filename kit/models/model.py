@@ -119,7 +119,7 @@ class Model(nn.Module):
             raise ValueError(f"the core cannot take images {shape}: {reason}") from problem
         found = tuple(getattr(features, "shape", ()))
         kind = getattr(features, "dtype", type(features).__name__)
-        if len(found) != 4 or found[0] != 1 or kind not in FLOATS:
+        if len(found) != 4 or found[0] != 1 or 0 in found or kind not in FLOATS:
             raise ValueError(f"the core turned images {shape} into {found or ''} {kind}; it must "
                              "give one tensor (1, channels, height, width) of floats")
         return found[1:]
@@ -168,6 +168,12 @@ class Model(nn.Module):
         mouse = self.resolve_mouse(mouse)
         batch = self._prepare(batch, mouse)
         features = self._features(batch)  # (B, C', h, w)
+        expected = (len(batch.images), *self.feature_shape)
+        if features.shape != expected:
+            raise ValueError(f"the core turned {expected[0]} images into features "
+                             f"{tuple(features.shape)}, and one image into "
+                             f"{(1, *self.feature_shape)}; it must give {expected} in training and "
+                             "eval mode, see kit.check_core(core)")
         if self.training and torch.is_grad_enabled() and not features.requires_grad:
             self._require_frozen_core()
         shift = self.shifters[mouse](batch.pupil_center) if self.config.shifter else None  # (B, 2)
@@ -229,6 +235,9 @@ class Model(nn.Module):
     def regularizer(self, mouse: str | None = None) -> Tensor:
         """A scalar that the loss adds to keep the core smooth and the readout sparse."""
         core = self.core.regularizer() if hasattr(self.core, "regularizer") else 0
+        if not isinstance(core, Tensor | np.number | float | int) or np.prod(np.shape(core)) != 1:
+            raise ValueError(f"the core's regularizer() gives {brief(core)}; it must give one "
+                             "number, which the loss adds, see kit.check_core(core)")
         return core + self.readouts[self.resolve_mouse(mouse)].regularizer()
 
     @torch.no_grad()

@@ -47,7 +47,10 @@ def nonfinite_part(model: Model, loss: Callable[[Tensor, Tensor], Tensor], mouse
 
 
 def require_model(model: object) -> None:
-    """Raise ValueError unless this is a `Model`."""
+    """Raise ValueError unless this is a `Model` with something to learn."""
     if not isinstance(model, Model):
         raise ValueError(f"a Model is needed to train, not {type(model).__name__}; build one with "
                          "kit.cnn_baseline or kit.Model, and train each of an ensemble by itself")
+    if not any(value.requires_grad for value in model.parameters()):
+        raise ValueError("all parameters of this model are frozen, so nothing would learn; call "
+                         "model.requires_grad_(True), or freeze its core alone")

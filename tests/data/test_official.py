@@ -90,7 +90,7 @@ DAMAGES = {
         {"meta/trials/trial_idx.npy": npy(np.zeros(70, int))}, "repeated",
     ),
     "image ids not finite": (
-        {"meta/trials/frame_image_id.npy": npy(np.full(70, np.nan))}, "not plain or not finite",
+        {"meta/trials/frame_image_id.npy": npy(np.full(70, np.nan))}, "must hold finite numbers or",
     ),
     "too few places in cortex": (
         {"meta/neurons/cell_motor_coordinates.npy": npy(np.ones((23, 3)))},
@@ -98,7 +98,7 @@ DAMAGES = {
     ),
     "places that are text": (
         {"meta/neurons/cell_motor_coordinates.npy": npy(np.full((24, 3), "x"))},
-        "cell_motor_coordinates.npy in .* not plain or not finite",
+        "cell_motor_coordinates.npy in .* must hold finite numbers:",
     ),
     "NaN in an image": (
         {images: npy(np.full((1, 144, 256), np.nan))}, "images/5.npy in .* not finite",
@@ -160,10 +160,11 @@ DAMAGES = {
     ),
     "trial ids with commas": (
         {"meta/trials/trial_idx.npy": npy(np.array([f"{i},1" for i in range(70)]))},
-        "trial_idx.npy in .* not plain or not finite",
+        "trial_idx.npy in .* must hold whole numbers or plain texts, none",
     ),
     "unit ids beyond all counting": (
-        {"meta/neurons/unit_ids.npy": npy(np.arange(24) + 2**60)}, "unit_ids.npy in .* too large",
+        {"meta/neurons/unit_ids.npy": npy(np.arange(24) + 2**60)},
+        "unit_ids.npy in .* must hold whole numbers below",
     ),
     "statistics that overflow": (
         {"meta/statistics/images/all/mean.npy": npy(np.float64(1e300))}, "not finite",

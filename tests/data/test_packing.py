@@ -240,12 +240,58 @@ def test_pack_takes_statistics_of_few_trials(tmp_path, seed):
     kit.load(tiny.write(tmp_path, arrays), folder=tmp_path / "data")
 
 
+def resting(recording, rng):
+    """Running alone, in bouts: most trials hold zeros."""
+    runs = rng.random((len(recording["tiers"]), 1)) < 0.1
+    return recording["behavior"] * 0 + [0, 0, 10] * (runs * rng.normal(1, 0.02, runs.shape))
+
+
+ZEROS = {
+    "blank images": ("images", lambda recording, rng: np.where(
+        rng.random((len(recording["tiers"]), 1, 1, 1)) < 0.5, 0, recording["images"])),
+    "sparse responses": ("responses", lambda recording, rng: (
+        recording["responses"] * (rng.random(recording["responses"].shape) < 0.15))),
+    "a mouse at rest": ("behavior", resting),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("zeros", ZEROS)
+def test_pack_takes_trials_of_zeros(tmp_path, zeros):
+    """They count in the statistics like all others."""
+    recording = tiny.arrays(neurons=3, tiers={"train": 300, "validation": 30})
+    kind, change = ZEROS[zeros]
+    recording[kind] = change(recording, np.random.default_rng(0))
+    path = tiny.write(tmp_path, recording)
+    kit.load(path, folder=tmp_path / "data")
+    statistics = {f"meta/statistics/{kind}/all/{name}.npy": None for name in ("mean", "std")}
+    path = tiny.rewritten(path, tmp_path / "computed.zip", changes=statistics)
+    kit.load(path, folder=tmp_path / "data")
+
+
 def test_pack_takes_silent_neurons(tmp_path):
     arrays = tiny.arrays()
     arrays["responses"][:, ::2] = 0
     arrays["responses"][:, 1] *= np.arange(len(arrays["responses"])) == 7  # a single burst
     mouse = kit.load(tiny.write(tmp_path, arrays), folder=tmp_path / "data").mouse
     assert not mouse.responses[:, ::2].any()
+
+
+def test_pack_takes_stripes_of_four_pixels(tmp_path):
+    arrays = tiny.arrays()
+    stripes = np.where(np.arange(256) % 4 < 2, 1, 0.1)  # the first pixel of each is bright
+    arrays["images"] = (arrays["images"] * stripes).astype(np.uint8)
+    kit.load(tiny.write(tmp_path, arrays), folder=tmp_path / "data")
+
+
+@pytest.mark.parametrize("spoils", ["a trial", "every trial"])
+def test_pack_names_a_neuron_of_artefacts(tmp_path, spoils):
+    """In its units all others would be silent; whose statistics they are does not matter."""
+    arrays = tiny.arrays()
+    arrays["responses"][: 1 if spoils == "a trial" else None, 3] += 1e5
+    arrays["responses"][0, 3] *= 2
+    arrays["tiers"][0] = "train"
+    said = refused(tiny.write(tmp_path, arrays), tmp_path / "data")
+    assert "the responses of neuron 3 (from 0) in" in said and "leave out that neuron" in said
 
 
 @pytest.mark.parametrize("kinds", [kit.data.official.KINDS, ("responses",)])

@@ -222,3 +222,20 @@ def test_batch_typical_takes_extreme_z_scored_images():
     dots = torch.from_numpy(dot).requires_grad_()
     for images in (Z_SCORED, dot, dots, np.full((2, 36, 64), 2.2), np.zeros((0, 36, 64))):
         assert len(kit.Batch.typical(images).images) == len(images)
+
+
+@pytest.mark.parametrize("rows", ["train", 1.5, 1000, [True], [[0, 1], [2, 3]], None, {}])
+def test_batch_refuses_what_are_no_trials(plus, rows):
+    with pytest.raises(ValueError, match="are not trials of mouse 7-1-1; give whole numbers from"):
+        plus.mouse.batch(rows)
+
+
+def test_rows_of_several_tiers_are_refused(plus):
+    with pytest.raises(ValueError, match="its tiers are train, validation"):
+        plus.mouse.rows(["train", "validation"])
+
+
+@pytest.mark.parametrize("images", [None, "picture.png"])
+def test_typical_refuses_what_are_no_numbers(images):
+    with pytest.raises(ValueError, match="are not numbers; give an array"):
+        kit.Batch.typical(images)

@@ -128,6 +128,14 @@ def test_a_module_of_your_own_needs_neither_size_nor_mouse():
     np.testing.assert_allclose(fields, np.full((1, 36, 64), 1 / (36 * 64)), rtol=1e-5)
 
 
+@pytest.mark.parametrize("mean, std", [(0.45, 0.25), (-0.02, 0.98), (28e3, 16e3), (2, 0.9)])
+def test_screen_of_pixels_of_another_range_is_that_of_the_benchmark(plus, mean, std):
+    """Other labs' images may be 0-1, z-scored, of 16 bits or very dark."""
+    model = kit.linear_baseline(plus, 2)
+    model.data_statistics = {"7-1-1": {"images_mean": np.float32(mean), "images_std": std}}
+    assert screen_of(model) == Screen((18, 32))
+
+
 def test_screen_of_takes_size_and_statistics_from_the_model(plus):
     model = kit.linear_baseline(plus, 2)
     assert screen_of(model) == Screen((18, 32))  # not trained: the benchmark's statistics

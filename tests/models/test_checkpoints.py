@@ -407,3 +407,12 @@ def test_save_onto_a_folder(trained, tmp_path):
 def test_save_an_ensemble(trained, tmp_path):
     with pytest.raises(ValueError, match="a file holds one Model, not Ensemble"):
         kit.save(kit.ensemble([trained]), tmp_path / "mine")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_save_writes_what_load_model_reads_in_any_precision(data, tmp_path, dtype):
+    model = kit.cnn_baseline(data, channels=2).to(dtype)
+    kit.save(model, tmp_path / "model")
+    loaded = kit.load_model(tmp_path / "model")
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], value, check_dtype=False)

@@ -395,6 +395,52 @@ def test_model_refuses_features_that_are_not_floats(plus, core, kind):
         kit.Model(core(1, 2, 5), plus.neurons, kit.ModelConfig(image_size=SIZE))
 
 
+class Odd(nn.Conv2d):
+    """`change` is made to the features in training mode, `penalty` is added to the loss."""
+
+    change, penalty = staticmethod(lambda features: features), 0.0
+
+    def forward(self, images):
+        features = super().forward(images)
+        return self.change(features) if self.training else features
+
+    def regularizer(self):
+        return self.penalty
+
+
+@pytest.mark.parametrize("change", [
+    lambda features: features.mean(0, keepdim=True), lambda features: features[:, :1],
+])  # fmt: skip
+def test_forward_refuses_features_of_another_shape_in_training(plus, change):
+    core = Odd(1, 2, 3)
+    core.change = change
+    model = kit.Model(core, plus.neurons, kit.ModelConfig(image_size=SIZE))
+    with pytest.raises(ValueError, match=r"core turned 4 images into .*give \(4, 2, 16, 30\) in"):
+        model.train()(plus.mouse.first("train", 4))
+
+
+@pytest.mark.parametrize("penalty", [None, "0", torch.ones(2)])
+def test_regularizer_refuses_what_is_not_one_number(plus, penalty):
+    core = Odd(1, 2, 3)
+    core.penalty = penalty
+    model = kit.Model(core, plus.neurons, kit.ModelConfig(image_size=SIZE))
+    with pytest.raises(ValueError, match=r"regularizer\(\) gives .*; it must give one number"):
+        model.regularizer()
+    for core.penalty in (1, 1.0, np.float32(1), torch.ones(()), torch.ones(1)):
+        assert model.regularizer() >= 1
+
+
+def test_model_refuses_core_without_channels(plus):
+    core = nn.ConstantPad2d(-9, 0)  # 18 rows become none
+    with pytest.raises(ValueError, match=r"\(1, 1, 0, 14\) .*; it must give one tensor"):
+        kit.Model(core, plus.neurons, kit.ModelConfig(image_size=SIZE))
+
+
+def test_score_in_half_precision(cnn, plus):
+    scores = kit.score(cnn.bfloat16(), plus, "validation")
+    assert np.isfinite(scores.single_trial)
+
+
 def test_validate_data_refuses_the_neurons_of_another_mouse(folder):
     """Two mice with as many neurons, their coordinates swapped."""
     paths = [tiny.write(folder, tiny.arrays(seed), f"6-{seed}-1") for seed in (1, 2)]

@@ -408,6 +408,12 @@ def test_subset_fewer_train_trials(small):
             small.subset(wrong)
 
 
+def test_train_refuses_a_frozen_model(small):
+    model = kit.cnn_baseline(small, channels=2).requires_grad_(False)
+    with pytest.raises(ValueError, match="all parameters of this model are frozen"):
+        kit.train(model, small)
+
+
 def test_train_frozen_core(small):
     model = build(small)
     model.core.requires_grad_(False)
