@@ -12,7 +12,7 @@ from kit.data import catalog, simulation
 from kit.data.official import array_files, find_roots, open_source
 from kit.data.packing import pack
 from kit.data.recordings import Dataset, open_packed
-from kit.data.zips import directory_bytes
+from kit.data.zips import directory_bytes, require_readable
 from kit.files import atomic_write, data_folder, file_sha256
 from kit.report import require_int, suggest
 from kit.threads import limit_threads
@@ -110,7 +110,7 @@ def _open(mouse, origin, size, folder):
     content = note.read_text() if note and note.is_file() else _content(path)
     key = hashlib.sha1(repr((PACKED, content)).encode()).hexdigest()[:16]
     packed = root / "packed" / f"{mouse}-{size[0]}x{size[1]}-{key}"
-    if not packed.is_dir():
+    if not os.path.isdir(packed):  # nor does another user's, closed to others, count
         try:
             with open_source(path) as source, atomic_write(packed, folder=True) as part:
                 part.mkdir()
@@ -131,7 +131,11 @@ def _open(mouse, origin, size, folder):
 def _content(path):
     """A digest of all that a recording holds. A zip lists the CRC-32 of its members at its end."""
     if path.is_file():
-        return hashlib.sha1(directory_bytes(path)).hexdigest()
+        try:
+            return hashlib.sha1(directory_bytes(path)).hexdigest()
+        except OSError as problem:
+            require_readable(path, problem)
+            raise
     digest = hashlib.sha1()
     for name, file in _files(path):
         if file.is_file():  # a device or a pipe may never end

@@ -340,6 +340,20 @@ def test_load_read_only_data_folder(source, tmp_path, record_property):
     record_property("fault", row)
 
 
+def test_load_where_another_user_packed(source, tmp_path, monkeypatch):
+    """The first student's umask closes `packed` to all others."""
+    data, stat = tmp_path / "data", os.stat
+
+    def guarded(path, *arguments, **options):
+        if not isinstance(path, int) and f"{data / 'packed'}{os.sep}" in os.fspath(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", guarded)
+    with pytest.raises(OSError, match=r"packed.* cannot be written: permission .*KIT_DATA_DIR"):
+        kit.load(source, folder=data)
+
+
 def test_load_packed_from_moved_read_only_folder(source, tmp_path, record_property):
     """A teacher's stick or mounted drive: packed once, opened by everybody under any path."""
     own = tmp_path / "own" / "recordings" / kit.data.catalog.RECORDINGS["27204-5-13"].file
