@@ -234,6 +234,30 @@ def test_load_moved_or_copied_recording_is_packed_once(source, mouse, tmp_path, 
         assert_same(kit.load(tmp_path / place / TOP, folder=tmp_path / "moved").mouse, mouse)
 
 
+@pytest.mark.parametrize("lie", [b"", b"\xff\xfe", b"7"])
+def test_load_trusts_no_note_that_it_did_not_write(source, tmp_path, lie):
+    """A drive that went away may leave an empty one, which would fit any recording."""
+    data, unpacked = tmp_path / "data", tmp_path / "unpacked"
+    with zipfile.ZipFile(source) as archive:
+        archive.extractall(unpacked)
+    packed = kit.load(unpacked, folder=data).mouse.packed
+    [note] = (data / "content").iterdir()
+    digest = note.read_bytes()
+    note.write_bytes(lie)
+    assert kit.load(unpacked, folder=data).mouse.packed == packed
+    assert note.read_bytes() == digest
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+@pytest.mark.parametrize("name", ["meta.npz", "behavior.npy"])
+def test_load_waits_for_no_pipe_in_a_packed_copy(source, tmp_path, name):
+    packed = kit.load(source, folder=tmp_path).mouse.packed
+    (packed / name).unlink()
+    os.mkfifo(packed / name)
+    with pytest.raises(ValueError, match="is damaged; delete that folder and load again"):
+        kit.load(source, folder=tmp_path)
+
+
 def test_load_again_does_not_read_the_trials_of_a_folder(source, mouse, tmp_path, monkeypatch):
     with zipfile.ZipFile(source) as archive:
         archive.extractall(tmp_path)
