@@ -39,7 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
     try:
         return options.run(options)
     except (ValueError, OSError, FloatingPointError) as problem:
-        print(f"kit {options.command}: {problem}", file=sys.stderr)
+        said = problem
+        if isinstance(problem, OSError) and problem.errno is not None:  # the system's own words
+            said = (f"{problem.filename or 'a file'} cannot be used: {problem.strerror.lower()}; "
+                    "mend that, or name another place")
+        print(f"kit {options.command}: {said}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"kit {options.command}: stopped; run it again to continue", file=sys.stderr)
@@ -118,17 +122,17 @@ def _rank(options):
 def _rank_once(options):
     ranking = kit.rank(options.folder, options.truth, options.track, options.final,
                        seed=options.seed)
-    page = ranking.page(options.page, options.watch) if options.page else None
     print(ranking)
-    if page:
-        print(f"page: {page}")
+    if options.page:
+        print(f"page: {ranking.page(options.page, options.watch)}")
 
 
 def _withhold(options):
     config = kit.WithholdConfig(options.track, mouse=options.mouse, license=options.license)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     with private_folder(options.out) as private:
-        folder = private if os.path.exists(options.data) else None  # all know the others
+        path = os.path.expanduser(options.data)  # as kit.load does; not every shell expands "~"
+        folder = private if os.path.exists(path) else None  # all know the others
         data = kit.load(options.data, options.size, folder)
         paths = kit.withhold(data.mouse, options.out, config)
         del data  # Windows removes no file that is open

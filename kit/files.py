@@ -143,7 +143,7 @@ def progress(iterable: Iterable | None = None, **options) -> tqdm:
 def data_folder(folder: str | Path | None = None) -> Path:
     """The folder for data: the argument, else KIT_DATA_DIR, else the user's cache. Creates it.
 
-    Raises OSError if it cannot be created.
+    Raises OSError if it cannot be created or opened.
 
     >>> kit.data_folder("data").name
     'data'
@@ -162,6 +162,12 @@ def data_folder(folder: str | Path | None = None) -> Path:
         reason = getattr(problem, "strerror", None) or problem
         raise OSError(f"the data folder {str(path)[:200]!r} cannot be created ({reason}); name "
                       "another one in KIT_DATA_DIR or as an argument") from None
+    try:
+        os.stat(os.path.join(path, "."))
+    except OSError as problem:
+        raise OSError(f"the data folder {path} cannot be opened ({problem.strerror}), perhaps it "
+                      "is another user's; name another one in KIT_DATA_DIR or as an "
+                      "argument") from None
     return path
 
 

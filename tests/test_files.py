@@ -1,5 +1,6 @@
 """The data folder, atomic writes and progress bars."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -80,6 +81,28 @@ def test_data_folder_that_cannot_be_created(tmp_path, monkeypatch):
             kit.data_folder()
         with pytest.raises(OSError, match="KIT_DATA_DIR"):
             kit.load("sample+")
+
+
+@pytest.fixture
+def closed(tmp_path, monkeypatch):
+    """A folder that nothing can be seen in, as if it were another user's."""
+    stat, folder = os.stat, tmp_path / "closed"
+    folder.mkdir()
+
+    def guarded(path, *arguments, **options):
+        if not isinstance(path, int) and f"{os.fspath(path)}".startswith(f"{folder}{os.sep}"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", guarded)
+    return folder
+
+
+def test_data_folder_that_cannot_be_opened(closed, capsys):
+    with pytest.raises(OSError, match=r"cannot be opened .*name another one in KIT_DATA_DIR"):
+        kit.data_folder(closed)
+    assert not kit.doctor(closed)
+    assert "TO DO  data folder: the data folder" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")

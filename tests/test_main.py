@@ -176,6 +176,17 @@ def test_withhold_leaves_the_truth_nowhere_else(capsys, tmp_path, monkeypatch):
     assert packed.is_relative_to(tmp_path) and ".mine.part-" in str(packed) and not packed.exists()
 
 
+def test_withhold_from_the_home_folder_leaves_the_truth_nowhere_else(capsys, tmp_path, monkeypatch):
+    """Not every shell puts the home folder in for "~"."""
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("KIT_DATA_DIR", str(tmp_path / "shared"))
+    source = tiny.write(tmp_path, tiny.arrays(test={"test": (4, 4, 3, 3, 2, 4)}))
+    command = ["withhold", f"~/{source.name}", tmp_path / "mine", "--size", 18, 32]
+    assert run(capsys, *command)[0] == 0
+    assert sorted(tmp_path.iterdir()) == sorted([source, tmp_path / "mine"])
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_withhold_that_is_stopped_leaves_nothing(capsys, tmp_path, monkeypatch, name):
@@ -295,6 +306,9 @@ BAD = {  # arguments, and words of the sentence
     "submit into a file": ("submit {model} {zip} {tmp}/file", "file"),
     "check nothing": ("check {tmp}/none.csv {zip}", "there is no file"),
     "check an empty folder": ("check {tmp}/folder {zip}", "there is no file"),
+    "check below a file": ("check {mine}/x {zip}", "there is no file"),
+    "grade a name that is too long": (f"grade {'a' * 300} {{truth}}", "cannot be read: "),
+    "rank below a name that is too long": (f"rank {'a' * 300} {{truth}}", "cannot be used: "),
     "check an empty file": ("check {tmp}/file {zip}", "has no column"),
     "rank nothing": ("rank {tmp}/none {tmp}", "none"),
     "rank an empty folder": ("rank {tmp}/folder {tmp}", "folder"),

@@ -11,8 +11,7 @@ from kit.challenge.tracks import RANKED, SCORES, require_track, track_of
 from kit.data.recordings import Dataset
 from kit.evaluation.bootstrap import IMAGE_SCORES, RESAMPLES, SAME, ImageScore, compare_scores
 from kit.evaluation.scores import predict
-from kit.files import expand_user
-from kit.report import one_line, require_int
+from kit.report import one_line, require_int, require_path
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,8 @@ def compare(a: str | Path | nn.Module, b: str | Path | nn.Module, truth: str | P
         first, second, neurons = _score_models([a, b], truth, track)
         names = "the first model", "the second model"
     elif all(isinstance(path, str | Path) for path in (a, b, truth)):
-        a, b, truth = map(expand_user, (a, b, truth))
+        a, b = require_path("a", a), require_path("b", b)
+        truth = require_path("truth", truth)
         known = read_ground_truth(truth)
         track = resolve_track(track, known, truth)
         first, second = (score_entry(read_submission(path, known), known.responses, known.images,

@@ -203,8 +203,6 @@ def find_entries(folder: Path, tier: str) -> tuple[dict[str, Path], dict[str, st
 
 def _reason(problem, path):
     """Why an entry cannot be graded, without the path: the organiser's folders are nobody's."""
-    if isinstance(problem, OSError) and problem.errno is not None:
-        return f"{path.name} cannot be read: {problem.strerror.lower()}"
     return str(problem).replace(str(path), path.name) or "it needs more memory than there is"
 
 

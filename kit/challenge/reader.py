@@ -98,11 +98,14 @@ def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
                 row.clear()
                 if len(cells) > 1 or "".join(cells).strip(WHITE_SPACE):
                     yield number, cells
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"there is no file {path}; kit.submit writes submissions, "
                                 "kit.write_ground_truth what they are graded against") from None
     except IsADirectoryError:
         raise IsADirectoryError(f"{path} is a folder; give one of its CSV files") from None
+    except OSError as problem:
+        raise type(problem)(f"{path} cannot be read: {problem.strerror.lower()}; mend that, or "
+                            "give another file") from None
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not a CSV file in UTF-8; unpack it if it is compressed, save "
                          "it as CSV in UTF-8 if a spreadsheet wrote it") from None

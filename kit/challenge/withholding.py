@@ -119,13 +119,13 @@ def private_folder(out: str | Path) -> Iterator[Path]:
     A recording that is opened in it leaves no packed copy, which holds the truth, in a data folder
     that others share. Raises OSError if `out` exists or nothing can be written beside it.
     """
-    out = _require_new(out)
+    folder = out = _require_new(out)
     try:
         with temporary_folder(out) as folder:
             yield folder
     except OSError as problem:
         if problem.errno is None:  # has its sentence already
-            raise
+            raise type(problem)(str(problem).replace(str(folder), str(out))) from None
         raise OSError(f"{out} cannot be written: {problem.strerror.lower()}; name another "
                       "place") from None
 

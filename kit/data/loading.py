@@ -12,11 +12,12 @@ from kit.data import catalog, simulation
 from kit.data.official import array_files, find_roots, open_source
 from kit.data.packing import pack
 from kit.data.recordings import Dataset, open_packed
-from kit.data.zips import directory_bytes
+from kit.data.zips import directory_bytes, require_readable
 from kit.files import atomic_write, data_folder, file_sha256
 from kit.report import require_int, suggest
 from kit.threads import limit_threads
 
+DIGEST = re.compile(r"[0-9a-f]{40}")  # of what a recording holds
 PACKED = 3  # version of the packed arrays: part of the cache key
 
 
@@ -107,10 +108,11 @@ def _open(mouse, origin, size, folder):
     """The packed recording, packed first if its content or the size is new."""
     path, root = _fetch(origin, folder), data_folder(folder)
     note = None if path.is_file() else root / "content" / _listing(path)
-    content = note.read_text() if note and note.is_file() else _content(path)
+    noted = note.read_text(errors="replace") if note and note.is_file() else ""
+    content = noted if DIGEST.fullmatch(noted) else _content(path)  # a lost disk leaves empty notes
     key = hashlib.sha1(repr((PACKED, content)).encode()).hexdigest()[:16]
     packed = root / "packed" / f"{mouse}-{size[0]}x{size[1]}-{key}"
-    if not packed.is_dir():
+    if not os.path.isdir(packed):  # nor does another user's, closed to others, count
         try:
             with open_source(path) as source, atomic_write(packed, folder=True) as part:
                 part.mkdir()
@@ -120,7 +122,7 @@ def _open(mouse, origin, size, folder):
                 raise
             raise ValueError(f"the simulated mouse {path} is damaged; delete that file, and it is "
                              "simulated again") from None
-    if note and not note.is_file():
+    if note and noted != content:
         with suppress(OSError), atomic_write(note) as part:  # the data folder may be read-only
             part.write_text(content)
     return open_packed(mouse, packed.absolute(), size)
@@ -131,7 +133,11 @@ def _open(mouse, origin, size, folder):
 def _content(path):
     """A digest of all that a recording holds. A zip lists the CRC-32 of its members at its end."""
     if path.is_file():
-        return hashlib.sha1(directory_bytes(path)).hexdigest()
+        try:
+            return hashlib.sha1(directory_bytes(path)).hexdigest()
+        except OSError as problem:
+            require_readable(path, problem)
+            raise
     digest = hashlib.sha1()
     for name, file in _files(path):
         if file.is_file():  # a device or a pipe may never end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -238,6 +239,8 @@ def open_packed(mouse: str, packed: Path, size: tuple[int, int],
             f"mouse {mouse} is not at {packed} on host {socket.gethostname()}; put the data folder "
             "where every host sees it at one path, name it in KIT_DATA_DIR and load again")
     try:
+        if not all(map(os.path.isfile, packed.iterdir())):  # a pipe may never end
+            raise ValueError
         with np.load(packed / "meta.npz") as file:
             statistics = dict(file)
         meta = {name: statistics.pop(name) for name in META}

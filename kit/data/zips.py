@@ -9,6 +9,7 @@ import tokenize
 import zipfile
 import zlib
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 LOCAL_HEADER = b"PK\3\4"  # begins every member of a zip
@@ -57,7 +58,7 @@ def directory_bytes(path: Path) -> bytes:
         if 0 <= end <= len(tail) - 22:
             start, = struct.unpack_from("<I", tail, end + 16)
         if start == 2**32 - 1:  # it is larger than 4 GB
-            with zipfile.ZipFile(path) as archive:
+            with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
                 start = archive.start_dir
         file.seek(start)
         return size.to_bytes(8, "big") + file.read()

@@ -1,6 +1,7 @@
 """The format is read strictly: what is allowed changes nothing, all else is counted and named."""
 
 import ast
+import errno
 import json
 import os
 import sys
@@ -262,6 +263,18 @@ def test_read_rows_refuses_a_file_of_more_than_400_megabytes(tmp_path, decode):
     with path.open("wb") as file:
         file.truncate(400_000_001)  # a hole, which takes no room
     refuses(path, decode, f"{LIVE} is larger than 400 MB, the most that is read; write its numbers")
+
+
+def test_read_rows_says_why_it_cannot_read(tmp_path, decode, monkeypatch):
+    path = tmp_path / LIVE
+    path.write_text(PLAIN)
+
+    def closed(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "open", closed)
+    with pytest.raises(PermissionError, match=f"{LIVE} cannot be read: permission denied; mend"):
+        reader.read_rows(path, "prediction", decode)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")

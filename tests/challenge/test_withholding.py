@@ -278,6 +278,9 @@ def test_private_folder_is_of_its_owner_alone_and_leaves_nothing(tmp_path):
         withholding.private_folder(tmp_path / "file").__enter__()
     with pytest.raises(OSError, match=r"mine cannot be written: .*name another place"):
         withholding.private_folder(tmp_path / "file" / "mine").__enter__()
+    with pytest.raises(OSError) as error, withholding.private_folder(tmp_path / "mine") as folder:
+        raise OSError(f"{folder / 'packed'} cannot be written")
+    assert str(error.value) == f"{tmp_path / 'mine' / 'packed'} cannot be written"
 
 
 def test_withhold_where_it_cannot_write(mouse, tmp_path):

@@ -234,6 +234,30 @@ def test_load_moved_or_copied_recording_is_packed_once(source, mouse, tmp_path, 
         assert_same(kit.load(tmp_path / place / TOP, folder=tmp_path / "moved").mouse, mouse)
 
 
+@pytest.mark.parametrize("lie", [b"", b"\xff\xfe", b"7"])
+def test_load_trusts_no_note_that_it_did_not_write(source, tmp_path, lie):
+    """A drive that went away may leave an empty one, which would fit any recording."""
+    data, unpacked = tmp_path / "data", tmp_path / "unpacked"
+    with zipfile.ZipFile(source) as archive:
+        archive.extractall(unpacked)
+    packed = kit.load(unpacked, folder=data).mouse.packed
+    [note] = (data / "content").iterdir()
+    digest = note.read_bytes()
+    note.write_bytes(lie)
+    assert kit.load(unpacked, folder=data).mouse.packed == packed
+    assert note.read_bytes() == digest
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+@pytest.mark.parametrize("name", ["meta.npz", "behavior.npy"])
+def test_load_waits_for_no_pipe_in_a_packed_copy(source, tmp_path, name):
+    packed = kit.load(source, folder=tmp_path).mouse.packed
+    (packed / name).unlink()
+    os.mkfifo(packed / name)
+    with pytest.raises(ValueError, match="is damaged; delete that folder and load again"):
+        kit.load(source, folder=tmp_path)
+
+
 def test_load_again_does_not_read_the_trials_of_a_folder(source, mouse, tmp_path, monkeypatch):
     with zipfile.ZipFile(source) as archive:
         archive.extractall(tmp_path)
@@ -338,6 +362,20 @@ def test_load_read_only_data_folder(source, tmp_path, record_property):
     assert "KIT_DATA_DIR" in printed
     row = "disk: read-only data folder", shown(printed[8:-1], tmp_path), "nothing"
     record_property("fault", row)
+
+
+def test_load_where_another_user_packed(source, tmp_path, monkeypatch):
+    """The first student's umask closes `packed` to all others."""
+    data, stat = tmp_path / "data", os.stat
+
+    def guarded(path, *arguments, **options):
+        if not isinstance(path, int) and f"{data / 'packed'}{os.sep}" in os.fspath(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", guarded)
+    with pytest.raises(OSError, match=r"packed.* cannot be written: permission .*KIT_DATA_DIR"):
+        kit.load(source, folder=data)
 
 
 def test_load_packed_from_moved_read_only_folder(source, tmp_path, record_property):

@@ -1,5 +1,6 @@
 """The simulated mice, how one is made, and the truth behind it."""
 
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -78,7 +79,7 @@ class Truth:
 def fetch(mouse: str, folder: str | Path | None = None) -> Path:
     """Path of a sample mouse's zip, simulated on first use (some seconds) and then kept."""
     target = data_folder(folder) / "sample" / f"static{mouse}-GrayImageNet-simulated{VERSION}.zip"
-    if not (target.exists() and _truth_file(target).exists()):
+    if not (os.path.exists(target) and os.path.exists(_truth_file(target))):
         simulate(MICE[mouse], target)
     return target
 
