@@ -17,7 +17,7 @@ import torch
 import kit
 from kit.threads import limit_threads
 
-TURNS, EPOCHS = 3, 3
+TURNS, EPOCHS = 3, 2
 ONE, ALL, CHOSEN = "one", "all", "chosen"
 
 
