@@ -48,7 +48,7 @@ def kernel_options():
         "kernel_name": "python3",
         "kernel_manager_class": ThisPython,
         "progress_bar": False,
-        "start_timeout": 60 * LIMIT,
+        "start_timeout": max(60, 60 * LIMIT),
         "extra_arguments": ["--IPKernelApp.log_level=CRITICAL"],  # it warns of using loopback
     }
 
