@@ -75,7 +75,9 @@ def commands():
 
 
 def notebook(source):
-    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    cells = [nbformat.v4.new_code_cell(source)]
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
 
 
 @pytest.fixture(scope="module")
@@ -193,8 +195,10 @@ def run_notebook_on_a_mouse(place, command):
     book.cells[0].metadata["tags"] = ["parameters"]
     book.cells.append(nbformat.v4.new_code_cell("print(mouse)"))
     nbformat.write(book, path)
-    place.shell(command, place.sandbox)
-    path.unlink()
+    try:
+        place.shell(command, place.sandbox)
+    finally:
+        path.unlink()
     executed = place.sandbox / "build" / "notebooks" / "mouse-99003-1-1" / path.name
     assert nbformat.read(executed, as_version=4).cells[-1].outputs[0].text == "99003-1-1\n"
 
