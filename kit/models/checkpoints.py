@@ -146,7 +146,7 @@ def build_model(header: dict, tensors: dict, core: nn.Module | None = None) -> M
                              f"{expected.get(name, 'missing')} in the model")
     _require_finite(groups["model"])
     model.load_state_dict(groups["model"], assign=core is None)
-    for name, value in groups["data_statistics"].items():
+    for name, value in sorted(groups["data_statistics"].items()):  # the file has any order
         mouse, _, key = name.partition("/")
         model.data_statistics.setdefault(mouse, {})[key] = value.numpy()
     model.description = header["description"]

@@ -466,3 +466,8 @@ def test_shipped_model_of_another_seed_scores_differently(name):
     """The test above can tell two models apart that differ only in their seed."""
     assert not same_scores(computed_scores(name), readme_scores()[f"{name[:-1]}1"])
     assert not same_scores(computed_scores(f"{name[:-1]}1"), readme_scores()[name])
+
+
+def test_pretrained_names_its_mice_in_one_order():
+    model = kit.pretrained("sample-pretrain-cnn")
+    assert list(model.data_statistics) == ["99003-1-1", "99004-1-1"]
