@@ -51,18 +51,18 @@ class Batch(NamedTuple):
         return cls(images, None, behavior, images.new_zeros(len(images), 2))
 
 
-def require_z_scored(images: np.ndarray | Tensor) -> None:
-    """Raise ValueError if images (…) cannot be z-scored: raw pixels, integers, NaN.
+def require_z_scored(images: np.ndarray | Tensor) -> tuple[float, float]:
+    """The lowest and highest pixel. Raises ValueError if images (…) cannot be z-scored.
 
-    Raw pixels are never negative and reach 255. z-scored ones lie around 0; no pixel of an image of
-    2,304 can lie further from the mean than 48 std.
+    Integers and NaN cannot be. Raw pixels are never negative and reach 255. z-scored ones lie
+    around 0; no pixel of an image of 2,304 can lie further from the mean than 48 std.
     """
     images = _as_tensor(images).detach()
     remedy = "for pixels from 0 to 255 use (images - 113.5) / 64.6, the benchmark's mean and std"
     if not images.is_floating_point():
         raise ValueError(f"images of {images.dtype} are not z-scored; {remedy}")
     if images.is_meta or not images.numel():
-        return
+        return 0.0, 0.0
     low, high = (float(value) for value in images.aminmax())  # NaN if any pixel is
     if not np.isfinite([low, high]).all():
         raise ValueError("some pixels of these images are not finite numbers; leave those "
@@ -70,6 +70,7 @@ def require_z_scored(images: np.ndarray | Tensor) -> None:
     if low < -50 or high > (50 if low < 0 else 10):
         raise ValueError(f"images with pixels from {low:.6g} to {high:.6g} are not z-scored; "
                          f"{remedy}")
+    return low, high
 
 
 def _as_tensor(images):

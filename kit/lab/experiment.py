@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from kit.data.recordings import TYPICAL_BEHAVIOR, Batch
+from kit.data.recordings import TYPICAL_BEHAVIOR, Batch, require_z_scored
 from kit.files import progress
 from kit.lab.stimuli import PIXEL_STATISTICS, Screen
 from kit.models.layers import eval_mode
@@ -99,9 +99,9 @@ def image_size(model: nn.Module) -> tuple[int, int]:
 
 
 def require_images(model: nn.Module, images: np.ndarray | Tensor) -> None:
-    """Raise ValueError unless images (n, 1, H, W) or (n, H, W) are finite and of the model's size.
+    """Raise ValueError unless images (n, 1, H, W) or (n, H, W) are z-scored and of the model's size.
 
-    Their type is checked by `Batch.typical`.
+    Warns of photographs from 0 to 1.
     """
     shape = tuple(np.shape(images)) if isinstance(images, np.ndarray | Tensor) else ()
     if len(shape) < 3 or not shape[0] or shape[-2:] != image_size(model):
@@ -110,12 +110,7 @@ def require_images(model: nn.Module, images: np.ndarray | Tensor) -> None:
                          "kit.lab.screen_of(model)")
     lowest, highest = np.inf, -np.inf
     for start in range(0, len(images), 512):  # in blocks, to save memory
-        block = images[start:start + 512]
-        block = block.detach() if isinstance(block, Tensor) else block
-        low, high = float(block.min()), float(block.max())  # NaN if any pixel is
-        if not np.isfinite([low, high]).all():
-            raise ValueError("some pixels of these images are not finite numbers; leave those "
-                             "images out")
+        low, high = require_z_scored(images[start:start + 512])
         lowest, highest = min(low, lowest), max(high, highest)
     if lowest >= 0 and 0.5 < highest <= 1 and _looks_like_photographs(images):
         warnings.warn("all pixels of these images lie from 0 to 1, where z-scored ones lie around "
