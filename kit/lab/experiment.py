@@ -99,7 +99,7 @@ def image_size(model: nn.Module) -> tuple[int, int]:
 
 
 def require_images(model: nn.Module, images: np.ndarray | Tensor) -> None:
-    """Raise ValueError unless images (n, 1, H, W) or (n, H, W) are z-scored and of the model's size.
+    """Raise ValueError unless images (n, 1, H, W) or (n, H, W) are z-scored and fit the model.
 
     Warns of photographs from 0 to 1.
     """
