@@ -15,7 +15,7 @@ from statistics import median
 import torch
 
 import kit
-from kit.threads import limit_threads
+from kit.machine import limit_threads
 
 TURNS, EPOCHS = 3, 2
 ONE, ALL, CHOSEN = "one", "all", "chosen"

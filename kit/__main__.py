@@ -10,10 +10,11 @@ from pathlib import Path
 
 import kit
 from kit.challenge import read_ground_truth, truth_file, watch
-from kit.challenge.grading import resolve_track
+from kit.challenge.ground_truth import resolve_track
 from kit.challenge.tracks import TRACKS
-from kit.challenge.withholding import private_folder
+from kit.checks import expand_user
 from kit.files import atomic_write, is_first_process
+from kit.hosting.publish import private_folder
 
 BASELINES = {"cnn": kit.cnn_baseline, "linear": kit.linear_baseline}
 RECIPES = {"default": kit.TrainConfig, "quick": kit.TrainConfig.quick,
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
         said = problem
         if isinstance(problem, OSError) and problem.errno is not None:  # the system's own words
             said = (f"{problem.filename or 'a file'} cannot be used: {problem.strerror.lower()}; "
-                    "mend that, or name another place")
+                    "correct that, or name another place")
         print(f"kit {options.command}: {said}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -131,7 +132,7 @@ def _withhold(options):
     config = kit.WithholdConfig(options.track, mouse=options.mouse, license=options.license)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     with private_folder(options.out) as private:
-        path = os.path.expanduser(options.data)  # as kit.load does; not every shell expands "~"
+        path = expand_user(options.data)  # as kit.load does; not every shell expands "~"
         folder = private if os.path.exists(path) else None  # all know the others
         data = kit.load(options.data, options.size, folder)
         paths = kit.withhold(data.mouse, options.out, config)

@@ -17,6 +17,8 @@ from pathlib import Path
 import platformdirs
 from tqdm.auto import tqdm
 
+from kit.checks import expand_user
+
 
 @contextmanager
 def atomic_write(path: str | Path, folder: bool = False,
@@ -69,15 +71,6 @@ def temporary_folder(path: Path) -> Iterator[Path]:
     prefix = f".{path.name}.part-{_machine()}-{os.getpid()}-"
     with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as temporary:
         yield Path(temporary)
-
-
-def expand_user(path: str | Path) -> Path:
-    """`path` with the user's home folder for `~`. Raises OSError if no home folder is known."""
-    expanded = os.path.expanduser(path)
-    if Path(expanded).parts[:1] == ("~",):
-        raise FileNotFoundError(f"{str(path)[:200]!r} begins with ~, and this user has no home "
-                                "folder; give a full path (for data, in KIT_DATA_DIR)")
-    return Path(expanded)
 
 
 def _remove_leftovers(path: Path) -> None:

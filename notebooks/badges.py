@@ -19,7 +19,7 @@ PAGES = [
     "CITATION.cff",
     "Dockerfile",
     "workshop/README.md",
-    "kit/challenge/bundle_files/starting_kit.md",
+    "kit/hosting/bundle_files/starting_kit.md",
 ]
 TUTORIALS = "notebooks/[0-9][0-9]_*.ipynb"
 NOTEBOOKS = [TUTORIALS, "notebooks/template_*.ipynb", "notebooks/solutions/[0-9][0-9]_*.ipynb"]

@@ -8,17 +8,17 @@ import pytest
 import torch
 
 import kit
+from kit import machine
 from kit.__main__ import main
 
-MODULE = sys.modules["kit.doctor"]  # the attribute kit.doctor is the function
 Usage = namedtuple("Usage", "total used free")
 
 
 @pytest.fixture(autouse=True)
-def machine(monkeypatch):
+def large_machine(monkeypatch):
     """A machine with 8 GB of memory and 5 GB free on its disk."""
-    monkeypatch.setattr(MODULE, "_memory", lambda: 8.0)
-    monkeypatch.setattr(MODULE.shutil, "disk_usage", lambda _: Usage(9e9, 4e9, 5e9))
+    monkeypatch.setattr(machine, "_memory", lambda: 8.0)
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: Usage(9e9, 4e9, 5e9))
 
 
 def test_doctor(capsys, tmp_path):
@@ -54,7 +54,7 @@ def test_doctor_without_a_data_folder(capsys, tmp_path, monkeypatch):
 
 def test_doctor_without_a_home_folder(capsys, tmp_path, monkeypatch):
     monkeypatch.delenv("KIT_DATA_DIR", raising=False)
-    monkeypatch.setattr(MODULE.os.path, "expanduser", lambda path: str(path))
+    monkeypatch.setattr(machine.os.path, "expanduser", lambda path: str(path))
     monkeypatch.chdir(tmp_path)
     assert not kit.doctor("~/data")
     assert "TO DO  data folder: this user has no home folder" in capsys.readouterr().out
@@ -68,8 +68,8 @@ def test_doctor_without_a_home_folder(capsys, tmp_path, monkeypatch):
      (8.0, 5e8, "TO DO  disk 0.5 GB free there: a sample mouse takes")],
 )  # fmt: skip
 def test_doctor_memory_and_disk(capsys, tmp_path, monkeypatch, memory, free, line):
-    monkeypatch.setattr(MODULE, "_memory", lambda: memory)
-    monkeypatch.setattr(MODULE.shutil, "disk_usage", lambda _: Usage(9e9, 9e9 - free, free))
+    monkeypatch.setattr(machine, "_memory", lambda: memory)
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: Usage(9e9, 9e9 - free, free))
     assert kit.doctor(tmp_path / "data") == line.startswith("OK")
     assert line in capsys.readouterr().out
 
@@ -79,7 +79,7 @@ def test_doctor_read_only_folder(capsys, tmp_path, monkeypatch, packed):
     """Packed recordings can be used from there."""
     if packed:
         (tmp_path / "packed" / "7-1-1").mkdir(parents=True)
-    monkeypatch.setattr(MODULE.os, "access", lambda *_: False)
+    monkeypatch.setattr(machine.os, "access", lambda *_: False)
     assert kit.doctor(tmp_path) == packed
     mark = "OK     " if packed else "TO DO  "
     assert f"{mark}data folder {tmp_path} (read-only)" in capsys.readouterr().out

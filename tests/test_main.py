@@ -14,8 +14,9 @@ from waiting import LIMIT
 
 import kit
 from kit.__main__ import main
-from kit.challenge import watching, withholding
+from kit.challenge import watching
 from kit.challenge.tracks import SUBMISSION_FILES, TRUTH_FILES
+from kit.hosting import publish
 
 
 @pytest.fixture(scope="module")
@@ -192,14 +193,14 @@ def test_withhold_from_the_home_folder_leaves_the_truth_nowhere_else(capsys, tmp
 def test_withhold_that_is_stopped_leaves_nothing(capsys, tmp_path, monkeypatch, name):
     monkeypatch.setenv("KIT_DATA_DIR", str(tmp_path / "shared"))
     source = tiny.write(tmp_path, tiny.arrays(test={"test": (4, 4, 3, 3, 2, 4)}))
-    write, modes = withholding.write_croissant, []
+    write, modes = publish.write_croissant, []
 
     def stop(path, *arguments):
         write(path, *arguments)
         modes.extend(each.stat().st_mode & 0o077 for each in tmp_path.glob(".mine.part-*"))
         os.kill(os.getpid(), getattr(signal, name))
 
-    monkeypatch.setattr(withholding, "write_croissant", stop)
+    monkeypatch.setattr(publish, "write_croissant", stop)
     handler = signal.getsignal(signal.SIGTERM)
     try:
         status, _, err = run(capsys, "withhold", source, tmp_path / "mine", "--size", 18, 32)

@@ -83,7 +83,9 @@ def gradients(folder, mice):
             batch = data[mouse].first("validation", images)
             still = mock.patch("torch.randn_like", torch.zeros_like)  # the readouts' sampling
             with still, kit.training.distributed.seeded_by_rank(1, fabric):
-                loss = fabric.all_reduce(run.backward(mouse, batch), reduce_op="sum")
+                loss, mean_loss = run.loss(mouse, batch)
+                fabric.backward(loss)
+                loss = fabric.all_reduce(mean_loss, reduce_op="sum")
             grads = {name: value.grad.clone() for name, value in model.named_parameters()
                      if value.grad is not None}  # fmt: skip
             found[mouse, images] = grads | {"loss": loss}

@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from torch import nn
 
-from kit.challenge.grading import read_ground_truth, read_submission, resolve_track
-from kit.challenge.tracks import RANKED, SCORES, require_track, track_of
+from kit.challenge.ground_truth import read_ground_truth, read_submission, resolve_track
+from kit.challenge.tracks import RANKING_METRIC, SCORES, require_track, track_of
+from kit.checks import one_line, require_int, require_path
 from kit.data.recordings import Dataset
-from kit.evaluation.bootstrap import IMAGE_SCORES, RESAMPLES, SAME, ImageScore, compare_scores
+from kit.evaluation.bootstrap import EQUAL_WITHIN, RESAMPLES, compare_scores
+from kit.evaluation.leaderboard import Measured
 from kit.evaluation.scores import predict
-from kit.report import one_line, require_int, require_path
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Comparison:
             one, two, first, second, low, high = two, one, second, first, -high, -low
         about = (f"this is about other images than these {self.images}, for the same "
                  f"{self.neurons} neurons, not about another training of the models")
-        if abs(self.difference) < SAME:
+        if abs(self.difference) < EQUAL_WITHIN:
             return f"{one} and {two} have the same {self.metric}, {first:.4f}; {about}"
         verdict = f"{one} is better than {two}"
         if self.p >= 0.05:
@@ -74,8 +74,8 @@ def compare(a: str | Path | nn.Module, b: str | Path | nn.Module, truth: str | P
         truth = require_path("truth", truth)
         known = read_ground_truth(truth)
         track = resolve_track(track, known, truth)
-        first, second = (score_entry(read_submission(path, known), known.responses, known.images,
-                                     track) for path in (a, b))
+        first, second = (known.image_score(read_submission(path, known), RANKING_METRIC[track])
+                         for path in (a, b))
         names, neurons = _names(a, b), len(known.unit_ids)
     else:
         raise ValueError("give two submission files and the path of their ground truth, or two "
@@ -83,7 +83,7 @@ def compare(a: str | Path | nn.Module, b: str | Path | nn.Module, truth: str | P
                          f"and a {type(truth).__name__}")
     found = compare_scores(first, second, resamples, seed)
     return Comparison(found.difference, found.interval, found.p, (first.score, second.score), names,
-                      SCORES[RANKED[track]], found.images, neurons)
+                      SCORES[RANKING_METRIC[track]], found.images, neurons)
 
 
 def require_settings(track: str | None, resamples: int, seed: int) -> None:
@@ -93,22 +93,16 @@ def require_settings(track: str | None, resamples: int, seed: int) -> None:
     require_int("seed", seed, 0)
 
 
-def score_entry(predictions: np.ndarray, responses: np.ndarray, images: list | np.ndarray,
-                track: str) -> ImageScore:
-    """The score by which the track is ranked, with each image's pull on it."""
-    return IMAGE_SCORES[RANKED[track]](predictions, responses, np.asarray(images))
-
-
 def _score_models(models, data, track):
     recording = data.mouse
     tier = "validation"
     if "test" in recording.tiers and not recording.withheld("test"):
         tier = "test"
     rows = recording.rows(tier)
-    responses, images = recording.responses[rows], recording.image_ids[rows]
-    scores = [score_entry(predict(model, data, tier), responses, images, track)
+    measured = Measured(recording.responses[rows], recording.image_ids[rows], recording.unit_ids)
+    scores = [measured.image_score(predict(model, data, tier), RANKING_METRIC[track])
               for model in models]
-    return *scores, responses.shape[1]
+    return *scores, len(recording.unit_ids)
 
 
 def _names(a, b):

@@ -1,11 +1,10 @@
-"""The official CSV files: written from a recording, read with orjson."""
+"""Write the official CSV files."""
 
 from pathlib import Path
 
 import numpy as np
 import orjson
 
-from kit.challenge import reader
 from kit.data.recordings import Recording
 
 
@@ -31,8 +30,3 @@ def image_texts(recording: Recording, tier: str) -> list[str]:
     if images.dtype.kind != "f":  # in a text, such as v1.0, every letter counts
         return images.astype(str).tolist()
     return [str(image).removesuffix(".0") for image in images]
-
-
-def read_rows(path: str | Path, column: str) -> list[reader.Row]:
-    """Read a CSV file as `reader.read_rows` does, with orjson."""
-    return reader.read_rows(path, column, orjson.loads)

@@ -1,18 +1,17 @@
 """Grade a submission, and write the ground truth that it is graded against."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from kit.challenge.csv_files import read_rows, write_rows
-from kit.challenge.matching import find_problems, match_rows
-from kit.challenge.tracks import TRACK_FILE, TRACKS, TRUTH_FILES, track_of
+from kit.challenge.csv_files import write_rows
+from kit.challenge.ground_truth import read_ground_truth, read_submission
+from kit.challenge.tracks import TRACK_FILE, TRUTH_FILES, track_of
+from kit.checks import require_path
 from kit.data.recordings import Dataset, require_dataset
-from kit.evaluation.scores import Scores, compute_scores
+from kit.evaluation.leaderboard import Scores
 from kit.files import atomic_write
-from kit.report import require_path
 
 
 def write_ground_truth(data: Dataset, responses: np.ndarray,
@@ -72,70 +71,4 @@ def grade(submission: str | Path, ground_truth: str | Path) -> Scores:
     (600,)
     """
     truth = read_ground_truth(require_path("ground_truth", ground_truth))
-    predictions = read_submission(require_path("submission", submission), truth)
-    return compute_scores(predictions, truth.responses, truth.images, truth.unit_ids)
-
-
-@dataclass(frozen=True, eq=False)
-class GroundTruth:
-    """One ground-truth file: what submissions are graded against. T trials, N neurons."""
-
-    trials: list[str]      # (T,) ids
-    images: list[str]      # (T,) ids: repeats of an image share it
-    unit_ids: list[int]    # (N,) ascending
-    responses: np.ndarray  # (T, N) divided by each neuron's std
-    track: str | None      # None if no file beside it says it
-
-
-def resolve_track(track: str | None, truth: GroundTruth, path: str | Path) -> str:
-    """The track that is given, or else the one that the ground truth at `path` records.
-
-    Raises ValueError if there is neither: another track would rank by another score.
-    """
-    if (track or truth.track) is None:
-        raise ValueError(f"no {TRACK_FILE} beside {path} says what its track is; give "
-                         'track="sensorium" or track="sensorium+", in a shell --track')
-    return track or truth.track
-
-
-def _read_track(path):
-    """The track of a ground truth, or None if there is no file. Raises ValueError if unclear."""
-    path = Path(path).with_name(TRACK_FILE)
-    if not path.is_file():
-        return None
-    track = path.read_text(encoding="utf-8-sig", errors="replace").strip()
-    if track not in TRACKS:
-        raise ValueError(f"{path} says {track[:40]!r}; write one of {', '.join(TRACKS)} into it, "
-                         "or remove it and give the track yourself")
-    return track
-
-
-def read_ground_truth(path: str | Path) -> GroundTruth:
-    """Read a ground-truth file. Raises ValueError, with every problem, if it is not whole."""
-    rows = read_rows(path, "responses")
-    trials = [row.trial for row in rows if row.trial]
-    images = [row.image for row in rows if row.trial]
-    listed = {id(row.neurons): row.neurons for row in rows}  # rows with the same text share it
-    unit_ids = np.unique(np.concatenate([*listed.values(), np.empty(0, np.int64)])).tolist()
-    _require_no_problems(path, find_problems(rows, trials, images, unit_ids))
-    if not trials:
-        raise ValueError(f"{path} holds no trials to grade against")
-    if not unit_ids:
-        raise ValueError(f"{path} lists no neurons to grade")
-    return GroundTruth(trials, images, unit_ids, match_rows(rows, trials), _read_track(path))
-
-
-def read_submission(path: str | Path, truth: GroundTruth) -> np.ndarray:
-    """The predictions (T, N) of a submission file, in the order of the truth.
-
-    Raises ValueError, with every problem, if it does not cover the same trials and neurons.
-    """
-    rows = read_rows(path, "prediction")
-    problems = find_problems(rows, truth.trials, truth.images, truth.unit_ids)
-    _require_no_problems(path, problems)
-    return match_rows(rows, truth.trials)
-
-
-def _require_no_problems(path, problems):
-    if problems:
-        raise ValueError(f"{path} cannot be graded: " + "; ".join(problems))
+    return truth.scores(read_submission(require_path("submission", submission), truth))

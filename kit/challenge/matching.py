@@ -1,6 +1,6 @@
 """Match the rows that `reader` has read with the trials and neurons that a file must have.
 
-This file imports numpy and nothing of the kit, so a scorer can use a copy of it.
+This file imports numpy alone, so the scoring program of a bundle carries it.
 """
 
 from collections import Counter

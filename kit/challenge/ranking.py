@@ -4,23 +4,31 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
+from typing import NamedTuple
 
 import numpy as np
 
-from kit.challenge.comparison import require_settings, score_entry
-from kit.challenge.grading import read_ground_truth, read_submission, resolve_track
-from kit.challenge.page import write_page
-from kit.challenge.tracks import RANKED, SCORES, SUBMISSION_FILES, TEST_SETS, TRUTH_FILES
+from kit.challenge.comparison import require_settings
+from kit.challenge.ground_truth import read_ground_truth, read_submission, resolve_track
+from kit.challenge.tracks import (
+    RANKING_METRIC,
+    SCORES,
+    SUBMISSION_FILES,
+    TEST_SETS,
+    TRACKS,
+    TRUTH_FILES,
+)
+from kit.checks import one_line, require_path
 from kit.evaluation import metrics
-from kit.evaluation.bootstrap import RESAMPLES, Difference, compare_scores, interval, rank_scores
-from kit.evaluation.scores import compute_scores
+from kit.evaluation.bootstrap import RESAMPLES, Difference, compare_scores, rank_scores
+from kit.evaluation.leaderboard import Row, leaderboard_row
 from kit.files import progress
-from kit.report import one_line, require_path
+from kit.pages.ranking import write_page
 
-ALIKE = 0.999      # correlation of two entries' predictions from which they count as copies
-MARGIN = 0.02      # above what the image alone can give, an entry is flagged
-MAX_ENTRIES = 200  # all pairs of them take a gigabyte
-SKETCH = 200       # neurons in which entries are compared with each other
+COPY_CORRELATION = 0.999  # correlation of two entries' predictions from which they count as copies
+MARGIN = 0.02             # above what the image alone can give, an entry is flagged
+MAX_ENTRIES = 200         # all pairs of them take a gigabyte
+MAX_SKETCH_NEURONS = 200  # in which entries are compared with each other
 # measured by benchmarks/coverage.py, in 1,000 simulations of each case
 SIMULATED = ("in simulations of twelve equal entries the best was told apart from another in 2.4 "
              "to 4.2 % of rankings with 100 images, and in 1.5 to 3.4 % with 60")
@@ -35,8 +43,8 @@ class RankedEntry:
     interval: tuple[float, float]       # 95 % of the score, over other images
     tied_with_best: bool                # not significantly worse than the best
     rank_interval: tuple[int, int]      # the ranks that the images allow
-    behind_best: Difference             # the best less this one; `p` is for this pair alone
-    p_holm: float                       # the same, adjusted by Holm's method for all entries
+    behind_best: Difference             # the best less this one; its `p` is for this pair alone
+    p: float                            # of that difference, adjusted for all pairs of entries
     single_trial: float
     to_average: float | None            # None without repeats
     feve: float | None
@@ -66,7 +74,7 @@ class Ranking:
     @property
     def metric(self) -> str:
         """The name of the score by which the track is ranked."""
-        return SCORES[RANKED[self.track]]
+        return SCORES[RANKING_METRIC[self.track]]
 
     @property
     def intervals(self) -> dict[str, tuple[float, float, float]]:
@@ -81,8 +89,7 @@ class Ranking:
         notes = [f"{TEST_SETS[self.tier]} test set: {self.metric} over {self.images} images and "
                  f"{self.neurons} neurons",
                  "* cannot be told apart from the best, at a family-wise error of 5 % over all "
-                 "pairs; ranks are those that other images could give; p(Holm) is less strict: it "
-                 "allows for the comparisons with the best alone",
+                 "pairs, as is p; ranks are those that other images could give",
                  "intervals are about other images for these neurons, not about another training; "
                  "that of a score is corrected for the bias of few images, so it need not lie "
                  "around the score", SIMULATED]
@@ -95,14 +102,14 @@ class Ranking:
 
     def __str__(self) -> str:
         width = max([5, *(len(one_line(row.entry)) for row in self.rows)])
-        lines = [f"{'ranks':>7}  {'entry':<{width}}  score  95 % interval        behind   p(Holm)"]
+        lines = [f"{'ranks':>7}  {'entry':<{width}}  score  95 % interval        behind         p"]
         for row in self.rows:
             star = "*" if row.tied_with_best else " "
             ranks = "-".join(map(str, dict.fromkeys(row.rank_interval)))
             low, high = row.interval
             lines.append(f"{ranks:>6}{star}  {one_line(row.entry):<{width}}  {row.score:.4f} "
                          f"{low:.4f} to {high:.4f} {row.behind_best.difference:8.4f}  "
-                         f"{row.p_holm:8.2g}")
+                         f"{row.p:8.2g}")
             lines += [f"{'':>9}! {flag}" for flag in row.flags]
         sentences = [f"not ranked: {one_line(name)}: {one_line(reason, 500)}"
                      for name, reason in self.broken.items()]
@@ -116,7 +123,7 @@ class Ranking:
 
         reload: seconds after which a browser opens it again; None for a page that stays.
         """
-        return write_page(self, path, reload)
+        return write_page(path, self, TRACKS[self.track], TEST_SETS[self.tier], reload)
 
 
 def rank(folder: str | Path, truth: str | Path, track: str | None = None, final: bool = False,
@@ -149,23 +156,21 @@ def rank(folder: str | Path, truth: str | Path, track: str | None = None, final:
     if len(entries) > MAX_ENTRIES:
         raise ValueError(f"{folder} holds {len(entries):,} entries, and at most {MAX_ENTRIES} can "
                          "be compared with each other; keep the best of each participant")
-    images = np.asarray(known.images)
-    scored = {}
+    graded = {}
     for name, path in progress(entries.items(), desc="grading", unit="entry"):
         try:
             predictions = read_submission(path, known)
         except (ValueError, OSError, MemoryError) as problem:
             broken[name] = _reason(problem, path)
             continue
-        scores = compute_scores(predictions, known.responses, images, known.unit_ids)
-        image_score = score_entry(predictions, known.responses, images, track)
-        scored[name] = image_score, scores, _sketch(predictions)
-    if not scored:
+        row = leaderboard_row(predictions, known, RANKING_METRIC[track], resamples, seed)
+        graded[name] = Graded(row, _sketch(predictions))
+    if not graded:
         reasons = [f"{one_line(name)}: {one_line(reason)}" for name, reason in broken.items()]
         more = "; …" if len(reasons) > 3 else ""
         raise ValueError(f"no entry in {folder} can be ranked: {'; '.join(reasons[:3])}{more}")
-    alone = image_alone(known.responses, images, track)
-    ranks, rows = _ranked(scored, alone if track == "sensorium" else None, resamples, seed)
+    alone = image_alone(known.responses, known.images, track)
+    ranks, rows = _ranked(graded, alone if track == "sensorium" else None, resamples, seed)
     return Ranking(rows, broken, track, tier, len(set(known.images)), len(known.unit_ids), alone,
                    ranks.adjusted, known.track)
 
@@ -202,7 +207,7 @@ def find_entries(folder: Path, tier: str) -> tuple[dict[str, Path], dict[str, st
 
 
 def _reason(problem, path):
-    """Why an entry cannot be graded, without the path: the organiser's folders are nobody's."""
+    """Why an entry cannot be graded, without the path: which would show the organiser's folders."""
     return str(problem).replace(str(path), path.name) or "it needs more memory than there is"
 
 
@@ -225,20 +230,28 @@ def truth_file(path: Path, tier: str) -> Path:
     return path
 
 
-def _ranked(scored, bound, resamples, seed):
+class Graded(NamedTuple):
+    """An entry's scores, and some of its predictions to find copies by."""
+
+    row: Row
+    sketch: np.ndarray  # (T, at most MAX_SKETCH_NEURONS)
+
+
+def _ranked(graded, bound, resamples, seed):
     """The `Ranks` of all entries and their rows, by falling score; above the bound is flagged."""
-    names = sorted(scored, key=lambda name: -scored[name][0].score)
-    image_scores = [scored[name][0] for name in names]
+    names = sorted(graded, key=lambda name: -graded[name].row.ranked_by.score)
+    image_scores = [graded[name].row.ranked_by for name in names]
     ranks = rank_scores(image_scores, resamples, seed)
-    flags = _flags(names, scored, bound)
+    flags = _flags(names, graded, bound)
     rows = []
     for place, name in enumerate(names):
-        one, scores, _ = scored[name]
+        row = graded[name].row
         low, high = ranks.rank_interval[place].tolist()
+        behind = compare_scores(image_scores[0], row.ranked_by, resamples, seed)
         rows.append(RankedEntry(
-            name, one.score, interval(one, resamples, seed), bool(ranks.tied[place]), (low, high),
-            compare_scores(image_scores[0], one, resamples, seed), float(ranks.holm[place]),
-            scores.single_trial, scores.to_average, scores.feve, tuple(flags[name])))
+            name, row.ranked_by.score, row.interval, bool(ranks.tied[place]), (low, high), behind,
+            float(ranks.adjusted[0, place]), row.scores.single_trial, row.scores.to_average,
+            row.scores.feve, tuple(flags[name])))
     return ranks, tuple(rows)
 
 
@@ -260,29 +273,30 @@ def image_alone(responses: np.ndarray, images: np.ndarray, track: str) -> float 
 
 
 def _sketch(predictions):
-    """Predictions (T, at most SKETCH) of some neurons, of mean 0 and norm 1, to find copies."""
-    step = -(-predictions.shape[1] // SKETCH)  # rounded up
+    """Predictions (T, n) of some neurons, of mean 0 and norm 1, to find copies."""
+    step = -(-predictions.shape[1] // MAX_SKETCH_NEURONS)  # rounded up
     some = predictions[:, ::step]
     some = some - some.mean(0)
     norm = np.sqrt((some**2).sum(0))
     return (some / np.where(norm > 0, norm, 1)).astype(np.float32)
 
 
-def _flags(names, scored, bound):
+def _flags(names, graded, bound):
     flags = {name: [] for name in names}
     for name in names:
         alike = [one_line(other) for other in names
-                 if other != name and _alike(scored[name][2], scored[other][2])]
+                 if other != name and _alike(graded[name].sketch, graded[other].sketch)]
         if alike:
             more = ", …" if len(alike) > 3 else ""
             flags[name].append(f"its predictions correlate with those of {', '.join(alike[:3])}"
-                               f"{more} above {ALIKE}")
-        if bound is not None and scored[name][0].score > bound + MARGIN:
-            flags[name].append(f"it scores {scored[name][0].score:.3f}, and the image alone can "
-                               f"give about {bound:.3f}")
+                               f"{more} above {COPY_CORRELATION}")
+        score = graded[name].row.ranked_by.score
+        if bound is not None and score > bound + MARGIN:
+            flags[name].append(f"it scores {score:.3f}, and the image alone can give about "
+                               f"{bound:.3f}")
     return flags
 
 
 def _alike(one, other):
-    """Whether the correlation of a typical neuron's predictions, its median, is above ALIKE."""
-    return np.median((one * other).sum(0)) > ALIKE
+    """Whether the correlation of a typical neuron's predictions is above COPY_CORRELATION."""
+    return np.median((one * other).sum(0)) > COPY_CORRELATION

@@ -6,20 +6,25 @@ finite numbers, and the whole numbers of the neurons they belong to. Allowed bes
 else: a byte-order mark at the start; lines that end with CRLF; white space around names, ids and
 numbers; blank lines; rows, neurons and columns in any order.
 
-This file imports numpy and nothing of the kit, so a scorer can use a copy of it, with `json.loads`
-as the decoder. orjson's is faster, and accepts the same files with the same values.
+This file imports numpy alone, so the scoring program of a bundle carries it. Where there is orjson
+it is faster; without it the same files are accepted, with the same values.
 """
 
 import csv
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+
+try:
+    from orjson import loads
+except ImportError:
+    from json import loads
 
 MAX_VALUE = 1e30    # far above any response, far below 1e154, whose square is infinite
 MAX_NEURON = 2**53  # whole numbers below it are exact in every program
@@ -53,10 +58,10 @@ class _Fault(ValueError):
     """Why a row cannot be read: what is wrong, and a function that says what it has instead."""
 
 
-def read_rows(path: str | Path, column: str, decode: Callable[[str], object]) -> list[Row]:
+def read_rows(path: str | Path, column: str) -> list[Row]:
     """Read a CSV file. Returns all its rows; a damaged one has no values, but a fault.
 
-    column: "prediction" or "responses"; decode: `json.loads` or `orjson.loads`.
+    column: "prediction" or "responses".
     Raises FileNotFoundError or IsADirectoryError if there is no file, ValueError if it is not CSV,
     has not exactly the four columns, or is larger than any honest one.
     """
@@ -65,15 +70,12 @@ def read_rows(path: str | Path, column: str, decode: Callable[[str], object]) ->
     _, header = next(lines, (1, []))
     places = _find_columns(path, [name.strip(WHITE_SPACE) for name in header], columns)
 
-    @lru_cache(maxsize=2)
-    def parse_neurons(cell):  # nearly all rows have the same text
-        return _parse_neurons(cell, decode)
-
+    parse_neurons = lru_cache(maxsize=2)(_parse_neurons)  # nearly all rows have the same text
     rows, faults, numbers = [], set(), 0
     for number, cells in lines:
         if len(cells) == len(columns):
             cells = [cells[place] for place in places]
-        rows.append(_parse_row(number, cells, column, decode, parse_neurons, faults))
+        rows.append(_parse_row(number, cells, column, parse_neurons, faults))
         numbers += len(rows[-1].values)
         if numbers > MAX_NUMBERS:
             raise ValueError(f"{path} has more than {MAX_NUMBERS:,} numbers, the most that are "
@@ -163,7 +165,7 @@ def _find_columns(path, header, columns):
 
 # ---- from cells to values ----
 
-def _parse_row(number, cells, column, decode, parse_neurons, faults):
+def _parse_row(number, cells, column, parse_neurons, faults):
     """A `Row` from its cells: trial, image, values, neurons.
 
     faults: of earlier rows. What a row has instead is looked for in the first of each fault alone.
@@ -174,7 +176,7 @@ def _parse_row(number, cells, column, decode, parse_neurons, faults):
             raise _Fault("without exactly 4 cells", lambda: str(len(cells)))
         trial = _parse_id(cells[0], "trial_indices")
         image = _parse_id(cells[1], "image_ids")
-        values = _parse_values(cells[2], column, decode)
+        values = _parse_values(cells[2], column)
         neurons = parse_neurons(cells[3])
         _require_equal_lengths(values, neurons, column)
         return Row(number, trial, image, values, neurons)
@@ -192,10 +194,10 @@ def _parse_id(cell, column):
     return text
 
 
-def _parse_values(cell, column, decode):
+def _parse_values(cell, column):
     """A JSON list of numbers as an array (n,). Raises _Fault if it is anything else."""
     try:
-        values = _parse_list(cell, {int, float}, decode)
+        values = _parse_list(cell, {int, float})
         numbers = np.array(values, np.float64)
         if (np.abs(numbers) <= MAX_VALUE).all():
             return numbers
@@ -206,10 +208,10 @@ def _parse_values(cell, column, decode):
                  lambda: _first_fault(cell, NUMBER, MAX_VALUE))
 
 
-def _parse_neurons(cell, decode):
+def _parse_neurons(cell):
     """A JSON list of whole numbers as an array (n,). Raises _Fault if it is anything else."""
     try:
-        neurons = np.array(_parse_list(cell, {int}, decode), np.int64)
+        neurons = np.array(_parse_list(cell, {int}), np.int64)
         if ((neurons > -MAX_NEURON) & (neurons < MAX_NEURON)).all():
             return neurons
     except (ValueError, OverflowError, RecursionError):
@@ -218,9 +220,9 @@ def _parse_neurons(cell, decode):
                  "[3, 5]", lambda: _first_fault(cell, WHOLE_NUMBER, MAX_NEURON - 1))
 
 
-def _parse_list(cell, types, decode):
+def _parse_list(cell, types):
     """A JSON list. Raises ValueError if it holds other types; True is a bool here, not an int."""
-    values = decode(cell)
+    values = loads(cell)
     if type(values) is not list or not set(map(type, values)) <= types:
         raise ValueError("not a flat list of numbers")
     return values

@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from kit.challenge.csv_files import image_texts, read_rows, write_rows
+from kit.challenge.csv_files import image_texts, write_rows
 from kit.challenge.matching import find_problems, match_rows
+from kit.challenge.reader import read_rows
 from kit.challenge.tracks import SUBMISSION_FILES
+from kit.checks import require_path
 from kit.data.recordings import Dataset, require_dataset
 from kit.evaluation.scores import predict
 from kit.files import atomic_write
-from kit.report import Report, require_path
+from kit.report import Report
 
 LARGEST_RATIO = 4  # of predictions to responses; that of an untrained model is up to 3
 PROGRAM_FILES = ("metadata", "metadata.yaml")  # by which the hosting platform knows a program

@@ -1,10 +1,10 @@
 """The two tracks and the two test sets of a challenge: what they are called, and their files.
 
-This file imports nothing, so the scoring program of a bundle carries a copy of it.
+This file imports nothing, so the scoring program of a bundle carries it.
 """
 
 TRACKS = {"sensorium": "Sensorium", "sensorium+": "Sensorium+"}
-RANKED = {"sensorium": "to_average", "sensorium+": "single_trial"}  # the score that decides
+RANKING_METRIC = {"sensorium": "to_average", "sensorium+": "single_trial"}  # the score that decides
 SCORES = {"single_trial": "single-trial correlation", "to_average": "correlation to average",
           "feve": "FEVE"}
 TEST_SETS = {"test": "live", "final_test": "final"}  # tier -> what participants call it
@@ -13,7 +13,6 @@ SUBMISSION_FILES = {"test": "submission_file_live_test.csv",
 TRUTH_FILES = {"test": "ground_truth_file_test.csv",
                "final_test": "ground_truth_file_final_test.csv"}
 TRACK_FILE = "track.txt"  # beside the ground truth: the name of its track
-MAX_SCORE = 1e6  # the hosting platform's table holds no number of more than ten digits
 
 
 def require_track(track: object) -> None:

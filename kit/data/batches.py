@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kit.report import brief
+from kit.checks import brief
 
 TYPICAL_BEHAVIOR = (4, 0, 0.5)  # pupil size, its change, running speed, each in its std
 

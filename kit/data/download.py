@@ -16,8 +16,8 @@ from filelock import FileLock, Timeout
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
+from kit.checks import one_line
 from kit.files import file_sha256, progress
-from kit.report import one_line
 
 TRIES = 3           # retries of a request, and answers in a row that bring nothing new
 PAUSE = 1           # seconds before the next request, doubled with each failure

@@ -8,14 +8,14 @@ from pathlib import Path, PurePath
 
 import torch
 
+from kit.checks import expand_user, require_int, suggest
 from kit.data import catalog, simulation
 from kit.data.official import array_files, find_roots, open_source
 from kit.data.packing import pack
 from kit.data.recordings import Dataset, open_packed
 from kit.data.zips import directory_bytes, require_readable
 from kit.files import atomic_write, data_folder, file_sha256
-from kit.report import require_int, suggest
-from kit.threads import limit_threads
+from kit.machine import limit_threads
 
 DIGEST = re.compile(r"[0-9a-f]{40}")  # of what a recording holds
 PACKED = 3  # version of the packed arrays: part of the cache key
@@ -71,7 +71,7 @@ def _find(name):
         return {mouse: mouse for mouse in named[name]}
     if name in ids:
         return {name: name}
-    path = Path(os.path.expanduser(name))
+    path = expand_user(name)
     if os.path.isfile(path) or os.path.isdir(path):
         path = path.resolve()
         return {_mouse_id(path): path}

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from kit.checks import one_line
 from kit.data.zips import GET_CONTENT, POINTER, READ_ERRORS, name_of, open_zip, require_readable
 from kit.files import atomic_write, progress
-from kit.report import one_line
 
 KINDS = ("images", "responses", "behavior", "pupil_center")
 TIERS = ("train", "validation", "test", "final_test")

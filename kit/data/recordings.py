@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from kit.checks import brief, one_line, require_int
 from kit.data.batches import TYPICAL_BEHAVIOR as TYPICAL_BEHAVIOR
 from kit.data.batches import Batch
 from kit.data.batches import require_z_scored as require_z_scored
 from kit.data.official import META, TIERS
 from kit.data.zips import READ_ERRORS, require_readable
-from kit.report import brief, one_line, require_int
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -5,6 +5,7 @@ In: a `Model` and a `Dataset`, or arrays of predictions and responses. Out: pred
 """
 
 from kit.evaluation import metrics
-from kit.evaluation.scores import Scores, compute_scores, predict, predict_unchecked, score
+from kit.evaluation.leaderboard import Scores, compute_scores
+from kit.evaluation.scores import predict, predict_unchecked, score
 
 __all__ = ["Scores", "compute_scores", "metrics", "predict", "predict_unchecked", "score"]

@@ -11,16 +11,18 @@ The intervals are about other images, for the same mouse and neurons. They know 
 training: two seeds of one model differ too. FEVE has no interval: it is a mean over the neurons
 above a threshold, with denominators that resampled images bring near zero.
 
-This file imports numpy and nothing of the kit, so a scorer can use a copy of it.
+This file imports numpy and the metrics, so the scoring program of a bundle carries it.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from kit.evaluation.metrics import center, index_images, sum_by_image
+
 RESAMPLES = 10_000
 LEVEL = 0.95
-SAME = 1e-6  # scores closer than this are equal: the 1e-8 in a correlation moves them by less
+EQUAL_WITHIN = 1e-6  # of scores: the 1e-8 in a correlation moves them by less
 SMALL = 1e-4  # share of a neuron's variance below which one image counts as nearly all of it
 BLOCK = 500  # neurons, or resamples, at a time: bounds the memory
 
@@ -51,68 +53,71 @@ class Difference:
 def single_trial_score(predictions: np.ndarray, responses: np.ndarray,
                        image_ids: np.ndarray) -> ImageScore:
     """The single-trial correlation with each image's pull. (T, N), (T, N), (T,)."""
-    return _image_score(predictions, responses, image_ids, averaged=False)
+    image, count = index_images(image_ids, len(responses))
+    return _image_score(predictions, responses, image, count[:, 0])
 
 
 def average_score(predictions: np.ndarray, responses: np.ndarray,
                   image_ids: np.ndarray) -> ImageScore:
     """The correlation to average with each image's pull. (T, N), (T, N), (T,)."""
-    return _image_score(predictions, responses, image_ids, averaged=True)
+    image, count = index_images(image_ids, len(responses))
+    averages = [sum_by_image(np.asarray(values, np.float64), image) / count
+                for values in (predictions, responses)]  # (images, N)
+    return _image_score(*averages, np.arange(len(count)), np.ones(len(count)))
 
 
 IMAGE_SCORES = {"to_average": average_score, "single_trial": single_trial_score}
 
 
-def _image_score(predictions, responses, image_ids, averaged):
-    _, image, count = np.unique(image_ids, return_inverse=True, return_counts=True)
-    if len(count) < 3:
-        raise ValueError(f"{len(count)} images are too few to say how sure a score is; give the "
+def _image_score(predictions, responses, image, trials):
+    """The mean correlation over T trials or averages, (T, N), and each image's pull on it.
+
+    image: (T,) index of the image that each showed; trials: (images,) how many showed it.
+    """
+    if len(trials) < 3:
+        raise ValueError(f"{len(trials)} images are too few to say how sure a score is; give the "
                          "trials of three or more")
     order = np.argsort(image, kind="stable")
-    starts = np.flatnonzero(np.diff(image[order], prepend=-1))
-    total, without, neurons = 0.0, np.zeros(len(count)), predictions.shape[1]
+    total, without, neurons = 0.0, np.zeros(len(trials)), predictions.shape[1]
     for start in range(0, neurons, BLOCK):
         block = slice(start, start + BLOCK)
-        p = np.asarray(predictions[order, block], np.float64)
-        r = np.asarray(responses[order, block], np.float64)
-        trials = count
-        if averaged:
-            p, r = (np.add.reduceat(values, starts) / count[:, None] for values in (p, r))
-            trials = np.ones(len(count))
-        p, r = _center(p), _center(r)
-        parts = [p, r, p * p, r * r, p * r]
-        if not averaged:
-            parts = [np.add.reduceat(values, starts) for values in parts]  # (images, n)
-        sums = [values.sum(0) for values in parts]
-        total += _correlations(trials.sum(), *sums).sum()
-        rest = [whole - part for whole, part in zip(sums, parts, strict=True)]
-        trials_left = trials.sum() - trials[:, None]
-        left = _correlations(trials_left, *rest)  # (images, n)
-        lost = np.zeros(left.shape, bool)
-        for first, square in ((0, 2), (1, 3)):
-            variance = rest[square] / trials_left - (rest[first] / trials_left) ** 2
-            lost |= variance < SMALL * sums[square] / trials.sum()
-        _mend(left, lost, p, r, np.arange(len(count)) if averaged else image[order])
+        p, r = (center(np.asarray(values[order, block], np.float64))
+                for values in (predictions, responses))
+        every, left = _leave_one_out(p, r, image[order], trials)
+        total += every.sum()
         without += left.sum(1)
     score = total / neurons
-    return ImageScore(float(score), (len(count) - 1) * (score - without / neurons))
+    return ImageScore(float(score), (len(trials) - 1) * (score - without / neurons))
 
 
-def _center(values):
-    """Values (T, n) less their means. A constant neuron becomes exactly 0, however large it is."""
-    values = values - values[0]
-    return values - values.mean(0)
+def _leave_one_out(p, r, image, trials):
+    """Correlations (n,) of centred p and r (T, n), and (images, n) without each image.
+
+    image: (T,) rising; trials: (images,).
+    """
+    starts = np.flatnonzero(np.diff(image, prepend=-1))
+    by_image = [np.add.reduceat(values, starts) for values in (p, r, p * p, r * r, p * r)]
+    sums = [values.sum(0) for values in by_image]
+    rest = [whole - part for whole, part in zip(sums, by_image, strict=True)]
+    n, n_left = trials.sum(), trials.sum() - trials[:, None]
+    left = _correlations(n_left, *rest)  # (images, n)
+    unstable = np.zeros(left.shape, bool)
+    for first, square in ((0, 2), (1, 3)):
+        variance = rest[square] / n_left - (rest[first] / n_left) ** 2
+        unstable |= variance < SMALL * sums[square] / n
+    _recompute(left, unstable, p, r, image)
+    return _correlations(n, *sums), left
 
 
-def _mend(left, lost, p, r, image):
+def _recompute(left, unstable, p, r, image):
     """Compute correlations without an image again, in two passes, where that image is nearly all.
 
     What is left of a neuron's variance is then a difference of two large numbers, mostly rounding.
-    left: (images, n) correlations, changed in place where lost (images, n) is true.
+    left: (images, n) correlations, changed in place where unstable (images, n) is true.
     """
-    for k in np.flatnonzero(lost.any(1)):
-        neurons, rows = np.flatnonzero(lost[k]), image != k
-        x, y = (_center(values[np.ix_(rows, neurons)]) for values in (p, r))
+    for k in np.flatnonzero(unstable.any(1)):
+        neurons, rows = np.flatnonzero(unstable[k]), image != k
+        x, y = (center(values[np.ix_(rows, neurons)]) for values in (p, r))
         scale = (x.std(0) + 1e-8) * (y.std(0) + 1e-8)
         left[k, neurons] = (x * y).mean(0) / scale
 
@@ -140,7 +145,7 @@ def compare_scores(one: ImageScore, other: ImageScore, resamples: int = RESAMPLE
     ratios = np.abs(ratios[:, 0])
     reach = float(error[0] * np.quantile(ratios, LEVEL))
     as_large = (ratios * error[0] >= abs(difference)).sum()
-    if abs(difference) < SAME:
+    if abs(difference) < EQUAL_WITHIN:
         reach, as_large = max(reach, abs(difference)), resamples
     return Difference(difference, (difference - reach, difference + reach),
                       float((as_large + 1) / (resamples + 1)), len(one.pulls))
@@ -176,9 +181,8 @@ def _studentised(pulls, resamples, seed):
 class Ranks:
     """How K entries compare, all pairs at once, at a family-wise error of 5 %."""
 
-    adjusted: np.ndarray      # (K, K) p of each pair, adjusted for all pairs; 1 on the diagonal
-    holm: np.ndarray          # (K,) p of the difference to the best, adjusted by Holm's method
-    tied: np.ndarray          # (K,) bool: not significantly worse than the best
+    adjusted: np.ndarray       # (K, K) p of each pair, adjusted for all pairs; 1 on the diagonal
+    tied: np.ndarray           # (K,) bool: not significantly worse than the best
     rank_interval: np.ndarray  # (K, 2) 1 + number significantly better, K - number worse
 
 
@@ -193,16 +197,14 @@ def rank_scores(entries: list[ImageScore], resamples: int = RESAMPLES, seed: int
     first, second = np.triu_indices(len(entries), 1)
     error, ratios = _studentised(pulls[:, first] - pulls[:, second], resamples, seed)
     apart = np.abs(scores[first] - scores[second])
-    found = _ratio(np.where(apart < SAME, 0, apart), error)  # (pairs,)
+    found = _ratio(np.where(apart < EQUAL_WITHIN, 0, apart), error)  # (pairs,)
     ratios = np.abs(ratios, out=ratios)
-    raw = ((ratios >= found).sum(0) + 1) / (resamples + 1)
     p = np.ones((len(entries), len(entries)))
     p[first, second] = p[second, first] = _step_down(found, ratios)
     best = int(scores.argmax())
-    with_best = (first == best) | (second == best)  # in order of the other entry
     better = (p < 1 - LEVEL) & (scores[:, None] > scores)  # (K, K): the row is better
     intervals = np.stack([1 + better.sum(0), len(entries) - better.sum(1)], 1)
-    return Ranks(p, _holm(raw[with_best], best), p[best] >= 1 - LEVEL, intervals)
+    return Ranks(p, p[best] >= 1 - LEVEL, intervals)
 
 
 def _step_down(found, ratios):
@@ -214,14 +216,6 @@ def _step_down(found, ratios):
         adjusted[pair] = ((highest >= found[pair]).sum() + 1) / (len(ratios) + 1)
     adjusted[order] = np.maximum.accumulate(adjusted[order])
     return adjusted
-
-
-def _holm(p, best):
-    """Holm's adjustment of p (K - 1,), with 1 put in at the place of the best: (K,)."""
-    order, count = np.argsort(p), len(p)
-    adjusted = np.empty(count)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * (count - np.arange(count))), 1)
-    return np.insert(adjusted, best, 1.0)
 
 
 def _ratio(above, below):

@@ -1,7 +1,7 @@
 """The scores of the SENSORIUM 2022 benchmark: arrays in, one number per neuron out.
 
 Everything is computed in float64, as in the 2022 scoring code (Willeke et al., arXiv 2206.08666).
-This file imports numpy and nothing of the kit, so a scorer can use a copy of it.
+This file imports numpy alone, so the scoring program of a bundle carries it.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ def correlation(predictions: np.ndarray, responses: np.ndarray) -> np.ndarray:
     array([1., 0.])
     """
     predictions, responses = _as_pair(predictions, responses)
-    p, r = _center(predictions), _center(responses)
+    p, r = center(predictions), center(responses)
     eps = 1e-8  # the 2022 code adds it to each standard deviation
     return (p * r).mean(0) / ((p.std(0) + eps) * (r.std(0) + eps))  # (N,)
 
@@ -32,9 +32,9 @@ def correlation_to_average(predictions: np.ndarray, responses: np.ndarray,
     Returns (N,).
     """
     predictions, responses = _as_pair(predictions, responses)
-    image, count = _index_images(image_ids, len(responses))
-    return correlation(_sum_by_image(predictions, image) / count,
-                       _sum_by_image(responses, image) / count)
+    image, count = index_images(image_ids, len(responses))
+    return correlation(sum_by_image(predictions, image) / count,
+                       sum_by_image(responses, image) / count)
 
 
 def fev(responses: np.ndarray, image_ids: np.ndarray) -> np.ndarray:
@@ -78,9 +78,9 @@ def oracle(responses: np.ndarray, image_ids: np.ndarray) -> np.ndarray:
     Raises ValueError if no image repeats.
     """
     responses = np.asarray(responses, np.float64)
-    image, count = _index_images(image_ids, len(responses))
+    image, count = index_images(image_ids, len(responses))
     repeated = _require_repeats(count)[image]  # (T,)
-    others = (_sum_by_image(responses, image)[image] - responses)[repeated]
+    others = (sum_by_image(responses, image)[image] - responses)[repeated]
     return correlation(others / (count[image] - 1)[repeated], responses[repeated])
 
 
@@ -93,13 +93,13 @@ def _as_pair(predictions, responses):
     return predictions, responses
 
 
-def _center(values):
+def center(values: np.ndarray) -> np.ndarray:
     """Values (T, N) less their means. A constant neuron becomes exactly 0, however large it is."""
     values = values - values[0]
     return values - values.mean(0)
 
 
-def _index_images(image_ids, n_trials):
+def index_images(image_ids: np.ndarray, n_trials: int) -> tuple[np.ndarray, np.ndarray]:
     """Index of the image that each trial showed, (T,), and how often each is shown, (images, 1)."""
     image_ids = np.asarray(image_ids)
     if image_ids.shape != (n_trials,):
@@ -117,7 +117,7 @@ def _require_repeats(count):
     return count[:, 0] > 1
 
 
-def _sum_by_image(values, image):
+def sum_by_image(values: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Sum of values (T, N) over the trials of each image, (images, N)."""
     order = np.argsort(image, kind="stable")
     starts = np.flatnonzero(np.diff(image[order], prepend=-1))
@@ -127,10 +127,10 @@ def _sum_by_image(values, image):
 def _variances(responses, image_ids):
     """Total variance of each neuron over trials, and the noise in it: (N,) and (N,)."""
     responses = np.asarray(responses, np.float64)
-    image, count = _index_images(image_ids, len(responses))
+    image, count = index_images(image_ids, len(responses))
     repeated = _require_repeats(count)
-    means = _sum_by_image(responses, image) / count                  # (images, N)
-    squares = _sum_by_image((responses - means[image]) ** 2, image)  # (images, N)
+    means = sum_by_image(responses, image) / count                 # (images, N)
+    squares = sum_by_image((responses - means[image]) ** 2, image)  # (images, N)
     noise = (squares[repeated] / (count[repeated] - 1)).mean(0)      # (N,)
     varies = (responses != responses[0]).any(0)  # rounding must not make a constant neuron vary
     return responses.var(0, ddof=1) * varies, noise * varies

@@ -6,14 +6,13 @@ pixels, angles in radians, responses in units of each neuron's std.
 """
 
 from kit.lab.experiment import State, responses, screen_of
-from kit.lab.page import page
-from kit.lab.receptive_fields import (
+from kit.lab.fields import (
     field_centers,
     receptive_fields,
     sparse_noise_fields,
     spike_triggered_averages,
 )
-from kit.lab.report_card import ReportCard, report_card
+from kit.lab.report_cards import ReportCard, report_card
 from kit.lab.stimuli import Gratings, Screen, set_contrast
 from kit.lab.synthesis import AscentConfig, MostExcitingImages, most_exciting_images
 from kit.lab.tuning import (
@@ -26,6 +25,7 @@ from kit.lab.tuning import (
     spatial_frequency_tuning,
     state_tuning,
 )
+from kit.lab.twin_page import page
 
 __all__ = [
     "AscentConfig", "Gratings", "MostExcitingImages", "ReportCard", "Screen", "State", "Tuning",

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import nn
 
-from kit.lab.experiment import State, resolve, responses, screen_of
+from kit.lab.experiment import State, Subject
 from kit.lab.stimuli import NATURAL_CONTRAST, Screen
 
 
@@ -27,8 +27,8 @@ def controls(model: nn.Module, mouse: str | None = None) -> tuple[Control, ...]:
 
     Raises ValueError if it has no such mouse.
     """
-    mouse, typical = resolve(model, mouse), State()
-    screen = screen_of(model, mouse)
+    subject, typical = Subject(model, mouse), State()
+    screen = subject.screen
     half_height, half_width = (pixels // 2 for pixels in screen.size)
     highest = np.floor(screen.max_contrast * 20) / 20
     stimulus = (
@@ -45,13 +45,10 @@ def controls(model: nn.Module, mouse: str | None = None) -> tuple[Control, ...]:
     eye = (
         Control("eye_x", "eye position, x", "z-scored", -2, 2, 0.25, typical.eye_x),
         Control("eye_y", "eye position, y", "z-scored", -2, 2, 0.25, typical.eye_y))
-    takes = set()
-    for member in getattr(model, "members", [model]):  # an ensemble takes what any member takes
-        takes.update(getattr(member, "state_inputs", ("behavior", "pupil_center")))
     shown = stimulus
-    if "behavior" in takes:
+    if "behavior" in subject.takes:
         shown += behavior
-    if "pupil_center" in takes:
+    if "pupil_center" in subject.takes:
         shown += eye
     return shown
 
@@ -68,6 +65,7 @@ def draw(screen: Screen, values: Mapping[str, float]) -> np.ndarray:
 def respond(model: nn.Module, values: Mapping[str, float],
             mouse: str | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The stimulus (H, W) for the values of the controls, and all responses to it (N,)."""
-    image = draw(screen_of(model, mouse), values)
     state = State(**{name: values[name] for name in State.__dataclass_fields__ if name in values})
-    return image[0, 0], responses(model, image, mouse, state)[0]
+    subject = Subject(model, mouse, state)
+    image = draw(subject.screen, values)
+    return image[0, 0], subject.respond(image)[0]

@@ -1,21 +1,22 @@
-"""How a model is asked: its responses to any images in a state of the animal, and their slopes."""
+"""What an experiment is made on: a model as one mouse in one state, and its responses to images."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from kit.checks import brief, check_settings, suggest
 from kit.data.recordings import TYPICAL_BEHAVIOR, Batch, require_z_scored
 from kit.files import progress
 from kit.lab.stimuli import PIXEL_STATISTICS, Screen
+from kit.machine import fastest_threads
 from kit.models.layers import eval_mode
-from kit.report import brief, check_settings, suggest
-from kit.threads import fastest_threads
 
 Neurons = Sequence | np.ndarray | slice | int | None  # indices, not unit ids; None: all
 
@@ -56,6 +57,123 @@ class State:
         return replace(self, **{quantity: value})
 
 
+class Subject:
+    """What an experiment is made on: one mouse of a model, in one state.
+
+    model: a `Model`, an ensemble, the cells of a simulated mouse, or a module of your own, called
+    with a batch and a mouse; of what `kit.models.model.Predictor` lists it may lack all but that.
+    Raises ValueError if the model has no such mouse, or is none.
+    """
+
+    def __init__(self, model: nn.Module, mouse: str | None = None,
+                 state: State | None = None) -> None:
+        if not isinstance(mouse, str | None):
+            raise ValueError(f"mouse={brief(mouse)} is not the id of a mouse; give a text such as "
+                             '"27204-5-13", and chosen neurons as neurons=[...]')
+        if not isinstance(model, nn.Module):
+            raise ValueError(f"a model is needed, not a {type(model).__name__}; give a kit.Model, "
+                             'an ensemble, or the cells of a simulated mouse, '
+                             'kit.truth("sample+").cells')
+        self.model, self.state = model, given("state", state, State)
+        self.mouse = model.resolve_mouse(mouse) if hasattr(model, "resolve_mouse") else mouse
+        self.image_size = tuple(getattr(model, "image_size", (36, 64)))
+        self.takes = tuple(getattr(model, "state_inputs", ("behavior", "pupil_center")))
+
+    def in_state(self, state: State) -> "Subject":
+        """The same mouse in another state."""
+        return Subject(self.model, self.mouse, state)
+
+    @cached_property
+    def neurons(self) -> int:
+        """How many neurons the model predicts, found by showing it one grey image."""
+        return self.respond(np.zeros((1, *self.image_size))).shape[1]
+
+    @cached_property
+    def screen(self) -> Screen:
+        """The screen on which the images are shown, with the statistics of the recording.
+
+        Models that do not know them, such as the published ones, get those of the benchmark, and so
+        do recordings with pixels of another range than 0-255: in z-scored units black and white are
+        then about what they are in natural images.
+        """
+        known = None
+        if hasattr(self.model, "image_statistics"):
+            known = self.model.image_statistics(self.mouse)
+        low, high = PIXEL_STATISTICS
+        if known and low <= min(known) <= max(known) <= high:
+            return Screen(self.image_size, known)
+        return Screen(self.image_size)
+
+    def require_images(self, images: np.ndarray | Tensor) -> None:
+        """Raise ValueError unless images (n, 1, H, W) or (n, H, W) are z-scored and fit the model.
+
+        Warns of photographs from 0 to 1.
+        """
+        shape = tuple(np.shape(images)) if isinstance(images, np.ndarray | Tensor) else ()
+        if len(shape) < 3 or not shape[0] or shape[-2:] != self.image_size:
+            raise ValueError(f"this model takes images (n, 1, H, W) of {self.image_size} pixels, "
+                             f"these are {shape or type(images).__name__}; draw them on "
+                             "kit.lab.screen_of(model)")
+        lowest, highest = np.inf, -np.inf
+        for start in range(0, len(images), 512):  # in blocks, to save memory
+            low, high = require_z_scored(images[start:start + 512])
+            lowest, highest = min(low, lowest), max(high, highest)
+        if lowest >= 0 and 0.5 < highest <= 1 and _looks_like_photographs(images):
+            warnings.warn("all pixels of these images lie from 0 to 1, where z-scored ones lie "
+                          "around 0; for pixels from 0 to 1 use (255 * images - 113.5) / 64.6, "
+                          "the benchmark's mean and std", stacklevel=3)
+
+    def respond(self, images: np.ndarray | Tensor) -> np.ndarray:
+        """The responses (n, N) to images (n, 1, H, W) or (n, H, W) that fit the model."""
+        blocks, starts = [], range(0, len(images), BLOCK)
+        if len(starts) > 8:  # short ones are part of something that has a bar
+            starts = progress(starts, desc="showing images", unit="block")
+        with eval_mode(self.model), torch.inference_mode(), fastest_threads():
+            for start in starts:
+                batch = self.state.batch(images[start:start + BLOCK])
+                blocks.append(self.model(batch, self.mouse).float().cpu().numpy())
+        return np.concatenate(blocks)
+
+    def choose(self, neurons: Neurons) -> np.ndarray:
+        """The indices (n,) of chosen neurons; None chooses all. ValueError for unknown ones."""
+        if isinstance(neurons, tuple):
+            neurons = list(neurons)
+        every = np.arange(self.neurons)
+        try:
+            chosen = np.atleast_1d(every[slice(None) if neurons is None else neurons])
+        except (IndexError, TypeError, ValueError):
+            chosen = np.array([])
+        if chosen.ndim == 1 and len(chosen):
+            return chosen
+        raise ValueError(f"neurons={brief(neurons)} are not neurons of mouse {self.mouse}; give "
+                         f"one or more whole numbers from 0 to {len(every) - 1}, or leave it out "
+                         "for all; of unit ids, "
+                         "np.flatnonzero(np.isin(recording.unit_ids, ids))")
+
+    @contextmanager
+    def differentiable(self) -> Iterator[Callable[[Tensor], Tensor]]:
+        """A function of images (B, 1, H, W) to responses (B, N) that leaves the model untouched.
+
+        Only the images have a gradient: that of the weights, which nobody needs here, costs time.
+        Within the block gradients are computed, whatever the caller has switched off.
+        """
+        tensors = {name: value.detach() for name, value in self.model.named_parameters()}
+        tensors |= dict(self.model.named_buffers())
+
+        def respond(images):
+            return functional_call(self.model, tensors, (self.state.batch(images), self.mouse))
+
+        with eval_mode(self.model), torch.inference_mode(False), torch.enable_grad(), \
+                fastest_threads():
+            yield respond
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the model's tensors."""
+        tensors = self.model.state_dict().values()
+        return next(iter(tensors)).device if tensors else torch.device("cpu")
+
+
 def responses(model: nn.Module, images: np.ndarray | Tensor, mouse: str | None = None,
               state: State | None = None) -> np.ndarray:
     """The responses of every neuron to images of your own: (n, N), in units of its std.
@@ -67,87 +185,18 @@ def responses(model: nn.Module, images: np.ndarray | Tensor, mouse: str | None =
     >>> kit.lab.responses(twin, kit.lab.screen_of(twin).grating(0, [0.05, 0.1])).shape
     (2, 600)
     """
-    mouse, state = resolve(model, mouse), given("state", state, State)
-    require_images(model, images)
-    blocks, starts = [], range(0, len(images), BLOCK)
-    if len(starts) > 8:  # short ones are part of something that has a bar
-        starts = progress(starts, desc="showing images", unit="block")
-    with eval_mode(model), torch.inference_mode(), fastest_threads():
-        for start in starts:
-            batch = state.batch(images[start:start + BLOCK])
-            blocks.append(model(batch, mouse).float().cpu().numpy())
-    return np.concatenate(blocks)  # (n, N)
-
-
-def resolve(model: nn.Module, mouse: str | None) -> str:
-    """The id of the mouse to ask. Raises ValueError if it has no such mouse, or is not a model.
-
-    A module of your own, called with a batch and a mouse, may have any mouse.
-    """
-    if not isinstance(mouse, str | None):
-        raise ValueError(f"mouse={brief(mouse)} is not the id of a mouse; give a text such as "
-                         '"27204-5-13", and chosen neurons as neurons=[...]')
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"a model is needed, not a {type(model).__name__}; give a kit.Model, an "
-                         'ensemble, or the cells of a simulated mouse, kit.truth("sample+").cells')
-    return model.resolve_mouse(mouse) if hasattr(model, "resolve_mouse") else mouse
-
-
-def image_size(model: nn.Module) -> tuple[int, int]:
-    """Height and width of the images that a model takes; 36 x 64 if it does not say."""
-    return tuple(getattr(model, "image_size", (36, 64)))
-
-
-def require_images(model: nn.Module, images: np.ndarray | Tensor) -> None:
-    """Raise ValueError unless images (n, 1, H, W) or (n, H, W) are z-scored and fit the model.
-
-    Warns of photographs from 0 to 1.
-    """
-    shape = tuple(np.shape(images)) if isinstance(images, np.ndarray | Tensor) else ()
-    if len(shape) < 3 or not shape[0] or shape[-2:] != image_size(model):
-        raise ValueError(f"this model takes images (n, 1, H, W) of {image_size(model)} pixels, "
-                         f"these are {shape or type(images).__name__}; draw them on "
-                         "kit.lab.screen_of(model)")
-    lowest, highest = np.inf, -np.inf
-    for start in range(0, len(images), 512):  # in blocks, to save memory
-        low, high = require_z_scored(images[start:start + 512])
-        lowest, highest = min(low, lowest), max(high, highest)
-    if lowest >= 0 and 0.5 < highest <= 1 and _looks_like_photographs(images):
-        warnings.warn("all pixels of these images lie from 0 to 1, where z-scored ones lie around "
-                      "0; for pixels from 0 to 1 use (255 * images - 113.5) / 64.6, the "
-                      "benchmark's mean and std", stacklevel=3)
-
-
-def _looks_like_photographs(images):
-    """Whether images vary and hardly any pixel is exactly 0, the grey around a stimulus."""
-    images = np.asarray(images.detach().cpu() if isinstance(images, Tensor) else images)
-    return images.std() > 0.05 and images.mean() > 0.2 and np.mean(images == 0) < 0.1
+    subject = Subject(model, mouse, state)
+    subject.require_images(images)
+    return subject.respond(images)
 
 
 def screen_of(model: nn.Module, mouse: str | None = None,
               degrees_per_pixel: float | None = None) -> Screen:
-    """The screen on which a model's images are shown, with the statistics of its recording.
+    """The screen on which a model's images are shown, see `Subject.screen`.
 
-    Raises ValueError if it has no such mouse. Models that do not know the statistics, such as the
-    published ones, get those of the benchmark, and so do recordings with pixels of another range
-    than 0-255: in z-scored units black and white are then about what they are in natural images.
+    Raises ValueError if it has no such mouse.
     """
-    mouse, size, member = resolve(model, mouse), image_size(model), first_member(model)
-    if hasattr(member, "pixel_statistics"):  # simulated cells
-        mean, std = map(float, member.pixel_statistics)
-        return Screen(size, (mean, std), degrees_per_pixel)
-    known = getattr(member, "data_statistics", {}).get(mouse, {})
-    screen = Screen(size, degrees_per_pixel=degrees_per_pixel)
-    pixels = tuple(float(known.get(f"images_{name}", 0)) for name in ("mean", "std"))
-    low, high = PIXEL_STATISTICS
-    if low <= min(pixels) <= max(pixels) <= high:
-        return replace(screen, pixel_statistics=pixels)
-    return screen
-
-
-def first_member(model: nn.Module) -> nn.Module:
-    """The first member of an ensemble, whose data and inputs are those of all; else the model."""
-    return model.members[0] if hasattr(model, "members") else model
+    return replace(Subject(model, mouse).screen, degrees_per_pixel=degrees_per_pixel)
 
 
 def given(name: str, settings: object, kind: type) -> object:
@@ -160,46 +209,7 @@ def given(name: str, settings: object, kind: type) -> object:
     return settings
 
 
-def count_neurons(model: nn.Module, mouse: str, state: State | None = None) -> int:
-    """How many neurons of a mouse a model predicts, found by showing it one grey image."""
-    return responses(model, np.zeros((1, *image_size(model))), mouse, state).shape[1]
-
-
-def choose(model: nn.Module, mouse: str, neurons: Neurons,
-           state: State | None = None) -> np.ndarray:
-    """The indices (n,) of chosen neurons; None chooses all. Raises ValueError for unknown ones."""
-    count = count_neurons(model, mouse, state)
-    if isinstance(neurons, tuple):
-        neurons = list(neurons)
-    try:
-        chosen = np.atleast_1d(np.arange(count)[slice(None) if neurons is None else neurons])
-    except (IndexError, TypeError, ValueError):
-        chosen = np.array([])
-    if chosen.ndim == 1 and len(chosen):
-        return chosen
-    raise ValueError(f"neurons={brief(neurons)} are not neurons of mouse {mouse}; give one or "
-                     f"more whole numbers from 0 to {count - 1}, or leave it out for all; of unit "
-                     "ids, np.flatnonzero(np.isin(recording.unit_ids, ids))")
-
-
-def differentiable(model: nn.Module, mouse: str, state: State) -> Callable[[Tensor], Tensor]:
-    """A function of images (B, 1, H, W) to responses (B, N) that leaves the model untouched.
-
-    Only the images have a gradient: that of the weights, which nobody needs here, costs time.
-    """
-    tensors = {name: value.detach() for name, value in model.named_parameters()}
-    tensors |= dict(model.named_buffers())
-    return lambda images: functional_call(model, tensors, (state.batch(images), mouse))
-
-
-@contextmanager
-def gradients(model: nn.Module) -> Iterator[None]:
-    """Within the block gradients are computed, whatever the caller has switched off."""
-    with eval_mode(model), torch.inference_mode(False), torch.enable_grad(), fastest_threads():
-        yield
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """The device of a model's tensors."""
-    tensors = model.state_dict().values()
-    return next(iter(tensors)).device if tensors else torch.device("cpu")
+def _looks_like_photographs(images):
+    """Whether images vary and hardly any pixel is exactly 0, the grey around a stimulus."""
+    images = np.asarray(images.detach().cpu() if isinstance(images, Tensor) else images)
+    return images.std() > 0.05 and images.mean() > 0.2 and np.mean(images == 0) < 0.1

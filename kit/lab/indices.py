@@ -6,7 +6,7 @@ uses to compare models with V1 (Marques, Schrimpf and DiCarlo, bioRxiv 2021.03.0
 
 import numpy as np
 
-from kit.report import require_radians
+from kit.checks import require_radians
 
 
 def preferred_orientation(curves: np.ndarray, orientations: np.ndarray) -> np.ndarray:

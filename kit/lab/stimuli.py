@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.report import (
+from kit.checks import (
     brief,
     check_settings,
     require,

@@ -8,22 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from kit.checks import SEEDS, check_settings
 from kit.files import progress
-from kit.lab.experiment import (
-    Neurons,
-    State,
-    choose,
-    device_of,
-    differentiable,
-    given,
-    gradients,
-    require_images,
-    resolve,
-    responses,
-    screen_of,
-)
+from kit.lab.experiment import Neurons, State, Subject, given
 from kit.lab.stimuli import Screen
-from kit.report import SEEDS, check_settings
 
 TOGETHER = 50  # neurons whose images are changed at once
 STARTS = 64    # noise images to begin with; each neuron takes the one it likes best
@@ -111,16 +99,15 @@ def most_exciting_images(model: nn.Module, neurons: Neurons = None,
     >>> found.images.shape, found.activations.shape
     ((2, 1, 36, 64), (2, 20))
     """
-    mouse, state = resolve(model, mouse), given("state", state, State)
-    config = given("config", config, AscentConfig)
-    chosen, screen = choose(model, mouse, neurons, state), screen_of(model, mouse)
-    best = None if natural is None else _best_response(model, natural, chosen, mouse, state)
+    subject, config = Subject(model, mouse, state), given("config", config, AscentConfig)
+    chosen, screen = subject.choose(neurons), subject.screen
+    best = None if natural is None else _best_response(subject, natural, chosen)
     images, activations = [], []
-    with gradients(model), progress(total=config.steps * len(chosen), desc="ascent") as bar:
-        respond = differentiable(model, mouse, state)
-        noise = torch.from_numpy(screen.white_noise(STARTS, config.seed)).to(device_of(model))
+    bar = progress(total=config.steps * len(chosen), desc="ascent")
+    with subject.differentiable() as respond, bar:
+        noise = torch.from_numpy(screen.white_noise(STARTS, config.seed)).to(subject.device)
         noise = project(noise, config.contrast, screen)
-        favourite = responses(model, noise, mouse, state)[:, chosen].argmax(0)  # (n,)
+        favourite = subject.respond(noise)[:, chosen].argmax(0)  # (n,)
         for start in range(0, len(chosen), TOGETHER):
             block = slice(start, start + TOGETHER)
             image, activation = _ascend(respond, noise[favourite[block]], chosen[block], config,
@@ -168,11 +155,11 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
     return conv2d(images, weights.view(1, 1, 1, -1), padding=(0, reach))
 
 
-def _best_response(model, images, neurons, mouse, state):
+def _best_response(subject, images, neurons):
     """The highest response (n,) of each neuron to any of the images, in blocks to save memory."""
-    require_images(model, images)
+    subject.require_images(images)
     best = np.full(len(neurons), -np.inf)
     for start in range(0, len(images), 512):
-        shown = responses(model, images[start:start + 512], mouse, state)[:, neurons]
+        shown = subject.respond(images[start:start + 512])[:, neurons]
         best = np.maximum(best, shown.max(0))
     return best

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 from torch import nn
 
+from kit.checks import brief, require
 from kit.files import progress
 from kit.lab import indices
-from kit.lab.experiment import (
-    BLOCK,
-    Neurons,
-    State,
-    choose,
-    first_member,
-    given,
-    resolve,
-    responses,
-    screen_of,
-)
-from kit.lab.receptive_fields import field_centers, receptive_fields
-from kit.lab.stimuli import Gratings, Screen
-from kit.report import brief, require
+from kit.lab.experiment import BLOCK, Neurons, State, Subject, given
+from kit.lab.fields import field_centers, receptive_fields
+from kit.lab.stimuli import Gratings
 
 RANGES = {"pupil": (2, 6), "pupil_change": (-2, 2), "running": (0, 3), "eye_x": (-2, 2),
           "eye_y": (-2, 2)}  # what a mouse does in most trials, in std
@@ -79,11 +67,16 @@ class Tuning:
 def grating_responses(model: nn.Module, mouse: str | None = None, grid: Gratings | None = None,
                       state: State | None = None) -> np.ndarray:
     """Responses to full-field gratings: (orientations, frequencies, phases, N)."""
-    grid, screen = given("grid", grid, Gratings), screen_of(model, mouse)
+    return show_gratings(Subject(model, mouse, state), given("grid", grid, Gratings))
+
+
+def show_gratings(subject: Subject, grid: Gratings) -> np.ndarray:
+    """Responses to full-field gratings: (orientations, frequencies, phases, N)."""
     angles, frequencies, phases = np.meshgrid(grid.angles, grid.frequencies, grid.phase_angles,
                                               indexing="ij")
-    images = screen.grating(angles.ravel(), frequencies.ravel(), phases.ravel(), grid.contrast)
-    return responses(model, images, mouse, state).reshape(*angles.shape, -1)
+    images = subject.screen.grating(angles.ravel(), frequencies.ravel(), phases.ravel(),
+                                    grid.contrast)
+    return subject.respond(images).reshape(*angles.shape, -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,18 +182,18 @@ def contrast_tuning(model: nn.Module, mouse: str | None = None, grid: Gratings |
     `preferred` is the contrast of the highest response, `selectivity` (highest - lowest) / (highest
     + lowest). `measures` has the Naka-Rushton fit: "c50", "exponent", "r_max", "baseline".
     """
-    grid, screen = given("grid", grid, Gratings), screen_of(model, mouse)
+    subject, grid = Subject(model, mouse, state), given("grid", grid, Gratings)
     contrasts = np.asarray(grid.contrasts)
-    best = BestGratings.of(grating_responses(model, mouse, grid, state))
+    best = BestGratings.of(show_gratings(subject, grid))
     gratings, which = np.unique(np.stack([best.orientation, best.frequency, best.phase]), axis=1,
                                 return_inverse=True)  # each grating is shown once for all neurons
     which = which.ravel()
     curves = np.empty((len(which), len(contrasts)), np.float32)
     for i, (orientation, frequency, phase) in enumerate(progress(gratings.T, desc="contrasts")):
-        images = screen.grating(grid.angles[orientation], grid.frequencies[frequency],
-                                grid.phase_angles[phase], contrasts)
+        images = subject.screen.grating(grid.angles[orientation], grid.frequencies[frequency],
+                                        grid.phase_angles[phase], contrasts)
         mine = which == i
-        curves[mine] = responses(model, images, mouse, state)[:, mine].T
+        curves[mine] = subject.respond(images)[:, mine].T
     return Tuning("contrast", "RMS, in std of all pixels", contrasts, curves,
                   contrasts[curves.argmax(1)], indices.modulation(curves), "modulation",
                   measures=indices.naka_rushton(contrasts, curves))
@@ -214,21 +207,16 @@ def size_tuning(model: nn.Module, mouse: str | None = None, neurons: Neurons = N
     neurons take minutes: choose some with `neurons`. values: radii in pixels. `preferred` is the
     smallest with 95 % of the peak, `selectivity` the suppression index: suppressed from .1 on.
     """
-    neurons = choose(model, resolve(model, mouse), neurons, state)
-    grid = given("grid", grid, Gratings)
-    best = BestGratings.of(grating_responses(model, mouse, grid, state))
+    subject, grid = Subject(model, mouse, state), given("grid", grid, Gratings)
+    neurons = subject.choose(neurons)
+    best = BestGratings.of(show_gratings(subject, grid))
     centers = field_centers(receptive_fields(model, neurons, mouse, state=state))
-    respond = partial(responses, model, mouse=mouse, state=state)
-    return size_curves(respond, screen_of(model, mouse), neurons, best.parameters(grid, neurons),
-                       centers, grid)
+    return size_curves(subject, neurons, best.parameters(grid, neurons), centers, grid)
 
 
-def size_curves(respond: Callable[[np.ndarray], np.ndarray], screen: Screen, neurons: np.ndarray,
-                gratings: tuple, centers: np.ndarray, grid: Gratings) -> Tuning:
-    """Size tuning of chosen neurons with known gratings and centres (n, 2), in pixels.
-
-    respond: images (b, 1, H, W) -> responses (b, N) of all neurons.
-    """
+def size_curves(subject: Subject, neurons: np.ndarray, gratings: tuple, centers: np.ndarray,
+                grid: Gratings) -> Tuning:
+    """Size tuning of chosen neurons with known gratings and centres (n, 2), in pixels."""
     radii = np.asarray(grid.radii)
     curves = np.empty((len(neurons), len(radii)), np.float32)
     together = max(1, BLOCK // len(radii))  # neurons whose images are shown in one block
@@ -236,9 +224,10 @@ def size_curves(respond: Callable[[np.ndarray], np.ndarray], screen: Screen, neu
         block = slice(start, start + together)
         count = len(neurons[block])
         own = [np.repeat(values[block], len(radii)) for values in gratings]
-        images = screen.grating(*own, grid.contrast, np.repeat(centers[block], len(radii), axis=0),
-                                np.tile(radii, count))
-        shown = respond(images).reshape(count, len(radii), -1)
+        images = subject.screen.grating(
+            *own, grid.contrast, np.repeat(centers[block], len(radii), axis=0),
+            np.tile(radii, count))
+        shown = subject.respond(images).reshape(count, len(radii), -1)
         curves[block] = shown[np.arange(count), :, neurons[block]]
     return Tuning("size", "pixels", radii, curves, indices.preferred_size(curves, radii),
                   indices.suppression_index(curves), "suppression index", neurons=neurons)
@@ -256,18 +245,20 @@ def state_tuning(model: nn.Module, quantity: str, mouse: str | None = None,
     (highest - lowest) / (highest + lowest). Raises ValueError if the model does not take the
     quantity.
     """
-    base = given("state", state, State).changed(quantity, 0)
+    subject = Subject(model, mouse, state)
+    base = subject.state.changed(quantity, 0)
     needed = "pupil_center" if quantity.startswith("eye") else "behavior"
-    if needed not in getattr(first_member(model), "state_inputs", [needed]):
+    if needed not in subject.takes:
         raise ValueError(f"this model does not take {quantity}, so its responses do not depend on "
                          "it; use a model of a Sensorium+ mouse, such as "
                          'kit.pretrained("sensorium+-cnn")')
     if images is None:
-        images = screen_of(model, mouse).natural_noise(64, seed=0)
+        images = subject.screen.natural_noise(64, seed=0)
+    subject.require_images(images)
     values = np.linspace(*RANGES[quantity], 9)
     curves, spread = [], []
     for value in values:
-        shown = responses(model, images, mouse, base.changed(quantity, value))  # (n, N)
+        shown = subject.in_state(base.changed(quantity, value)).respond(images)  # (n, N)
         curves.append(shown.mean(0))
         spread.append(shown.std(0))
     curves, spread = np.stack(curves, 1), np.stack(spread, 1)  # (N, K)

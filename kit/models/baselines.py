@@ -6,11 +6,11 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from kit.checks import brief
 from kit.data.recordings import Dataset, require_dataset
 from kit.models.layers import ConvCore
 from kit.models.model import Model, ModelConfig, require_config
 from kit.models.vit import ViTConfig, ViTCore
-from kit.report import brief
 
 
 def cnn_baseline(data: Dataset, channels: int = 64, config: ModelConfig | None = None) -> Model:

@@ -5,7 +5,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from kit.report import Report, require, require_int
+from kit.checks import require, require_int
+from kit.report import Report
 
 TOLERANCE = 1e-3  # of the largest feature; smaller differences are rounding
 

@@ -12,12 +12,12 @@ from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import nn
 
+from kit.checks import brief, require_path
 from kit.files import atomic_write
 from kit.models.comparing import shapes
 from kit.models.layers import ConvCore
 from kit.models.model import Model, ModelConfig
 from kit.models.vit import ViTCore
-from kit.report import brief, require_path
 
 CORES = {"ConvCore": ConvCore, "ViTCore": ViTCore}  # those that can be built from their settings
 FORMAT = 2  # of the file; files of another format are refused

@@ -60,6 +60,16 @@ class Ensemble(nn.Module):
         """The id of a mouse that has a readout; None stands for the only mouse."""
         return self.members[0].resolve_mouse(mouse)
 
+    def image_statistics(self, mouse: str) -> tuple[float, float] | None:
+        """Mean and std of the raw pixels of a mouse's recording; None if it is not known."""
+        return self.members[0].image_statistics(mouse)
+
+    @property
+    def state_inputs(self) -> dict[str, str]:
+        """Field of a batch -> its name, for all that some member takes besides the images."""
+        return {field: name for member in self.members
+                for field, name in member.state_inputs.items()}
+
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width of the images."""

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, elu
 
+from kit.checks import require, require_array, require_finite, require_int
 from kit.models.cpu import depthwise, gaussian_readout
-from kit.report import require, require_array, require_finite, require_int
 
 
 def full_precision(device: torch.device) -> AbstractContextManager:

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import elu
 
+from kit.checks import SEEDS, brief, check_settings
 from kit.data.recordings import Batch, Dataset, Recording, require_dataset
+from kit.machine import limit_threads
 from kit.models.comparing import (
     recording_statistics,
     require_same_places,
@@ -23,8 +26,6 @@ from kit.models.layers import (
     eval_mode,
     require_neurons,
 )
-from kit.report import SEEDS, brief, check_settings
-from kit.threads import limit_threads
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 FURTHER = "trained further since; what it was before:"
@@ -56,6 +57,30 @@ class ModelConfig:
     def core_channels(self) -> int:
         """Channels of the images that the core takes."""
         return 4 if self.behavior_channels else 1
+
+
+class Predictor(Protocol):
+    """What the laboratory, the widgets and the scores need of a model.
+
+    `Model`, `Ensemble` and the simulated `Cells` have all of it.
+    """
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images."""
+
+    @property
+    def state_inputs(self) -> Mapping[str, str]:
+        """Field of a batch -> its name, for all that predictions depend on besides the images."""
+
+    def __call__(self, batch: Batch, mouse: str | None = None) -> Tensor:
+        """The responses (B, N) of a mouse."""
+
+    def resolve_mouse(self, mouse: str | None = None) -> str:
+        """The id of a mouse that it predicts; None stands for the only one."""
+
+    def image_statistics(self, mouse: str) -> tuple[float, float] | None:
+        """Mean and std of the raw pixels of a mouse's recording; None if it is not known."""
 
 
 class Model(nn.Module):
@@ -265,6 +290,13 @@ class Model(nn.Module):
                              f"{', '.join(self.readouts)}: load that one, or make a model of yours "
                              "with kit.transfer(model, data)")
         return mouse
+
+    def image_statistics(self, mouse: str) -> tuple[float, float] | None:
+        """Mean and std of the raw pixels of a mouse's recording; None if it is not known."""
+        known = self.data_statistics.get(mouse, {})
+        if "images_mean" not in known:
+            return None
+        return float(known["images_mean"]), float(known["images_std"])
 
     def register_data(self, data: Dataset) -> None:
         """Store ids and statistics of the recordings to train on; start from mean responses.

@@ -7,10 +7,10 @@ from pickle import UnpicklingError
 
 import torch
 
+from kit.checks import require_path, suggest
 from kit.data import catalog
 from kit.models.checkpoints import build_model, load_model
 from kit.models.model import Model
-from kit.report import require_path, suggest
 
 SHIPPED = Path(__file__).parent.parent / "weights"  # written by benchmarks/weights.py
 SOURCE = "https://github.com/sinzlab/sensorium"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from kit.report import check_settings, require, require_int
+from kit.checks import check_settings, require, require_int
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,4 @@
-"""One function per figure: each takes data and an axis (or makes one) and returns the axis.
-
-The classes are figures that change: made once, then each of their methods shows other data.
-"""
+"""One function per figure: each takes data and an axis (or makes one) and returns the axis."""
 
 from kit.plots.curves import (
     learning_curve,
@@ -12,7 +9,6 @@ from kit.plots.curves import (
     score_spread,
     training_curve,
 )
-from kit.plots.explorers import NeuronFigure, PopulationFigure, TrainingFigure, TrialFigure
 from kit.plots.laboratory import mean_tuning, orientation_map, report_card, tuning_curves
 from kit.plots.pictures import (
     cortical_map,
@@ -26,10 +22,9 @@ from kit.plots.responses import binned_mean, mean_responses, raster, repeats, tr
 from kit.plots.style import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, VERMILION
 
 __all__ = [
-    "BLACK", "BLUE", "GREEN", "GREY", "ORANGE", "SKY", "VERMILION", "NeuronFigure",
-    "PopulationFigure", "TrainingFigure", "TrialFigure", "binned_mean", "cortical_map", "filters",
-    "images", "images_with_responses", "learning_curve", "mean_responses", "mean_tuning",
-    "orientation_map", "positions", "raster", "reference_line", "repeats", "report_card",
-    "score_bars", "score_histogram", "score_intervals", "score_spread", "stimuli", "traces",
-    "training_curve", "tuning_curves",
+    "BLACK", "BLUE", "GREEN", "GREY", "ORANGE", "SKY", "VERMILION", "binned_mean", "cortical_map",
+    "filters", "images", "images_with_responses", "learning_curve", "mean_responses",
+    "mean_tuning", "orientation_map", "positions", "raster", "reference_line", "repeats",
+    "report_card", "score_bars", "score_histogram", "score_intervals", "score_spread", "stimuli",
+    "traces", "training_curve", "tuning_curves",
 ]

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from kit.checks import require, require_array, require_dict, require_result
 from kit.plots.style import BLACK, BLUE, GREY, ORANGE, SKY, clean_axis, make_axis
-from kit.report import require, require_array, require_dict, require_result
 
 LOWEST_BAR = -0.5
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from kit.checks import require_array, require_radians, require_result
 from kit.plots.style import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, clean_axis, make_axis
-from kit.report import require_array, require_radians, require_result
 
 COLORS = (BLUE, ORANGE, GREEN, VERMILION, SKY)
 LOGARITHMIC = ("spatial frequency", "size", "contrast")

@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.axes import Axes
 
+from kit.checks import require_array, require_int
 from kit.plots.style import BLUE, GREY, ORANGE, clean_axis, make_axis
-from kit.report import require_array, require_int
 
 PICTURES = ("H", "W"), ("B", "H", "W"), ("B", "C", "H", "W")
 

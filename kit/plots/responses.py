@@ -4,8 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from kit.checks import brief, require_array
 from kit.plots.style import BLACK, BLUE, GREY, ORANGE, VERMILION, clean_axis, make_axis
-from kit.report import brief, require_array
 
 
 def raster(responses: np.ndarray, image_ids: np.ndarray | None = None,

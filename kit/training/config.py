@@ -5,7 +5,7 @@ from math import inf
 
 import numpy as np
 
-from kit.report import SEEDS, brief, check_settings, suggest
+from kit.checks import SEEDS, brief, check_settings, suggest
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The training loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import asdict, replace
 from heapq import merge
@@ -20,8 +20,8 @@ from kit.data.recordings import Batch, Dataset, require_dataset
 from kit.evaluation.metrics import correlation
 from kit.evaluation.scores import predict_unchecked
 from kit.files import progress
+from kit.machine import choose_threads, use_threads
 from kit.models.model import Model
-from kit.threads import choose_threads, use_threads
 from kit.training.config import History, TrainConfig, require_train_config
 from kit.training.distributed import (
     average_buffers,
@@ -87,9 +87,9 @@ def train(model: Model, data: Dataset, config: TrainConfig | None = None,
             trainer.restore(saved)
             with use_threads(trainer.threads):
                 trainer.fit(state_file)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StopTraining):
             if fabric.world_size > 1:  # the processes may have come to different points
-                raise
+                raise KeyboardInterrupt from None
             trainer.history.stopped = "interrupted"
         finally:
             model.load_state_dict(trainer.best)
@@ -126,6 +126,10 @@ def transfer(model: Model, data: Dataset, config: TrainConfig | None = None) -> 
     if max(second.correlation, default=-inf) < max(first.correlation, default=-inf):
         new.load_state_dict(weights)
     return new
+
+
+class StopTraining(Exception):
+    """The callback wants the training to end; the model keeps its best weights."""
 
 
 class Trainer:
@@ -167,39 +171,46 @@ class Trainer:
 
     def epoch(self, bar: "tqdm") -> None:
         """Train for one epoch, validate, and append both results to the history."""
-        started, losses = perf_counter(), []
+        started, losses, rates = perf_counter(), [], []
+        for loss, lr in self.steps():
+            losses.append(loss)
+            rates.append(lr)
+            bar.update()
+            if self.callback and self.callback(self.history):
+                raise StopTraining
+        loss = self.fabric.all_reduce(torch.stack(losses), reduce_op="sum").mean().item()
+        self.require_finite("loss", loss)
+        score = self.validate()
+        self.require_finite("validation correlation", score)
+        self.history.add(loss, score, rates[-1], self.fabric.broadcast(perf_counter() - started))
+        bar.set_postfix(loss=f"{loss:.3f}", correlation=f"{score:.3f}")
+
+    def steps(self) -> Iterator[tuple[Tensor, float]]:
+        """The steps of an epoch. Yields for each its mean loss, a scalar, and its learning rate."""
         self.wrapped.train()
         for mouse, batch in _batches(self.data, self.config, len(self.history.loss)):
-            losses.append(self.backward(mouse, batch))
+            loss, mean_loss = self.loss(mouse, batch)
+            self.fabric.backward(loss)
             self.optimizer.step()
             self.optimizer.zero_grad()
             lr = self.optimizer.param_groups[0]["lr"]
             if self.scheduler:
                 self.scheduler.step()
-            bar.update()
-            if self.callback and self.callback(self.history):
-                raise KeyboardInterrupt  # `train` keeps the best weights
-        loss = self.fabric.all_reduce(torch.stack(losses), reduce_op="sum").mean().item()
-        self.require_finite("loss", loss)
-        score = self.validate()
-        self.require_finite("validation correlation", score)
-        self.history.add(loss, score, lr, self.fabric.broadcast(perf_counter() - started))
-        bar.set_postfix(loss=f"{loss:.3f}", correlation=f"{score:.3f}")
+            yield mean_loss, lr
 
-    def backward(self, mouse: str, batch: Batch) -> Tensor:
-        """Compute the gradients of this process's share of a batch.
+    def loss(self, mouse: str, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What a step makes smaller, and the mean Poisson loss per neuron and trial: two scalars.
 
-        Returns its part of the batch's mean loss per neuron and trial, a scalar.
+        In 2022 the loss, a sum over the batch, is weighted by sqrt(train trials / batch size). Of
+        several processes each takes its share of the batch. DDP averages their gradients, so
+        multiplying by their number gives the sum; the regularizer is the same in all.
         """
-        # as in 2022 the loss, a sum over the batch, counts sqrt(train trials / batch size) times;
-        # DDP averages the gradients of the processes: times world_size their losses add up
-        scale = sqrt(self.trials[mouse] / len(batch.images)) * self.fabric.world_size
         part, loss_weight = shard(batch, self.fabric.global_rank, self.fabric.world_size)
-        part = part.to(self.fabric.device)
-        loss = poisson_loss(self.wrapped(part, mouse), part.responses) * loss_weight
-        # the regularizer is the same in every process, and so is the average
-        self.fabric.backward(loss * scale + self.model.regularizer(mouse))
-        return loss.detach() / batch.responses.numel()
+        predictions = self.wrapped(part, mouse)
+        loss = poisson_loss(predictions, part.responses.to(predictions.device)) * loss_weight
+        scale = sqrt(self.trials[mouse] / len(batch.images)) * self.fabric.world_size
+        return (loss * scale + self.model.regularizer(mouse),
+                loss.detach() / batch.responses.numel())
 
     def validate(self) -> float:
         """Average the buffers; compute the validation correlation on rank 0 and broadcast it."""

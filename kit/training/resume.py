@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from kit.checks import require_path
 from kit.data.recordings import Dataset
 from kit.files import atomic_write
 from kit.models.comparing import shapes
 from kit.models.model import Model
-from kit.report import require_path
 from kit.training.config import History, TrainConfig
 from kit.training.distributed import rng_modules
 
@@ -35,6 +35,8 @@ class Checkpoint:
                  fabric: "Fabric") -> None:
         self.path = None if path is None else require_path("checkpoint", path)
         self.model, self.config, self.fabric = model, config, fabric
+        if self.path is None:
+            return
         self.identity = identity(model, data, config)
         # must be the same to continue, not to read the weights of a finished training
         self.start = {"first weights": weights_digest(model.state_dict()),

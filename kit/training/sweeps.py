@@ -12,12 +12,12 @@ from threading import Lock
 
 import torch
 
+from kit.checks import brief, require_path
 from kit.data.recordings import Dataset, require_dataset
 from kit.files import atomic_write, file_sha256, progress
 from kit.models.baselines import cnn_baseline
 from kit.models.checkpoints import load_model, save
 from kit.models.model import Model, ModelConfig
-from kit.report import brief, require_path
 from kit.training.config import History, TrainConfig
 from kit.training.distributed import started_by_torchrun
 from kit.training.loop import train

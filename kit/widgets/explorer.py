@@ -15,7 +15,7 @@ import ipywidgets as widgets
 from IPython import get_ipython
 from IPython.display import display
 
-from kit.plots.explorers import LiveFigure, in_256_colors
+from kit.widgets.figures import LiveFigure, in_256_colors
 
 _SHOWN: list = []  # (cell, its run, explorer), as ipywidgets keeps every widget too
 DRAWING = threading.Lock()  # matplotlib is not safe in threads: one picture at a time

@@ -6,17 +6,19 @@ import ipywidgets as widgets
 import numpy as np
 from torch import nn
 
+from kit.checks import brief, require_array, require_finite
 from kit.data.official import TIERS
 from kit.data.recordings import Dataset, Recording, require_dataset
 from kit.evaluation.metrics import correlation
 from kit.evaluation.scores import predict
 from kit.lab.controls import controls, respond
-from kit.lab.experiment import Neurons, choose, first_member, resolve, responses, screen_of
-from kit.lab.receptive_fields import receptive_fields
+from kit.lab.experiment import Neurons, Subject
+from kit.lab.fields import receptive_fields
 from kit.lab.synthesis import AscentConfig, most_exciting_images
-from kit.plots.explorers import NeuronFigure, PopulationFigure, TrialFigure
-from kit.report import brief, require_array, require_finite
+from kit.models.ensemble import Ensemble
+from kit.models.model import Model
 from kit.widgets.explorer import Explorer, slider
+from kit.widgets.figures import NeuronFigure, PopulationFigure, TrialFigure
 
 NEURONS = 24       # that the neuron explorer shows by default
 ASCENT_STEPS = 40  # for their most exciting images: nearly as good as 200
@@ -87,9 +89,11 @@ def playground(model: nn.Module, mouse: str | None = None,
     >>> explorer.controls["orientation"].value = 90
     """
     sliders = {control.name: slider(*control[1:]) for control in controls(model, mouse)}
-    model, screen = deepcopy(model), screen_of(model, mouse)
-    noise = responses(model, screen.natural_noise(32, seed=0), mouse)
-    place, unit = _places(model, mouse, coordinates, noise.shape[1])
+    model = deepcopy(model)
+    subject = Subject(model, mouse)
+    screen = subject.screen
+    noise = subject.respond(screen.natural_noise(32, seed=0))
+    place, unit = _places(subject, coordinates, noise.shape[1])
     figure = PopulationFigure(place, screen.size, screen.limits, np.percentile(noise, 99.5), unit)
 
     def show(values):
@@ -104,14 +108,14 @@ def playground(model: nn.Module, mouse: str | None = None,
     return Explorer(figure, sliders, show)
 
 
-def _places(model, mouse, coordinates, neurons):
+def _places(subject, coordinates, neurons):
     """The neurons' places in cortex (N, 2 or 3), and their unit."""
     if coordinates is None:
-        readouts = getattr(first_member(model), "readouts", None)
-        if readouts is None:
-            raise ValueError(f"a {type(model).__name__} does not say where its neurons are; give "
+        member = subject.model.members[0] if isinstance(subject.model, Ensemble) else subject.model
+        if not isinstance(member, Model):
+            raise ValueError(f"a {type(member).__name__} does not say where its neurons are; give "
                              "coordinates=data.mouse.coordinates")
-        return readouts[resolve(model, mouse)].cortical_positions.cpu().numpy(), "-1 to 1"
+        return member.readouts[subject.mouse].cortical_positions.cpu().numpy(), "-1 to 1"
     coordinates = require_array("coordinates", coordinates, (neurons, 2), (neurons, 3))
     require_finite("coordinates", coordinates)
     return coordinates, "µm"
@@ -136,7 +140,7 @@ def neuron_explorer(model: nn.Module, data: Dataset, mouse: str | None = None,
     if neurons is None:
         order = np.argsort(scores)[::-1]
         neurons = order[np.linspace(0, len(order) - 1, min(NEURONS, len(order))).astype(int)]
-    chosen = choose(model, recording.mouse, neurons)
+    chosen = Subject(model, recording.mouse).choose(neurons)
     images = most_exciting_images(model, chosen, recording.mouse, AscentConfig(steps=ASCENT_STEPS))
     figure = NeuronFigure(recording.coordinates, chosen,
                           receptive_fields(model, chosen, recording.mouse), images.images[:, 0],

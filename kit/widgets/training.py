@@ -13,10 +13,10 @@ import ipywidgets as widgets
 
 from kit.data.recordings import Dataset
 from kit.models.model import Model
-from kit.plots.explorers import TrainingFigure
 from kit.training.config import History, TrainConfig, require_train_config
 from kit.training.loop import train
 from kit.widgets.explorer import Explorer
+from kit.widgets.figures import TrainingFigure
 
 THREAD = "kit-training"
 _TRAINING: set = set()  # ids of the models that a monitor trains at present

@@ -1,28 +1,15 @@
 """The page about a scored entry in a real browser, as the hosting platform shows it in a frame."""
 
-import importlib
-
 import numpy as np
 import pytest
 
-from kit.challenge.competition import scoring_program
+from kit.hosting import results_page
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def results_page(tmp_path_factory):
-    """The module in the scoring program, among the files that it lies with there."""
-    folder = tmp_path_factory.mktemp("program")
-    for name, content in scoring_program("sensorium+").items():
-        (folder / name).write_bytes(content)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        yield importlib.import_module("results_page")
-
-
-@pytest.fixture(scope="module")
-def addresses(results_page, tmp_path_factory):
+def addresses(tmp_path_factory):
     """The pages of a good entry of full size, of one that fits nothing, and of one not scored."""
     values = np.random.default_rng(0).normal(0.3, 0.15, 7538).clip(-1, 1)
     scores = {"single_trial": 0.3, "to_average": 0.5, "feve": -12345.6, "low": 0.29, "high": 0.31}

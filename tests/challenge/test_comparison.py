@@ -8,6 +8,7 @@ import tiny
 
 import kit
 from kit import metrics
+from kit.challenge.ground_truth import read_ground_truth, read_submission
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +107,8 @@ def test_compare_refuses_what_it_cannot_compare(files):
 
 
 def test_compare_reads_as_the_metrics_do(files):
-    truth = kit.challenge.grading.read_ground_truth(files["truth"])
-    values = kit.challenge.grading.read_submission(files["cnn"], truth)
+    truth = read_ground_truth(files["truth"])
+    values = read_submission(files["cnn"], truth)
     images = np.array(truth.images)
     expected = metrics.correlation_to_average(values, truth.responses, images).mean()
     found = kit.compare(files["cnn"], files["ln"], files["truth"], track="sensorium")
@@ -135,8 +136,8 @@ def test_compare_tells_two_small_differences_apart(final, other, apart, differ):
     assert (found.p < 0.05) == differ == ("is better than" in str(found))
 
     # the same with nothing of the kit's bootstrap: each image left out, then images drawn
-    truth = kit.challenge.grading.read_ground_truth(final["truth"])
-    a, b = (kit.challenge.grading.read_submission(path, truth) for path in paths)
+    truth = read_ground_truth(final["truth"])
+    a, b = (read_submission(path, truth) for path in paths)
     ids, r = np.array(truth.images), truth.responses
 
     def difference(rows):

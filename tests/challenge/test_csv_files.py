@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 import kit
-from kit.challenge import csv_files
+from kit.challenge import csv_files, reader
 
 
 def test_write_rows_in_the_official_layout(challenge, live_rows):
@@ -38,7 +38,7 @@ def test_image_texts_keep_every_letter_of_a_text(challenge):
 
 def test_read_rows_gives_back_what_was_written(challenge):
     mouse = challenge.data.mouse
-    rows = csv_files.read_rows(challenge.live, "prediction")
+    rows = reader.read_rows(challenge.live, "prediction")
     assert [row.trial for row in rows] == mouse.trial_ids[mouse.rows("test")].tolist()
     assert [row.image for row in rows] == csv_files.image_texts(mouse, "test")
     assert all(row.neurons.tolist() == mouse.unit_ids.tolist() for row in rows)

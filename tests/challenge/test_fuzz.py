@@ -16,8 +16,8 @@ import pytest
 import strict_csv
 
 import kit
-from kit.challenge import grading, reader
-from kit.evaluation.scores import compute_scores
+from kit.challenge import reader
+from kit.evaluation import compute_scores
 
 FILES = int(os.environ.get("KIT_FUZZ_FILES", 500))
 DECODERS = (orjson.loads, json.loads)
@@ -271,7 +271,8 @@ def strict_scores(submission, truth):
 def kit_rows(path, column, decode):
     """The rows of a file, or None if it or one of its rows is refused."""
     try:
-        rows = reader.read_rows(path, column, decode)
+        with mock.patch.object(reader, "loads", decode):
+            rows = reader.read_rows(path, column)
     except ValueError as problem:
         assert_one_sentence(problem)
         return None
@@ -280,7 +281,7 @@ def kit_rows(path, column, decode):
 
 def kit_scores(submission, truth, decode):
     """The scores, or the sentence with which `kit.grade` refuses."""
-    with mock.patch.object(grading, "read_rows", partial(reader.read_rows, decode=decode)):
+    with mock.patch.object(reader, "loads", decode):
         try:
             return kit.grade(submission, truth)
         except ValueError as problem:

@@ -44,8 +44,8 @@ def test_rank_orders_by_the_tracks_metric(ranking, folder):
 def test_rank_says_which_entries_do_not_differ(ranking):
     assert [row.tied_with_best for row in ranking] == [True, False, False, False]
     assert [row.rank_interval for row in ranking] == [(1, 1), (2, 3), (2, 3), (4, 4)]
-    assert ranking[0].behind_best.difference == 0 and ranking[0].p_holm == 1
-    assert ranking[3].behind_best.interval[0] > 0 and ranking[3].p_holm < 0.01
+    assert ranking[0].behind_best.difference == 0 and ranking[0].p == 1
+    assert ranking[3].behind_best.interval[0] > 0 and ranking[3].p < 0.01
     assert ranking.p_pairs[1, 2] > 0.05 > ranking.p_pairs[0, 3]
     assert ranking.p_pairs.shape == (4, 4)
 

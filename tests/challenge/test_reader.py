@@ -54,19 +54,20 @@ ALLOWED = {  # other files with the same rows
 
 
 @pytest.fixture(params=DECODERS)
-def decode(request):
-    return DECODERS[request.param]
+def decode(request, monkeypatch):
+    """With the decoder of JSON that the kit has, and with the one that the scorer has."""
+    monkeypatch.setattr(reader, "loads", DECODERS[request.param])
 
 
-def read(folder, content, decode, column="prediction"):
+def read(folder, content, column="prediction"):
     path = folder / "file.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return reader.read_rows(path, column, decode)
+    return reader.read_rows(path, column)
 
 
 @pytest.mark.parametrize("name", ALLOWED)
 def test_read_rows_allows(tmp_path, decode, name):
-    rows = read(tmp_path, ALLOWED[name], decode)
+    rows = read(tmp_path, ALLOWED[name])
     assert matching.find_problems(rows, ["ab", "cd"], ["7", "8"], np.array([5, 3])) == []
     values = matching.match_rows(rows, ["cd", "ab"])
     assert values.dtype == np.float64
@@ -79,7 +80,7 @@ def test_read_rows_allows(tmp_path, decode, name):
      ("9007199254740993", 2**53), ("18446744073709551616", 2**64), ("0.1" + "0" * 5000, 0.1)],
 )  # fmt: skip
 def test_read_rows_of_unusual_numbers(tmp_path, decode, text, value):
-    (row,) = read(tmp_path, HEADER + FIRST.replace("15", text), decode)
+    (row,) = read(tmp_path, HEADER + FIRST.replace("15", text))
     assert row.values.tolist() == [0.5, value]
 
 
@@ -87,7 +88,7 @@ def test_read_rows_of_the_2022_writer(decode):
     folder = Path(__file__).parents[1] / "fixtures" / "reference"
     columns = {"submission": "prediction", "ground": "responses"}
     for path in sorted(folder.glob("*.csv")):
-        rows = reader.read_rows(path, columns[path.name.split("_")[0]], decode)
+        rows = reader.read_rows(path, columns[path.name.split("_")[0]])
         _, expected = csv_rows.read(path)
         assert [row.fault for row in rows] == [""] * len(expected)
         assert [[row.trial, row.image] for row in rows] == [row[:2] for row in expected]
@@ -205,7 +206,7 @@ REFUSED = {  # files, and words of the sentence
 def test_read_rows_refuses(tmp_path, decode, name):
     content, expected = REFUSED[name]
     try:
-        rows = read(tmp_path, content, decode)
+        rows = read(tmp_path, content)
         problems = matching.find_problems(rows, ["ab", "cd"], ["7", "8"], np.array([5, 3]))
     except ValueError as problem:
         problems = [str(problem)]
@@ -219,50 +220,50 @@ def test_read_rows_refuses(tmp_path, decode, name):
      ("0.5,,15", "'' at place 2"), ("0.5,\xa015", r"'\xa015' at place 2")],
 )  # fmt: skip
 def test_read_rows_shows_the_first_fault(tmp_path, decode, text, found):
-    row, _ = read(tmp_path, PLAIN.replace("0.5,15", text), decode)
+    row, _ = read(tmp_path, PLAIN.replace("0.5,15", text))
     assert found in row.found
 
 
-def refuses(path, decode, message):
+def refuses(path, message):
     with pytest.raises(ValueError, match=message):
-        reader.read_rows(path, "prediction", decode)
+        reader.read_rows(path, "prediction")
 
 
 def test_read_rows_counts_blank_lines_as_rows(tmp_path, decode):
     path = tmp_path / LIVE
     path.write_text(PLAIN + "\n" * (reader.MAX_ROWS - 3))
-    assert len(reader.read_rows(path, "prediction", decode)) == 2
+    assert len(reader.read_rows(path, "prediction")) == 2
     for blank in ("\n", " \t\n", "\r\n"):
         path.write_bytes((PLAIN + blank * reader.MAX_ROWS).encode())
-        refuses(path, decode, "has more than 100,000 rows, the most that are read")
+        refuses(path, "has more than 100,000 rows, the most that are read")
 
 
 def test_read_rows_bounds_a_row_of_many_lines(tmp_path, decode, monkeypatch):
     monkeypatch.setattr(reader, "MAX_CELL", 1000)
     path = tmp_path / LIVE
     path.write_text(PLAIN * 1 + SECOND * 200)  # the length is that of each row alone
-    assert len(reader.read_rows(path, "prediction", decode)) == 202
+    assert len(reader.read_rows(path, "prediction")) == 202
     path.write_text(HEADER + '"a\n",' * 1000)
-    refuses(path, decode, r"from row 2 on \(a row of more than 2,000 characters\)")
+    refuses(path, r"from row 2 on \(a row of more than 2,000 characters\)")
 
 
 def test_read_rows_bounds_lines_and_numbers(tmp_path, decode, monkeypatch):
     path = tmp_path / LIVE
     monkeypatch.setattr(reader, "MAX_LINES", 8)
     path.write_text(HEADER + FIRST.replace(",15", "\n,\n15") + SECOND)
-    assert len(reader.read_rows(path, "prediction", decode)) == 2
+    assert len(reader.read_rows(path, "prediction")) == 2
     path.write_text(HEADER + FIRST.replace(",15", ",\n\n\n\n\n\n15") + SECOND)
-    refuses(path, decode, r"from row 3 on \(more than 8 lines of text\)")
+    refuses(path, r"from row 3 on \(more than 8 lines of text\)")
     monkeypatch.setattr(reader, "MAX_NUMBERS", 3)
     path.write_text(PLAIN)
-    refuses(path, decode, "has more than 3 numbers, the most that are read")
+    refuses(path, "has more than 3 numbers, the most that are read")
 
 
 def test_read_rows_refuses_a_file_of_more_than_400_megabytes(tmp_path, decode):
     path = tmp_path / LIVE
     with path.open("wb") as file:
         file.truncate(400_000_001)  # a hole, which takes no room
-    refuses(path, decode, f"{LIVE} is larger than 400 MB, the most that is read; write its numbers")
+    refuses(path, f"{LIVE} is larger than 400 MB, the most that is read; write its numbers")
 
 
 def test_read_rows_says_why_it_cannot_read(tmp_path, decode, monkeypatch):
@@ -274,32 +275,30 @@ def test_read_rows_says_why_it_cannot_read(tmp_path, decode, monkeypatch):
 
     monkeypatch.setattr(Path, "open", closed)
     with pytest.raises(PermissionError, match=f"{LIVE} cannot be read: permission denied; mend"):
-        reader.read_rows(path, "prediction", decode)
+        reader.read_rows(path, "prediction")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
 def test_read_rows_waits_for_no_pipe(tmp_path, decode):
     path = tmp_path / LIVE
     os.mkfifo(path)
-    refuses(path, decode, f"{LIVE} is not an ordinary file; write the entry to one")
+    refuses(path, f"{LIVE} is not an ordinary file; write the entry to one")
 
 
 def test_read_rows_looks_into_one_damaged_list_of_a_kind(tmp_path, decode, monkeypatch):
     looks, look = [], reader._first_fault
     monkeypatch.setattr(reader, "_first_fault", lambda *given: looks.append(1) or look(*given))
     damaged = FIRST.replace("15", "x") + FIRST.replace("5]", "y]", 1).replace("[3,5", "[3,z")
-    rows = read(tmp_path, HEADER + damaged * 50, decode)
+    rows = read(tmp_path, HEADER + damaged * 50)
     assert len(rows) == 100 and len(looks) == 1
     assert all("is not a JSON list" in row.fault for row in rows)
-    rows = read(
-        tmp_path, HEADER + (FIRST.replace("15", "x") + FIRST.replace("3,", "z,")) * 9, decode
-    )
+    rows = read(tmp_path, HEADER + (FIRST.replace("15", "x") + FIRST.replace("3,", "z,")) * 9)
     assert len(looks) == 3 and [bool(row.found) for row in rows] == [True, True] + 16 * [False]
 
 
 def test_read_rows_gives_neurons_that_no_hash_confuses(tmp_path, decode):
     """-1 and -2 have the same hash in Python, so have all tuples of them."""
-    rows = read(tmp_path, PLAIN.replace("[3,5]", "[-1,-2]", 1) + FIRST * 2, decode)
+    rows = read(tmp_path, PLAIN.replace("[3,5]", "[-1,-2]", 1) + FIRST * 2)
     assert all(row.neurons.dtype == np.int64 for row in rows)
     assert rows[1].neurons is rows[2].neurons is rows[3].neurons  # the same text is read once
 
@@ -342,11 +341,11 @@ def test_read_rows_bounds_what_it_reads(tmp_path, decode, monkeypatch):
     path = tmp_path / LIVE
     path.write_text(HEADER + "a\n" * reader.MAX_ROWS)
     with pytest.raises(ValueError, match=r"has more than 100,000 rows, the most that are read"):
-        reader.read_rows(path, "prediction", decode)
+        reader.read_rows(path, "prediction")
     monkeypatch.setattr(reader, "MAX_CELL", 1000)
     path.write_text(HEADER + "a," * 1000)
     with pytest.raises(ValueError, match=r"row 2 on \(a row of more than 2,000 characters\)"):
-        reader.read_rows(path, "prediction", decode)
+        reader.read_rows(path, "prediction")
     monkeypatch.setattr(reader, "MAX_PLACES", 10)
-    row, _ = read(tmp_path, PLAIN.replace("0.5,15", "1," * 12 + "x"), decode)
+    row, _ = read(tmp_path, PLAIN.replace("0.5,15", "1," * 12 + "x"))
     assert row.found == "one that lies after place 10"

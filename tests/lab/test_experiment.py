@@ -7,7 +7,7 @@ from hand_cells import SIZE, Arousal, Energy
 
 import kit
 from kit.lab import Screen, State, screen_of
-from kit.lab.experiment import BLOCK, choose, differentiable
+from kit.lab.experiment import BLOCK, Subject
 
 
 @pytest.fixture(scope="module")
@@ -69,27 +69,27 @@ def test_responses_leave_the_model_as_it_was(model):
 
 def test_differentiable_gives_only_the_images_a_gradient(model):
     images = torch.zeros(2, 1, 18, 32, requires_grad=True)
-    with kit.layers.eval_mode(model):
-        shown = differentiable(model, model.resolve_mouse(), State())(images)
+    with Subject(model).differentiable() as respond:
+        shown = respond(images)
     shown.sum().backward()
     assert images.grad.abs().sum() > 0
     assert all(value.grad is None for value in model.parameters())
 
 
 def test_choose():
-    cell = Energy()
-    assert list(choose(cell, "hand", None)) == [0, 1]
-    assert list(choose(cell, "hand", 1)) == [1]
-    assert list(choose(cell, "hand", -1)) == [1]
-    assert list(choose(cell, "hand", slice(1))) == [0]
-    assert list(choose(cell, "hand", [1, 0])) == list(choose(cell, "hand", (1, 0))) == [1, 0]
-    assert list(choose(cell, "hand", np.array([False, True]))) == [1]
+    cell = Subject(Energy(), "hand")
+    assert list(cell.choose(None)) == [0, 1]
+    assert list(cell.choose(1)) == [1]
+    assert list(cell.choose(-1)) == [1]
+    assert list(cell.choose(slice(1))) == [0]
+    assert list(cell.choose([1, 0])) == list(cell.choose((1, 0))) == [1, 0]
+    assert list(cell.choose(np.array([False, True]))) == [1]
 
 
 @pytest.mark.parametrize("neurons", [2, [0, 5], [], 0.5, "all", [[0, 1]], {}, (0, 9), slice("a")])
 def test_choose_refuses_what_is_no_neuron(neurons):
     with pytest.raises(ValueError, match="are not neurons of mouse hand; give one or more whole"):
-        choose(Energy(), "hand", neurons)
+        Subject(Energy(), "hand").choose(neurons)
 
 
 @pytest.mark.parametrize("images", [np.zeros((2, 1, 36, 60)), np.zeros((0, 1, 36, 64)),

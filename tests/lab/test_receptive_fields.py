@@ -6,7 +6,7 @@ from hand_cells import CENTER, PHASE, SIZE, Energy, Simple, gabor
 
 import kit
 from kit.lab import receptive_fields
-from kit.lab.receptive_fields import principal_component
+from kit.lab.fields import principal_component
 
 
 def correlation(one, other):

@@ -8,7 +8,7 @@ import torch
 
 import kit
 from kit.lab.indices import orientation_difference
-from kit.lab.report_card import compare, filter_correlation, report_card
+from kit.lab.report_cards import compare, filter_correlation, report_card
 
 SOME = range(0, 600, 8)
 

@@ -1,8 +1,12 @@
 """The rules of the house that a machine can check: sizes, hints, and how far imports reach."""
 
 import ast
+import importlib
+import operator
+from collections import Counter
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import grimp
 
@@ -40,6 +44,25 @@ def test_public_functions_have_docstrings():
         for function in public_functions(ast.parse(path.read_text()).body):
             known = function.name in ("__init__", "forward", "backward", "main")
             assert known or ast.get_docstring(function), f"{path.name}: {function.name}"
+
+
+def test_no_stage_is_longer_than_1500_lines():
+    stages = Counter()
+    for path in FILES:
+        stage = path.relative_to(KIT).parts[0] if path.parent != KIT else "kit"
+        stages[stage] += len(path.read_text().splitlines())
+    assert {name: count for name, count in stages.items() if count > 1500} == {}
+
+
+def test_no_submodule_is_hidden_behind_a_name_of_its_package():
+    kit = importlib.import_module("kit")
+    for path in FILES:
+        module = ".".join(path.relative_to(KIT.parent).with_suffix("").parts)
+        if path.name not in ("__init__.py", "__main__.py"):
+            importlib.import_module(module)
+            assert isinstance(operator.attrgetter(module.partition(".")[2])(kit), ModuleType), (
+                module
+            )
 
 
 def test_imports_are_at_most_seven_deep():

@@ -16,8 +16,8 @@ from waiting import LIMIT
 
 import kit
 import kit.widgets.explorer
-from kit.plots.explorers import LiveFigure
 from kit.widgets.explorer import DRAWING, Explorer, slider
+from kit.widgets.figures import LiveFigure
 
 
 class Level(LiveFigure):

@@ -1,6 +1,7 @@
 """The simulated cells: their filters, their rate for any image, and their noisy responses."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -71,6 +72,7 @@ class Cells(nn.Module):
                   "average_behavior",  # (3,) in std units
                   "pixel_statistics")  # (2,) mean and std of the recording's pixels, 0-255
     image_size = IMAGE_SIZE
+    state_inputs: ClassVar = {"behavior": "behaviour", "pupil_center": "eye position"}
 
     def __init__(self, mouse: str, unit_ids: np.ndarray, parameters: Mapping[str, np.ndarray]):
         super().__init__()
@@ -147,6 +149,10 @@ class Cells(nn.Module):
         """
         even, odd = self.even.T.cpu().numpy(), self.odd.T.cpu().numpy()  # (N, 36 * 64)
         return even.reshape(-1, *IMAGE_SIZE), odd.reshape(-1, *IMAGE_SIZE)
+
+    def image_statistics(self, mouse: str) -> tuple[float, float]:
+        """Mean and std of the raw pixels of the recording."""
+        return tuple(map(float, self.pixel_statistics))
 
     def resolve_mouse(self, mouse: str | None = None) -> str:
         """The mouse's id; raises ValueError for another mouse."""

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from kit.checks import suggest
 from kit.data.official import TIERS, write
 from kit.data.simulation.cells import IMAGE_SIZE, Cells, draw_cells, draw_responses, event_rates
 from kit.data.simulation.stimuli import draw_session
 from kit.data.zips import READ_ERRORS
 from kit.files import atomic_write, data_folder, progress
-from kit.report import suggest
-from kit.threads import fastest_threads, limit_threads
+from kit.machine import fastest_threads, limit_threads
 
 VERSION = 2  # part of every file name: a changed simulator never opens an old file
 

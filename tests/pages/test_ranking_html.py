@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from html_page import Page
 
-from kit.challenge.page import write_page
 from kit.challenge.ranking import RankedEntry, Ranking
 from kit.evaluation.bootstrap import Difference
 
@@ -42,7 +41,7 @@ def page(tmp_path):
     """A function from a ranking to its page."""
 
     def parse(made):
-        path = write_page(made, tmp_path / "page.html")
+        path = made.page(tmp_path / "page.html")
         return Page(path.read_text(encoding="utf-8"))
 
     return parse
@@ -66,7 +65,7 @@ def test_page_has_what_a_screen_reader_needs(page):
 
 
 def test_page_shows_the_numbers(page):
-    made = change(ranking(["a", "b"]), 1, rank_interval=(1, 2), tied_with_best=True, p_holm=0.0621)
+    made = change(ranking(["a", "b"]), 1, rank_interval=(1, 2), tied_with_best=True, p=0.0621)
     first, second = page(made).rows()
     assert [text for _, text in second] == [
         "1–2 * (cannot be told apart from the best)", "b", "0.3800", "0.3700 to 0.4100",
@@ -195,9 +194,9 @@ def test_page_of_forty_entries_is_small(page):
 
 
 def test_page_reloads_where_it_follows_a_contest(tmp_path):
-    plain = Page(write_page(ranking(["a"]), tmp_path / "page.html").read_text())
+    plain = Page(ranking(["a"]).page(tmp_path / "page.html").read_text())
     assert not [attributes for attributes, _ in plain.find("meta") if "refresh" in str(attributes)]
-    followed = Page(write_page(ranking(["a"]), tmp_path / "page.html", reload=9.5).read_text())
+    followed = Page(ranking(["a"]).page(tmp_path / "page.html", reload=9.5).read_text())
     assert ({"http-equiv": "refresh", "content": "10"}, "") in followed.find("meta")
     assert any("as of" in text for _, text in followed.find("p"))
 
@@ -205,7 +204,7 @@ def test_page_reloads_where_it_follows_a_contest(tmp_path):
 def test_page_replaces_the_older_one(tmp_path):
     path = tmp_path / "page.html"
     path.write_text("old")
-    write_page(ranking(["a"]), path)
+    ranking(["a"]).page(path)
     assert "old</" not in path.read_text(encoding="utf-8")
     assert list(tmp_path.iterdir()) == [path]
 
@@ -219,17 +218,17 @@ def test_page_that_fails_leaves_the_older_one(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.write_text", fail)
     with pytest.raises(OSError, match="cannot be written"):
-        write_page(ranking(["a"]), path)
+        ranking(["a"]).page(path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_page_refuses_a_folder(tmp_path):
     with pytest.raises(OSError, match="not an ordinary file"):
-        write_page(ranking(["a"]), tmp_path)
+        ranking(["a"]).page(tmp_path)
 
 
 def test_page_refuses_a_place_below_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot be written"):
-        write_page(ranking(["a"]), tmp_path / "file" / "page.html")
+        ranking(["a"]).page(tmp_path / "file" / "page.html")

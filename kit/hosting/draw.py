@@ -1,20 +1,17 @@
-"""The public recording of a challenge: trials in random order with random ids, and their zip."""
+"""Which trials of a recording become public, in what order and under what ids."""
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
 
 import numpy as np
 
 from kit.challenge.tracks import TEST_SETS
-from kit.data.official import KINDS, TIERS, write
+from kit.data.official import TIERS
 from kit.data.recordings import Recording
 
 FEWEST_IMAGES = 3  # of a test set: fewer cannot be ranked
 IMAGE_IDS = range(10**8)
-BITS = 16          # of a value that are kept; float32 has 24, and the last show how it was made
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,91 +92,3 @@ def _require_fair(recording, rows, tiers, images):
             raise ValueError(f"{len(np.unique(images[elsewhere]))} images of tier {tier!r} are "
                              f"also shown in tier '{tiers[elsewhere][0]}', which tells what is "
                              'withheld; give those trials another tier, such as "unused"')
-
-
-# ---- from trials to a zip ----
-
-def write_public(path: Path, recording: Recording, trials: PublicTrials, track: str) -> None:
-    """Write the public zip, trial by trial. track: "sensorium" has zeros for behaviour."""
-    count, hidden = len(trials.rows), trials.hidden
-    pixel_type = _pixel_type(recording, trials)
-
-    def images(trial):
-        return raw_values(recording, "images", trials.rows[trial]).astype(pixel_type)
-
-    def responses(trial):
-        if hidden[trial]:
-            return np.zeros(len(recording.unit_ids), np.float32)
-        return raw_responses(recording, trials, trial)
-
-    if track == "sensorium+":
-        state = {kind: raw_values(recording, kind, trials.rows) for kind in KINDS[2:]}
-    else:
-        state = {"behavior": np.zeros((count, 3), np.float32),
-                 "pupil_center": np.zeros((count, 2), np.float32)}
-    write(path, {"images": _Lazy(images, count), "responses": _Lazy(responses, count), **state,
-                 "tiers": trials.tiers, "trial_idx": trials.trial_ids,
-                 "frame_image_id": trials.image_ids, "unit_ids": recording.unit_ids,
-                 "cell_motor_coordinates": recording.coordinates}, statistics_from=~hidden)
-
-
-def raw_values(recording: Recording, kind: str, rows: np.ndarray | int) -> np.ndarray:
-    """Images, behaviour or eye positions (…) in their raw unit, float32 of which 16 bits are used.
-
-    Pixels become the whole numbers that they were.
-    """
-    std = np.asarray(recording.statistics[f"{kind}_std"], float)
-    values = getattr(recording, kind)[rows] * std + recording.statistics[f"{kind}_mean"]
-    return _keep_bits(values, std, np.rint)
-
-
-def raw_responses(recording: Recording, trials: PublicTrials, trial: int) -> np.ndarray:
-    """Responses (N,) of one of the trials in their raw unit, float32 of which 16 bits are used.
-
-    The last bits depend on the std that the values were divided by, which may be that of hidden
-    trials too. Rounding to the nearest could still tell it, so it goes up or down by chance, the
-    same each time; values that need no more than 16 bits stay as they are.
-    """
-    values = recording.responses[trials.rows[trial]] * np.asarray(
-        recording.statistics["responses_std"], float)
-    chance = np.random.default_rng([trials.secret, trial]).random(values.shape)
-    return _keep_bits(values, values, lambda scaled: np.floor(np.rint(16 * scaled) / 16 + chance))
-
-
-def _keep_bits(values, scale, rounding):
-    """Values as float32, rounded to 16 bits of the scale."""
-    _, exponent = np.frexp(scale)
-    rounded = np.ldexp(rounding(np.ldexp(values, BITS - exponent)), exponent - BITS)
-    return rounded.astype(np.float32) + 0  # no -0.0
-
-
-def _pixel_type(recording, trials):
-    """uint8, in a quarter of the space, if all pixels are whole numbers from 0 to 255."""
-    _, first = np.unique(trials.image_ids, return_index=True)
-    for row in trials.rows[first]:
-        pixels = raw_values(recording, "images", row)
-        if pixels.min() < 0 or pixels.max() > 255 or (pixels != np.rint(pixels)).any():
-            return np.float32
-    return np.uint8
-
-
-@dataclass(frozen=True)
-class _Lazy:
-    """The values (T, …) of all trials, each of them computed when it is needed."""
-
-    read: Callable[[int], np.ndarray]  # the values of one trial
-    trials: int
-
-    def __len__(self):
-        return self.trials
-
-    def __getitem__(self, index):
-        """One trial by its number, or several by a mask (T,)."""
-        if isinstance(index, int):
-            return self.read(index)
-        chosen = np.flatnonzero(index)
-        example = self.read(chosen[0])
-        values = np.empty((len(chosen), *example.shape), example.dtype)
-        for place, trial in enumerate(chosen):
-            values[place] = self.read(trial)
-        return values

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import kit
-from kit.plots.explorers import (
+from kit.widgets.figures import (
     LiveFigure,
     NeuronFigure,
     PopulationFigure,

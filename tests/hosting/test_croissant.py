@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import kit
-from kit.challenge.croissant import write_croissant
+from kit.hosting.croissant import write_croissant
 
 
 @pytest.fixture

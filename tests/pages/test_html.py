@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from html_page import Page
 
-from kit.pages import base64_float32, policy, render_text, write_html
+from kit.pages.html import base64_float32, policy, render_text, write_html
 
 HOSTILE = "\"'></script><script>alert(1)</script>"
 

@@ -1,7 +1,6 @@
 """A twin's report card: what it says of every neuron, held against the simulated cells."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -10,25 +9,16 @@ from torch import nn
 from kit.data.simulation import Truth
 from kit.evaluation import metrics
 from kit.lab import indices
-from kit.lab.experiment import (
-    Neurons,
-    choose,
-    count_neurons,
-    given,
-    image_size,
-    resolve,
-    responses,
-    screen_of,
-)
-from kit.lab.receptive_fields import field_centers, receptive_fields
+from kit.lab.experiment import Neurons, Subject, given
+from kit.lab.fields import field_centers, receptive_fields
 from kit.lab.stimuli import Gratings
 from kit.lab.synthesis import AscentConfig, most_exciting_images, project
 from kit.lab.tuning import (
     BestGratings,
     frequency_curves,
-    grating_responses,
     orientation_curves,
     phase_curves,
+    show_gratings,
     size_curves,
 )
 
@@ -96,17 +86,17 @@ def report_card(model: nn.Module, truth: Truth, neurons: Neurons = None,
                          ' give kit.truth("sample+")')
     cells, grid = truth.cells, given("grid", grid, Gratings)
     ascent = given("ascent", ascent or ASCENT, AscentConfig)
-    mouse = resolve(model, cells.mouse)
-    chosen = choose(model, mouse, neurons)
-    predicted, known = count_neurons(model, mouse), len(truth.orientation)
-    if image_size(model) != image_size(cells):
-        raise ValueError(f"the model takes {image_size(model)} images, the cells see "
-                         f"{image_size(cells)}; give a model of that size")
-    if predicted != known:
-        raise ValueError(f"the model predicts {predicted} neurons of mouse {mouse}, which has "
-                         f"{known}; give a model that was trained on kit.load({mouse!r})")
-    twin = measure(model, mouse, chosen, grid, ascent)
-    true = measure(cells, mouse, chosen, grid, ascent)
+    subject = Subject(model, cells.mouse)
+    chosen, known = subject.choose(neurons), len(truth.orientation)
+    if subject.image_size != cells.image_size:
+        raise ValueError(f"the model takes {subject.image_size} images, the cells see "
+                         f"{cells.image_size}; give a model of that size")
+    if subject.neurons != known:
+        raise ValueError(f"the model predicts {subject.neurons} neurons of mouse {cells.mouse}, "
+                         f"which has {known}; give a model that was trained on "
+                         f"kit.load({cells.mouse!r})")
+    twin = measure(subject, chosen, grid, ascent)
+    true = measure(Subject(cells), chosen, grid, ascent)
     for measured in (twin, true):
         images = measured["most_exciting_image"]
         measured["filter_correlation"] = filter_correlation(images, truth, chosen)
@@ -114,16 +104,16 @@ def report_card(model: nn.Module, truth: Truth, neurons: Neurons = None,
     return ReportCard(chosen, twin, true, tuple(compare(twin, true)))
 
 
-def measure(model: nn.Module, mouse: str, neurons: np.ndarray, grid: Gratings,
+def measure(subject: Subject, neurons: np.ndarray, grid: Gratings,
             ascent: AscentConfig) -> dict[str, np.ndarray]:
     """All that a report card says of chosen neurons, of a twin or of the cells: name -> (n, …)."""
-    shown = grating_responses(model, mouse, grid)
+    model, mouse = subject.model, subject.mouse
+    shown = show_gratings(subject, grid)
     orientation, phase = orientation_curves(shown, grid), phase_curves(shown, grid)
     fields = receptive_fields(model, neurons, mouse)
     centers = field_centers(fields)
     gratings = BestGratings.of(shown).parameters(grid, neurons)
-    respond = partial(responses, model, mouse=mouse)
-    size = size_curves(respond, screen_of(model, mouse), neurons, gratings, centers, grid)
+    size = size_curves(subject, neurons, gratings, centers, grid)
     return {"orientation": orientation.preferred[neurons],           # radians
             "gosi": orientation.selectivity[neurons],
             "spatial_frequency": frequency_curves(shown, grid).preferred[neurons],  # cycles/pixel
@@ -159,9 +149,10 @@ def response_share(images: np.ndarray, truth: Truth, neurons: np.ndarray,
     The filter is shown as an image of the same contrast and range.
     """
     filters = torch.from_numpy(truth.cells.filters()[0][neurons, None]).float()
-    own = project(filters, contrast, screen_of(truth.cells))
+    cells = Subject(truth.cells)
+    own = project(filters, contrast, cells.screen)
     pairs = np.arange(len(neurons)), neurons
-    return responses(truth.cells, images)[pairs] / responses(truth.cells, own)[pairs]
+    return cells.respond(images)[pairs] / cells.respond(own)[pairs]
 
 
 def compare(twin: dict, truth: dict) -> list[Row]:

@@ -2,56 +2,25 @@
 
 import csv
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from kit.challenge.croissant import write_croissant
 from kit.challenge.csv_files import write_rows
-from kit.challenge.public_zip import draw_trials, raw_responses, write_public
-from kit.challenge.tracks import TRACK_FILE, TRUTH_FILES, require_track, track_of
-from kit.data.official import KINDS, open_source, read_meta
+from kit.challenge.tracks import TRACK_FILE, TRUTH_FILES, track_of
+from kit.checks import require_path
+from kit.data.official import KINDS, open_source, read_meta, write
 from kit.data.packing import is_possible, standardisation
 from kit.data.recordings import Dataset, Recording
 from kit.files import atomic_write, temporary_folder
-from kit.report import require_int, require_path
+from kit.hosting.croissant import write_croissant
+from kit.hosting.draw import PublicTrials, draw_trials
+from kit.hosting.settings import WithholdConfig, require_plain
 
-PLAIN_MOUSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")  # it becomes part of a file's name
-
-
-@dataclass(frozen=True)
-class WithholdConfig:
-    """What the public recording shows.
-
-    Raises ValueError for a value that is not possible.
-
-    >>> from kit.challenge import WithholdConfig
-    >>> WithholdConfig(track="sensorium", seed=1).final_share
-    0.5
-    """
-
-    track: str | None = None    # "sensorium" writes zeros for behaviour; None: as the recording is
-    final_share: float = 0.5    # of the test images; not used if there is a tier final_test already
-    mouse: str | None = None    # public id; None keeps the recording's
-    seed: int | None = None     # None draws from the operating system; a number is for lessons
-    license: str | None = None  # address of the licence for croissant.json; None leaves it out
-
-    def __post_init__(self) -> None:
-        require_track(self.track)
-        if not isinstance(self.final_share, int | float) or not 0 < self.final_share < 1:
-            raise ValueError(f"final_share={self.final_share!r} is not a share of the test images; "
-                             "give a number between 0 and 1, such as 0.5")
-        if self.seed is not None:
-            object.__setattr__(self, "seed", require_int("seed", self.seed, 0))
-        if self.mouse is not None:
-            _require_plain(self.mouse)
-        if not isinstance(self.license, str | None):
-            raise ValueError(f"license={self.license!r} is not a text; give the address of the "
-                             "licence, or None")
+BITS = 16  # of a value that are kept; float32 has 24, and the last show how it was made
 
 
 def withhold(recording: Recording, out: str | Path,
@@ -85,16 +54,16 @@ def withhold(recording: Recording, out: str | Path,
     tier, if a test set has fewer than three images or no repeats, or if a value is not finite;
     OSError if `out` exists or cannot be written.
 
-    >>> from kit.challenge import WithholdConfig
     >>> mouse = kit.load("99003-1-1").mouse.subset(20)
-    >>> public, private = kit.withhold(mouse, "challenge", WithholdConfig(mouse="1-1-1"))
+    >>> public, private = kit.withhold(mouse, "challenge", kit.WithholdConfig(mouse="1-1-1"))
     >>> kit.load(public, folder="data")
     mouse 1-1-1: 600 neurons, 20 train, 200 validation, ... test, ... final_test trials, ...
     >>> sorted(path.name for path in private.iterdir())
     ['ground_truth_file_final_test.csv', 'ground_truth_file_test.csv', 'key.csv', 'track.txt']
     """
     config = _require_kinds(recording, WithholdConfig() if config is None else config)
-    mouse = _require_plain(recording.mouse if config.mouse is None else config.mouse)
+    mouse = recording.mouse if config.mouse is None else config.mouse
+    require_plain(mouse)
     out = _require_new(out)
     trials = draw_trials(recording, config.final_share, config.seed)
     _require_possible(recording, trials, config)
@@ -177,8 +146,8 @@ def _require_possible(recording, trials, config):
         for row in trials.rows:
             if not is_possible(kind, getattr(recording, kind)[row]):
                 raise ValueError(f"trial {recording.trial_ids[row]} of mouse {recording.mouse} "
-                                 f"holds a value of {kind} that is negative or not finite; mend "
-                                 'it, or leave the trial out by giving it the tier "unused"')
+                                 f"holds a value of {kind} that is negative or not finite; put it "
+                                 'right, or leave the trial out by giving it the tier "unused"')
 
 
 def _require_opens(path, recording):
@@ -191,12 +160,95 @@ def _require_opens(path, recording):
                          f"the result: {str(problem).replace(str(path), path.name)}") from None
 
 
-def _require_plain(mouse):
-    """The id of a mouse. Raises ValueError unless it can be part of any file's name."""
-    if not isinstance(mouse, str) or not PLAIN_MOUSE.fullmatch(mouse) or "GrayImageNet" in mouse:
-        raise ValueError(f"the mouse id {str(mouse)[:80]!r} is not plain; give up to 80 letters, "
-                         'digits, _ and -, such as WithholdConfig(mouse="7-1-1")')
-    return mouse
+# ---- what becomes public ----
+
+def write_public(path: Path, recording: Recording, trials: PublicTrials, track: str) -> None:
+    """Write the public zip, trial by trial. track: "sensorium" has zeros for behaviour."""
+    count, hidden = len(trials.rows), trials.hidden
+    pixel_type = _pixel_type(recording, trials)
+
+    def images(trial):
+        return raw_values(recording, "images", trials.rows[trial]).astype(pixel_type)
+
+    def responses(trial):
+        if hidden[trial]:
+            return np.zeros(len(recording.unit_ids), np.float32)
+        return raw_responses(recording, trials, trial)
+
+    if track == "sensorium+":
+        state = {kind: raw_values(recording, kind, trials.rows) for kind in KINDS[2:]}
+    else:
+        state = {"behavior": np.zeros((count, 3), np.float32),
+                 "pupil_center": np.zeros((count, 2), np.float32)}
+    write(path, {"images": _Lazy(images, count), "responses": _Lazy(responses, count), **state,
+                 "tiers": trials.tiers, "trial_idx": trials.trial_ids,
+                 "frame_image_id": trials.image_ids, "unit_ids": recording.unit_ids,
+                 "cell_motor_coordinates": recording.coordinates}, statistics_from=~hidden)
+
+
+def raw_values(recording: Recording, kind: str, rows: np.ndarray | int) -> np.ndarray:
+    """Images, behaviour or eye positions (…) in their raw unit, float32 of which 16 bits are used.
+
+    Pixels become the whole numbers that they were.
+    """
+    std = np.asarray(recording.statistics[f"{kind}_std"], float)
+    values = getattr(recording, kind)[rows] * std + recording.statistics[f"{kind}_mean"]
+    return _keep_bits(values, std, np.rint)
+
+
+def raw_responses(recording: Recording, trials: PublicTrials, trial: int) -> np.ndarray:
+    """Responses (N,) of one of the trials in their raw unit, float32 of which 16 bits are used.
+
+    Each is rounded up or down at random, the same way each time (stochastic rounding), so that its
+    last bits do not reveal the std that it was divided by. Values of 16 bits stay as they are.
+    """
+    values = recording.responses[trials.rows[trial]] * np.asarray(
+        recording.statistics["responses_std"], float)
+    chance = np.random.default_rng([trials.secret, trial]).random(values.shape)
+
+    def round_randomly(scaled):
+        return np.floor(np.rint(16 * scaled) / 16 + chance)
+
+    return _keep_bits(values, values, round_randomly)
+
+
+def _keep_bits(values, scale, rounding):
+    """Values as float32, rounded to 16 bits of the scale."""
+    _, exponent = np.frexp(scale)
+    rounded = np.ldexp(rounding(np.ldexp(values, BITS - exponent)), exponent - BITS)
+    return rounded.astype(np.float32) + 0  # no -0.0
+
+
+def _pixel_type(recording, trials):
+    """uint8, in a quarter of the space, if all pixels are whole numbers from 0 to 255."""
+    _, first = np.unique(trials.image_ids, return_index=True)
+    for row in trials.rows[first]:
+        pixels = raw_values(recording, "images", row)
+        if pixels.min() < 0 or pixels.max() > 255 or (pixels != np.rint(pixels)).any():
+            return np.float32
+    return np.uint8
+
+
+@dataclass(frozen=True)
+class _Lazy:
+    """The values (T, …) of all trials, each of them computed when it is needed."""
+
+    read: Callable[[int], np.ndarray]  # the values of one trial
+    trials: int
+
+    def __len__(self):
+        return self.trials
+
+    def __getitem__(self, index):
+        """One trial by its number, or several by a mask (T,)."""
+        if isinstance(index, int):
+            return self.read(index)
+        chosen = np.flatnonzero(index)
+        example = self.read(chosen[0])
+        values = np.empty((len(chosen), *example.shape), example.dtype)
+        for place, trial in enumerate(chosen):
+            values[place] = self.read(trial)
+        return values
 
 
 # ---- what stays private ----

@@ -4,69 +4,34 @@ The page needs neither Python nor a network: it opens from a disk, and on a phon
 what does not change (positions in the image, batch norm), `twin.html` the rest in JavaScript.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
-from kit.lab.controls import controls
-from kit.lab.experiment import State, resolve, responses, screen_of
-from kit.models.layers import ConvCore
+from kit.checks import one_line
 from kit.models.model import Model
-from kit.pages import write_html
-from kit.report import one_line
+from kit.pages.html import write_html
 
 
-def page(model: nn.Module, path: str | Path, mouse: str | None = None) -> Path:
-    """Write a model as one HTML page to play with: gratings and states in, responses out.
+def write_page(path: str | Path, model: Model, mouse: str, controls: Sequence[Any],
+               state: dict[str, float], screen: dict[str, Any]) -> Path:
+    """Write a model of the baselines' architecture as a page. Returns the path.
 
-    model: a `kit.Model` with the core of the baselines. The page holds its weights (about 150 kB,
-    3 MB for a published model). mouse: which one to show; None stands for the only one. Returns
-    the path. Raises ValueError for another model or an unknown mouse, and OSError, with what to do,
-    if the path cannot be written.
-
-    >>> twin = kit.pretrained("sample+-cnn")
-    >>> kit.lab.page(twin, "twin.html").name  # open it in a browser
-    'twin.html'
+    controls: a `kit.lab.controls.Control` for each slider; state: name -> value of the typical
+    state; screen: "pixels", the mean and std of pixels, and "top", the response at which the
+    colours end.
     """
-    _require_baseline(model)
-    mouse, state = resolve(model, mouse), vars(State())
-    shown = controls(model, mouse)
-    screen = screen_of(model, mouse)
-    twin = parameters(model, mouse) | {
-        "size": model.image_size, "shape": model.feature_shape, "state": state,
-        "pixels": screen.pixel_statistics, "top": colour_top(model, mouse)}
+    twin = parameters(model, mouse) | screen | {
+        "size": model.image_size, "shape": model.feature_shape, "state": state}
     values = {
         "twin": twin, "mouse": mouse, "neurons": len(twin["bias"]),
-        "stimulus": [control for control in shown if control.name not in state],
-        "animal": [control for control in shown if control.name in state],
+        "stimulus": [control for control in controls if control.name not in state],
+        "animal": [control for control in controls if control.name in state],
         "description": repr(model).splitlines()}
     return write_html(path, Path(__file__).with_name("twin.html"), values, {"plain": one_line})
-
-
-def _require_baseline(model):
-    """Raise ValueError unless the page's script can compute this model."""
-    given = type(model).__name__
-    if isinstance(model, Model):
-        given += f" with the core {type(model.core).__name__}"
-    if type(model) is not Model or type(model.core) is not ConvCore:  # nor what may differ from it
-        raise ValueError(f"a page cannot compute this {given}; give a kit.Model with a "
-                         "kit.layers.ConvCore, such as kit.pretrained(\"sample+-cnn\"), and of an "
-                         "ensemble one of its members")
-
-
-def colour_top(model: nn.Module, mouse: str) -> float:
-    """The response at which the colours end: 1 in 200 responses to twelve gratings is higher.
-
-    Raises ValueError if the model's predictions are not finite.
-    """
-    angles, frequencies = np.meshgrid(np.arange(4) * np.pi / 4, [0.04, 0.08, 0.16])
-    images = screen_of(model, mouse).grating(angles.ravel(), frequencies.ravel())
-    shown = responses(model, images, mouse)  # (12, N)
-    if not np.isfinite(shown).all():
-        raise ValueError("some predictions of this model are not finite numbers; train it again, "
-                         "at a lower rate")
-    return max(0.5, float(np.ceil(2 * np.percentile(shown, 99.5)) / 2))
 
 
 def parameters(model: Model, mouse: str) -> dict[str, object]:

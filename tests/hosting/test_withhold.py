@@ -11,9 +11,9 @@ import withheld
 from withheld import open_mouse
 
 import kit
-from kit.challenge import croissant, withholding
 from kit.challenge.csv_files import write_rows
 from kit.challenge.tracks import SUBMISSION_FILES, TRUTH_FILES
+from kit.hosting import croissant, publish
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +250,7 @@ def test_withhold_that_fails_leaves_nothing(mouse, tmp_path, monkeypatch, step):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(kit.challenge.withholding, step, full)
+    monkeypatch.setattr(publish, step, full)
     with pytest.raises(OSError, match="mine cannot be written: no space left"):
         kit.withhold(mouse, tmp_path / "mine")
     assert list(tmp_path.iterdir()) == []
@@ -260,7 +260,7 @@ def test_withhold_names_no_temporary_folder(mouse, tmp_path, monkeypatch):
     def damaged(path, *_):
         raise ValueError(f"{path} is damaged")
 
-    monkeypatch.setattr(kit.challenge.withholding, "write_croissant", damaged)
+    monkeypatch.setattr(publish, "write_croissant", damaged)
     with pytest.raises(ValueError, match=r"static7-1-1-GrayImageNet-withheld.zip is dam") as error:
         kit.withhold(mouse, tmp_path / "mine")
     assert str(error.value).startswith(str(tmp_path / "mine" / "public"))
@@ -268,17 +268,17 @@ def test_withhold_names_no_temporary_folder(mouse, tmp_path, monkeypatch):
 
 
 def test_private_folder_is_of_its_owner_alone_and_leaves_nothing(tmp_path):
-    with withholding.private_folder(tmp_path / "new" / "mine") as folder:
+    with publish.private_folder(tmp_path / "new" / "mine") as folder:
         assert folder.parent == tmp_path / "new" and folder.name.startswith(".mine.part-")
         if sys.platform != "win32":
             assert folder.stat().st_mode & 0o077 == 0
     assert list((tmp_path / "new").iterdir()) == []
     (tmp_path / "file").write_text("")
     with pytest.raises(FileExistsError, match="file exists already"):
-        withholding.private_folder(tmp_path / "file").__enter__()
+        publish.private_folder(tmp_path / "file").__enter__()
     with pytest.raises(OSError, match=r"mine cannot be written: .*name another place"):
-        withholding.private_folder(tmp_path / "file" / "mine").__enter__()
-    with pytest.raises(OSError) as error, withholding.private_folder(tmp_path / "mine") as folder:
+        publish.private_folder(tmp_path / "file" / "mine").__enter__()
+    with pytest.raises(OSError) as error, publish.private_folder(tmp_path / "mine") as folder:
         raise OSError(f"{folder / 'packed'} cannot be written")
     assert str(error.value) == f"{tmp_path / 'mine' / 'packed'} cannot be written"
 
@@ -379,7 +379,7 @@ def test_withhold_replaces_nothing_that_comes_meanwhile(mouse, tmp_path, monkeyp
             other[0] = kit.withhold(mouse, tmp_path / "mine")[0]
         return croissant.write_croissant(path, *arguments)
 
-    monkeypatch.setattr(withholding, "write_croissant", write_croissant)
+    monkeypatch.setattr(publish, "write_croissant", write_croissant)
     with pytest.raises(FileExistsError, match=r"mine exists already, .*name a new folder"):
         kit.withhold(mouse, tmp_path / "mine", kit.WithholdConfig(mouse="8-1-1"))
     assert other[0].exists() and list(tmp_path.iterdir()) == [tmp_path / "mine"]

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import zipfile
+from pathlib import Path
 
 import codabench_checker
 import csv_rows
@@ -17,8 +18,8 @@ from PIL import Image
 
 import kit
 from kit.__main__ import BUNDLE, main
-from kit.challenge import codabench, competition
 from kit.challenge.tracks import SUBMISSION_FILES, TRUTH_FILES
+from kit.hosting import bundle
 
 
 def members(path):
@@ -51,7 +52,7 @@ def test_bundle_yaml_reads_the_same_as_json(hosted):
 )
 def test_bundle_yaml_keeps_any_title(plus_hosted, title):
     config = kit.BundleConfig(title=title, track="sensorium+")
-    found = competition.competition(config, True)
+    found = bundle.competition(config, True)
     text = json.dumps(found, indent=2, ensure_ascii=False)
     assert yaml.safe_load(text) == found and found["title"] == title
 
@@ -69,7 +70,8 @@ def test_bundle_keeps_each_truth_to_its_task(hosted):
     found = members(hosted.bundle)
     for name, file in zip(("live", "final"), TRUTH_FILES.values(), strict=True):
         inside = members(io.BytesIO(found[f"reference_data_{name}.zip"]))
-        assert inside == {file: (hosted.truth / file).read_bytes()}
+        track = f"{hosted.config.track}\n".encode()
+        assert inside == {file: (hosted.truth / file).read_bytes(), "track.txt": track}
     public = [found[name] for name in ("terms.md", *(n for n in found if n.startswith("pages/")))]
     assert not any(b"ground_truth" in text for text in public)
 
@@ -121,7 +123,7 @@ def test_bundle_is_the_same_again(plus_hosted, tmp_path):
 
 
 def test_bundle_leaves_out_a_large_solution(plus_hosted, tmp_path, monkeypatch):
-    monkeypatch.setattr(competition, "MAX_SOLUTION", 100)
+    monkeypatch.setattr(bundle, "MAX_SOLUTION", 100)
     path = kit.bundle(plus_hosted.data, plus_hosted.truth, tmp_path / "a.zip", plus_hosted.model)
     found = members(path)
     assert "solution.zip" not in found and b"solution" not in found["competition.yaml"]
@@ -182,7 +184,7 @@ def test_bundle_names_no_temporary_file(plus_hosted, tmp_path, monkeypatch):
     def refuse(path, _):
         raise ValueError(f"{path} cannot be graded: …")
 
-    monkeypatch.setattr(codabench, "read_submission", refuse)
+    monkeypatch.setattr(bundle, "read_submission", refuse)
     with pytest.raises(ValueError, match=r"live_test.csv cannot be graded") as error:
         kit.bundle(plus_hosted.data, plus_hosted.truth, tmp_path / "a.zip", plus_hosted.model)
     assert str(error.value).startswith(str(tmp_path / "a.zip" / "entry"))
@@ -191,7 +193,7 @@ def test_bundle_names_no_temporary_file(plus_hosted, tmp_path, monkeypatch):
 def test_bundle_that_fails_leaves_the_older_one(plus_hosted, tmp_path, monkeypatch):
     path = tmp_path / "a.zip"
     path.write_text("old")
-    monkeypatch.setattr(competition, "draw_logo", lambda: 1 / 0)
+    monkeypatch.setattr(bundle, "scoring_program", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         kit.bundle(plus_hosted.data, plus_hosted.truth, path, plus_hosted.model)
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
@@ -233,7 +235,7 @@ WRONG_TRUTHS = {
     "other units": (lambda rows: [[*r[:2], [100 * v for v in r[2]], r[3]] for r in rows],
                     "so they are not divided by each neuron's std"),
     "no noise": (lambda rows: [[*r[:2], [1.0] * len(r[2]), r[3]] for r in rows],
-                 r"FEVE cannot be computed .* needs a neuron with FEV >= .15"),
+                 r"FEVE cannot be computed: it needs a neuron with FEV >= .15"),
 }  # fmt: skip
 
 
@@ -285,10 +287,9 @@ def test_bundle_refuses(plus_hosted, tmp_path, monkeypatch, changes, message):
      ({"track": ["sensorium"]}, "track=['sensorium'] is unknown"),
      ({"track": "sensorum"}, "track='sensorum' is unknown; give"),
      ({"max_submissions": 0}, "max_submissions=0 is not possible"),
-     ({"submissions_per_day": 200}, "submissions_per_day=200 is not possible; give a whole number "
-                                    "from 1 to 100"),
+     ({"submissions_per_day": 200}, "submissions_per_day=200 is more than max_submissions=100"),
      ({"final_submissions": 1.5}, "final_submissions=1.5 is not possible"),
-     ({"auto_approve": "yes"}, "auto_approve='yes' is unclear"),
+     ({"auto_approve": "yes"}, "auto_approve='yes' is not possible; give True or False"),
      ({"live_start": "soon"}, "live_start='soon' is not a date; give one such as"),
      ({"live_end": datetime.date(2030, 1, 1)}, "live_end='2030-01-01' is not a date"),
      ({"live_start": "2027-03-01T12:00+02:00"}, "give UTC without one: 2027-03-01 10:00"),
@@ -313,7 +314,7 @@ def test_bundle_config_refuses(changes, message):
 def test_bundle_config_takes_whole_numbers_of_numpy(plus_hosted, tmp_path):
     config = kit.BundleConfig(track="sensorium+", submissions_per_day=np.int64(3))
     assert type(config.submissions_per_day) is int
-    competition.competition(config, solution=False)
+    bundle.competition(config, solution=False)
 
 
 def test_bundle_replaces_bundles_alone(plus_hosted, tmp_path):
@@ -332,7 +333,7 @@ def test_bundle_replaces_bundles_alone(plus_hosted, tmp_path):
 def test_bundle_texts_are_no_mathematics_and_no_columns(plus_hosted):
     """The platform takes what stands between two $ for LaTeX, and a table breaks at |."""
     for text in ("5 $ and 6 $", "https://a.org/$x$", "http://a|b"):
-        found = competition._markdown(text)
+        found = bundle._markdown(text)
         assert "$" not in found and "|" not in found.replace("\\|", "")
 
 
@@ -424,28 +425,14 @@ MUTATIONS = {  # what is done -> the change, the beginning of what the checker m
         "tasks[0].scoring_program: the command is not"),
     "score.py missing": (inside(PROGRAM, "score.py", None),
                          "tasks[0].scoring_program: no score.py"),
-    "metrics.py missing": (inside(PROGRAM, "metrics.py", None),
-                           "tasks[0].scoring_program: no metrics.py"),
-    "reader.py missing": (inside(PROGRAM, "reader.py", None),
-                          "tasks[0].scoring_program: score.py imports reader, which is not there"),
-    "tracks.py missing": (inside(PROGRAM, "tracks.py", None),
-                          "tasks[0].scoring_program: score.py imports tracks, which is not there"),
-    "bootstrap.py missing": (
-        inside(PROGRAM, "bootstrap.py", None),
-        "tasks[0].scoring_program: score.py imports bootstrap, which is not there"),
-    "results_page.py missing": (
-        inside(PROGRAM, "results_page.py", None),
-        "tasks[0].scoring_program: score.py imports results_page, which is not there"),
-    "settings.json missing": (
-        inside(PROGRAM, "settings.json", None),
-        "tasks[0].scoring_program: score.py reads settings.json, which is not there"),
-    "detailed_results.html missing": (
-        inside(PROGRAM, "detailed_results.html", None),
-        "tasks[0].scoring_program: results_page.py reads detailed_results.html"),
-    "metrics.py of the kit": (inside(PROGRAM, "metrics.py", b"from kit.evaluation import metrics"),
-                              "tasks[0].scoring_program: metrics.py imports kit"),
-    "reader.py with orjson": (inside(PROGRAM, "reader.py", b"def f():\n    import orjson"),
-                              "tasks[0].scoring_program: reader.py imports orjson"),
+    "a module with torch": (inside(PROGRAM, "kit/checks.py", b"def f():\n    import torch"),
+                            "tasks[0].scoring_program: kit/checks.py imports torch"),
+    "a module of the kit that is not carried": (
+        inside(PROGRAM, "score.py", b"from kit.data import load"),
+        "tasks[0].scoring_program: score.py imports kit.data.load, which is not there"),
+    "live task without its track": (
+        inside("reference_data_live.zip", "track.txt", None),
+        "tasks[0].reference_data: must hold one"),
     "solution too large": (replaced("solution.zip", bytes(50_000_001)),
                            "solutions[0]: larger than"),
     "solution not in the zip": (without("solution.zip"), "solutions[0].path: no such file"),
@@ -495,6 +482,16 @@ MUTATIONS = {  # what is done -> the change, the beginning of what the checker m
     "column of two digits": (changed(*COLUMN, precision=2), "columns[1].precision"),
     "column of default digits": (changed(*COLUMN, precision=None), "columns[1].precision"),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", bundle.SCORER)
+def test_checker_misses_each_file_of_the_scorer(plus_hosted, tmp_path, name):
+    files = members(plus_hosted.bundle)
+    inside(PROGRAM, name, None)(None, files)
+    (tmp_path / "spoiled.zip").write_bytes(zipped(files))
+    found = name.removesuffix(".py").replace("/", ".") if name.endswith(".py") else Path(name).name
+    said = codabench_checker.problems(tmp_path / "spoiled.zip")
+    assert any(line.endswith(f" {found}, which is not there") for line in said), said
 
 
 @pytest.mark.parametrize("name", MUTATIONS)

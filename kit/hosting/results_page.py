@@ -5,7 +5,8 @@ from pathlib import Path
 from string import Template
 
 import numpy as np
-from tracks import RANKED, SCORES, TRACKS
+
+from kit.challenge.tracks import RANKING_METRIC, SCORES, TRACKS
 
 NAMES = SCORES | {"feve": "FEVE, the fraction of explainable variance explained (the best model of "
                           "the image alone: 1)"}
@@ -49,7 +50,7 @@ def result(track: str, test_set: str, values: np.ndarray, scores: dict[str, floa
     values: (N,) each neuron's score by which the track is ranked; scores: the columns of the
     leaderboard; counts: how many trials, images and neurons there are.
     """
-    ranked = RANKED[track]
+    ranked = RANKING_METRIC[track]
     metric = NAMES[ranked]
     rows = [f'<tr><th scope="row">{_escape(name)}</th><td>{_digits(scores[key])}</td></tr>'
             for key, name in NAMES.items()]
@@ -114,8 +115,8 @@ def _ticks(low, high, base, right):
 
 def _page(title, content):
     """The page with what is in its middle, which is escaped already."""
-    template = Path(__file__).with_name("detailed_results.html").read_text("utf-8")
-    return Template(template).substitute(title=_escape(title), content=content)
+    template = Path(__file__).parent / "bundle_files" / "detailed_results.html"
+    return Template(template.read_text("utf-8")).substitute(title=_escape(title), content=content)
 
 
 def _escape(text):

@@ -136,8 +136,9 @@ class Checker:
             self.check_program(program, f"{piece}.scoring_program")
             reference = self.archive(task.get("reference_data"), f"{piece}.reference_data")
             truths.append(sorted(reference))
-            self.need(len(reference) == 1 and truths[-1][0] in TRUTHS, f"{piece}.reference_data",
-                      "must hold one ground-truth file and nothing else")  # fmt: skip
+            rest = [name for name in reference if name not in TRUTHS]
+            self.need(len(reference) == 2 and rest == ["track.txt"], f"{piece}.reference_data",
+                      "must hold one ground-truth file and its track")  # fmt: skip
         self.need(len({tuple(names) for names in truths}) == len(tasks), "tasks",
                   "two score the same ground truth")  # fmt: skip
 
@@ -154,14 +155,17 @@ class Checker:
                       piece, "the command needs a shell, and gets none")  # fmt: skip
             self.need(command == COMMAND, piece, f"the command is not {COMMAND}")
         self.need("score.py" in program, piece, "no score.py")
-        self.need("metrics.py" in program, piece, "no metrics.py")
         sources = [name for name in program if name.endswith(".py")]
-        known = {name[:-3] for name in sources} | {"numpy", *sys.stdlib_module_names}
+        known = {name[:-3].replace("/", ".") for name in sources}
         for name in sources:
             for module in imports(program[name]):
-                self.need(module in known, piece, f"{name} imports {module}, which is not there")
-            for file in re.findall(r'with_name\("([^"]+)"\)', program[name].decode()):
-                self.need(file in program, piece, f"{name} reads {file}, which is not there")
+                outside = module.partition(".")[0] in {"numpy", *sys.stdlib_module_names}
+                self.need(outside or module in known, piece,
+                          f"{name} imports {module}, which is not there")  # fmt: skip
+            for file in re.findall(r'"([\w.]+\.(?:html|json))"', program[name].decode()):
+                written = f'output / "{file}"' in program[name].decode()
+                self.need(written or any(each.endswith(f"/{file}") for each in program), piece,
+                          f"{name} reads {file}, which is not there")  # fmt: skip
 
     def check_solutions(self):
         if "solutions" not in self.competition:
@@ -257,9 +261,16 @@ class Checker:
 
 
 def imports(source):
-    """The top-level names of the modules that a file imports, wherever it does."""
-    for node in ast.walk(ast.parse(source)):
+    """The modules that a file imports, wherever it does, but where it has something instead."""
+    tree = ast.parse(source)
+    tried = {node for block in ast.walk(tree) if isinstance(block, ast.Try)
+             and any(ast.unparse(handler.type) == "ImportError" for handler in block.handlers)
+             for line in block.body for node in ast.walk(line)}  # fmt: skip
+    for node in set(ast.walk(tree)) - tried:
         if isinstance(node, ast.Import):
-            yield from (name.name.partition(".")[0] for name in node.names)
+            yield from (name.name for name in node.names)
         if isinstance(node, ast.ImportFrom):
-            yield "." if node.level else node.module.partition(".")[0]
+            package = "." if node.level else node.module
+            inner = package.partition(".")[0] == "kit" and package.count(".") < 2
+            yield from ([f"{package}.{name.name}" for name in node.names] if inner
+                        and package != "kit.checks" else [package])  # fmt: skip

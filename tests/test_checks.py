@@ -6,15 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kit.report import (
-    Report,
-    check_settings,
-    one_line,
-    require_array,
-    require_int,
-    require_path,
-    suggest,
-)
+from kit.checks import check_settings, one_line, require_array, require_int, require_path, suggest
+from kit.report import Report
 
 
 def test_report():

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from kit import threads
+from kit import machine
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def pretend(monkeypatch):
         clock = itertools.count()
         monkeypatch.setattr(torch, "get_num_threads", lambda: state["now"])
         monkeypatch.setattr(torch, "set_num_threads", lambda count: state.update(now=count))
-        monkeypatch.setattr(threads, "conv2d", lambda x, weight, padding: x * weight.sum())
+        monkeypatch.setattr(machine, "conv2d", lambda x, weight, padding: x * weight.sum())
 
         def perf_counter():
             if next(clock) % 2 == 0:
@@ -28,8 +28,8 @@ def pretend(monkeypatch):
             state["timed"] += 1
             return seconds[state["now"]]
 
-        monkeypatch.setattr(threads, "perf_counter", perf_counter)
-        monkeypatch.setattr(threads, "_latest", {})
+        monkeypatch.setattr(machine, "perf_counter", perf_counter)
+        monkeypatch.setattr(machine, "_latest", {})
         monkeypatch.delenv("KIT_THREADS", raising=False)
         return state
 
@@ -46,40 +46,40 @@ def pretend(monkeypatch):
 )
 def test_choose_threads_takes_the_fastest(pretend, seconds, best, speedup):
     state = pretend(4, seconds)
-    assert threads.choose_threads() == (best, speedup)
+    assert machine.choose_threads() == (best, speedup)
     assert state["now"] == 4, "torch has as many as before"
 
 
 @pytest.mark.parametrize(("one", "times"), [(1.3, 8), (1.2, 22)])  # of two numbers, with a warm-up
 def test_choose_threads_measures_longer_where_it_is_close(pretend, one, times):
     state = pretend(2, {2: 1.0, 1: one})
-    assert threads.choose_threads() == (2, 1.0) and state["timed"] == times
+    assert machine.choose_threads() == (2, 1.0) and state["timed"] == times
 
 
 def test_choose_threads_of_one_thread_measures_nothing(pretend):
     state = pretend(1, {1: 1.0})
-    assert threads.choose_threads() == (1, 1.0) and state["timed"] == 0
+    assert machine.choose_threads() == (1, 1.0) and state["timed"] == 0
 
 
 def test_choose_threads_takes_kit_threads(pretend, monkeypatch):
     state = pretend(4, {})
     monkeypatch.setenv("KIT_THREADS", "1")
-    assert threads.choose_threads() == (1, 1.0) and state["timed"] == 0
+    assert machine.choose_threads() == (1, 1.0) and state["timed"] == 0
 
 
 def test_fastest_threads_measures_once_a_minute(pretend, monkeypatch):
     state, now = pretend(2, {2: 5.0, 1: 1.0}), [1000.0]
-    monkeypatch.setattr(threads, "monotonic", lambda: now[0])
+    monkeypatch.setattr(machine, "monotonic", lambda: now[0])
     for later, times in ((0, 8), (59, 8), (2, 16)):  # 3 rounds and a warm-up, of two numbers
         now[0] += later
-        with threads.fastest_threads():
+        with machine.fastest_threads():
             assert state["now"] == 1
         assert (state["now"], state["timed"]) == (2, times)
 
 
 def test_use_threads_returns_to_those_before_after_an_error(pretend):
     state = pretend(4, {})
-    with pytest.raises(KeyboardInterrupt), threads.use_threads(2):
+    with pytest.raises(KeyboardInterrupt), machine.use_threads(2):
         assert state["now"] == 2
         raise KeyboardInterrupt
     assert state["now"] == 4
@@ -87,7 +87,7 @@ def test_use_threads_returns_to_those_before_after_an_error(pretend):
 
 def test_time_convolution_runs_where_gradients_are_off():
     with torch.inference_mode():
-        seconds = threads._time_convolution(2, 1)
+        seconds = machine._time_convolution(2, 1)
     assert list(seconds) == [2, 1] and min(seconds.values()) > 0
 
 
@@ -95,7 +95,7 @@ def test_time_convolution_runs_where_gradients_are_off():
 def test_fixed_threads_refuses_what_is_no_number(monkeypatch, text):
     monkeypatch.setenv("KIT_THREADS", text)
     with pytest.raises(ValueError, match=f"KIT_THREADS='{text}' is not a number of threads; give"):
-        threads.fixed_threads()
+        machine.fixed_threads()
 
 
 @pytest.mark.parametrize(("cores", "fixed", "expected"), [(1, "", [1]), (8, "", []), (8, "1", [1])])
@@ -105,5 +105,5 @@ def test_limit_threads(monkeypatch, cores, fixed, expected):
     monkeypatch.setattr("joblib.cpu_count", lambda: cores)
     monkeypatch.setattr("torch.get_num_threads", lambda: 4)
     monkeypatch.setattr("torch.set_num_threads", numbers.append)
-    threads.limit_threads.__wrapped__()  # without its cache
+    machine.limit_machine.__wrapped__()  # without its cache
     assert numbers == expected

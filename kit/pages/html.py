@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from kit.checks import require_path
 from kit.files import atomic_write
-from kit.report import require_path
 
 
 def write_html(path: str | Path, template: Path, values: Mapping[str, object],

@@ -13,7 +13,9 @@ from torch.nn.functional import conv2d, elu, grid_sample
 
 import kit
 from kit.lab.controls import controls, respond
-from kit.lab.page import colour_top, parameters
+from kit.lab.experiment import Subject
+from kit.lab.twin_page import colour_top
+from kit.pages.twin import parameters
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 ALL = {"behavior_channels": True, "shifter": True, "gain": True, "minmax_behavior": True}
@@ -209,7 +211,7 @@ def test_colour_top_is_a_half_step_above_the_responses(bias, top):
     readout = model.readouts["7-1-1"]
     readout.feature_weights.data.zero_()
     readout.bias.data.fill_(bias)  # every response is elu(bias) + 1
-    assert colour_top(model, "7-1-1") == top
+    assert colour_top(Subject(model)) == top
 
 
 def test_page_leaves_the_model_as_it_was(page):

@@ -20,8 +20,7 @@ LIVE, FINAL = SUBMISSION_FILES.values()
 SCORER = Path(__file__).parents[2] / "build" / "scorer" / "bin" / "python"  # numpy 1.26 alone
 RUN = """
 import runpy, sys
-OWN = {"bootstrap", "matching", "metrics", "reader", "results_page", "tracks", "numpy"}
-OWN |= sys.stdlib_module_names
+OWN = {"kit", "numpy", *sys.stdlib_module_names}
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] not in OWN:
@@ -217,7 +216,7 @@ BAD = {  # what is wrong -> how it comes about, words of the sentence
     "the truth's column": (lambda entry: (entry / LIVE).write_text(
         (entry / LIVE).read_text().replace("prediction", "responses")), "has no column prediction"),
     "a trial less": (lambda entry: change_rows(entry / LIVE, lambda rows: rows[1:]),
-                     "cannot be scored: 1 trial ("),
+                     "cannot be graded: 1 trial ("),
     "a trial twice": (lambda entry: change_rows(entry / LIVE, lambda rows: [*rows, rows[0]]),
                       "duplicated"),
     "a neuron less": (lambda entry: change_rows(

@@ -4,23 +4,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from kit.checks import require_array, require_int
 from kit.data.recordings import Batch
 from kit.files import progress
-from kit.lab.experiment import (
-    BLOCK,
-    Neurons,
-    State,
-    choose,
-    device_of,
-    differentiable,
-    given,
-    gradients,
-    require_images,
-    resolve,
-    responses,
-    screen_of,
-)
-from kit.report import require_array, require_int
+from kit.lab.experiment import BLOCK, Neurons, State, Subject
 
 MAX_IMAGES = 256  # half a gigabyte with a core of 16 channels
 IMAGES = 16  # at which gradients are taken: with twice as many, fields hardly change
@@ -44,19 +31,19 @@ def receptive_fields(model: nn.Module, neurons: Neurons = None,
     >>> kit.lab.receptive_fields(kit.pretrained("sample+-cnn"), [3, 17]).shape
     (2, 36, 64)
     """
-    mouse, state = resolve(model, mouse), given("state", state, State)
-    chosen = choose(model, mouse, neurons, state)
+    subject = Subject(model, mouse, state)
+    chosen = subject.choose(neurons)
     if images is None:
-        images = screen_of(model, mouse).natural_noise(IMAGES, seed=0)
-    require_images(model, images)
+        images = subject.screen.natural_noise(IMAGES, seed=0)
+    subject.require_images(images)
     if len(images) > MAX_IMAGES:
         raise ValueError(f"gradients at {len(images)} images need too much memory; give at most "
                          f"{MAX_IMAGES}, of which {IMAGES} are nearly as good")
     fields = np.empty((len(chosen), *images.shape[-2:]), np.float32)
-    with gradients(model):
-        images = Batch.typical(images).images.to(device_of(model), copy=True)
+    with subject.differentiable() as respond:
+        images = Batch.typical(images).images.to(subject.device, copy=True)
         images.requires_grad_()  # (m, 1, H, W)
-        totals = differentiable(model, mouse, state)(images).sum(0)  # (N,)
+        totals = respond(images).sum(0)  # (N,)
         for i, neuron in enumerate(progress(chosen, desc="receptive fields", unit="neuron")):
             gradient, = torch.autograd.grad(totals[neuron], images, retain_graph=True)
             fields[i] = principal_component(gradient[:, 0].double().cpu().numpy())
@@ -98,12 +85,12 @@ def sparse_noise_fields(model: nn.Module, neurons: Neurons = None,
     1987). ON - OFF is the field of a simple cell; a complex cell responds to both alike.
     spot: side of the square in pixels. As bright as the screen allows in both directions.
     """
-    mouse = resolve(model, mouse)
-    chosen, screen = choose(model, mouse, neurons, state), screen_of(model, mouse)
+    subject = Subject(model, mouse, state)
+    chosen, screen = subject.choose(neurons), subject.screen
     height, width = screen.size
     require_int("spot", spot, 1, min(height, width))
     value = min(-screen.limits[0], screen.limits[1])
-    rest = responses(model, screen.blank(), mouse, state)[0, chosen]
+    rest = subject.respond(screen.blank())[0, chosen]
     maps = np.empty((2, len(chosen), height * width), np.float32)
     places = np.arange(height * width)
     for start in progress(range(0, len(places), BLOCK), desc="sparse noise", unit="block"):
@@ -114,7 +101,7 @@ def sparse_noise_fields(model: nn.Module, neurons: Neurons = None,
             first_y, first_x = max(y - spot // 2, 0), max(x - spot // 2, 0)
             image[first_y:y - spot // 2 + spot, first_x:x - spot // 2 + spot] = value
         for sign, polarity in enumerate((spots, -spots)):
-            shown = responses(model, polarity, mouse, state)[:, chosen] - rest
+            shown = subject.respond(polarity)[:, chosen] - rest
             maps[sign][:, block] = shown.T
     on, off = maps.reshape(2, len(chosen), height, width)
     return on, off
@@ -129,8 +116,8 @@ def spike_triggered_averages(model: nn.Module, neurons: Neurons = None,
     Network 2001). It finds the filter of a simple cell, and nothing of a complex one. Few images
     leave much noise; gradients, which a brain does not give, need far fewer.
     """
-    mouse = resolve(model, mouse)
-    chosen, screen = choose(model, mouse, neurons, state), screen_of(model, mouse)
+    subject = Subject(model, mouse, state)
+    chosen, screen = subject.choose(neurons), subject.screen
     require_int("images", images, 2)
     weighted = np.zeros((len(chosen), *screen.size))
     plain, total = np.zeros(screen.size), np.zeros(len(chosen))
@@ -138,7 +125,7 @@ def spike_triggered_averages(model: nn.Module, neurons: Neurons = None,
     seeds = np.random.SeedSequence(seed).spawn(len(starts))
     for start, block_seed in zip(progress(starts, desc="noise", unit="block"), seeds, strict=True):
         noise = screen.white_noise(min(BLOCK, images - start), block_seed)
-        shown = responses(model, noise, mouse, state)[:, chosen]  # (b, n)
+        shown = subject.respond(noise)[:, chosen]  # (b, n)
         weighted += np.tensordot(shown.T, noise[:, 0], 1)
         plain += noise[:, 0].sum(0)
         total += shown.sum(0)

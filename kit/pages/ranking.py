@@ -1,22 +1,18 @@
 """A ranking as one self-contained HTML page, for a web site or a printer.
 
-Names of entries, reasons and flags are untrusted text, which `kit.pages` escapes.
+Names of entries, reasons and flags are untrusted text, which `kit.pages.html` escapes.
 """
 
 import math
 import time
 import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from kit.challenge.tracks import TEST_SETS, TRACKS
-from kit.pages import write_html
-from kit.report import one_line
-
-if TYPE_CHECKING:
-    from kit.challenge.ranking import RankedEntry, Ranking
+from kit.checks import one_line
+from kit.pages.html import write_html
 
 NAME_WIDTH = 38   # letters of a name in the figure: as many fit on a phone
 LABEL_WIDTH = 16  # and in the map of pairs
@@ -46,9 +42,11 @@ class Pair(NamedTuple):
     p: str
 
 
-def write_page(ranking: "Ranking", path: str | Path, reload: float | None = None) -> Path:
+def write_page(path: str | Path, ranking: Any, track: str, test_set: str,
+               reload: float | None = None) -> Path:
     """Write a ranking as one self-contained HTML page. Returns its path.
 
+    ranking: a `kit.challenge.Ranking`, which stands above this file; track, test_set: its names.
     The page loads nothing, and opens from a disk. Without JavaScript its table cannot be sorted;
     all else works. reload: seconds after which a browser opens it again, for a page that follows
     a contest; it then tells the time. Raises OSError, with what to do, if the path cannot be
@@ -56,7 +54,7 @@ def write_page(ranking: "Ranking", path: str | Path, reload: float | None = None
     """
     values = {
         "reload": reload and math.ceil(reload), "now": time.strftime("%H:%M:%S"),
-        "ranking": ranking, "track": TRACKS[ranking.track], "test_set": TEST_SETS[ranking.tier],
+        "ranking": ranking, "track": track, "test_set": test_set,
         "cells": [_cells(row, row is ranking[0]) for row in ranking],
         "alphabetical": _alphabetical([row.entry for row in ranking]), "pairs": _pairs(ranking)}
     filters = {
@@ -100,7 +98,7 @@ def _p(p):
 # ---- the table ----
 
 
-def _cells(row: "RankedEntry", best):
+def _cells(row, best):
     """The cells of an entry that hold numbers, in the order of the template's columns."""
     behind = row.behind_best
     cells = [Cell(_digits(row.score), row.score), Cell(_span(row.interval), row.interval[0])]
@@ -108,7 +106,7 @@ def _cells(row: "RankedEntry", best):
         cells += [Cell("best", 0.0), Cell("–", "")]
     else:
         text = f"{_digits(behind.difference)} ({_span(behind.interval)})"
-        cells += [Cell(text, behind.difference), Cell(_p(row.p_holm), row.p_holm)]
+        cells += [Cell(text, behind.difference), Cell(_p(row.p), row.p)]
     for score in (row.single_trial, row.to_average, row.feve):
         missing = score is None or not math.isfinite(score)
         cells.append(Cell(_digits(score), "" if missing else score))

@@ -1,0 +1,140 @@
+"""An entry's scores: the same for a grade, a ranking, a bundle and the platform that hosts one.
+
+This file imports numpy and the two beside it, so the scoring program of a bundle carries it.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from kit.evaluation import metrics
+from kit.evaluation.bootstrap import IMAGE_SCORES, RESAMPLES, ImageScore, interval
+
+MAX_SCORE = 1e6  # the hosting platform's table holds no number of more than ten digits
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The three scores of the benchmark, a bound on them, and the scores of every neuron.
+
+    A score that cannot be computed is None; printing the scores says why.
+    """
+
+    single_trial: float | None  # correlation over single trials, mean over neurons
+    to_average: float | None    # correlation over images, after averaging over repeats
+    feve: float | None          # fraction of explainable variance explained, neurons of FEV >= .15;
+                                # 1 for the best model of the image alone, behaviour can give more
+    ceiling: float | None       # single-trial correlation of the best model of the image alone
+    per_neuron: dict[str, np.ndarray] = field(repr=False)  # name -> (N,), in order of "unit_ids"
+    n_left_out: int = 0         # neurons left out of feve, FEV < .15
+    reason: str = "needs repeats"
+
+    @classmethod
+    def of(cls, per_neuron: dict[str, np.ndarray]) -> "Scores":
+        """The means over neurons of scores (N,) by name; without "fev" there were no repeats."""
+        single_trial = float(per_neuron["single_trial"].mean())
+        if "fev" not in per_neuron:
+            return cls(single_trial, None, None, None, per_neuron)
+        reliable = per_neuron["fev"] >= metrics.FEV_THRESHOLD
+        return cls(
+            single_trial=single_trial,
+            to_average=float(per_neuron["to_average"].mean()),
+            feve=float(per_neuron["feve"][reliable].mean()) if reliable.any() else None,
+            # predicting each image's mean response would score sqrt(FEV) on single trials
+            ceiling=float(np.sqrt(per_neuron["fev"].clip(min=0)).mean()),
+            per_neuron=per_neuron,
+            n_left_out=int((~reliable).sum()),
+            reason="needs a neuron with FEV >= .15")
+
+    def __str__(self) -> str:
+        left_out = beyond = ""
+        if self.feve is not None:
+            beyond = "  (its FEVE is 1; a model that also sees behaviour can exceed both)"
+            left_out = (f"  ({self.n_left_out} of {len(self.per_neuron['fev'])} neurons left out, "
+                        f"FEV < {metrics.FEV_THRESHOLD})")
+        return "\n".join([
+            self._line("single-trial correlation", self.single_trial),
+            self._line("correlation to average", self.to_average),
+            self._line("FEVE", self.feve) + left_out,
+            self._line("best model of the image alone, single-trial", self.ceiling) + beyond])
+
+    __repr__ = __str__
+
+    def _line(self, name, value):
+        number = f"     - ({self.reason})" if value is None else f"{value:6.3f}"
+        return f"{name:<43} {number}"
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The measured responses of T trials and N neurons, which predictions are compared with."""
+
+    responses: np.ndarray  # (T, N) divided by each neuron's std
+    images: np.ndarray     # (T,) ids: repeats of an image share it
+    unit_ids: np.ndarray   # (N,)
+
+    @cached_property
+    def repeats(self) -> dict[str, np.ndarray]:
+        """What repeats tell of each neuron: "fev" and "oracle" (N,). Empty without repeats."""
+        if len(np.unique(self.images)) == len(self.images):
+            return {}
+        return {"fev": metrics.fev(self.responses, self.images),
+                "oracle": metrics.oracle(self.responses, self.images)}
+
+    def scores(self, predictions: np.ndarray) -> Scores:
+        """All scores of predictions (T, N). Without repeats there is only the single-trial one."""
+        found = {"unit_ids": np.asarray(self.unit_ids),
+                 "single_trial": metrics.correlation(predictions, self.responses)}
+        if self.repeats:
+            pair = predictions, self.responses, self.images
+            found |= {"to_average": metrics.correlation_to_average(*pair),
+                      "feve": metrics.feve(*pair), **self.repeats}
+        return Scores.of(found)
+
+    def image_score(self, predictions: np.ndarray, metric: str) -> ImageScore:
+        """One score, "single_trial" or "to_average", with the pull of each image on it."""
+        return IMAGE_SCORES[metric](predictions, self.responses, self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """An entry's row on a leaderboard."""
+
+    scores: Scores
+    ranked_by: ImageScore           # the score that decides, with the pull of each image on it
+    interval: tuple[float, float]   # 95 % of that score, over other images
+
+    def columns(self) -> dict[str, float]:
+        """The numbers of the hosting platform's table. ValueError for what it cannot show."""
+        scores = self.scores
+        if scores.feve is None:
+            raise ValueError(f"FEVE cannot be computed: it {scores.reason}")
+        columns = {"single_trial": scores.single_trial, "to_average": scores.to_average,
+                   "feve": scores.feve, "low": self.interval[0], "high": self.interval[1]}
+        for name, value in columns.items():
+            if not abs(value) < MAX_SCORE:  # so neither NaN nor infinity
+                raise ValueError(f"the score {name} is {value:.3g}, which the leaderboard cannot "
+                                 "show; give predictions in units of each neuron's std")
+        return columns
+
+
+def leaderboard_row(predictions: np.ndarray, measured: Measured, metric: str,
+                    resamples: int = RESAMPLES, seed: int = 0) -> Row:
+    """The row of predictions (T, N). metric: "single_trial" or "to_average", which decides."""
+    one = measured.image_score(predictions, metric)
+    return Row(measured.scores(predictions), one, interval(one, resamples, seed))
+
+
+def compute_scores(predictions: np.ndarray, responses: np.ndarray, image_ids: np.ndarray,
+                   unit_ids: np.ndarray) -> Scores:
+    """Compute all scores of predictions (T, N) for responses (T, N), in the same units.
+
+    image_ids: (T,); unit_ids: (N,). Without repeats there is only the single-trial score.
+
+    >>> from kit.evaluation import compute_scores
+    >>> responses = np.array([[1], [1], [2], [2]])
+    >>> compute_scores(responses, responses, image_ids=[7, 7, 8, 8], unit_ids=[3]).feve
+    1.0
+    """
+    return Measured(responses, image_ids, unit_ids).scores(predictions)

@@ -1,0 +1,5 @@
+import sys
+
+from kit.hosting.scorer import main
+
+sys.exit(main(sys.argv[1:]))

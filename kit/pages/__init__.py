@@ -1,0 +1,1 @@
+"""Self-contained HTML pages: values in, one file that loads nothing out."""
