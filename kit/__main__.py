@@ -1,6 +1,7 @@
 """The kit from a shell: python -m kit fetch, train, submit, check, grade, rank, withhold, …"""
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ import kit
 from kit.challenge import read_ground_truth, truth_file, watch
 from kit.challenge.ground_truth import resolve_track
 from kit.challenge.tracks import TRACKS
-from kit.checks import expand_user
+from kit.checks import expand_user, system_words
 from kit.files import atomic_write, is_first_process
 from kit.hosting.publish import private_folder
 
@@ -34,7 +35,7 @@ BUNDLE = {  # settings of a challenge -> what they are
 
 def main(arguments: Sequence[str] | None = None) -> int | None:
     """Run one command. Returns the exit status: 2, after one sentence, if the input is wrong."""
-    if hasattr(sys.stdout, "reconfigure"):  # what the terminal cannot show becomes "?"
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what the terminal cannot show becomes "?"
         sys.stdout.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
     try:
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
     except (ValueError, OSError, FloatingPointError) as problem:
         said = problem
         if isinstance(problem, OSError) and problem.errno is not None:  # the system's own words
-            said = (f"{problem.filename or 'a file'} cannot be used: {problem.strerror.lower()}; "
+            said = (f"{problem.filename or 'a file'} cannot be used: {system_words(problem)}; "
                     "correct that, or name another place")
         print(f"kit {options.command}: {said}", file=sys.stderr)
         return 2

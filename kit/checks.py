@@ -158,6 +158,11 @@ def expand_user(path: str | Path) -> Path:
     return Path(expanded)
 
 
+def system_words(problem: BaseException) -> str:
+    """What the system says of an error, in small letters, for a sentence."""
+    return (getattr(problem, "strerror", None) or str(problem)).lower()
+
+
 def brief(value: object) -> str:
     """A value for an error message: the beginning of its text, on one line."""
     return one_line(" ".join(str(value).split()), 80)

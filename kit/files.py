@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -17,12 +17,12 @@ from pathlib import Path
 import platformdirs
 from tqdm.auto import tqdm
 
-from kit.checks import expand_user
+from kit.checks import expand_user, system_words
 
 
 @contextmanager
 def atomic_write(path: str | Path, folder: bool = False,
-                 exclusive: bool = False) -> Iterator[Path]:
+                 exclusive: bool = False) -> Generator[Path]:
     """A temporary path beside `path` that is renamed to `path` if the block ends without an error.
 
     The block writes a file, or a folder if `folder` is true. If several processes write one path,
@@ -49,7 +49,7 @@ def atomic_write(path: str | Path, folder: bool = False,
                                           "another place") from None
     except (OSError, ValueError) as problem:
         if getattr(problem, "errno", None) is not None:
-            said = (f"{path} cannot be written: {problem.strerror.lower()}; make room there, or "
+            said = (f"{path} cannot be written: {system_words(problem)}; make room there, or "
                     "name another place (for data, in KIT_DATA_DIR)")
         elif len(problem.args) == 1:
             said = str(problem)
@@ -61,7 +61,7 @@ def atomic_write(path: str | Path, folder: bool = False,
 
 
 @contextmanager
-def temporary_folder(path: Path) -> Iterator[Path]:
+def temporary_folder(path: Path) -> Generator[Path]:
     """A folder beside `path`, for its owner alone, that is removed at the end of the block.
 
     Those of processes that were killed are removed too. Raises OSError if there can be none.

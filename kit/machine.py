@@ -4,7 +4,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -96,7 +96,7 @@ def _memory() -> float | None:
 # ---- threads ----
 
 @contextmanager
-def use_threads(threads: int) -> Iterator[None]:
+def use_threads(threads: int) -> Generator[None]:
     """Let torch use this many threads within the block, and as many as before after it."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -107,7 +107,7 @@ def use_threads(threads: int) -> Iterator[None]:
 
 
 @contextmanager
-def fastest_threads() -> Iterator[None]:
+def fastest_threads() -> Generator[None]:
     """Within the block torch has the number of threads that is fastest just now.
 
     That is the number of the last minute, if there is one.
@@ -131,7 +131,7 @@ def choose_threads(rounds: int = 10) -> tuple[int, float]:
     if fixed_threads() or every == 1:
         return fixed_threads() or 1, 1.0
     seconds = _time_convolution(every, rounds)
-    fastest = min(seconds, key=seconds.get)
+    fastest = min(seconds, key=lambda threads: seconds[threads])
     _latest[every] = monotonic(), fastest
     return fastest, seconds[every] / seconds[fastest]
 

@@ -27,10 +27,11 @@ def resolve_track(track: str | None, truth: GroundTruth, path: str | Path) -> st
 
     Raises ValueError if there is neither: another track would rank by another score.
     """
-    if (track or truth.track) is None:
+    found = track or truth.track
+    if found is None:
         raise ValueError(f"no {TRACK_FILE} beside {path} says what its track is; give "
                          'track="sensorium" or track="sensorium+", in a shell --track')
-    return track or truth.track
+    return found
 
 
 def _read_track(path):

@@ -4,6 +4,7 @@ This file imports numpy alone, so the scoring program of a bundle carries it.
 """
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -16,7 +17,7 @@ def match_rows(rows: list, trials: list[str]) -> np.ndarray:
     return np.stack([row.values[order_of[id(row.neurons)]] for row in rows])
 
 
-def find_problems(rows: list, trials: list[str], images: list[str],
+def find_problems(rows: list, trials: Sequence[str], images: Iterable[str],
                   unit_ids: np.ndarray) -> list[str]:
     """Compare rows with the trials, their images and the neurons that a file must have.
 

@@ -81,7 +81,8 @@ class Ranking:
         """Entry -> score and its 95 % interval, as `kit.plots.score_intervals` draws them."""
         names = [one_line(row.entry) for row in self.rows]  # two may print alike
         names = [name + "*" * names[:place].count(name) for place, name in enumerate(names)]
-        return {name: (row.score, *row.interval) for name, row in zip(names, self, strict=True)}
+        numbers = [(row.score, *row.interval) for row in self.rows]
+        return dict(zip(names, numbers, strict=True))
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -6,8 +6,8 @@ finite numbers, and the whole numbers of the neurons they belong to. Allowed bes
 else: a byte-order mark at the start; lines that end with CRLF; white space around names, ids and
 numbers; blank lines; rows, neurons and columns in any order.
 
-This file imports numpy alone, so the scoring program of a bundle carries it. Where there is orjson
-it is faster; without it the same files are accepted, with the same values.
+This file and what it imports need numpy alone, so the scoring program of a bundle carries it. Where
+there is orjson it is faster; without it the same files are accepted, with the same values.
 """
 
 import csv
@@ -20,6 +20,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+
+from kit.checks import system_words
 
 try:
     from orjson import loads
@@ -87,8 +89,7 @@ def read_rows(path: str | Path, column: str) -> list[Row]:
 
 def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Number and cells of every row of a CSV file that is not blank, the header first."""
-    csv.field_size_limit(MAX_CELL)
-    number = 0
+    number, usual_limit = 0, csv.field_size_limit(MAX_CELL)  # which is one for the whole process
     try:
         _require_ordinary(path)
         with path.open(encoding="utf-8-sig", newline="\n") as file:
@@ -106,7 +107,7 @@ def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     except IsADirectoryError:
         raise IsADirectoryError(f"{path} is a folder; give one of its CSV files") from None
     except OSError as problem:
-        raise type(problem)(f"{path} cannot be read: {problem.strerror.lower()}; mend that, or "
+        raise type(problem)(f"{path} cannot be read: {system_words(problem)}; mend that, or "
                             "give another file") from None
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not a CSV file in UTF-8; unpack it if it is compressed, save "
@@ -115,6 +116,8 @@ def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise ValueError(f"{path} is not a CSV file from row {number + 1} on ({problem}); write it "
                          "again if it is cut off, else put one double quote before each list and "
                          "one after it, and end lines with LF or CRLF") from None
+    finally:
+        csv.field_size_limit(usual_limit)
 
 
 def _require_ordinary(path):

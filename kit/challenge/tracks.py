@@ -1,7 +1,9 @@
 """The two tracks and the two test sets of a challenge: what they are called, and their files.
 
-This file imports nothing, so the scoring program of a bundle carries it.
+This file imports nothing of the kit, so the scoring program of a bundle carries it.
 """
+
+from typing import Any
 
 TRACKS = {"sensorium": "Sensorium", "sensorium+": "Sensorium+"}
 RANKING_METRIC = {"sensorium": "to_average", "sensorium+": "single_trial"}  # the score that decides
@@ -23,6 +25,6 @@ def require_track(track: object) -> None:
                          "ranked by single-trial correlation")
 
 
-def track_of(recording: object) -> str:
+def track_of(recording: Any) -> str:
     """The track of a `Recording`: Sensorium+ shows behaviour."""
     return "sensorium" if recording.behavior is None else "sensorium+"

@@ -16,13 +16,19 @@ def watch(places: list[Path], seconds: float, refresh: Callable[[], bool]) -> No
     counts as unchanged. If `refresh` returns False, it is called again at the next look.
     """
     before = [list_files(place) for place in places]
-    done, waited = before if refresh() else None, 0
+    refreshed = before if refresh() else None  # the files that the page shows
+    looks_since = 0
     while True:
         time.sleep(seconds)
         now = [list_files(place) or seen for place, seen in zip(places, before, strict=True)]
-        waited = waited + 1 if now != done else 0
-        if now != done and (now == before or waited > PATIENCE):
-            done, waited = now if refresh() else None, 0
+        if now == refreshed:
+            looks_since = 0
+        else:
+            looks_since += 1
+            at_rest = now == before
+            if at_rest or looks_since > PATIENCE:
+                refreshed = now if refresh() else None
+                looks_since = 0
         before = now
 
 

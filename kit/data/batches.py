@@ -23,7 +23,13 @@ class Batch(NamedTuple):
 
     def to(self, device: str | torch.device | Tensor) -> Batch:
         """The same batch on another device, or of a tensor's device and type, as torch does."""
-        return Batch(*[None if value is None else value.to(device) for value in self])
+        others = [None if value is None else value.to(device) for value in self[1:]]
+        return Batch(self.images.to(device), *others)
+
+    def part(self, rows: slice) -> Batch:
+        """Some of the trials."""
+        return Batch(self.images[rows], *[None if value is None else value[rows]
+                                          for value in self[1:]])
 
     @classmethod
     def typical(cls, images: np.ndarray | Tensor) -> Batch:

@@ -5,7 +5,7 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import requests
 from filelock import FileLock, Timeout
+from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
@@ -59,7 +60,7 @@ def download(what: str, url: str, path: Path, sha256: str, megabytes: float,
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Generator[None]:
     """Wait until no other process is downloading `path`, and make others wait for the block."""
     lock = FileLock(path.with_name(path.name + ".lock"))
     try:
@@ -133,7 +134,7 @@ def _session() -> requests.Session:
                   raise_on_status=False, respect_retry_after_header=False)
     session = requests.Session()
     for scheme in ("http://", "https://"):
-        session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=retry))
+        session.mount(scheme, HTTPAdapter(max_retries=retry))
     return session
 
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 import torch
 
-from kit.checks import expand_user, require_int, suggest
+from kit.checks import expand_user, require_int, suggest, system_words
 from kit.data import catalog, simulation
 from kit.data.official import array_files, find_roots, open_source
 from kit.data.packing import pack
@@ -92,7 +92,8 @@ def _mouse_id(path):
             match = pattern.match(PurePath(source.root).name)
     mouse = match[1] if match else path.name.removesuffix(".zip")
     mouse = re.sub(r"[^\w+-]", "-", mouse)[:80]  # for file names, and torch allows no dot in names
-    return f"mouse-{mouse}" if hasattr(torch.nn.ModuleDict, mouse) else mouse  # nor its own
+    # a ModuleDict, which holds a model's readouts, takes no "keys" or "pop" for a name
+    return f"mouse-{mouse}" if hasattr(torch.nn.ModuleDict, mouse) else mouse
 
 
 def _fetch(origin, folder):
@@ -160,7 +161,7 @@ def _listing(path):
             if "/meta/" in f"/{name}" and file.is_file():
                 digest.update(file.read_bytes())
     except OSError as problem:
-        raise ValueError(f"{problem.filename} cannot be read ({problem.strerror.lower()}); if it "
+        raise ValueError(f"{problem.filename} cannot be read ({system_words(problem)}); if it "
                          "is a link of git-annex, get its content first") from None
     return digest.hexdigest()
 

@@ -5,10 +5,11 @@ import math
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ TRIAL_FILE = re.compile(r"[0-9]{1,18}\.npy")
 PLAIN_ID = re.compile(r"[!#-+\--~]+")  # ids that a CSV file can hold: no comma, quote or blank
 
 
-def write(target: Path, recording: dict[str, np.ndarray], statistics_from: np.ndarray) -> None:
+def write(target: Path, recording: Mapping[str, Any], statistics_from: np.ndarray) -> None:
     """Write one recording as a zip in the official layout.
 
     recording: dict of arrays by their official names. One row per trial: images (T, 1, 144, 256)
@@ -93,10 +94,10 @@ def array_files(root: Path) -> list[Path]:
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator["Source"]:
+def open_source(path: Path) -> Generator["Source"]:
     """Open the one recording in a zip or a folder. Raises ValueError if there is not just one."""
     if path.is_dir():
-        yield Source(path, _only_root(path, find_roots(path)))
+        yield Source(path, str(_only_root(path, find_roots(path))))
         return
     with open_zip(path) as archive:
         members = {name_of(member): member for member in archive.infolist()}
@@ -117,9 +118,9 @@ class Source:
     """Reads the arrays of one recording by their official names."""
 
     path: Path
-    root: Path | str  # of the recording: a folder, or how its members' names begin
+    root: str  # of the recording: its folder, or how its members' names begin
     archive: zipfile.ZipFile | None = None
-    members: dict[str, zipfile.ZipInfo] | None = None  # of the archive, by names with /
+    members: dict[str, zipfile.ZipInfo] = field(default_factory=dict)  # by names with /
 
     def read(self, name: str, shape: tuple | None = None) -> np.ndarray:
         """One array. Raises ValueError if it is missing, damaged or not of this shape."""
@@ -146,7 +147,7 @@ class Source:
     def _open(self, file):
         if self.archive:
             return self.archive.open(self.members[self.root + file])
-        path = self.root / file
+        path = Path(self.root, file)
         if not path.is_file():  # a device or a pipe may never end
             raise FileNotFoundError
         return path.open("rb")
@@ -156,7 +157,7 @@ class Source:
         names = [f"meta/statistics/{kind}/all/{name}.npy" for name in ("mean", "std")]
         if self.archive:
             return any(self.root + name in self.members for name in names)
-        return any((self.root / name).exists() for name in names)
+        return any(Path(self.root, name).exists() for name in names)
 
     def trial_files(self, kind: str) -> list[str]:
         """The names of the files of one kind, such as 0.npy, in the order of their numbers."""
@@ -164,7 +165,7 @@ class Source:
             start = f"{self.root}data/{kind}/"
             names = [name.removeprefix(start) for name in self.members if name.startswith(start)]
         else:
-            names = [file.name for file in (self.root / "data" / kind).glob("*.npy")]
+            names = [file.name for file in Path(self.root, "data", kind).glob("*.npy")]
         names = [name for name in names if TRIAL_FILE.fullmatch(name)]  # not a Mac's ._0.npy
         return sorted(names, key=_number)
 
@@ -237,8 +238,10 @@ def _as_ids(name, values):
         values = np.char.decode(values, "latin-1")
     if name not in ("unit_ids", "trial_ids") or not values.size:
         return values
-    if values.dtype.kind == "f" and (values % 1 == 0).all() and np.abs(values).max() < 2**53:
-        return values.astype(np.int64)
+    if values.dtype.kind == "f":
+        numbers = values.astype(np.float64)
+        whole = (numbers % 1 == 0).all() and np.abs(numbers).max() < 2**53
+        return numbers.astype(np.int64) if whole else values
     digits = values.dtype.kind == "U" and np.char.isdecimal(values).all()
     if name == "unit_ids" and digits and np.char.str_len(values).max() < 16:
         return values.astype(np.int64)

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,51 +27,108 @@ def pack(mouse: str, source: Source, part: Path, size: tuple[int, int]) -> None:
     """
     meta = read_meta(source)
     trials, neurons = len(meta["tiers"]), len(meta["unit_ids"])
+    _require_space(part, 4 * trials * (size[0] * size[1] + neurons + 5))
     names = _trial_arrays(source, trials)
     shapes = {"images": _image_shape(source, names["images"][0], size), "responses": (neurons,),
               "behavior": (3,), "pupil_center": (2,)}
-    needed = 4 * trials * (size[0] * size[1] + neurons + 5)
-    if shutil.disk_usage(part).free < needed:  # said now, not after minutes of packing
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    seen, train = np.isin(meta["tiers"], ["train", "validation"]), meta["tiers"] == "train"
-    statistics, gaps, empty = {}, {}, {}
+    statistics, gaps = {}, {}
     for kind, arrays in names.items():
-        shape, file = shapes[kind], part / f"{kind}.npy"
-        public = [name for name, is_seen in zip(arrays, seen, strict=True) if is_seen]
-        mean, std = standardisation(source, kind, shape, public)
-        packed_shape = (trials, 1, *size) if kind == "images" else (trials, *shape)
-        gaps[kind], empty[kind] = np.zeros((2, trials), bool)
-        evidence = [Moments() for _ in range(4)]
-        bar = progress(_blocks(source, arrays, shape), desc=f"packing {mouse} {kind}",
-                       total=math.ceil(trials / BLOCK), unit="block")
-        with file.open("wb") as out:  # a memory map would crash on a full disk
-            np.lib.format.write_array_header_1_0(
-                out, {"descr": "<f4", "fortran_order": False, "shape": packed_shape})
-            for rows, raw in bar:
-                flat = raw.reshape(len(raw), -1)
-                gaps[kind][rows] = np.isnan(flat).any(1)
-                empty[kind][rows] = ~np.nan_to_num(flat).any(1)  # zeros or NaN throughout
-                block = _standardise(source, kind, arrays[rows], raw, mean, std)
-                sample = block
-                if kind == "images":  # 23 is no period of stripes, and divides few widths
-                    sample = block.reshape(len(block), -1, 1)[:, ::23]
-                # statistics are of all trials, of those not withheld, or of the first tiers
-                for moments, some in zip(evidence, (True, ~empty[kind], seen, train), strict=True):
-                    moments.add(sample[(~gaps[kind] & some)[rows]])
-                if block.shape[1:] != packed_shape[1:]:
-                    block = interpolate(torch.from_numpy(block), size=size, mode="bilinear",
-                                        align_corners=False).numpy()  # (B, 1, H, W)
-                out.write(block.astype("<f4").tobytes())
-        if kind in ("behavior", "pupil_center") and empty[kind].all():  # withheld
-            file.unlink()
-            del gaps[kind]
-        else:
-            _require_units(source, kind, evidence, std)
-            statistics[f"{kind}_mean"], statistics[f"{kind}_std"] = mean, std
-    withheld = _withheld(meta["tiers"], empty["responses"])
+        values = Standardised(source, kind, arrays, shapes[kind], meta["tiers"])
+        blocks = progress(values.blocks(), desc=f"packing {mouse} {kind}",
+                          total=math.ceil(trials / BLOCK), unit="block")
+        _write_array(part / f"{kind}.npy", (trials, *shapes[kind]), blocks, size)
+        if kind == "responses":
+            withheld = _withheld(meta["tiers"], values.empty)
+        elif kind != "images" and values.empty.all():  # withheld
+            (part / f"{kind}.npy").unlink()
+            continue
+        values.require_units()
+        gaps[kind] = values.gaps
+        statistics |= {f"{kind}_mean": values.mean, f"{kind}_std": values.std}
     _write_nan(part / "responses.npy", withheld, neurons)
     meta["tiers"] = _without_gaps(source, meta["tiers"], names, gaps, withheld)
-    np.savez(part / "meta.npz", **meta, **statistics)
+    arrays: dict[str, Any] = meta | statistics
+    np.savez(part / "meta.npz", **arrays)
+
+
+def _require_space(folder, needed):
+    """Raise OSError if the disk has not so many bytes: now, not after minutes of packing."""
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _write_array(file, shape, blocks, size):
+    """Write blocks of an array (T, …) as an .npy file, images scaled to this height and width.
+
+    A memory map would crash on a full disk.
+    """
+    packed_shape = (*shape[:2], *size) if len(shape) == 4 else shape
+    with file.open("wb") as out:
+        np.lib.format.write_array_header_1_0(
+            out, {"descr": "<f4", "fortran_order": False, "shape": packed_shape})
+        for block in blocks:
+            if block.shape[1:] != packed_shape[1:]:
+                block = interpolate(torch.from_numpy(block), size=size, mode="bilinear",
+                                    align_corners=False).numpy()  # (B, 1, H, W)
+            out.write(block.astype("<f4").tobytes())
+
+
+class Standardised:
+    """The values of one kind, in units of their std, and what is seen of them on the way."""
+
+    def __init__(self, source: Source, kind: str, arrays: list[str], shape: tuple,
+                 tiers: np.ndarray) -> None:
+        self.source, self.kind, self.arrays, self.shape = source, kind, arrays, shape
+        self.gaps, self.empty = np.zeros((2, len(tiers)), bool)  # trials with NaN; of zeros or NaN
+        self.train, self.seen = tiers == "train", np.isin(tiers, ["train", "validation"])
+        public = [name for name, seen in zip(arrays, self.seen, strict=True) if seen]
+        self.mean, self.std = standardisation(source, kind, shape, public)
+        # statistics are of all trials, of those not withheld, or of the first tiers
+        self.evidence = [Moments() for _ in range(4)]
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The values of all trials, (B, …) float32, some at a time to save memory. NaN stays."""
+        for rows, raw in _blocks(self.source, self.arrays, self.shape):
+            flat = raw.reshape(len(raw), -1)
+            self.gaps[rows] = np.isnan(flat).any(1)
+            self.empty[rows] = ~np.nan_to_num(flat).any(1)
+            with np.errstate(all="ignore"):  # an overflow is found below
+                block = (raw.astype(np.float32) - self.mean) / self.std
+            self._require_possible(self.arrays[rows], block)
+            sample = block
+            if self.kind == "images":  # 23 is no period of stripes, and divides few widths
+                sample = block.reshape(len(block), -1, 1)[:, ::23]
+            sets = (True, ~self.empty, self.seen, self.train)
+            for moments, some in zip(self.evidence, sets, strict=True):
+                moments.add(sample[(~self.gaps & some)[rows]])
+            yield block
+
+    def _require_possible(self, arrays, block):
+        for name, values in zip(arrays, block, strict=True):
+            numbers = values if self.kind == "images" else values[~np.isnan(values)]
+            if is_possible(self.kind, numbers):
+                continue
+            if np.isfinite(numbers).all():
+                raise ValueError(f"{name}.npy in {self.source.path} holds negative responses, as "
+                                 "dF/F does; responses are counts of activity, 0 or more: give "
+                                 "deconvolved ones, or write 0 where they are negative")
+            raise ValueError(f"{name}.npy in {self.source.path} has values that are not finite, or "
+                             "do not fit its statistics; the recording is damaged")
+
+    def require_units(self) -> None:
+        """Raise ValueError if the values show that the statistics belong to other data."""
+        misfits = [_misfit(self.kind, moments) for moments in self.evidence if moments.count]
+        if not misfits or not all(misfits):
+            return
+        kind, path = self.kind, self.source.path
+        std = self.evidence[0].result()[1] * self.std  # of the raw values
+        if kind == "responses" and np.median(std[std > 0]) < 0.01 * std.mean():
+            raise ValueError(f"the responses of neuron {std.argmax()} (from 0) in {path} have a "
+                             f"std of {std.max():.3g}, those of most others one below 1 % of the "
+                             "mean; leave out that neuron, or the trials of this artefact")
+        raise ValueError(f"meta/statistics/{kind} in {path} are not the statistics of data/{kind}: "
+                         f"in their units, the data have {misfits[0]}; put them right, or delete "
+                         "meta/statistics to have them computed")
 
 
 def _blocks(source: Source, arrays: list[str], shape: tuple) -> Iterator[tuple[slice, np.ndarray]]:
@@ -78,23 +136,6 @@ def _blocks(source: Source, arrays: list[str], shape: tuple) -> Iterator[tuple[s
     for start in range(0, len(arrays), BLOCK):
         rows = slice(start, start + BLOCK)
         yield rows, np.stack([source.read(name, shape) for name in arrays[rows]])
-
-
-def _standardise(source, kind, arrays, raw, mean, std):
-    """Raw values of some trials, (B, …), as float32 in units of their std. NaN stays."""
-    with np.errstate(all="ignore"):  # an overflow is found below
-        block = (raw.astype(np.float32) - mean) / std
-    for name, values in zip(arrays, block, strict=True):
-        numbers = values if kind == "images" else values[~np.isnan(values)]
-        if is_possible(kind, numbers):
-            continue
-        if np.isfinite(numbers).all():
-            raise ValueError(f"{name}.npy in {source.path} holds negative responses, as dF/F does; "
-                             "responses are counts of activity, 0 or more: give deconvolved ones, "
-                             "or write 0 where they are negative")
-        raise ValueError(f"{name}.npy in {source.path} has values that are not finite, or do not "
-                         "fit its statistics; the recording is damaged")
-    return block
 
 
 def is_possible(kind: str, values: np.ndarray) -> bool:
@@ -227,24 +268,6 @@ def standardisation(source: Source, kind: str, shape: tuple,
     if kind == "responses" and std.any():
         return mean, np.maximum(std, 0.01 * std.mean())  # silent neurons must not explode
     return mean, np.where(std > 0, std, 1).astype(np.float32)
-
-
-def _require_units(source, kind, evidence, divisor):
-    """Raise ValueError if standardised values show that the statistics belong to other data.
-
-    evidence: the moments of each set of trials that the statistics may be of. divisor: the std.
-    """
-    misfits = [_misfit(kind, moments) for moments in evidence if moments.count]
-    if not misfits or not all(misfits):
-        return
-    std = evidence[0].result()[1] * divisor  # of the raw values
-    if kind == "responses" and np.median(std[std > 0]) < 0.01 * std.mean():
-        raise ValueError(f"the responses of neuron {std.argmax()} (from 0) in {source.path} have a "
-                         f"std of {std.max():.3g}, those of most others one below 1 % of the mean; "
-                         "leave out that neuron, or the trials of this artefact")
-    raise ValueError(f"meta/statistics/{kind} in {source.path} are not the statistics of "
-                     f"data/{kind}: in their units, the data have {misfits[0]}; put them right, or "
-                     "delete meta/statistics to have them computed")
 
 
 def _misfit(kind, moments):

@@ -7,7 +7,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,13 @@ class Recording:
     coordinates: np.ndarray          # (N, 3) position in cortex, micrometres
     statistics: dict                 # name -> the mean or std that was used, in raw units
 
-    packed = None  # the folder of the arrays; not a field, so that a changed copy has none
+    # the folder of these arrays' files; `replace` does not copy it, so a changed copy has none
+    packed: Path | None = field(default=None, init=False)
 
     def __reduce__(self):
         """Pickle the folder, not gigabytes of arrays: the other process opens the same files."""
         if self.packed is None:
-            return Recording, tuple(getattr(self, field.name) for field in fields(self))
+            return Recording, tuple(getattr(self, each.name) for each in fields(self) if each.init)
         return open_packed, (self.mouse, self.packed, self.image_size, self.tiers)
 
     def __post_init__(self):
@@ -84,6 +85,11 @@ class Recording:
             raise ValueError(f"mouse {self.mouse} has no tier {tier!r}; its tiers are {here}")
         return rows
 
+    def require_tiers(self, *tiers: str) -> None:
+        """Raise ValueError unless there are trials of each of these tiers."""
+        for tier in tiers:
+            self.rows(tier)
+
     def _trials_by_tier(self):
         """Tier -> number of trials: first the tiers that methods use, then all others."""
         found = Counter(self.tiers.tolist())
@@ -106,11 +112,11 @@ class Recording:
             raise ValueError(f"rows={brief(rows)} are not trials of mouse {self.mouse}; give whole "
                              f'numbers from 0 to {len(self.tiers) - 1}, such as .rows("train")')
         rows = chosen
-        arrays = (self.images, self.responses, self.behavior, self.pupil_center)
-        batch = Batch(*[None if array is None else torch.from_numpy(array[rows])
-                        for array in arrays])
-        withheld = batch.responses[:, 0].isnan().any()  # a withheld trial is NaN throughout
-        return batch._replace(responses=None) if withheld else batch
+        withheld = np.isnan(self.responses[rows, 0]).any()  # a withheld trial is NaN throughout
+        others = None if withheld else self.responses, self.behavior, self.pupil_center
+        return Batch(torch.from_numpy(self.images[rows]),
+                     *[None if array is None else torch.from_numpy(array[rows])
+                       for array in others])
 
     def first(self, tier: str, n: int) -> Batch:
         """The first n trials of a tier, or all of them if it has fewer.
@@ -141,9 +147,12 @@ class Recording:
         require_int("n", n, 1, len(rows))
         tiers = self.tiers.astype("<U10")  # a copy, wide enough for every tier
         tiers[rows[n:]] = "unused"
-        smaller = replace(self, tiers=tiers)
-        object.__setattr__(smaller, "packed", self.packed)
-        return smaller
+        return replace(self, tiers=tiers)._from_files(self.packed)
+
+    def _from_files(self, packed):
+        """The recording itself, whose arrays are those in a folder."""
+        object.__setattr__(self, "packed", packed)
+        return self
 
     def __repr__(self):
         trials = self._trials_by_tier()
@@ -245,20 +254,21 @@ def open_packed(mouse: str, packed: Path, size: tuple[int, int],
             statistics = dict(file)
         meta = {name: statistics.pop(name) for name in META}
         trials, neurons = len(meta["tiers"]), len(meta["unit_ids"])
-        arrays = {"images": _open_array(packed / "images.npy", (trials, 1, *size)),
-                  "responses": _open_array(packed / "responses.npy", (trials, neurons))}
-        for name, values in (("behavior", 3), ("pupil_center", 2)):
-            known = f"{name}_std" in statistics  # else withheld or absent
-            arrays[name] = _open_array(packed / f"{name}.npy", (trials, values)) if known else None
+        shapes = {"images": (trials, 1, *size), "responses": (trials, neurons),
+                  "behavior": (trials, 3), "pupil_center": (trials, 2)}
+        images, responses = (_open_array(packed / f"{name}.npy", shapes[name])
+                             for name in ("images", "responses"))
+        behavior, eye = (
+            _open_array(packed / f"{name}.npy", shapes[name]) if f"{name}_std" in statistics
+            else None for name in ("behavior", "pupil_center"))  # None: withheld or absent
     except (*READ_ERRORS, KeyError) as problem:
         require_readable(f"the packed copy {packed}", problem)
         raise ValueError(f"the packed copy {packed} is damaged; delete that folder and load "
                          "again") from None
     if tiers is not None:
         meta["tiers"] = tiers
-    recording = Recording(mouse, **arrays, **meta, statistics=statistics)
-    object.__setattr__(recording, "packed", packed)
-    return recording
+    opened = Recording(mouse, images, responses, behavior, eye, **meta, statistics=statistics)
+    return opened._from_files(packed)
 
 
 def _open_array(file, shape):

@@ -12,7 +12,8 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-LOCAL_HEADER = b"PK\3\4"  # begins every member of a zip
+from kit.checks import system_words
+
 POINTER = re.compile(rb"(\.\./)*(\.git)?/?annex/objects|version https://git-lfs")
 GET_CONTENT = "it is a pointer of git-annex or Git LFS; get its content first"
 
@@ -34,10 +35,7 @@ def open_zip(path: Path) -> zipfile.ZipFile:
         web_page = "it may be cut off or a web page: download it again"
         reason = GET_CONTENT if POINTER.match(start) else web_page
         raise ValueError(f"{path} is not a zip file; {reason}") from None
-    try:
-        problem = _find_problem(archive)
-    except READ_ERRORS:
-        problem = "has a damaged directory"
+    problem = _find_problem(archive)
     if problem:
         archive.close()
         raise ValueError(f"{path} {problem}; no published recording does: download it again")
@@ -67,7 +65,7 @@ def directory_bytes(path: Path) -> bytes:
 def require_readable(path: Path | str, problem: BaseException) -> None:
     """Raise what the system says of a file, unless the problem is what the file holds."""
     if isinstance(problem, OSError) and problem.errno not in (None, errno.EINVAL, errno.ENOENT):
-        raise type(problem)(f"{path} cannot be read: {problem.strerror.lower()}; mend that and try "
+        raise type(problem)(f"{path} cannot be read: {system_words(problem)}; mend that and try "
                             "again") from None
 
 
@@ -84,22 +82,4 @@ def _find_problem(archive):
             return f"holds {name[:80]!r} more than once"
         if ".." in name.split("/") or re.match(r"/|[A-Za-z]:", name):
             return f"has a member outside its folder, {name[:80]!r}"
-    return "has a member that its directory does not list" if _hides_members(archive) else None
-
-
-def _hides_members(archive):
-    """Whether members overlap, or one lies where the central directory lists none."""
-    file, end = archive.fp, 0
-    for member in sorted(archive.infolist(), key=lambda member: member.header_offset):
-        if not _is_gap(file, end, member.header_offset):
-            return True
-        file.seek(member.header_offset)
-        name_length, extra_length = struct.unpack_from("<2H", file.read(30), 26)
-        end = member.header_offset + 30 + name_length + extra_length + member.compress_size
-    return not _is_gap(file, end, file.seek(0, io.SEEK_END))
-
-
-def _is_gap(file, start, stop):
-    """Whether `start` is not after `stop` (no overlap) and no member begins between them."""
-    file.seek(start)
-    return start <= stop and LOCAL_HEADER not in file.read(stop - start)
+    return None

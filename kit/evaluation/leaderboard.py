@@ -107,11 +107,13 @@ class Row:
 
     def columns(self) -> dict[str, float]:
         """The numbers of the hosting platform's table. ValueError for what it cannot show."""
-        scores = self.scores
-        if scores.feve is None:
-            raise ValueError(f"FEVE cannot be computed: it {scores.reason}")
-        columns = {"single_trial": scores.single_trial, "to_average": scores.to_average,
-                   "feve": scores.feve, "low": self.interval[0], "high": self.interval[1]}
+        low, high = self.interval
+        columns = {"low": low, "high": high}
+        for name in ("single_trial", "to_average", "feve"):
+            value = getattr(self.scores, name)
+            if value is None:
+                raise ValueError(f"{name} cannot be computed: it {self.scores.reason}")
+            columns[name] = value
         for name, value in columns.items():
             if not abs(value) < MAX_SCORE:  # so neither NaN nor infinity
                 raise ValueError(f"the score {name} is {value:.3g}, which the leaderboard cannot "

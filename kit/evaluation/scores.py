@@ -1,5 +1,7 @@
 """Predictions and scores of a model."""
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import nn
@@ -8,6 +10,7 @@ from kit.data.recordings import Dataset, Recording, require_dataset
 from kit.evaluation.leaderboard import Measured, Scores
 from kit.machine import fastest_threads
 from kit.models.layers import eval_mode
+from kit.models.model import Model
 
 
 def predict(model: nn.Module, data: Dataset, tier: str, mouse: str | None = None) -> np.ndarray:
@@ -25,7 +28,7 @@ def predict(model: nn.Module, data: Dataset, tier: str, mouse: str | None = None
     if not (isinstance(model, nn.Module) and hasattr(model, "validate_data")):
         raise ValueError(f"a model is needed, not a {type(model).__name__}; build one with "
                          "kit.cnn_baseline(data), or open one with kit.load_model(path)")
-    model.validate_data(Dataset([recording]))
+    cast(Model, model).validate_data(Dataset([recording]))
     return predict_unchecked(model, recording, tier)
 
 

@@ -73,18 +73,19 @@ def bundle(data: Dataset, truth: str | Path, path: str | Path, model: nn.Module,
     if not isinstance(config, BundleConfig):
         raise ValueError(f"a BundleConfig is needed, not a {type(config).__name__}; give "
                          'kit.BundleConfig(title="…")')
-    config = replace(config, track=config.track or track_of(recording))
+    track = config.track or track_of(recording)
+    config = replace(config, track=track)
     truth, path = require_path("truth", truth), require_path("path", path)
     if path.suffix.lower() != ".zip":
         raise ValueError(f"path={str(path)!r} does not end with .zip, as the platform needs it")
-    _require_public(recording, config.track)
+    _require_public(recording, track)
     _require_free(path)
     if not truth.is_dir():
         raise ValueError(f"truth={str(truth)!r} is not a folder; give the one that "
                          "kit.write_ground_truth or kit.withhold wrote")
     files = {tier: truth / name for tier, name in TRUTH_FILES.items()}
     known = {tier: _read_truth(file, recording, tier) for tier, file in files.items()}
-    metric = RANKING_METRIC[config.track]
+    metric = RANKING_METRIC[track]
     with atomic_write(path) as temporary:
         entry = dict(zip(TRUTH_FILES, submit(model, data, temporary.parent / "entry"), strict=True))
         expected = {}
@@ -197,8 +198,8 @@ def competition(config: BundleConfig, solution: bool) -> dict:
     found = {
         "version": 2,
         "title": config.title,
-        "description": f"{TRACKS[config.track]} track: predict the responses of neurons in mouse "
-                       "visual cortex to natural images",
+        "description": f"{TRACKS[str(config.track)]} track: predict the responses of neurons in "
+                       "mouse visual cortex to natural images",
         "image": "logo.png",
         "terms": "terms.md",
         "registration_auto_approve": config.auto_approve,

@@ -38,8 +38,7 @@ def draw_trials(recording: Recording, final_share: float, seed: int | None) -> P
     """
     # the system's numbers cannot be computed from each other; those of numpy's generators can
     rng = random.SystemRandom() if seed is None else random.Random(seed)
-    for tier in ("train", "validation", "test"):
-        recording.rows(tier)  # raises ValueError if there is none
+    recording.require_tiers("train", "validation", "test")
     rows = np.flatnonzero(np.isin(recording.tiers, TIERS))
     images = _index_images(recording, rows)
     tiers = recording.tiers[rows].astype("<U10")

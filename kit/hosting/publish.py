@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 
 from kit.challenge.csv_files import write_rows
 from kit.challenge.tracks import TRACK_FILE, TRUTH_FILES, track_of
-from kit.checks import require_path
+from kit.checks import require_path, system_words
 from kit.data.official import KINDS, open_source, read_meta, write
 from kit.data.packing import is_possible, standardisation
 from kit.data.recordings import Dataset, Recording
@@ -82,7 +82,7 @@ def withhold(recording: Recording, out: str | Path,
 
 
 @contextmanager
-def private_folder(out: str | Path) -> Iterator[Path]:
+def private_folder(out: str | Path) -> Generator[Path]:
     """A temporary data folder beside `out`, a challenge to come, that its owner alone can read.
 
     A recording that is opened in it leaves no packed copy, which holds the truth, in a data folder
@@ -95,7 +95,7 @@ def private_folder(out: str | Path) -> Iterator[Path]:
     except OSError as problem:
         if problem.errno is None:  # has its sentence already
             raise type(problem)(str(problem).replace(str(folder), str(out))) from None
-        raise OSError(f"{out} cannot be written: {problem.strerror.lower()}; name another "
+        raise OSError(f"{out} cannot be written: {system_words(problem)}; name another "
                       "place") from None
 
 

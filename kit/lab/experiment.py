@@ -1,10 +1,11 @@
 """What an experiment is made on: a model as one mouse in one state, and its responses to images."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from kit.machine import fastest_threads
 from kit.models.layers import eval_mode
 
 Neurons = Sequence | np.ndarray | slice | int | None  # indices, not unit ids; None: all
+
+Settings = TypeVar("Settings")
 
 BLOCK = 64  # images shown at a time: more leave the cache and take more memory
 
@@ -43,8 +46,8 @@ class State:
     def batch(self, images: np.ndarray | Tensor) -> Batch:
         """Images (B, 1, H, W), z-scored, as the animal sees them in this state."""
         batch = Batch.typical(images)
-        behavior = batch.behavior.new_tensor([self.pupil, self.pupil_change, self.running])
-        eye = batch.behavior.new_tensor([self.eye_x, self.eye_y])
+        behavior = batch.images.new_tensor([self.pupil, self.pupil_change, self.running])
+        eye = batch.images.new_tensor([self.eye_x, self.eye_y])
         return batch._replace(behavior=behavior.expand(len(batch.images), -1),
                               pupil_center=eye.expand(len(batch.images), -1))
 
@@ -75,7 +78,7 @@ class Subject:
                              'an ensemble, or the cells of a simulated mouse, '
                              'kit.truth("sample+").cells')
         self.model, self.state = model, given("state", state, State)
-        self.mouse = model.resolve_mouse(mouse) if hasattr(model, "resolve_mouse") else mouse
+        self.mouse = getattr(model, "resolve_mouse", lambda mouse: mouse)(mouse)
         self.image_size = tuple(getattr(model, "image_size", (36, 64)))
         self.takes = tuple(getattr(model, "state_inputs", ("behavior", "pupil_center")))
 
@@ -96,9 +99,7 @@ class Subject:
         do recordings with pixels of another range than 0-255: in z-scored units black and white are
         then about what they are in natural images.
         """
-        known = None
-        if hasattr(self.model, "image_statistics"):
-            known = self.model.image_statistics(self.mouse)
+        known = getattr(self.model, "image_statistics", lambda mouse: None)(self.mouse)
         low, high = PIXEL_STATISTICS
         if known and low <= min(known) <= max(known) <= high:
             return Screen(self.image_size, known)
@@ -151,7 +152,7 @@ class Subject:
                          "np.flatnonzero(np.isin(recording.unit_ids, ids))")
 
     @contextmanager
-    def differentiable(self) -> Iterator[Callable[[Tensor], Tensor]]:
+    def differentiable(self) -> Generator[Callable[[Tensor], Tensor]]:
         """A function of images (B, 1, H, W) to responses (B, N) that leaves the model untouched.
 
         Only the images have a gradient: that of the weights, which nobody needs here, costs time.
@@ -199,7 +200,7 @@ def screen_of(model: nn.Module, mouse: str | None = None,
     return replace(Subject(model, mouse).screen, degrees_per_pixel=degrees_per_pixel)
 
 
-def given(name: str, settings: object, kind: type) -> object:
+def given(name: str, settings: object, kind: type[Settings]) -> Settings:
     """The settings, or their default if they are None. ValueError if they are of another kind."""
     if settings is None:
         return kind()

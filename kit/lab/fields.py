@@ -41,11 +41,11 @@ def receptive_fields(model: nn.Module, neurons: Neurons = None,
                          f"{MAX_IMAGES}, of which {IMAGES} are nearly as good")
     fields = np.empty((len(chosen), *images.shape[-2:]), np.float32)
     with subject.differentiable() as respond:
-        images = Batch.typical(images).images.to(subject.device, copy=True)
-        images.requires_grad_()  # (m, 1, H, W)
-        totals = respond(images).sum(0)  # (N,)
+        pixels = Batch.typical(images).images.to(subject.device, copy=True)
+        pixels.requires_grad_()  # (m, 1, H, W)
+        totals = respond(pixels).sum(0)  # (N,)
         for i, neuron in enumerate(progress(chosen, desc="receptive fields", unit="neuron")):
-            gradient, = torch.autograd.grad(totals[neuron], images, retain_graph=True)
+            gradient, = torch.autograd.grad(totals[neuron], pixels, retain_graph=True)
             fields[i] = principal_component(gradient[:, 0].double().cpu().numpy())
     return fields
 

@@ -129,7 +129,7 @@ def naka_rushton(contrasts: np.ndarray, curves: np.ndarray) -> dict[str, np.ndar
 
 def orientation_difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """The angle between orientations, from 0 to pi / 2 radians."""
-    require_radians("orientations", [*np.ravel(one), *np.ravel(other)])
+    require_radians("orientations", np.concatenate([np.ravel(one), np.ravel(other)]))
     difference = np.abs(np.asarray(one) - other) % np.pi
     return np.minimum(difference, np.pi - difference)
 

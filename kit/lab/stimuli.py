@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -103,7 +104,7 @@ class Screen:
         """Uniform discs on grey around center. A negative contrast is dark."""
         return self._shown(self._disc(center, radius), contrast)
 
-    def white_noise(self, n: int, seed: int, contrast: float = NATURAL_CONTRAST) -> np.ndarray:
+    def white_noise(self, n: int, seed: Any, contrast: float = NATURAL_CONTRAST) -> np.ndarray:
         """Images of independent Gaussian pixels, clipped to black and white."""
         return self._noise(_rng(seed).standard_normal((_count(n), *self.size)), contrast)
 

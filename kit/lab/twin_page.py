@@ -1,6 +1,7 @@
 """A model as one HTML page to play with."""
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from torch import nn
@@ -27,7 +28,8 @@ def page(model: nn.Module, path: str | Path, mouse: str | None = None) -> Path:
     _require_baseline(model)
     subject = Subject(model, mouse)
     screen = {"pixels": subject.screen.pixel_statistics, "top": colour_top(subject)}
-    return write_page(path, model, subject.mouse, controls(model, mouse), vars(State()), screen)
+    return write_page(path, cast(Model, model), subject.mouse, controls(model, mouse),
+                      vars(State()), screen)
 
 
 def _require_baseline(model):

@@ -58,7 +58,7 @@ class _Probe:
         device = [*core.state_dict().values(), images][0].device
         self.core = core
         self.images = images.to(device)  # (3, C, H, W)
-        self.features = None             # (3, C', h, w), once it was called
+        self.features = torch.empty(0)   # (3, C', h, w), once it was called
         self.inputs = [self.images]
         if getattr(core, "takes_state", False):
             self.inputs.append(torch.rand(3, 5).to(device))

@@ -113,7 +113,8 @@ def _read(path):
         content = path.read_bytes()
         length = int.from_bytes(content[:8], "little")  # of the JSON with which the format begins
         header = json.loads(json.loads(content[8:8 + length])["__metadata__"]["kit"])
-        header["format"]  # every model has one
+        if "format" not in header:
+            raise ValueError("it names no format")
         tensors = from_bytes(content)
         checksum = header.pop("sha256", None)  # older files have none
         intact = checksum is None or checksum == _digest(header, tensors)

@@ -4,7 +4,7 @@ Times are those of one core of a server, for the sizes of the 2022 model, with t
 """
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -57,8 +57,8 @@ class DepthwiseFunction(torch.autograd.Function):
         return depthwise_reference(features, weight)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple:
-        features, weight = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple:
+        (features, weight), (gradient,) = ctx.saved_tensors, gradients
         to_features = depthwise_reference(gradient, weight.flip(2, 3))
         to_weight = None
         if ctx.needs_input_grad[1]:
@@ -132,10 +132,10 @@ class GaussianReadoutFunction(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple:
         features, weights, pixels, corner_weights, slopes = ctx.saved_tensors
         rows, (h, w) = pixel_rows(features), features.shape[2:]
-        gradient = gradient[..., None]  # (B, N, 1)
+        gradient = gradients[0][..., None]  # (B, N, 1)
         factors = gradient * corner_weights  # (B, N, 4)
         to_rows, to_weights = torch.zeros_like(rows), torch.zeros_like(weights)
         for i in range(len(rows)):
@@ -233,7 +233,7 @@ def bilinear_1d(position: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @contextmanager
-def reuse_freed_memory() -> Iterator[None]:
+def reuse_freed_memory() -> Generator[None]:
     """Within the block, freed memory is kept for the next array. On Linux; elsewhere no effect.
 
     The C library asks the system for a new piece of memory for every array above

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -45,35 +46,40 @@ class Ensemble(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(members)
 
+    @property
+    def models(self) -> list[Model]:
+        """The members."""
+        return cast(list[Model], list(self.members))
+
     def forward(self, batch: Batch, mouse: str | None = None) -> Tensor:
-        predictions = [member(batch, mouse) for member in self.members]
+        predictions = [member(batch, mouse) for member in self.models]
         device = predictions[0].device
         predictions = torch.stack([values.to(device) for values in predictions])  # (members, B, N)
         return predictions.sort(0).values.mean(0)  # sorted: the order of members changes no digit
 
     def validate_data(self, data: Dataset) -> None:
         """Raise ValueError if data do not fit a member: image size, mice, neurons, units."""
-        for member in self.members:
+        for member in self.models:
             member.validate_data(data)
 
     def resolve_mouse(self, mouse: str | None = None) -> str:
         """The id of a mouse that has a readout; None stands for the only mouse."""
-        return self.members[0].resolve_mouse(mouse)
+        return self.models[0].resolve_mouse(mouse)
 
     def image_statistics(self, mouse: str) -> tuple[float, float] | None:
         """Mean and std of the raw pixels of a mouse's recording; None if it is not known."""
-        return self.members[0].image_statistics(mouse)
+        return self.models[0].image_statistics(mouse)
 
     @property
     def state_inputs(self) -> dict[str, str]:
         """Field of a batch -> its name, for all that some member takes besides the images."""
-        return {field: name for member in self.members
+        return {field: name for member in self.models
                 for field, name in member.state_inputs.items()}
 
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width of the images."""
-        return self.members[0].image_size
+        return self.models[0].image_size
 
     def __repr__(self) -> str:
         """Number of members, then each kind of member with its number."""

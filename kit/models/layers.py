@@ -5,8 +5,9 @@ from the features at one position. A shifter moves the positions with the eye, a
 the predictions with behaviour.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, ItemsView, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Generic, TypeVar, cast
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from torch.nn.functional import conv2d, elu
 
 from kit.checks import require, require_array, require_finite, require_int
 from kit.models.cpu import depthwise, gaussian_readout
+
+Part = TypeVar("Part", bound=nn.Module)
 
 
 def full_precision(device: torch.device) -> AbstractContextManager:
@@ -25,7 +28,7 @@ def full_precision(device: torch.device) -> AbstractContextManager:
 
 
 @contextmanager
-def eval_mode(module: nn.Module) -> Iterator[nn.Module]:
+def eval_mode(module: nn.Module) -> Generator[nn.Module]:
     """Put a module in eval mode within the block, then each of its parts back in its own mode."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
@@ -86,7 +89,7 @@ class ConvCore(nn.Module):
 
             6.3831 * sum((laplace(f))^2) / sum(f^2)   with the weight of 2022
         """
-        filters = self.layers[0][0].weight  # (channels, in_channels, 9, 9)
+        filters = self.get_parameter("layers.0.0.weight")  # (channels, in_channels, 9, 9)
         filters = filters.flatten(0, 1).unsqueeze(1)  # (channels * in_channels, 1, 9, 9)
         laplace = filters.new_tensor([[0, -1, 0], [-1, 4, -1], [0, -1, 0]])
         rough = conv2d(filters, laplace[None, None], padding=1)
@@ -99,8 +102,8 @@ class DepthwiseConv(nn.Conv2d):
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, 7, padding=3, groups=channels, bias=False)
 
-    def forward(self, features: Tensor) -> Tensor:
-        return depthwise(features, self.weight)
+    def forward(self, input: Tensor) -> Tensor:
+        return depthwise(input, self.weight)
 
 
 def require_neurons(neurons: object) -> None:
@@ -123,6 +126,17 @@ def cortical_positions(coordinates: np.ndarray) -> Tensor:
     return cortical / cortical.abs().max().clamp(min=1e-6)
 
 
+class PerMouse(nn.ModuleDict, Generic[Part]):
+    """Mouse -> its part of a model, all of one kind."""
+
+    def __getitem__(self, key: str) -> Part:
+        return cast(Part, super().__getitem__(key))
+
+    def items(self) -> ItemsView[str, Part]:
+        """Pairs of a mouse and its part."""
+        return cast(ItemsView[str, Part], super().items())
+
+
 class GaussianReadout(nn.Module):
     """Each neuron n reads the features at one position and weighs them (Lurz et al. 2021).
 
@@ -138,6 +152,8 @@ class GaussianReadout(nn.Module):
     Forward: features (B, C, h, w), shift (B, 2) or None -> (B, N). Positions stay in float32 under
     autocast, because bfloat16 has steps of .004.
     """
+
+    cortical_positions: Tensor
 
     def __init__(self, coordinates: np.ndarray, channels: int) -> None:
         super().__init__()
@@ -208,9 +224,10 @@ class Gain(nn.Module):
 
     def __init__(self, neurons: int) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(3, 10), nn.Tanh(), nn.Linear(10, neurons))
-        nn.init.zeros_(self.mlp[2].weight)
-        nn.init.zeros_(self.mlp[2].bias)
+        first, last = nn.Linear(3, 10), nn.Linear(10, neurons)
+        self.mlp = nn.Sequential(first, nn.Tanh(), last)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def forward(self, behavior: Tensor) -> Tensor:
         return elu(self.mlp(behavior)) + 1
@@ -218,6 +235,9 @@ class Gain(nn.Module):
 
 class MinMaxScaler(nn.Module):
     """Scale each of three values: the range that `fit` saw becomes 0 to 1. (B, 3) -> (B, 3)."""
+
+    low: Tensor
+    span: Tensor
 
     def __init__(self) -> None:
         super().__init__()

@@ -21,6 +21,7 @@ from kit.models.layers import (
     Gain,
     GaussianReadout,
     MinMaxScaler,
+    PerMouse,
     Shifter,
     cortical_positions,
     eval_mode,
@@ -120,13 +121,16 @@ class Model(nn.Module):
             torch.manual_seed(config.seed)
             self.feature_shape = self._try_core()  # (C', h, w)
             channels = self.feature_shape[0]
-            self.readouts = nn.ModuleDict({mouse: GaussianReadout(coordinates, channels)
-                                           for mouse, coordinates in neurons.items()})
-            self.shifters = nn.ModuleDict({mouse: Shifter() for mouse in neurons if config.shifter})
-            self.gains = nn.ModuleDict({mouse: Gain(len(coordinates))
-                                        for mouse, coordinates in neurons.items() if config.gain})
-            self.scalers = nn.ModuleDict({mouse: MinMaxScaler() for mouse in neurons
-                                          if config.minmax_behavior})
+            self.readouts = PerMouse[GaussianReadout]({
+                mouse: GaussianReadout(coordinates, channels)
+                for mouse, coordinates in neurons.items()})
+            self.shifters = PerMouse[Shifter]({
+                mouse: Shifter() for mouse in neurons if config.shifter})
+            self.gains = PerMouse[Gain]({
+                mouse: Gain(len(coordinates))
+                for mouse, coordinates in neurons.items() if config.gain})
+            self.scalers = PerMouse[MinMaxScaler]({
+                mouse: MinMaxScaler() for mouse in neurons if config.minmax_behavior})
         for parts in (self.readouts, self.shifters, self.gains, self.scalers):
             parts.float()  # as batches, whatever torch's default is
         self.data_statistics = {}  # mouse -> unit_ids and statistics, see `register_data`
@@ -249,17 +253,17 @@ class Model(nn.Module):
 
     def _features(self, batch: Batch) -> Tensor:
         """The core's features of the images, with what it takes of the state: (B, C', h, w)."""
-        images, behavior = batch.images, batch.behavior
-        if self.config.behavior_channels:
+        images, behavior, eye = batch.images, batch.behavior, batch.pupil_center
+        if self.config.behavior_channels and behavior is not None:
             tiled = behavior[:, :, None, None].expand(-1, -1, *images.shape[-2:])
             images = torch.cat([images, tiled], 1)  # (B, 4, H, W)
-        if self._core_takes_state:
-            return self.core(images, torch.cat([behavior, batch.pupil_center], 1))  # state (B, 5)
+        if self._core_takes_state and behavior is not None and eye is not None:
+            return self.core(images, torch.cat([behavior, eye], 1))  # state (B, 5)
         return self.core(images)
 
     def regularizer(self, mouse: str | None = None) -> Tensor:
         """A scalar that the loss adds to keep the core smooth and the readout sparse."""
-        core = self.core.regularizer() if hasattr(self.core, "regularizer") else 0
+        core = getattr(self.core, "regularizer", int)()  # int() is 0
         if not isinstance(core, Tensor | np.number | float | int) or np.prod(np.shape(core)) != 1:
             raise ValueError(f"the core's regularizer() gives {brief(core)}; it must give one "
                              "number, which the loss adds, see kit.check_core(core)")
@@ -274,7 +278,7 @@ class Model(nn.Module):
         grid = self.readouts[mouse].means()  # (N, 2) in [-1, 1]
         if self.config.shifter:
             self._require_inputs(recording, f"of mouse {mouse}")
-            eye = torch.from_numpy(recording.pupil_center[recording.rows("train")])
+            eye = torch.from_numpy(np.asarray(recording.pupil_center)[recording.rows("train")])
             grid = grid + self.shifters[mouse](eye.to(grid.device)).mean(0)
         spacing = getattr(self.core, "spacing", 1)
         (_, h, w), (height, width) = self.feature_shape, self.image_size

@@ -122,7 +122,7 @@ def _description(entry):
     """What a published model is and how it scored, in three lines."""
     scores = []
     for tier, values in (("live", entry.live), ("final", entry.final)):
-        numbers = [f"{value:.3f}"[1:] if value else "–" for value in values]
+        numbers = [f"{value:.3f}" if value else "–" for value in values]
         if any(values):  # some are not known
             scores.append(f"{tier} {' / '.join(numbers)}")
     return (f"baseline of the {entry.track} track, trained in 2022 on the recording {entry.mouse}\n"

@@ -73,7 +73,7 @@ def _shorten(name, width):
     name = one_line(name)
     wide = [unicodedata.east_asian_width(letter) in "WF" for letter in name]
     ends = np.cumsum(1 + np.array(wide, int))
-    return name if not name or ends[-1] <= width else name[:np.sum(ends < width)] + "…"
+    return name if not name or ends[-1] <= width else name[:int(np.sum(ends < width))] + "…"
 
 
 def _digits(number):

@@ -6,12 +6,13 @@ what does not change (positions in the image, batch norm), `twin.html` the rest 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor, nn
 
 from kit.checks import one_line
+from kit.models.layers import ConvCore
 from kit.models.model import Model
 from kit.pages.html import write_html
 
@@ -27,7 +28,7 @@ def write_page(path: str | Path, model: Model, mouse: str, controls: Sequence[An
     twin = parameters(model, mouse) | screen | {
         "size": model.image_size, "shape": model.feature_shape, "state": state}
     values = {
-        "twin": twin, "mouse": mouse, "neurons": len(twin["bias"]),
+        "twin": twin, "mouse": mouse, "neurons": len(model.readouts[mouse].bias),
         "stimulus": [control for control in controls if control.name not in state],
         "animal": [control for control in controls if control.name in state],
         "description": repr(model).splitlines()}
@@ -44,13 +45,14 @@ def parameters(model: Model, mouse: str) -> dict[str, object]:
     """
     config, readout = model.config, model.readouts[mouse]
     filters, behavior = _first_layer(model, mouse)
+    core = cast(ConvCore, model.core)
     gain = None
     if config.gain:
         hidden, out = _linear_layers(model.gains[mouse].mlp)
         gain = [_of_raw_behavior(model, mouse, hidden), out]
     return {
-        "filters": filters, "behavior": behavior, "nonlinear": model.core.settings["nonlinear"],
-        "layers": [_later_layer(layer) for layer in model.core.layers[1:]],
+        "filters": filters, "behavior": behavior, "nonlinear": core.settings["nonlinear"],
+        "layers": [_later_layer(layer) for layer in core.layers[1:]],
         "positions": _array(readout.means()).clip(-1, 1),
         "feature_weights": _array(readout.feature_weights), "bias": _array(readout.bias),
         "shifter": _linear_layers(model.shifters[mouse].mlp) if config.shifter else None,

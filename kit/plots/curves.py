@@ -46,7 +46,7 @@ def score_histogram(correlation: np.ndarray, ax: Axes | None = None, label: str 
     lowest = min(-0.2, np.floor(np.min(correlation) * 10) / 10)  # every neuron is in a bin
     bins = np.linspace(lowest, 1, round((1 - lowest) / 0.03) + 1)
     name = f"{label}: mean" if label else "mean"
-    ax.hist(correlation, bins, color=color, histtype="step", linewidth=1.5,
+    ax.hist(correlation, bins.tolist(), color=color, histtype="step", linewidth=1.5,
             label=f"{name} {mean:.3f} (line)")
     ax.axvline(mean, color=color, linewidth=1)
     ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1))  # above, not on the bars
@@ -94,7 +94,7 @@ def score_spread(scores: dict[str, list], ax: Axes | None = None,
         error = np.std(runs, ddof=1) / np.sqrt(count) if count > 1 else 0
         ax.plot(runs, [row] * count, "o", color=SKY, markersize=5)
         ax.errorbar(mean, row, xerr=error, fmt="|", color=BLUE, markersize=16, markeredgewidth=2)
-        ax.annotate(f"{mean:.3f}"[1:], (np.max(runs), row), (7, 0), va="center",
+        ax.annotate(f"{mean:.3f}", (np.max(runs), row), (7, 0), va="center",
                     textcoords="offset points", fontsize="small")
     ax.margins(x=0.12, y=0.08)
     ax.invert_yaxis()
@@ -120,17 +120,17 @@ def score_intervals(intervals: dict[str, tuple[float, float, float]], ax: Axes |
     return clean_axis(ax, yticks=range(len(intervals)), yticklabels=intervals, xlabel=label)
 
 
-def learning_curve(counts: list[int], scores: dict[str, list], ax: Axes | None = None,
+def learning_curve(counts: np.ndarray | list[int], scores: dict[str, list], ax: Axes | None = None,
                    label: str = "single-trial correlation") -> Axes:
     """Draw scores against the number of training images. counts: (K,); scores: name -> (K,)."""
-    counts = require_array("counts", counts, ("K",))
+    numbers = require_array("counts", counts, ("K",))
     ax = make_axis(ax, 5, 3)
     named = require_dict("scores", scores).items()
     for (name, values), color in zip(named, (BLUE, ORANGE, SKY), strict=False):
-        values = require_array("scores", values, counts.shape)
-        ax.plot(counts, values, "o-", color=color, label=name)
+        values = require_array("scores", values, numbers.shape)
+        ax.plot(numbers, values, "o-", color=color, label=name)
     ax.set_xscale("log")
-    ax.set_xticks(counts, map(str, counts))
+    ax.set_xticks(numbers, map(str, numbers))
     ax.minorticks_off()
     ax.legend(frameon=False)
     return clean_axis(ax, xlabel="training images", ylabel=label)

@@ -22,12 +22,12 @@ def tuning_curves(tunings: dict[str, Any], neurons: Sequence[int], ax: Axes | No
     images, a dotted line the preferred value.
     """
     first = _require_tunings(tunings)
-    neurons = require_array("neurons", neurons, ("n",))
-    count = len(neurons)
+    shown = require_array("neurons", neurons, ("n",))
+    count = len(shown)
     ax = make_axis(ax, min(2.4 * count, 8.5), 2.4)
     ax.axis("off")
-    for i, neuron in enumerate(neurons):
-        panel = ax.inset_axes([i / count, 0, 0.8 / count, 1])
+    for i, neuron in enumerate(shown):
+        panel = ax.inset_axes((i / count, 0, 0.8 / count, 1))
         for (name, tuning), color in zip(tunings.items(), COLORS, strict=False):
             row = tuning.row(neuron)
             _curve(panel, tuning, tuning.curves[row], color, name)
@@ -131,7 +131,7 @@ def report_card(card: Any, ax: Axes | None = None) -> Axes:
     twin, truth = card.twin, card.truth
     turned = (np.degrees(twin["orientation"] - truth["orientation"]) + 90) % 180 - 90
     distance = np.hypot(*(twin["center"] - truth["center"]).T)
-    panels = [ax.inset_axes([0.275 * column, 0.6 * (1 - row), 0.175, 0.4])
+    panels = [ax.inset_axes((0.275 * column, 0.6 * (1 - row), 0.175, 0.4))
               for row in (0, 1) for column in range(4)]
     orientation, selectivity, frequency, phase, size, center, image, response = panels
     _histogram(orientation, turned, (-90, 90), "preferred orientation", "twin - truth (degrees)")

@@ -104,10 +104,10 @@ def images_with_responses(pixels: np.ndarray, responses: np.ndarray,
     total = image_height + 1.3
     ax = make_axis(ax, 6, total + 0.4)
     ax.axis("off")
-    top = images(pixels, ax.inset_axes([0, 1.3 / total, 1, image_height / total]), count)
+    top = images(pixels, ax.inset_axes((0, 1.3 / total, 1, image_height / total)), count)
     top.set_title(f"{count} images, and the responses of {responses.shape[1]} neurons to each")
     for i, row in enumerate(responses):
-        bars = ax.inset_axes([(i + 0.02) / count, 0, 0.94 / count, 1.15 / total])
+        bars = ax.inset_axes(((i + 0.02) / count, 0, 0.94 / count, 1.15 / total))
         bars.vlines(np.arange(len(row)), 0, row, color=BLUE, linewidth=1)
         bars.tick_params(labelleft=i == 0, labelsize="small")
         clean_axis(bars, ylim=(0, 1.05 * max(responses.max(), 1)), xlabel="neuron")

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from kit.checks import brief, require_array
 from kit.plots.style import BLACK, BLUE, GREY, ORANGE, VERMILION, clean_axis, make_axis
@@ -56,7 +57,7 @@ def repeats(columns: list[np.ndarray], ax: Axes | None = None, xlabel: str = "im
             markeredgewidth=0, label="one trial")
     ax.plot(list(map(np.mean, columns)), "_", color=VERMILION, markersize=9, markeredgewidth=2,
             label="mean")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     ax.legend(frameon=False)
     return clean_axis(ax, xlabel=xlabel, ylabel="response (std)")
 

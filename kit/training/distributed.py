@@ -2,10 +2,10 @@
 
 import atexit
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from warnings import catch_warnings, filterwarnings
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from kit.data.recordings import Batch
 from kit.models.cpu import reuse_freed_memory
 from kit.models.layers import ConvCore
+from kit.models.model import Model
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -24,7 +25,7 @@ def started_by_torchrun() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
 
 
-def make_fabric(model: torch.nn.Module, device: str, precision: str) -> "Fabric":
+def make_fabric(model: Model, device: str, precision: Any) -> "Fabric":
     """A `Fabric` with one device for this process, connected to the others of a `torchrun`.
 
     Raises ValueError if the device is not available.
@@ -93,7 +94,7 @@ def on_rank_zero(fabric: "Fabric", work: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def seeded_by_rank(seed: int, fabric: "Fabric") -> Iterator[None]:
+def seeded_by_rank(seed: int, fabric: "Fabric") -> Generator[None]:
     """Seed each process differently within the block, and keep freed memory for its arrays."""
     cuda = [fabric.device] if fabric.device.type == "cuda" else []
     with torch.random.fork_rng(cuda), reuse_freed_memory(), catch_warnings():
@@ -113,8 +114,10 @@ def rng_modules(fabric: "Fabric") -> list[ModuleType]:
 
 def gather_states(fabric: "Fabric") -> dict[str, Tensor]:
     """The random states (processes, n) of all processes, by the name of their module."""
-    return {module.__name__: fabric.all_gather(module.get_rng_state()).view(fabric.world_size, -1)
-            for module in rng_modules(fabric)}
+    gathered = {module.__name__: fabric.all_gather(module.get_rng_state())
+                for module in rng_modules(fabric)}
+    return {name: cast(Tensor, state).view(fabric.world_size, -1)
+            for name, state in gathered.items()}
 
 
 def set_states(gathered: dict[str, Tensor], fabric: "Fabric") -> None:
@@ -132,7 +135,7 @@ def shard(batch: Batch, rank: int, processes: int) -> tuple[Batch, int]:
     rows, loss_weight = slice(rank, None, processes), 1
     if rank >= len(batch.images):
         rows, loss_weight = slice(1), 0
-    return Batch(*(None if value is None else value[rows] for value in batch)), loss_weight
+    return batch.part(rows), loss_weight
 
 
 def average_buffers(model: torch.nn.Module, fabric: "Fabric") -> None:
@@ -141,4 +144,5 @@ def average_buffers(model: torch.nn.Module, fabric: "Fabric") -> None:
         return
     for value in model.buffers():
         if value.is_floating_point():
-            value.copy_(fabric.all_reduce(value.double()))  # in float64 equal ones stay equal
+            mean = cast(Tensor, fabric.all_reduce(value.double()))  # equal ones stay equal
+            value.copy_(mean)

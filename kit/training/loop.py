@@ -8,7 +8,7 @@ from math import inf, isfinite, sqrt
 from operator import itemgetter
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ def train(model: Model, data: Dataset, config: TrainConfig | None = None,
         raise ValueError(f"callback={callback!r} cannot be called; give a function of the history")
     require_model(model)
     for recording in require_dataset(data).values():
-        recording.rows("validation")  # raises ValueError if there are none
+        recording.require_tiers("train", "validation")
     fabric = make_fabric(model, config.device, config.precision)
     require_fast_precision(fabric, config.precision)
     model.validate_data(data)
@@ -178,7 +178,8 @@ class Trainer:
             bar.update()
             if self.callback and self.callback(self.history):
                 raise StopTraining
-        loss = self.fabric.all_reduce(torch.stack(losses), reduce_op="sum").mean().item()
+        shares = self.fabric.all_reduce(torch.stack(losses), reduce_op="sum")
+        loss = cast(Tensor, shares).mean().item()
         self.require_finite("loss", loss)
         score = self.validate()
         self.require_finite("validation correlation", score)
@@ -206,11 +207,11 @@ class Trainer:
         multiplying by their number gives the sum; the regularizer is the same in all.
         """
         part, loss_weight = shard(batch, self.fabric.global_rank, self.fabric.world_size)
-        predictions = self.wrapped(part, mouse)
-        loss = poisson_loss(predictions, part.responses.to(predictions.device)) * loss_weight
+        predictions, responses = self.wrapped(part, mouse), cast(Tensor, part.responses)
+        loss = poisson_loss(predictions, responses.to(predictions.device)) * loss_weight
         scale = sqrt(self.trials[mouse] / len(batch.images)) * self.fabric.world_size
         return (loss * scale + self.model.regularizer(mouse),
-                loss.detach() / batch.responses.numel())
+                loss.detach() / (len(batch.images) * responses.shape[1]))
 
     def validate(self) -> float:
         """Average the buffers; compute the validation correlation on rank 0 and broadcast it."""

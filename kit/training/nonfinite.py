@@ -1,6 +1,7 @@
 """What cannot be trained, and why a training's numbers are not finite."""
 
 from collections.abc import Callable, Iterable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -31,7 +32,8 @@ def nonfinite_part(model: Model, loss: Callable[[Tensor, Tensor], Tensor], mouse
     features = []
     with model.core.register_forward_hook(lambda core, images, found: features.append(found)):
         predictions = model(batch, mouse)
-    total = loss(predictions, batch.responses.to(predictions.device)) + model.regularizer(mouse)
+    responses = cast(Tensor, batch.responses).to(predictions.device)
+    total = loss(predictions, responses) + model.regularizer(mouse)
     weights = [value for value in model.core.parameters() if value.requires_grad]
     gradients = ()
     if weights and total.isfinite():

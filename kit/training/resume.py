@@ -2,16 +2,17 @@
 
 import io
 import os
+import zipfile
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 
-from kit.checks import require_path
+from kit.checks import require_path, system_words
 from kit.data.recordings import Dataset
 from kit.files import atomic_write
 from kit.models.comparing import shapes
@@ -22,7 +23,7 @@ from kit.training.distributed import rng_modules
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-MAGIC = b"kit.train checkpoint 2\n"  # how a checkpoint begins; then its SHA-256, then its content
+FORMAT = "kit.train checkpoint 3"
 
 
 class Checkpoint:
@@ -43,12 +44,10 @@ class Checkpoint:
                       "processes": str(fabric.world_size), "device": fabric.device.type}
 
     def write(self, state: dict) -> None:
-        """Write the state of a training after its digest, as a whole or not at all."""
-        content = io.BytesIO()
-        torch.save({"identity": self.identity, "start": self.start, **state}, content)
-        digest = sha256(content.getbuffer()).hexdigest().encode()
-        with atomic_write(self.path) as part, part.open("wb") as file:
-            file.writelines([MAGIC, digest, content.getbuffer()])
+        """Write the state of a training, as a whole or not at all."""
+        with atomic_write(cast(Path, self.path)) as part:
+            torch.save({"format": FORMAT, "identity": self.identity, "start": self.start, **state},
+                       part)
 
     def read(self) -> dict | None:
         """The state that `write` saved, or None if there is no file yet. Changes nothing.
@@ -126,20 +125,26 @@ def _optimizer_fits(saved, model):
 def read_state(path: str | Path) -> dict:
     """The state in a checkpoint. Raises ValueError or OSError if there is none."""
     try:
-        with open(path, "rb") as file:
-            magic, digest, content = file.read(len(MAGIC)), file.read(64), file.read()
+        content = io.BytesIO(Path(path).read_bytes())
     except OSError as problem:
-        raise type(problem)(f"{path} cannot be read as a checkpoint: {problem.strerror.lower()}; "
+        raise type(problem)(f"{path} cannot be read as a checkpoint: {system_words(problem)}; "
                             "name another file") from None
-    if magic != MAGIC:
-        raise ValueError(f"{path} is not a checkpoint that kit.train wrote; name another file")
-    if sha256(content).hexdigest().encode() != digest:
-        raise ValueError(f"the checkpoint {path} is damaged; delete it to start again")
+    if not zipfile.is_zipfile(content):
+        raise ValueError(f"{path} is not a whole checkpoint of this version of kit.train; name "
+                         "another file, or delete this one to start again")
     try:
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as problem:
+        with zipfile.ZipFile(content) as archive:
+            intact = archive.testzip() is None
+        state = torch.load(content, map_location="cpu", weights_only=True) if intact else None
+    except UnpicklingError as problem:
         raise ValueError(f"the checkpoint {path} holds more than numbers and is not opened "
                          f"({str(problem).splitlines()[0]}); delete it to start again") from None
+    except (RuntimeError, EOFError, zipfile.BadZipFile):
+        state = None
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise ValueError(f"the checkpoint {path} is damaged, or is not one; delete it to start "
+                         "again")
+    return state
 
 
 def identity(model: Model, data: Dataset, config: TrainConfig) -> dict[str, str]:
@@ -148,9 +153,9 @@ def identity(model: Model, data: Dataset, config: TrainConfig) -> dict[str, str]
              "core": f"{type(model.core).__name__} {getattr(model.core, 'settings', '')}"}
     for mouse, recording in data.items():
         digest = sha256()
-        digest.update(np.ascontiguousarray(recording.unit_ids))
+        digest.update(recording.unit_ids.tobytes())
         for _, value in sorted(recording.statistics.items()):
-            digest.update(np.ascontiguousarray(value))
+            digest.update(np.asarray(value).tobytes())
         parts[f"neurons of {mouse}"] = (f"{len(recording.unit_ids)} (ids and units "
                                         f"{digest.hexdigest()[:8]})")
         parts[f"images of {mouse}"] = len(recording.rows("train"))

@@ -9,10 +9,11 @@ from hashlib import sha256
 from pathlib import Path
 from socket import gethostname
 from threading import Lock
+from typing import Any
 
 import torch
 
-from kit.checks import brief, require_path
+from kit.checks import brief, require_path, system_words
 from kit.data.recordings import Dataset, require_dataset
 from kit.files import atomic_write, file_sha256, progress
 from kit.models.baselines import cnn_baseline
@@ -34,7 +35,7 @@ class Runs(Sequence):
     histories: tuple[History, ...]
     paths: tuple[Path, ...]         # of the weights, for `kit.load_model`
 
-    def __getitem__(self, index: int | slice) -> Model | tuple[Model, ...]:
+    def __getitem__(self, index: Any) -> Any:
         return self.models[index]
 
     def __len__(self) -> int:
@@ -101,12 +102,12 @@ def _tasks(configs, data, build, folder):
         raise ValueError(f"{brief(configs)} are not configs; give a list, such as "
                          "[kit.TrainConfig(seed=seed) for seed in range(5)]")
     for recording in require_dataset(data).values():
-        recording.rows("train"), recording.rows("validation")
+        recording.require_tiers("train", "validation")
     folder = require_path("folder", folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise type(problem)(f"{folder} cannot be a folder for runs: {problem.strerror.lower()}; "
+        raise type(problem)(f"{folder} cannot be a folder for runs: {system_words(problem)}; "
                             "name another in folder") from None
     names, tasks = [], []
     for index, config in enumerate(configs):

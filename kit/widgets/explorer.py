@@ -10,12 +10,13 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from html import escape
 from itertools import count
+from typing import Any
 
 import ipywidgets as widgets
 from IPython import get_ipython
 from IPython.display import display
 
-from kit.widgets.figures import LiveFigure, in_256_colors
+from kit.widgets.figures import in_256_colors
 
 _SHOWN: list = []  # (cell, its run, explorer), as ipywidgets keeps every widget too
 DRAWING = threading.Lock()  # matplotlib is not safe in threads: one picture at a time
@@ -24,11 +25,14 @@ DRAWING = threading.Lock()  # matplotlib is not safe in threads: one picture at 
 class Explorer(widgets.VBox):
     """Controls, a picture and a sentence.
 
-    figure: the picture. controls: name -> widget with a `value`. show: called with the values, by
-    name; it changes the figure and returns the sentence, which is then in `text`.
+    figure: a `kit.widgets.figures.LiveFigure`. controls: name -> widget with a `value`.
+    show: called with the values, by name; it changes the figure and returns the sentence, which is
+    then in `text`.
     """
 
-    def __init__(self, figure: LiveFigure, controls: Mapping[str, widgets.Widget],
+    figure: Any
+
+    def __init__(self, figure: Any, controls: Mapping[str, Any],
                  show: Callable[[dict], str]) -> None:
         self.figure, self.controls, self._show = figure, dict(controls), show
         self._numbers, self._latest, self.text = count(1), 0, ""
@@ -63,7 +67,7 @@ class Explorer(widgets.VBox):
         """Remove the widget, and let go of its picture and of the model that it shows."""
         for part in (*getattr(self, "controls", {}).values(), *self.children):
             part.close()
-        self._show = self.figure = None
+        self._show, self.figure = None, None
         super().close()
 
     def _ipython_display_(self) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from kit.plots.style import BLUE, GREY, ORANGE, VERMILION, clean_axis
@@ -228,7 +229,7 @@ class TrainingFigure(LiveFigure):
                                      "single-trial correlation")
         for ax in (self.loss_axis, self.score_axis):
             ax.set_xlim(0.5, max(epochs, 2) + 0.5)
-            ax.xaxis.get_major_locator().set_params(integer=True)
+            ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
         self.loss, = self.loss_axis.plot([], [], "o-", color=BLUE, markersize=4)
         self.score, = self.score_axis.plot([], [], "o-", color=BLUE, markersize=4)
         self.best, = self.score_axis.plot([], [], "o", color=ORANGE, markersize=11,

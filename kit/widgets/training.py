@@ -118,7 +118,7 @@ class TrainingMonitor(Explorer):
             return f"The training failed: {self._problem}"
         if history.stopped and not history.loss:
             return f"The training has ended in its first epoch ({history.stopped})."
-        if not history.loss:
+        if history.best_epoch is None:
             return f"The training has begun; its first epoch of up to {self._epochs} is running."
         state = f"it has ended ({history.stopped})" if history.stopped else "it goes on"
         return (f"Epoch {len(history.loss)} of up to {self._epochs}: best validation correlation "

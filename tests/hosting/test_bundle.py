@@ -235,7 +235,7 @@ WRONG_TRUTHS = {
     "other units": (lambda rows: [[*r[:2], [100 * v for v in r[2]], r[3]] for r in rows],
                     "so they are not divided by each neuron's std"),
     "no noise": (lambda rows: [[*r[:2], [1.0] * len(r[2]), r[3]] for r in rows],
-                 r"FEVE cannot be computed: it needs a neuron with FEV >= .15"),
+                 r"feve cannot be computed: it needs a neuron with FEV >= .15"),
 }  # fmt: skip
 
 

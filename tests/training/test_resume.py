@@ -5,7 +5,6 @@ Killed processes, and several of them, are in test_distributed.py.
 
 import copy
 import errno
-import hashlib
 import io
 import os
 from pathlib import Path
@@ -18,7 +17,7 @@ from trainer import build, interrupted_at, quick, same_weights
 import kit
 import kit.training.distributed
 import kit.training.loop
-from kit.training.resume import MAGIC, read_state
+from kit.training.resume import FORMAT, read_state
 
 PLATEAUS = {"epochs": 30, "one_cycle": False, "patience": 2, "lr_drops": 2}
 
@@ -125,10 +124,7 @@ def unfinished(small, folder):
 
 
 def write(path, state):
-    content = io.BytesIO()
-    torch.save(state, content)
-    digest = hashlib.sha256(content.getvalue()).hexdigest().encode()
-    path.write_bytes(MAGIC + digest + content.getvalue())
+    torch.save({"format": FORMAT, **state}, path)
 
 
 def refused(model, data, path, said):
@@ -224,17 +220,18 @@ def test_train_resumes_parameter_without_gradient(small, tmp_path):
 
 def test_read_state_refuses_damaged_file(small, finished, tmp_path):
     content, path = finished.read_bytes(), tmp_path / "run"
-    magic = len(MAGIC)
     middle = len(content) // 2
     flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    other = io.BytesIO()
+    torch.save({"weights": torch.zeros(3)}, other)
     for damage, said in (
-        (content[:-1], "damaged"),
-        (content[: magic + 10], "damaged"),
+        (content[:-30], "not a whole checkpoint"),
+        (content[:middle], "not a whole checkpoint"),
         (flipped, "damaged"),
-        (content + b"more", "damaged"),
-        (b"", "not a checkpoint that kit.train wrote"),
-        (content[magic:], "not a checkpoint that kit.train wrote"),
-        (b"PK\x03\x04 something else", "not a checkpoint that kit.train wrote"),
+        (other.getvalue(), "damaged, or is not one"),
+        (b"", "not a whole checkpoint"),
+        (b"kit.train checkpoint 2\n" + content, "damaged"),
+        (b"PK\x03\x04 something else", "not a whole checkpoint"),
     ):
         path.write_bytes(damage)
         with pytest.raises(ValueError, match=f"{path} is {said}"):

@@ -71,6 +71,24 @@ class Cells(nn.Module):
                   "response_unit",     # (N,) a relative rate of 1 in the recording's units
                   "average_behavior",  # (3,) in std units
                   "pixel_statistics")  # (2,) mean and std of the recording's pixels, 0-255
+    centers: Tensor
+    orientation: Tensor
+    spatial_frequency: Tensor
+    phase: Tensor
+    envelope: Tensor
+    surround: Tensor
+    is_complex: Tensor
+    tuned_share: Tensor
+    gain_weights: Tensor
+    mean_drive: Tensor
+    mean_gain: Tensor
+    event_rate: Tensor
+    response_unit: Tensor
+    average_behavior: Tensor
+    pixel_statistics: Tensor
+    even: Tensor  # (36 * 64, N)
+    odd: Tensor
+    pool: Tensor
     image_size = IMAGE_SIZE
     state_inputs: ClassVar = {"behavior": "behaviour", "pupil_center": "eye position"}
 
@@ -152,7 +170,8 @@ class Cells(nn.Module):
 
     def image_statistics(self, mouse: str) -> tuple[float, float]:
         """Mean and std of the raw pixels of the recording."""
-        return tuple(map(float, self.pixel_statistics))
+        mean, std = self.pixel_statistics
+        return float(mean), float(std)
 
     def resolve_mouse(self, mouse: str | None = None) -> str:
         """The mouse's id; raises ValueError for another mouse."""
