@@ -27,10 +27,11 @@ lab: .venv/.kit  ## open the notebooks in JupyterLab
 	@JUPYTER_PATH="$(CURDIR)/.venv/share/jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH}" \
 	    $(PY) -m jupyterlab --notebook-dir=notebooks
 
-lint: .venv/.kit  ## ruff, and the order of imports
+lint: .venv/.kit  ## ruff, the order of imports, and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	.venv/bin/lint-imports --no-logo
+	.venv/bin/ty check --quiet --python .venv kit
 
 # Two workers with one thread each: on few cores more threads are slower, not faster.
 # CI silences progress bars; the sample mice are made once, in build/, for all the tests.

@@ -105,5 +105,5 @@ def test_limit_threads(monkeypatch, cores, fixed, expected):
     monkeypatch.setattr("joblib.cpu_count", lambda: cores)
     monkeypatch.setattr("torch.get_num_threads", lambda: 4)
     monkeypatch.setattr("torch.set_num_threads", numbers.append)
-    machine.limit_machine.__wrapped__()  # without its cache
+    machine.limit_threads.__wrapped__()  # without its cache
     assert numbers == expected

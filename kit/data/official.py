@@ -14,14 +14,10 @@ from typing import Any
 import numpy as np
 
 from kit.checks import one_line
+from kit.data.layout import KINDS, META, TIERS
 from kit.data.zips import GET_CONTENT, POINTER, READ_ERRORS, name_of, open_zip, require_readable
 from kit.files import atomic_write, progress
 
-KINDS = ("images", "responses", "behavior", "pupil_center")
-TIERS = ("train", "validation", "test", "final_test")
-META = {"tiers": "meta/trials/tiers", "image_ids": "meta/trials/frame_image_id",
-        "trial_ids": "meta/trials/trial_idx", "unit_ids": "meta/neurons/unit_ids",
-        "coordinates": "meta/neurons/cell_motor_coordinates"}
 META_DTYPES = {"tiers": "U", "image_ids": "iufU", "trial_ids": "iuU", "unit_ids": "iu",
                "coordinates": "iuf"}  # values of numpy's dtype.kind, after `_as_ids`
 META_WORDS = {"tiers": "texts", "image_ids": "finite numbers or plain texts",

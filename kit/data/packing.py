@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from kit.data.official import TIERS, Source, read_meta
+from kit.data.layout import TIERS
+from kit.data.official import Source, read_meta
 from kit.files import progress
 
 BLOCK = 128  # trials in memory at once

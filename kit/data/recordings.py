@@ -18,7 +18,7 @@ from kit.checks import brief, one_line, require_int
 from kit.data.batches import TYPICAL_BEHAVIOR as TYPICAL_BEHAVIOR
 from kit.data.batches import Batch
 from kit.data.batches import require_z_scored as require_z_scored
-from kit.data.official import META, TIERS
+from kit.data.layout import META, TIERS
 from kit.data.zips import READ_ERRORS, require_readable
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.data.official import TIERS
+from kit.data.layout import TIERS
 from kit.files import file_sha256
 
 WORDS = ("citeAs", "column", "equivalentProperty", "extract", "field", "fileObject", "fileProperty",

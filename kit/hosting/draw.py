@@ -7,7 +7,7 @@ from hashlib import blake2b
 import numpy as np
 
 from kit.challenge.tracks import TEST_SETS
-from kit.data.official import TIERS
+from kit.data.layout import TIERS
 from kit.data.recordings import Recording
 
 FEWEST_IMAGES = 3  # of a test set: fewer cannot be ranked

@@ -12,7 +12,8 @@ import numpy as np
 from kit.challenge.csv_files import write_rows
 from kit.challenge.tracks import TRACK_FILE, TRUTH_FILES, track_of
 from kit.checks import require_path, system_words
-from kit.data.official import KINDS, open_source, read_meta, write
+from kit.data.layout import KINDS
+from kit.data.official import open_source, read_meta, write
 from kit.data.packing import is_possible, standardisation
 from kit.data.recordings import Dataset, Recording
 from kit.files import atomic_write, temporary_folder

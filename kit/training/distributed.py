@@ -14,7 +14,6 @@ from torch import Tensor
 from kit.data.recordings import Batch
 from kit.models.cpu import reuse_freed_memory
 from kit.models.layers import ConvCore
-from kit.models.model import Model
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -25,7 +24,7 @@ def started_by_torchrun() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
 
 
-def make_fabric(model: Model, device: str, precision: Any) -> "Fabric":
+def make_fabric(model: Any, device: str, precision: Any) -> "Fabric":
     """A `Fabric` with one device for this process, connected to the others of a `torchrun`.
 
     Raises ValueError if the device is not available.

@@ -7,7 +7,7 @@ import numpy as np
 from torch import nn
 
 from kit.checks import brief, require_array, require_finite
-from kit.data.official import TIERS
+from kit.data.layout import TIERS
 from kit.data.recordings import Dataset, Recording, require_dataset
 from kit.evaluation.metrics import correlation
 from kit.evaluation.scores import predict

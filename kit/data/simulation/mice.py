@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from kit.checks import suggest
-from kit.data.official import TIERS, write
+from kit.data.layout import TIERS
+from kit.data.official import write
 from kit.data.simulation.cells import IMAGE_SIZE, Cells, draw_cells, draw_responses, event_rates
 from kit.data.simulation.stimuli import draw_session
 from kit.data.zips import READ_ERRORS

@@ -1,0 +1,7 @@
+"""The names of the official layout."""
+
+KINDS = ("images", "responses", "behavior", "pupil_center")
+TIERS = ("train", "validation", "test", "final_test")
+META = {"tiers": "meta/trials/tiers", "image_ids": "meta/trials/frame_image_id",
+        "trial_ids": "meta/trials/trial_idx", "unit_ids": "meta/neurons/unit_ids",
+        "coordinates": "meta/neurons/cell_motor_coordinates"}
