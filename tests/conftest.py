@@ -78,7 +78,7 @@ BRIEF = {
 
 def cut_short(item):
     """Give a notebook's parameters other values, as papermill does, if it trains for minutes."""
-    name = item.path.relative_to(ROOT / "notebooks").with_suffix("").as_posix()
+    name = Path(os.path.relpath(item.path, ROOT / "notebooks")).with_suffix("").as_posix()
     if name in BRIEF and "parameters" in item.cell.metadata.get("tags", []):
         lines = [f"{key} = {value!r}" for key, value in BRIEF[name].items()]
         item.cell.source = "\n".join([item.cell.source, *lines])

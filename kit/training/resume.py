@@ -130,11 +130,12 @@ def read_state(path: str | Path) -> dict:
         raise type(problem)(f"{path} cannot be read as a checkpoint: {system_words(problem)}; "
                             "name another file") from None
     if not zipfile.is_zipfile(content):
-        raise ValueError(f"{path} is not a whole checkpoint of this version of kit.train; name "
-                         "another file, or delete this one to start again")
+        raise ValueError(f"{path} is not a checkpoint that kit.train wrote, or not a whole one; "
+                         "name another file, or delete this one to start again")
     try:
         with zipfile.ZipFile(content) as archive:
             intact = archive.testzip() is None
+        content.seek(0)
         state = torch.load(content, map_location="cpu", weights_only=True) if intact else None
     except UnpicklingError as problem:
         raise ValueError(f"the checkpoint {path} holds more than numbers and is not opened "

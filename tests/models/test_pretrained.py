@@ -343,8 +343,8 @@ def test_pretrained_description(publish):
         "predicts mouse 27204-5-13 (11 neurons)\n"
         "takes images, behaviour and eye position (kit.Batch.typical gives images a usual state)\n"
         "baseline of the Sensorium+ track, trained in 2022 on the recording 27204-5-13\n"
-        "published single-trial / to average / FEVE: live .374 / .571 / –, "
-        "final .384 / .578 / –\n"
+        "published single-trial / to average / FEVE: live 0.374 / 0.571 / –, "
+        "final 0.384 / 0.578 / –\n"
         "Willeke et al., arXiv 2206.08666; weights: MIT licence, https://github.com/sinzlab/sensorium"
     )
 

@@ -65,7 +65,7 @@ def test_score_spread_draws_every_run_and_the_error():
     assert list(map(list, dots)) == [[0.1, 0.2, 0.3], [0.25]]
     error = ax.containers[0].lines[2][0].get_segments()[0][:, 0]
     np.testing.assert_allclose(error, 0.2 + np.array([-1, 1]) * 0.1 / np.sqrt(3))
-    assert texts(ax.texts) == [".200", ".250"]
+    assert texts(ax.texts) == ["0.200", "0.250"]
     assert texts(ax.get_yticklabels()) == ["one", "other"]
 
 
