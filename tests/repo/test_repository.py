@@ -202,7 +202,15 @@ def test_files_have_no_absolute_paths():
     assert not found
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "workshop/README.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "workshop/README.md",
+        *(f"docs/{path.name}" for path in ROOT.glob("docs/*.md")),
+    ],
+)
 def test_relative_links_exist(page):
     links = re.findall(r"\]\((?![a-z]+:|#)([^)#\s]+)", read(page))
     links += re.findall(r"(?:src|href)=\"(?![a-z]+:|#)([^\"#]+)\"", read(page))
