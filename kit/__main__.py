@@ -173,7 +173,7 @@ def _parser():
     add("--model", choices=BASELINES, default="cnn", help="which baseline (default: cnn)")
     add("--channels", type=int, default=64, help="width of the core (default: 64); 16 is quick")
     add("--recipe", choices=RECIPES, default="default", help="settings of the training; quick "
-        "takes half a minute, sensorium2022 is that of the published baselines")
+        "takes half a minute, sensorium2022 trained the published baselines")
     add("--epochs", type=int, help="upper bound, instead of the recipe's")
     add("--seed", type=int, help="whole number that fixes the order of the images (default: 42)")
     add("--device", help="cpu, cuda, mps or auto (default: auto)")
@@ -199,7 +199,7 @@ def _parser():
     add("--watch", metavar="SECONDS", nargs="?", const=10, type=float,
         help="go on, and write the page again when entries arrive; looks every 10 seconds")
     add("--seed", type=int, default=0, help="whole number that fixes the resamples (default: 0)")
-    add = add_command(_withhold, "make a challenge of a recording whose test responses are known")
+    add = add_command(_withhold, "make a challenge of a recording with known test responses")
     add("data", help=data)
     add("out", help="a new folder: public is for all, private for you")
     add("--track", choices=TRACKS, help="sensorium hides the behaviour of every trial (default: "

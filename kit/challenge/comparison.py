@@ -18,7 +18,7 @@ from kit.evaluation.scores import predict
 class Comparison:
     """Two entries compared on the same images. It prints as one sentence."""
 
-    difference: float              # score of the first less that of the second
+    difference: float              # the first score less the second
     interval: tuple[float, float]  # 95 % of the difference, over other images
     p: float                       # of a difference this large if the true one is 0; never 0
     scores: tuple[float, float]
@@ -53,7 +53,7 @@ def compare(a: str | Path | nn.Module, b: str | Path | nn.Module, truth: str | P
     """Say whether one of two entries is better, by a paired bootstrap over images.
 
     a, b: two submission files and truth their ground-truth file; or two models and truth a
-    `Dataset` of one mouse whose responses are known: its test tier, or else its validation tier.
+    `Dataset` of one mouse with known responses: its test tier, or else its validation tier.
     track: "sensorium" compares the correlation to average, "sensorium+" the single-trial
     correlation, as the tracks are ranked; None takes the track of the data or of the ground truth.
     Raises ValueError for files that cannot be graded, for models that do not fit the data, for

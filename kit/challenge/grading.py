@@ -16,7 +16,7 @@ from kit.files import atomic_write
 
 def write_ground_truth(data: Dataset, responses: np.ndarray,
                        folder: str | Path) -> tuple[Path, Path]:
-    """Write the two ground-truth files of a recording whose responses you know, and its track.
+    """Write the two ground-truth files of a recording from its known responses, and its track.
 
     responses: (T, N) for all trials of the recording, divided by each neuron's std: those that the
     recording shows are compared with its own. Returns the paths. Raises ValueError if the shape
@@ -51,7 +51,7 @@ def _require_own_units(recording, responses):
     shown = np.flatnonzero(np.isfinite(recording.responses).all(1))
     same = np.isclose(responses[shown], recording.responses[shown], rtol=1e-3, atol=1e-3).all(1)
     if not same.all():
-        raise ValueError(f"the responses differ from those of mouse {recording.mouse} in "
+        raise ValueError(f"the responses are not mouse {recording.mouse}'s in "
                          f"{(~same).sum()} of the {len(same)} trials that show theirs; give all in "
                          "its units, each neuron divided by its std, and with its trials and "
                          "neurons in the same order: fill in a copy of data.mouse.responses")

@@ -92,7 +92,7 @@ class Ranking:
                  "* cannot be told apart from the best, at a family-wise error of 5 % over all "
                  "pairs, as is p; ranks are those that other images could give",
                  "intervals are about other images for these neurons, not about another training; "
-                 "that of a score is corrected for the bias of few images, so it need not lie "
+                 "a score's interval is corrected for the bias of few images, so it need not lie "
                  "around the score", SIMULATED]
         if self.truth_track not in (None, self.track):
             notes.insert(0, f"ranked as track {self.track}, which was asked for, though the ground "
@@ -289,7 +289,7 @@ def _flags(names, graded, bound):
                  if other != name and _alike(graded[name].sketch, graded[other].sketch)]
         if alike:
             more = ", …" if len(alike) > 3 else ""
-            flags[name].append(f"its predictions correlate with those of {', '.join(alike[:3])}"
+            flags[name].append(f"its predictions correlate with {', '.join(alike[:3])}"
                                f"{more} above {COPY_CORRELATION}")
         score = graded[name].row.ranked_by.score
         if bound is not None and score > bound + MARGIN:

@@ -28,16 +28,16 @@ try:
 except ImportError:
     from json import loads
 
-MAX_VALUE = 1e30    # far above any response, far below 1e154, whose square is infinite
+MAX_VALUE = 1e30    # far above any response, far below 1e154: its square is infinite
 MAX_NEURON = 2**53  # whole numbers below it are exact in every program
 # a hostile file costs no more than an honest one of 400 MB: a minute and two gigabytes
 MAX_MEGABYTES = 400  # of a file: twice as much as the 2022 code wrote for 7,500 neurons
 MAX_NUMBERS = 25_000_000  # as many, each with the id of its neuron, fill such a file
 MAX_LINES = 25_000_000    # of text; a list may have a line for each number
 MAX_CELL = 2**24    # characters: a hundred times a cell of a real mouse
-MAX_ROWS = 100_000  # a hundred times those of a real mouse; a blank line counts as one
+MAX_ROWS = 100_000  # a hundred times a real mouse's; a blank line counts as one
 MAX_PLACES = 100_000  # of a damaged list that are looked at, to say where the damage is
-WHITE_SPACE = " \t\r\n"  # that of JSON
+WHITE_SPACE = " \t\r\n"  # as in JSON
 PLAIN_ID = re.compile(r"(?![+-]?[0-9]+\.0*\Z)[!#-+\--~]+")  # no comma, quote or blank, and no 7.0
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")  # JSON's
 WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")

@@ -16,7 +16,7 @@ from kit.evaluation.scores import predict
 from kit.files import atomic_write
 from kit.report import Report
 
-LARGEST_RATIO = 4  # of predictions to responses; that of an untrained model is up to 3
+LARGEST_RATIO = 4  # of predictions to responses; an untrained model's is up to 3
 PROGRAM_FILES = ("metadata", "metadata.yaml")  # by which the hosting platform knows a program
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-PATIENCE = 6  # looks: someone whose file never comes to rest holds the others up no longer
+PATIENCE = 6  # looks: then the others no longer wait for a file that never comes to rest
 
 
 def watch(places: list[Path], seconds: float, refresh: Callable[[], bool]) -> None:

@@ -29,14 +29,14 @@ def load(names: str | Path | list[str | Path], size: tuple[int, int] = (36, 64),
         "pretrain", "all" (published), a recording id, a path to a zip or folder in the official
         layout, or a list of these.
     size: height and width of the images in pixels, scaled by bilinear interpolation; their aspect
-        is that of the recording (144 x 256 in the benchmark), rounded to a pixel.
+        is the recording's (144 x 256 in the benchmark), rounded to a pixel.
     folder: the data folder; else KIT_DATA_DIR, else the user's cache.
     The first opening packs the recording into the data folder; it never writes into the recording.
     Trials that hold NaN get the tier "NaN"; trials of tiers other than train, validation, test and
-    final_test are kept too, and no method uses them. Where a recording has no statistics, those of
-    its train and validation trials are computed.
-    Raises ValueError if a name is unknown, a recording is damaged, its statistics are not those of
-    its data, or `size` would squeeze its images.
+    final_test are kept too, and no method uses them. Where a recording has no statistics, they
+    are computed from its train and validation trials.
+    Raises ValueError if a name is unknown, a recording is damaged, its statistics belong to
+    other data, or `size` would squeeze its images.
 
     >>> data = kit.load("sample+")
     >>> data
@@ -84,7 +84,7 @@ def _find(name):
 
 
 def _mouse_id(path):
-    """The mouse's id, from the name of the file or folder, else from that of the folder inside."""
+    """The mouse's id, from the name of the file or folder, else of the folder inside."""
     pattern = re.compile(r"static([^/\\]+?)-GrayImageNet")
     match = pattern.match(path.name)
     if not match:

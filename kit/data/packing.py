@@ -23,7 +23,7 @@ def pack(mouse: str, source: Source, part: Path, size: tuple[int, int]) -> None:
     """Write the standardised arrays and meta.npz into the folder `part`.
 
     size: height and width of the packed images. Trials that hold NaN get the tier "NaN". Raises
-    ValueError if the recording is damaged, its statistics are not those of its data, or `size` has
+    ValueError if the recording is damaged, its statistics belong to other data, or `size` has
     another aspect than its images; OSError if the disk has too little space.
     """
     meta = read_meta(source)
@@ -125,7 +125,7 @@ class Standardised:
         std = self.evidence[0].result()[1] * self.std  # of the raw values
         if kind == "responses" and np.median(std[std > 0]) < 0.01 * std.mean():
             raise ValueError(f"the responses of neuron {std.argmax()} (from 0) in {path} have a "
-                             f"std of {std.max():.3g}, those of most others one below 1 % of the "
+                             f"std of {std.max():.3g}, most others have one below 1 % of the "
                              "mean; leave out that neuron, or the trials of this artefact")
         raise ValueError(f"meta/statistics/{kind} in {path} are not the statistics of data/{kind}: "
                          f"in their units, the data have {misfits[0]}; put them right, or delete "
@@ -140,7 +140,7 @@ def _blocks(source: Source, arrays: list[str], shape: tuple) -> Iterator[tuple[s
 
 
 def is_possible(kind: str, values: np.ndarray) -> bool:
-    """Whether standardised values (…) are finite, and those of responses not negative."""
+    """Whether standardised values (…) are finite, and responses not negative."""
     negative = kind == "responses" and (values < -0.01).any()
     return not negative and bool(np.isfinite(values).all())
 
@@ -148,7 +148,7 @@ def is_possible(kind: str, values: np.ndarray) -> bool:
 # ---- trials that are withheld, or hold NaN ----
 
 def _withheld(tiers, empty):
-    """(T,) bool: the trials of test tiers whose responses are all zeros or NaN."""
+    """(T,) bool: the trials of test tiers with nothing but zeros or NaN as responses."""
     withheld = np.zeros(len(tiers), bool)
     for tier in ("test", "final_test"):
         withheld |= (tiers == tier) & empty[tiers == tier].all()

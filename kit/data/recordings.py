@@ -150,7 +150,7 @@ class Recording:
         return replace(self, tiers=tiers)._from_files(self.packed)
 
     def _from_files(self, packed):
-        """The recording itself, whose arrays are those in a folder."""
+        """The recording itself; its arrays lie in a folder."""
         object.__setattr__(self, "packed", packed)
         return self
 

@@ -3,7 +3,7 @@
 Repeats of an image stay together, and all entries are resampled alike. What is resampled is the
 pull of each image on a score, by leaving it out (the jackknife). In 1,000 simulations with the
 responses of sample+ the 95 % interval of a difference held the true one in 95 to 97 % of cases, and
-that of a single score in 94 to 96; benchmarks/coverage.py counts. Percentiles of resampled
+a single score's did in 94 to 96; benchmarks/coverage.py counts. Percentiles of resampled
 correlations did in 92 % and in 63 to 81 %. Each resample is divided by its own standard error
 (Efron and Tibshirani, An Introduction to the Bootstrap, chapter 12).
 
@@ -190,7 +190,7 @@ def rank_scores(entries: list[ImageScore], resamples: int = RESAMPLES, seed: int
     """Compare every entry with every other (Romano and Wolf, Econometrica 2005, step-down).
 
     The critical value is a quantile of the largest ratio over all pairs that are not yet rejected,
-    in the same resample, so entries whose errors are alike cost little.
+    in the same resample, so entries with similar errors cost little.
     """
     scores = np.array([entry.score for entry in entries])
     pulls = np.stack([entry.pulls for entry in entries], 1)  # (images, K)

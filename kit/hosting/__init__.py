@@ -1,4 +1,4 @@
-"""The host's side: a challenge of your own, from a recording whose test responses are known.
+"""The host's side: a challenge of your own, from a recording with known test responses.
 
 `withhold` splits the recording into what is published and what stays private; `bundle.bundle`
 writes what the platform Codabench needs to host it.

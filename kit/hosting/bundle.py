@@ -120,7 +120,7 @@ def _require_public(recording: Recording, track):
 
 
 def _read_truth(path, recording, tier) -> GroundTruth:
-    """The ground truth of a tier. Raises ValueError unless it is that of the recording."""
+    """The ground truth of a tier. Raises ValueError unless it is the recording's."""
     known, rows = read_ground_truth(path), recording.rows(tier)
     images = zip(recording.trial_ids[rows].astype(str), image_texts(recording, tier), strict=True)
     if dict(images) != dict(zip(known.trials, known.images, strict=True)):

@@ -26,7 +26,7 @@ class PublicTrials:
 
     @property
     def hidden(self) -> np.ndarray:
-        """(T,) bool: the trials whose responses are withheld."""
+        """(T,) bool: the trials with withheld responses."""
         return np.isin(self.tiers, list(TEST_SETS))
 
 
@@ -36,7 +36,7 @@ def draw_trials(recording: Recording, final_share: float, seed: int | None) -> P
     final_share: of the test images, if there is no final_test. Raises ValueError if a tier is
     missing, is not known, or cannot be scored.
     """
-    # the system's numbers cannot be computed from each other; those of numpy's generators can
+    # nobody can compute the system's numbers from each other, as numpy's can be
     rng = random.SystemRandom() if seed is None else random.Random(seed)
     recording.require_tiers("train", "validation", "test")
     rows = np.flatnonzero(np.isin(recording.tiers, TIERS))

@@ -1,4 +1,4 @@
-"""A challenge of your own, from a recording whose test responses are known."""
+"""A challenge of your own, from a recording with known test responses."""
 
 import csv
 import os
@@ -36,7 +36,7 @@ def withhold(recording: Recording, out: str | Path,
     draw of a truth that was overwritten could not be repeated. Returns the zip and `out/private`.
 
     Trials are shuffled and get random ids, as do images. Responses of `test` and `final_test` are
-    zeros, and all statistics are those of train and validation. The truth is in units of that std,
+    zeros, and all statistics are of train and validation. The truth is in units of that std,
     as the responses of the public recording are. If there is no `final_test`, some of the test
     images, drawn at random, become one. Images keep the size at which they were loaded, so load
     the recording with size=(144, 256). Trials of other tiers ("unused") are left out.
@@ -188,7 +188,7 @@ def write_public(path: Path, recording: Recording, trials: PublicTrials, track: 
 
 
 def raw_values(recording: Recording, kind: str, rows: np.ndarray | int) -> np.ndarray:
-    """Images, behaviour or eye positions (…) in their raw unit, float32 of which 16 bits are used.
+    """Images, behaviour or eye positions (…) in their raw unit, float32 with 16 bits in use.
 
     Pixels become the whole numbers that they were.
     """
@@ -198,7 +198,7 @@ def raw_values(recording: Recording, kind: str, rows: np.ndarray | int) -> np.nd
 
 
 def raw_responses(recording: Recording, trials: PublicTrials, trial: int) -> np.ndarray:
-    """Responses (N,) of one of the trials in their raw unit, float32 of which 16 bits are used.
+    """Responses (N,) of one of the trials in their raw unit, float32 with 16 bits in use.
 
     Each is rounded up or down at random, the same way each time (stochastic rounding), so that its
     last bits do not reveal the std that it was divided by. Values of 16 bits stay as they are.

@@ -98,7 +98,7 @@ def _write(path, text):
 
 
 def _files(folder):
-    """The ordinary files below a folder, sorted, without hidden ones and those of macOS."""
+    """The ordinary files below a folder, sorted, without hidden ones and macOS's own."""
     found, folders = [], [folder] if folder.is_dir() else []
     while folders:  # a list, because an entry may have more folders in each other than calls can
         for entry in os.scandir(folders.pop()):

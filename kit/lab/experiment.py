@@ -95,7 +95,7 @@ class Subject:
     def screen(self) -> Screen:
         """The screen on which the images are shown, with the statistics of the recording.
 
-        Models that do not know them, such as the published ones, get those of the benchmark, and so
+        Models that do not know them, such as the published ones, get the benchmark's, and so
         do recordings with pixels of another range than 0-255: in z-scored units black and white are
         then about what they are in natural images.
         """
@@ -155,7 +155,7 @@ class Subject:
     def differentiable(self) -> Generator[Callable[[Tensor], Tensor]]:
         """A function of images (B, 1, H, W) to responses (B, N) that leaves the model untouched.
 
-        Only the images have a gradient: that of the weights, which nobody needs here, costs time.
+        Only the images have a gradient: the weights' gradients, not needed here, would cost time.
         Within the block gradients are computed, whatever the caller has switched off.
         """
         tensors = {name: value.detach() for name, value in self.model.named_parameters()}

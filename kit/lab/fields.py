@@ -19,8 +19,8 @@ def receptive_fields(model: nn.Module, neurons: Neurons = None,
     """The receptive field of each chosen neuron, from gradients: (n, H, W).
 
     The gradient of the response with respect to the pixels is taken at several images, and the
-    field is their first principal component, in response per z-scored pixel: the image whose
-    addition changes the responses most. For a linear neuron it is the filter. A complex cell has no
+    field is their first principal component, in response per z-scored pixel: the image that, when
+    added, changes the responses most. For a linear neuron it is the filter. A complex cell has no
     filter of one sign; its field is one of the filters that it combines. (At a grey image alone
     many neurons have no gradient, because their response is at its minimum there.)
 
@@ -38,7 +38,7 @@ def receptive_fields(model: nn.Module, neurons: Neurons = None,
     subject.require_images(images)
     if len(images) > MAX_IMAGES:
         raise ValueError(f"gradients at {len(images)} images need too much memory; give at most "
-                         f"{MAX_IMAGES}, of which {IMAGES} are nearly as good")
+                         f"{MAX_IMAGES}; {IMAGES} are nearly as good")
     fields = np.empty((len(chosen), *images.shape[-2:]), np.float32)
     with subject.differentiable() as respond:
         pixels = Batch.typical(images).images.to(subject.device, copy=True)
@@ -53,7 +53,7 @@ def receptive_fields(model: nn.Module, neurons: Neurons = None,
 def principal_component(gradients: np.ndarray) -> np.ndarray:
     """The first principal component of gradients (m, H, W), about zero: (H, W).
 
-    Its sign is that of the mean gradient, its norm the gradients' root mean square along it.
+    It has the sign of the mean gradient; its norm is the gradients' root mean square along it.
     """
     flat = gradients.reshape(len(gradients), -1)  # (m, H * W)
     _, vectors = np.linalg.eigh(flat @ flat.T)  # by rising variance

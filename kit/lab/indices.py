@@ -79,7 +79,7 @@ def suppression_index(curves: np.ndarray) -> np.ndarray:
 
 
 def preferred_size(curves: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """The smallest size (N,) whose response is at least 95 % of the peak."""
+    """The smallest size (N,) with a response of at least 95 % of the peak."""
     enough = curves >= 0.95 * curves.max(1, keepdims=True)
     return np.asarray(sizes)[enough.argmax(1)]
 

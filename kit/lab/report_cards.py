@@ -74,7 +74,7 @@ def report_card(model: nn.Module, truth: Truth, neurons: Neurons = None,
 
     The same functions measure both. Fields, sizes and most exciting images take one or two minutes
     for 600 neurons; choose some with `neurons`. Raises ValueError if the model predicts other
-    neurons than those of `truth`.
+    neurons than `truth` holds.
 
     >>> twin, truth = kit.pretrained("sample+-cnn"), kit.truth("sample+")
     >>> card = kit.lab.report_card(twin, truth, neurons=[3, 17, 40])

@@ -83,7 +83,7 @@ class Screen:
               sigma: Numbers = 4) -> np.ndarray:
         """Gratings in a Gaussian window of standard deviation sigma around center.
 
-        phase is that at the window's centre, contrast that of the grating without a window.
+        phase is meant at the window's centre, contrast without a window.
         """
         dx, dy = self._offsets(center)
         window = np.exp(-(dx**2 + dy**2) / (2 * _lengths("sigma", sigma) ** 2))

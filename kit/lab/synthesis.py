@@ -13,7 +13,7 @@ from kit.files import progress
 from kit.lab.experiment import Neurons, State, Subject, given
 from kit.lab.stimuli import Screen
 
-TOGETHER = 50  # neurons whose images are changed at once
+TOGETHER = 50  # neurons that are done at once
 STARTS = 64    # noise images to begin with; each neuron takes the one it likes best
 
 

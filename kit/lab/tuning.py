@@ -203,7 +203,7 @@ def size_tuning(model: nn.Module, mouse: str | None = None, neurons: Neurons = N
                 grid: Gratings | None = None, state: State | None = None) -> Tuning:
     """Size tuning with discs of each neuron's best grating around the centre of its field.
 
-    The field is that of `receptive_fields`. Each neuron has its own images, so thousands of
+    The field comes from `receptive_fields`. Each neuron has its own images, so thousands of
     neurons take minutes: choose some with `neurons`. values: radii in pixels. `preferred` is the
     smallest with 95 % of the peak, `selectivity` the suppression index: suppressed from .1 on.
     """
@@ -219,7 +219,7 @@ def size_curves(subject: Subject, neurons: np.ndarray, gratings: tuple, centers:
     """Size tuning of chosen neurons with known gratings and centres (n, 2), in pixels."""
     radii = np.asarray(grid.radii)
     curves = np.empty((len(neurons), len(radii)), np.float32)
-    together = max(1, BLOCK // len(radii))  # neurons whose images are shown in one block
+    together = max(1, BLOCK // len(radii))  # neurons that share a block of images
     for start in progress(range(0, len(neurons), together), desc="sizes", unit="block"):
         block = slice(start, start + together)
         count = len(neurons[block])

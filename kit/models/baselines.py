@@ -37,7 +37,7 @@ def linear_baseline(data: Dataset, channels: int = 64, config: ModelConfig | Non
 
 def vit_baseline(data: Dataset, vit: ViTConfig | None = None, config: ModelConfig | None = None,
                  takes_state: bool | None = None) -> Model:
-    """A model whose core is a vision transformer, after V1T (Li et al. 2023), untrained.
+    """A model with a vision transformer as its core, after V1T (Li et al. 2023), untrained.
 
     vit: the default suits a laptop; `ViTConfig.published()` needs a GPU. config: by default a
     shifter if eye position is known. takes_state: whether each block takes behaviour and eye
@@ -69,7 +69,7 @@ def _convolutional(data: Dataset, channels: int, config: ModelConfig | None, lay
 
 @torch.inference_mode(False)
 def _seeded(data: Dataset, config: ModelConfig, build_core: Callable[[], nn.Module]) -> Model:
-    """A model whose core has weights that the config's seed fixes."""
+    """A model; the config's seed fixes its core's weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         core = build_core().float()

@@ -187,7 +187,7 @@ def _gradient_problems(core, images):
                "forward, remove it or set its requires_grad to False")
     norm = nn.utils.clip_grad_norm_([images, *parameters.values()], 1)
     if not norm.isfinite():
-        yield ("some gradients are not finite; a root or division whose argument may be 0, as for "
+        yield ("some gradients are not finite; a root of or a division by what may be 0, as for "
                "a grey image, needs a small constant inside: (x + 1e-6).sqrt()")
 
 

@@ -155,7 +155,7 @@ def build_model(header: dict, tensors: dict, core: nn.Module | None = None) -> M
 
 
 def _empty_model(header, neurons, core):
-    """A model with the given core, or one whose weights take no memory until they are loaded."""
+    """A model with the given core, or with one that takes no memory before its weights."""
     name, settings = header["core"]["class"], header["core"]["settings"]
     if core is None and (name not in CORES or settings is None):
         raise ValueError(f"the model has a core of class {name}, which is not one of the kit; "

@@ -22,7 +22,7 @@ def require_same_places(mouse: str, ours: Tensor, theirs: Tensor) -> None:
     ours, theirs = ours.float().numpy().ravel(), theirs.numpy().ravel()
     if ours.any() and theirs.any() and np.corrcoef(ours, theirs)[0, 1] < 0.9:
         raise ValueError(f"this model has the neurons of mouse {mouse} at other places in cortex "
-                         "than the recording, perhaps those of another mouse; build the model from "
+                         "than the recording, perhaps another mouse's; build the model from "
                          "data.neurons")
 
 
@@ -38,7 +38,7 @@ def require_same_statistics(mouse: str, ours: dict, recording: "Recording") -> N
 
 
 def different_statistic(one: dict, two: dict) -> str | None:
-    """The first name in `one` whose ids or statistics are not the same in `two`."""
+    """The first name in `one` with other ids or statistics than in `two`."""
     for name, value in one.items():
         if not same_statistics(name, value, two.get(name)):
             return name

@@ -1,6 +1,6 @@
 """Fast CPU kernels: first the plain function, then the fast one and why it gives the same.
 
-Times are those of one core of a server, for the sizes of the 2022 model, with torch 2.13.
+Times are of one core of a server, for the sizes of the 2022 model, with torch 2.13.
 """
 
 import ctypes

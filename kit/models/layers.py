@@ -69,7 +69,7 @@ class ConvCore(nn.Module):
                 layer.append(nn.Conv2d(channels, channels, 1, bias=False))
                 layer.append(DepthwiseConv(channels))
                 layer.append(nn.Conv2d(channels, channels, 1, bias=False))
-            # momentum .9 as in 2022: the running statistics are nearly those of the last batch
+            # momentum .9 as in 2022: the last batch nearly decides the running statistics
             layer.append(nn.BatchNorm2d(channels, momentum=0.9))
             if nonlinear:
                 layer.append(nn.ELU(inplace=True))
@@ -145,8 +145,8 @@ class GaussianReadout(nn.Module):
         output[n]   = features(position[n]) . feature_weights[n] + bias[n]
 
     The noise is drawn for every image, which gives the position a gradient from its surroundings.
-    Positions are x, y: -1 is the centre of the first feature pixel, 1 that of the last. A shift may
-    move them beyond, where features are 0.
+    Positions are x, y: -1 and 1 are the centres of the first and the last feature pixel. A shift
+    may move them beyond, where features are 0.
 
     coordinates: (N, 2 or 3) in micrometres; x and y are used.
     Forward: features (B, C, h, w), shift (B, 2) or None -> (B, N). Positions stay in float32 under

@@ -1,4 +1,4 @@
-"""Trained models: those published in 2022, and those of the sample mice that come with the kit."""
+"""Trained models: the published ones of 2022, and the kit's own for the sample mice."""
 
 from hashlib import sha256
 from io import BytesIO
@@ -69,7 +69,7 @@ def pretrained(name: str, path: str | Path | None = None,
 
 
 def _published(name, path):
-    """A baseline of 2022 from its file, of which nothing is executed."""
+    """A baseline of 2022 from its file. Nothing in the file is executed."""
     entry = catalog.WEIGHTS[name]
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; leave path out and "

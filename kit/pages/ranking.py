@@ -36,7 +36,7 @@ class Mark(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A cell of the map: how the entry of its row compares with that of its column."""
+    """A cell of the map: how the entry of its row compares with the entry of its column."""
 
     verdict: str  # "better", "worse", "open" (cannot be told apart), or "same" on the diagonal
     p: str

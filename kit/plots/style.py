@@ -13,7 +13,7 @@ BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#999999"
 
 
 def make_axis(ax: Axes | None, width: float, height: float) -> Axes:
-    """The given axis, or that of a new figure; its width and height are in inches."""
+    """The given axis, or a new figure's; its width and height are in inches."""
     if isinstance(ax, Axes):
         return ax
     if ax is not None:

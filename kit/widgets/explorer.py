@@ -83,7 +83,7 @@ class Explorer(widgets.VBox):
 
 
 def _running_cell():
-    """The id of the notebook's cell that runs, and that of its run. None where it is not known."""
+    """The ids of the notebook's cell that runs and of its run. None where it is not known."""
     message = getattr(get_ipython(), "get_parent", dict)()
     return message.get("metadata", {}).get("cellId"), message.get("header", {}).get("msg_id")
 

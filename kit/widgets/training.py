@@ -28,7 +28,7 @@ def training_monitor(model: Model, data: Dataset, config: TrainConfig | None = N
 
     A later cell gets the result: `log = await monitor`. The button works while that cell waits, in
     JupyterLab with ipykernel 7 or newer; elsewhere interrupt the cell, with the same effect. In a
-    script, write `log = monitor.wait()`. Arguments are those of `kit.train`. The result is the same
+    script, write `log = monitor.wait()`. It takes what `kit.train` takes. The result is the same
     each time unless something else draws torch's random numbers meanwhile, such as a new model.
     Raises ValueError if another monitor is training this model.
 

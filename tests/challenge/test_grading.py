@@ -112,7 +112,7 @@ UNITS = {  # responses that are not those of the recording
 def test_write_ground_truth_refuses_other_units_and_orders(challenge, tmp_path, name):
     arrays = tiny.arrays()
     responses = UNITS[name](tiny.standardised(arrays), arrays["responses"].std(0))
-    with pytest.raises(ValueError, match=r"differ from those of mouse 7-1-1 in \d+ of the 52 tri"):
+    with pytest.raises(ValueError, match=r"are not mouse 7-1-1.s in \d+ of the 52 tri"):
         kit.write_ground_truth(challenge.data, responses, tmp_path / "truth")
     assert not (tmp_path / "truth").exists()
 

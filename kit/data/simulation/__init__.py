@@ -1,4 +1,4 @@
-"""Simulated mice whose truth is known, written in the official layout on first use.
+"""Simulated mice with a known truth, written in the official layout on first use.
 
 They are a small model of V1. Cells are Gabor filters, simple or complex, divided by the contrast
 around them. Pupil and running change their gain, and their fields move with the eye. The noise is

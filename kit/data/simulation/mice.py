@@ -49,7 +49,7 @@ class Truth:
 
     Rows of (T, …) arrays are the recording's, in the order of its files.
     Positions are in half images from the centre of the image: x runs from -1 (left) to 1, y from
-    -1 (top) to 1. Pixels are those of the 36 x 64 image.
+    -1 (top) to 1. Pixels are pixels of the 36 x 64 image.
     Angles are in radians, of the direction across the stripes: 0 is along x (upright stripes),
     pi / 2 is along y, downwards (level stripes).
     Responses and rates are in the recording's units: divided by each neuron's std.

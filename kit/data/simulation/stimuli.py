@@ -11,7 +11,7 @@ import numpy as np
 from kit.files import progress
 
 HEIGHT, WIDTH = 144, 256  # of the images on disk
-ROWS, COLUMNS, MARGIN = 4, 4, 140  # images are cut from a sheet whose margin is thrown away
+ROWS, COLUMNS, MARGIN = 4, 4, 140  # images are cut from a sheet; its margin is thrown away
 SHEET = ROWS * COLUMNS  # images
 
 
@@ -28,7 +28,7 @@ class Session:
 
     @property
     def public(self) -> np.ndarray:
-        """(T,) bool: the trials whose responses and statistics are published."""
+        """(T,) bool: the trials with published responses and statistics."""
         return np.isin(self.tiers, ["train", "validation"])
 
 
@@ -64,7 +64,7 @@ def draw_trials(counts: dict[str, int], rng: np.random.Generator) -> dict[str, n
 def paint_images(count: int, rng: np.random.Generator) -> np.ndarray:
     """Dead leaves with 1/f texture: occlusion and natural statistics. (count, 1, 144, 256) uint8.
 
-    Overlapping textured ellipses whose radii follow r^-3 (Lee, Mumford and Huang, IJCV 2001).
+    Overlapping textured ellipses with radii that follow r^-3 (Lee, Mumford and Huang, IJCV 2001).
     """
     leaves, texture = [_draw_leaf(rng) for _ in range(1500)], _draw_pink_noise(1024, rng)
     images = np.empty((-(-count // SHEET) * SHEET, HEIGHT, WIDTH), np.float32)
