@@ -1,4 +1,4 @@
-"""The kit from a shell: python -m kit fetch, train, submit, check, grade, rank, withhold, …"""
+"""The kit from a shell: `python -m kit fetch`, train, submit, check, grade, rank and more."""
 
 import argparse
 import io

@@ -65,7 +65,7 @@ def _fits(value, kind, allowed):
 
 
 def _words(kind, allowed):
-    """What may be given, for an error message."""
+    """Words for the values that are allowed, for an error message."""
     parts = get_args(kind)
     if isinstance(kind, UnionType):
         return " or ".join(_words(part, allowed) for part in parts)
@@ -159,7 +159,7 @@ def expand_user(path: str | Path) -> Path:
 
 
 def system_words(problem: BaseException) -> str:
-    """What the system says of an error, in small letters, for a sentence."""
+    """The system's words for an error, in small letters, for a sentence."""
     return (getattr(problem, "strerror", None) or str(problem)).lower()
 
 

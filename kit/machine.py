@@ -1,4 +1,4 @@
-"""What this machine has: a check of all that the kit needs, and the threads that torch may use."""
+"""This machine: a check of all that the kit needs, and the threads that torch may use."""
 
 import os
 import platform

@@ -106,7 +106,7 @@ def _score_models(models, data, track):
 
 
 def _names(a, b):
-    """What to call two files: by their own names, or by their folders' if these are the same."""
+    """Names for two files: their own, or their folders' if these are the same."""
     if a.stem != b.stem:
         return a.stem, b.stem
     names = a.resolve().parent.name, b.resolve().parent.name

@@ -86,7 +86,7 @@ class Ranking:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the table is about, in sentences."""
+        """Sentences that explain the table."""
         notes = [f"{TEST_SETS[self.tier]} test set: {self.metric} over {self.images} images and "
                  f"{self.neurons} neurons",
                  "* cannot be told apart from the best, at a family-wise error of 5 % over all "
@@ -257,7 +257,7 @@ def _ranked(graded, bound, resamples, seed):
 
 
 def image_alone(responses: np.ndarray, images: np.ndarray, track: str) -> float | None:
-    """What a perfect model of the image alone can expect to score; None without repeats.
+    """The score that a perfect model of the image alone can expect; None without repeats.
 
     Single trials: the root of FEV. To average: CC_max of Schoppe et al. (Frontiers in Computational
     Neuroscience 2016), the root of the signal's share in the variance of the mean responses.

@@ -83,8 +83,9 @@ def check(path: str | Path, data: Dataset) -> Report:
 
 
 def _note_units(predictions, recording):
-    """What a report adds about predictions (T, N), neurons ascending, in other units than the
-    responses; "" if there is nothing to say. A model may be poor, so this is not a problem.
+    """A note on predictions (T, N), neurons ascending, in other units than the responses, or "".
+
+    A model may be poor, so this is not a problem.
     """
     seen = np.isin(recording.tiers, ["train", "validation"])
     means = recording.responses[seen].sum(0)[np.argsort(recording.unit_ids)] / max(seen.sum(), 1)

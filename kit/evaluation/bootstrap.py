@@ -219,6 +219,6 @@ def _step_down(found, ratios):
 
 
 def _ratio(above, below):
-    """above / below; 0 for 0 / 0, and infinite for a difference without any error."""
+    """Divide; 0 / 0 is 0, and a difference without any error is infinite."""
     sure = np.where(above > 0, np.inf, 0.0)
     return np.divide(above, below, out=sure, where=below > 0)

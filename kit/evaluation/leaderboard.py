@@ -76,7 +76,7 @@ class Measured:
 
     @cached_property
     def repeats(self) -> dict[str, np.ndarray]:
-        """What repeats tell of each neuron: "fev" and "oracle" (N,). Empty without repeats."""
+        """Each neuron's "fev" and "oracle" (N,), from the repeats. Empty without repeats."""
         if len(np.unique(self.images)) == len(self.images):
             return {}
         return {"fev": metrics.fev(self.responses, self.images),

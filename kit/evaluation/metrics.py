@@ -137,6 +137,6 @@ def _variances(responses, image_ids):
 
 
 def _ratio(numerator, denominator, empty=0.0):
-    """numerator / denominator, and `empty` for a denominator of 0."""
+    """Divide, with `empty` for a denominator of 0."""
     ratio = np.full(numerator.shape, empty)
     return np.divide(numerator, denominator, out=ratio, where=denominator != 0)

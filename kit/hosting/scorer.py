@@ -1,4 +1,4 @@
-"""Score one entry where a challenge is hosted: python3 score.py INPUT OUTPUT
+"""Score one entry where a challenge is hosted: `python3 score.py INPUT OUTPUT`.
 
 INPUT/ref holds the ground truth of one test set and its track, INPUT/res the entry. OUTPUT gets
 scores.json, with finite numbers alone, and detailed_results.html. For a bad entry there is one

@@ -1,4 +1,4 @@
-"""Settings of a challenge: what its public recording shows, and what the platform is told."""
+"""Settings of a challenge: of its public recording, and of its pages on the platform."""
 
 import re
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ DATES = ("live_start", "live_end", "final_start", "final_end")
 
 @dataclass(frozen=True)
 class WithholdConfig:
-    """What the public recording shows.
+    """Settings of the public recording.
 
     Raises ValueError for a value that is not possible.
 

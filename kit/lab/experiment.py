@@ -1,4 +1,4 @@
-"""What an experiment is made on: a model as one mouse in one state, and its responses to images."""
+"""The subject of an experiment: a model as one mouse in one state, and its responses to images."""
 
 import warnings
 from collections.abc import Callable, Generator, Sequence
@@ -28,7 +28,7 @@ BLOCK = 64  # images shown at a time: more leave the cache and take more memory
 
 @dataclass(frozen=True)
 class State:
-    """What the animal does while it sees the images. The default is a typical state.
+    """The state of the animal while it sees the images, by default a typical one.
 
     Zero would not be neutral: behaviour is divided by its std but not centred. Raises ValueError
     for what is not a number from -20 to 20, such as a pupil in pixels.
@@ -61,7 +61,7 @@ class State:
 
 
 class Subject:
-    """What an experiment is made on: one mouse of a model, in one state.
+    """The subject of an experiment: one mouse of a model, in one state.
 
     model: a `Model`, an ensemble, the cells of a simulated mouse, or a module of your own, called
     with a batch and a mouse; of what `kit.models.model.Predictor` lists it may lack all but that.

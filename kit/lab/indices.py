@@ -135,5 +135,5 @@ def orientation_difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """above / below, and 0 if both are 0: a neuron that never responds has no selectivity."""
+    """Divide; 0 / 0 is 0: a neuron that never responds has no selectivity."""
     return np.divide(above, below, out=np.zeros(np.shape(below)), where=below != 0)

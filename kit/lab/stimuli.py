@@ -26,7 +26,7 @@ PIXEL_STATISTICS = (1, 254)  # what the mean and the std of pixels from 0 to 255
 
 @dataclass(frozen=True)
 class Screen:
-    """What the model sees: draws stimuli of the model's image size and units.
+    """The screen that a model sees: it draws stimuli of the model's image size and units.
 
     Stimuli are (n, 1, H, W) float32 arrays, z-scored like a recording's images: 0 is the grey that
     is the mean of all images. Contrast is RMS contrast in the same units: a standard deviation of 1

@@ -1,4 +1,4 @@
-"""What a model remembers of its recordings and weights, and how to compare it."""
+"""Comparisons of recordings and weights with those that a model remembers."""
 
 from typing import TYPE_CHECKING
 

@@ -87,7 +87,9 @@ class ConvCore(nn.Module):
     def regularizer(self) -> Tensor:
         """Roughness of the first layer's filters f, a scalar that keeps them smooth.
 
-            6.3831 * sum((laplace(f))^2) / sum(f^2)   with the weight of 2022
+            6.3831 * sum((laplace(f))^2) / sum(f^2)
+
+        The factor is from 2022.
         """
         filters = self.get_parameter("layers.0.0.weight")  # (channels, in_channels, 9, 9)
         filters = filters.flatten(0, 1).unsqueeze(1)  # (channels * in_channels, 1, 9, 9)

@@ -61,7 +61,7 @@ class ModelConfig:
 
 
 class Predictor(Protocol):
-    """What the laboratory, the widgets and the scores need of a model.
+    """All that the laboratory, the widgets and the scores need of a model.
 
     `Model`, `Ensemble` and the simulated `Cells` have all of it.
     """

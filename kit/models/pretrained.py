@@ -119,7 +119,7 @@ def _from_2022(published, entry):
 
 
 def _description(entry):
-    """What a published model is and how it scored, in three lines."""
+    """Three lines: the origin of a published model, its scores, its licence."""
     scores = []
     for tier, values in (("live", entry.live), ("final", entry.final)):
         numbers = [f"{value:.3f}" if value else "–" for value in values]

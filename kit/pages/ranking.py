@@ -20,7 +20,7 @@ MARGIN = 6.0      # % of the figure on the left and right, for the labels of its
 
 
 class Cell(NamedTuple):
-    """What a cell of the table shows, and the number by which it is sorted."""
+    """The text of a cell of the table, and the number by which it is sorted."""
 
     text: str
     value: float | str  # "" is sorted last

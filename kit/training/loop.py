@@ -200,7 +200,7 @@ class Trainer:
             yield mean_loss, lr
 
     def loss(self, mouse: str, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What a step makes smaller, and the mean Poisson loss per neuron and trial: two scalars.
+        """The loss that a step descends, and the mean Poisson loss per neuron and trial.
 
         In 2022 the loss, a sum over the batch, is weighted by sqrt(train trials / batch size). Of
         several processes each takes its share of the batch. DDP averages their gradients, so

@@ -1,4 +1,4 @@
-"""What cannot be trained, and why a training's numbers are not finite."""
+"""Models that cannot be trained, and why the numbers of a training are not finite."""
 
 from collections.abc import Callable, Iterable
 from typing import cast
@@ -28,7 +28,7 @@ def nonfinite_reason(model: Model, loss: Callable[[Tensor, Tensor], Tensor],
 
 def nonfinite_part(model: Model, loss: Callable[[Tensor, Tensor], Tensor], mouse: str,
                    batch: Batch) -> str | None:
-    """What of the core is not finite for a batch, or None."""
+    """The part of the core that is not finite for a batch, or None."""
     features = []
     with model.core.register_forward_hook(lambda core, images, found: features.append(found)):
         predictions = model(batch, mouse)
