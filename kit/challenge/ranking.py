@@ -1,6 +1,5 @@
 """Rank a folder of entries, and say which of them do not differ."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
@@ -9,14 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from kit.challenge.comparison import require_settings
+from kit.challenge.entries import find_entries, truth_file
 from kit.challenge.ground_truth import read_ground_truth, read_submission, resolve_track
 from kit.challenge.tracks import (
     RANKING_METRIC,
     SCORES,
-    SUBMISSION_FILES,
     TEST_SETS,
     TRACKS,
-    TRUTH_FILES,
 )
 from kit.checks import one_line, require_path
 from kit.evaluation import metrics
@@ -176,59 +174,9 @@ def rank(folder: str | Path, truth: str | Path, track: str | None = None, final:
                    ranks.adjusted, known.track)
 
 
-def find_entries(folder: Path, tier: str) -> tuple[dict[str, Path], dict[str, str]]:
-    """Name of each entry -> its file for a tier; name -> why it is none. Hidden ones are left out.
-
-    Raises ValueError if there is no entry.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder; give one with a folder or CSV file per entry")
-    if all((folder / name).is_file() for name in SUBMISSION_FILES.values()):
-        raise ValueError(f"{folder} is one entry; give the folder above, which holds all of them")
-    entries, broken = {}, {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith((".", "__")):
-            continue
-        name, file = path.name, path / SUBMISSION_FILES[tier]
-        if not path.is_dir():
-            name = path.name if path.stem in {*entries, *broken} else path.stem
-            file = path
-        if not path.is_dir() and path.suffix.lower() != ".csv":
-            broken[path.name] = "it is not a folder or a CSV file; unpack it if it is an archive"
-        elif not Path(os.path.realpath(file)).is_relative_to(folder.resolve()):
-            broken[name] = f"{file.name} is a link out of the folder; put the file itself there"
-        elif os.path.exists(file) and not os.path.isfile(file):
-            broken[name] = f"{file.name} is not an ordinary file"
-        else:
-            entries[name] = file
-    if not entries and not broken:
-        raise ValueError(f"{folder} holds no entries; put a folder for each there, with "
-                         f"{SUBMISSION_FILES[tier]} in it")
-    return entries, broken
-
-
 def _reason(problem, path):
     """Why an entry cannot be graded, without the path: which would show the organiser's folders."""
     return str(problem).replace(str(path), path.name) or "it needs more memory than there is"
-
-
-def truth_file(path: Path, tier: str) -> Path:
-    """The ground-truth file of a tier, in a folder or itself.
-
-    Raises ValueError if the file of the other tier is given.
-    """
-    if path.is_dir():
-        file = path / TRUTH_FILES[tier]
-        if not file.exists():
-            raise FileNotFoundError(f"{path} holds no {file.name}; give the folder of the ground "
-                                    "truth: what kit.write_ground_truth wrote, or private of "
-                                    "kit.withhold")
-        return file
-    for other, name in TRUTH_FILES.items():
-        if path.name == name and tier != other:
-            raise ValueError(f"{name} is of the {TEST_SETS[other]} test set; rank it with "
-                             f"final={other != 'test'}, or give {TRUTH_FILES[tier]}")
-    return path
 
 
 class Graded(NamedTuple):

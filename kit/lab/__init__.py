@@ -13,6 +13,7 @@ from kit.lab.fields import (
     spike_triggered_averages,
 )
 from kit.lab.report_cards import ReportCard, report_card
+from kit.lab.states import state_tuning
 from kit.lab.stimuli import Gratings, Screen, set_contrast
 from kit.lab.synthesis import AscentConfig, MostExcitingImages, most_exciting_images
 from kit.lab.tuning import (
@@ -23,7 +24,6 @@ from kit.lab.tuning import (
     phase_tuning,
     size_tuning,
     spatial_frequency_tuning,
-    state_tuning,
 )
 from kit.lab.twin_page import page
 

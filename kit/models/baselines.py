@@ -8,8 +8,9 @@ from torch import nn
 
 from kit.checks import brief
 from kit.data.recordings import Dataset, require_dataset
+from kit.models.config import ModelConfig, require_config
 from kit.models.layers import ConvCore
-from kit.models.model import Model, ModelConfig, require_config
+from kit.models.model import Model
 from kit.models.vit import ViTConfig, ViTCore
 
 

@@ -15,8 +15,9 @@ from torch import nn
 from kit.checks import brief, require_path
 from kit.files import atomic_write
 from kit.models.comparing import shapes
+from kit.models.config import ModelConfig
 from kit.models.layers import ConvCore
-from kit.models.model import Model, ModelConfig
+from kit.models.model import Model
 from kit.models.vit import ViTCore
 
 CORES = {"ConvCore": ConvCore, "ViTCore": ViTCore}  # those that can be built from their settings

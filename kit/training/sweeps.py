@@ -18,7 +18,8 @@ from kit.data.recordings import Dataset, require_dataset
 from kit.files import atomic_write, file_sha256, progress
 from kit.models.baselines import cnn_baseline
 from kit.models.checkpoints import load_model, save
-from kit.models.model import Model, ModelConfig
+from kit.models.config import ModelConfig
+from kit.models.model import Model
 from kit.training.config import History, TrainConfig
 from kit.training.distributed import started_by_torchrun
 from kit.training.loop import train
