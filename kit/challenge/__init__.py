@@ -13,5 +13,16 @@ from kit.challenge.ranking import Ranking, rank
 from kit.challenge.submission import check, submit
 from kit.challenge.watching import watch
 
-__all__ = ["Comparison", "Ranking", "check", "compare", "grade", "rank", "read_ground_truth",
-           "submit", "truth_file", "watch", "write_ground_truth"]
+__all__ = [
+    "Comparison",
+    "Ranking",
+    "check",
+    "compare",
+    "grade",
+    "rank",
+    "read_ground_truth",
+    "submit",
+    "truth_file",
+    "watch",
+    "write_ground_truth",
+]

@@ -32,8 +32,10 @@ def find_entries(folder: Path, tier: str) -> tuple[dict[str, Path], dict[str, st
         else:
             entries[name] = file
     if not entries and not broken:
-        raise ValueError(f"{folder} holds no entries; put a folder for each there, with "
-                         f"{SUBMISSION_FILES[tier]} in it")
+        raise ValueError(
+            f"{folder} holds no entries; put a folder for each there, with "
+            f"{SUBMISSION_FILES[tier]} in it"
+        )
     return entries, broken
 
 
@@ -45,12 +47,16 @@ def truth_file(path: Path, tier: str) -> Path:
     if path.is_dir():
         file = path / TRUTH_FILES[tier]
         if not file.exists():
-            raise FileNotFoundError(f"{path} holds no {file.name}; give the folder of the ground "
-                                    "truth: what kit.write_ground_truth wrote, or private of "
-                                    "kit.withhold")
+            raise FileNotFoundError(
+                f"{path} holds no {file.name}; give the folder of the ground "
+                "truth: what kit.write_ground_truth wrote, or private of "
+                "kit.withhold"
+            )
         return file
     for other, name in TRUTH_FILES.items():
         if path.name == name and tier != other:
-            raise ValueError(f"{name} is of the {TEST_SETS[other]} test set; rank it with "
-                             f"final={other != 'test'}, or give {TRUTH_FILES[tier]}")
+            raise ValueError(
+                f"{name} is of the {TEST_SETS[other]} test set; rank it with "
+                f"final={other != 'test'}, or give {TRUTH_FILES[tier]}"
+            )
     return path

@@ -24,29 +24,31 @@ from kit.files import progress
 from kit.pages.ranking import write_page
 
 COPY_CORRELATION = 0.999  # correlation of two entries' predictions from which they count as copies
-MARGIN = 0.02             # above what the image alone can give, an entry is flagged
-MAX_ENTRIES = 200         # all pairs of them take a gigabyte
+MARGIN = 0.02  # above what the image alone can give, an entry is flagged
+MAX_ENTRIES = 200  # all pairs of them take a gigabyte
 MAX_SKETCH_NEURONS = 200  # in which entries are compared with each other
 # measured by benchmarks/coverage.py, in 1,000 simulations of each case
-SIMULATED = ("in simulations of twelve equal entries the best was told apart from another in 2.4 "
-             "to 4.2 % of rankings with 100 images, and in 1.5 to 3.4 % with 60")
+SIMULATED = (
+    "in simulations of twelve equal entries the best was told apart from another in 2.4 "
+    "to 4.2 % of rankings with 100 images, and in 1.5 to 3.4 % with 60"
+)
 
 
 @dataclass(frozen=True, eq=False)
 class RankedEntry:
     """One line of a ranking."""
 
-    entry: str                          # its name: untrusted text
-    score: float                        # by which the track is ranked
-    interval: tuple[float, float]       # 95 % of the score, over other images
-    tied_with_best: bool                # not significantly worse than the best
-    rank_interval: tuple[int, int]      # the ranks that the images allow
-    behind_best: Difference             # the best less this one; its `p` is for this pair alone
-    p: float                            # of that difference, adjusted for all pairs of entries
+    entry: str  # its name: untrusted text
+    score: float  # by which the track is ranked
+    interval: tuple[float, float]  # 95 % of the score, over other images
+    tied_with_best: bool  # not significantly worse than the best
+    rank_interval: tuple[int, int]  # the ranks that the images allow
+    behind_best: Difference  # the best less this one; its `p` is for this pair alone
+    p: float  # of that difference, adjusted for all pairs of entries
     single_trial: float
-    to_average: float | None            # None without repeats
+    to_average: float | None  # None without repeats
     feve: float | None
-    flags: tuple[str, ...]              # sentences: copies, scores beyond what an image can give
+    flags: tuple[str, ...]  # sentences: copies, scores beyond what an image can give
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +56,13 @@ class Ranking:
     """Entries by falling score. A sequence of `RankedEntry`; it prints as a table."""
 
     rows: tuple[RankedEntry, ...]
-    broken: dict[str, str]     # entries that cannot be graded -> the reason
+    broken: dict[str, str]  # entries that cannot be graded -> the reason
     track: str
-    tier: str                  # "test" (live) or "final_test"
+    tier: str  # "test" (live) or "final_test"
     images: int
     neurons: int
     image_alone: float | None  # the highest score that a model of the image alone can expect
-    p_pairs: np.ndarray        # (K, K) p of each pair, adjusted for all pairs; in order of rows
+    p_pairs: np.ndarray  # (K, K) p of each pair, adjusted for all pairs; in order of rows
     truth_track: str | None = None  # what the ground truth records
 
     def __len__(self) -> int:
@@ -85,16 +87,22 @@ class Ranking:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences that explain the table."""
-        notes = [f"{TEST_SETS[self.tier]} test set: {self.metric} over {self.images} images and "
-                 f"{self.neurons} neurons",
-                 "* cannot be told apart from the best, at a family-wise error of 5 % over all "
-                 "pairs, as is p; ranks are those that other images could give",
-                 "intervals are about other images for these neurons, not about another training; "
-                 "a score's interval is corrected for the bias of few images, so it need not lie "
-                 "around the score", SIMULATED]
+        notes = [
+            f"{TEST_SETS[self.tier]} test set: {self.metric} over {self.images} images and "
+            f"{self.neurons} neurons",
+            "* cannot be told apart from the best, at a family-wise error of 5 % over all "
+            "pairs, as is p; ranks are those that other images could give",
+            "intervals are about other images for these neurons, not about another training; "
+            "a score's interval is corrected for the bias of few images, so it need not lie "
+            "around the score",
+            SIMULATED,
+        ]
         if self.truth_track not in (None, self.track):
-            notes.insert(0, f"ranked as track {self.track}, which was asked for, though the ground "
-                            f"truth is of track {self.truth_track}")
+            notes.insert(
+                0,
+                f"ranked as track {self.track}, which was asked for, though the ground "
+                f"truth is of track {self.truth_track}",
+            )
         if self.image_alone is not None:
             notes.append(f"the best model of the image alone can expect {self.image_alone:.3f}")
         return tuple(notes)
@@ -106,12 +114,16 @@ class Ranking:
             star = "*" if row.tied_with_best else " "
             ranks = "-".join(map(str, dict.fromkeys(row.rank_interval)))
             low, high = row.interval
-            lines.append(f"{ranks:>6}{star}  {one_line(row.entry):<{width}}  {row.score:.4f} "
-                         f"{low:.4f} to {high:.4f} {row.behind_best.difference:8.4f}  "
-                         f"{row.p:8.2g}")
+            lines.append(
+                f"{ranks:>6}{star}  {one_line(row.entry):<{width}}  {row.score:.4f} "
+                f"{low:.4f} to {high:.4f} {row.behind_best.difference:8.4f}  "
+                f"{row.p:8.2g}"
+            )
             lines += [f"{'':>9}! {flag}" for flag in row.flags]
-        sentences = [f"not ranked: {one_line(name)}: {one_line(reason, 500)}"
-                     for name, reason in self.broken.items()]
+        sentences = [
+            f"not ranked: {one_line(name)}: {one_line(reason, 500)}"
+            for name, reason in self.broken.items()
+        ]
         lines += [fill(text, 100, subsequent_indent="  ") for text in (*sentences, *self.notes)]
         return "\n".join(lines)
 
@@ -125,8 +137,14 @@ class Ranking:
         return write_page(path, self, TRACKS[self.track], TEST_SETS[self.tier], reload)
 
 
-def rank(folder: str | Path, truth: str | Path, track: str | None = None, final: bool = False,
-         resamples: int = RESAMPLES, seed: int = 0) -> Ranking:
+def rank(
+    folder: str | Path,
+    truth: str | Path,
+    track: str | None = None,
+    final: bool = False,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Ranking:
     """Rank all entries in a folder, and say which cannot be told apart from the best.
 
     folder: one folder for each entry, with the official files in it, or one CSV file for each.
@@ -146,15 +164,19 @@ def rank(folder: str | Path, truth: str | Path, track: str | None = None, final:
     """
     require_settings(track, resamples, seed)
     if not isinstance(final, bool):
-        raise ValueError(f"final={final!r} is unclear; give True for the final test set, once the "
-                         "competition is over, or False for the live one")
+        raise ValueError(
+            f"final={final!r} is unclear; give True for the final test set, once the "
+            "competition is over, or False for the live one"
+        )
     tier = "final_test" if final else "test"
     entries, broken = find_entries(require_path("folder", folder), tier)
     known = read_ground_truth(truth_file(require_path("truth", truth), tier))
     track = resolve_track(track, known, truth)
     if len(entries) > MAX_ENTRIES:
-        raise ValueError(f"{folder} holds {len(entries):,} entries, and at most {MAX_ENTRIES} can "
-                         "be compared with each other; keep the best of each participant")
+        raise ValueError(
+            f"{folder} holds {len(entries):,} entries, and at most {MAX_ENTRIES} can "
+            "be compared with each other; keep the best of each participant"
+        )
     graded = {}
     for name, path in progress(entries.items(), desc="grading", unit="entry"):
         try:
@@ -170,8 +192,17 @@ def rank(folder: str | Path, truth: str | Path, track: str | None = None, final:
         raise ValueError(f"no entry in {folder} can be ranked: {'; '.join(reasons[:3])}{more}")
     alone = image_alone(known.responses, known.images, track)
     ranks, rows = _ranked(graded, alone if track == "sensorium" else None, resamples, seed)
-    return Ranking(rows, broken, track, tier, len(set(known.images)), len(known.unit_ids), alone,
-                   ranks.adjusted, known.track)
+    return Ranking(
+        rows,
+        broken,
+        track,
+        tier,
+        len(set(known.images)),
+        len(known.unit_ids),
+        alone,
+        ranks.adjusted,
+        known.track,
+    )
 
 
 def _reason(problem, path):
@@ -197,10 +228,21 @@ def _ranked(graded, bound, resamples, seed):
         row = graded[name].row
         low, high = ranks.rank_interval[place].tolist()
         behind = compare_scores(image_scores[0], row.ranked_by, resamples, seed)
-        rows.append(RankedEntry(
-            name, row.ranked_by.score, row.interval, bool(ranks.tied[place]), (low, high), behind,
-            float(ranks.adjusted[0, place]), row.scores.single_trial, row.scores.to_average,
-            row.scores.feve, tuple(flags[name])))
+        rows.append(
+            RankedEntry(
+                name,
+                row.ranked_by.score,
+                row.interval,
+                bool(ranks.tied[place]),
+                (low, high),
+                behind,
+                float(ranks.adjusted[0, place]),
+                row.scores.single_trial,
+                row.scores.to_average,
+                row.scores.feve,
+                tuple(flags[name]),
+            )
+        )
     return ranks, tuple(rows)
 
 
@@ -233,16 +275,22 @@ def _sketch(predictions):
 def _flags(names, graded, bound):
     flags = {name: [] for name in names}
     for name in names:
-        alike = [one_line(other) for other in names
-                 if other != name and _alike(graded[name].sketch, graded[other].sketch)]
+        alike = [
+            one_line(other)
+            for other in names
+            if other != name and _alike(graded[name].sketch, graded[other].sketch)
+        ]
         if alike:
             more = ", …" if len(alike) > 3 else ""
-            flags[name].append(f"its predictions correlate with {', '.join(alike[:3])}"
-                               f"{more} above {COPY_CORRELATION}")
+            flags[name].append(
+                f"its predictions correlate with {', '.join(alike[:3])}"
+                f"{more} above {COPY_CORRELATION}"
+            )
         score = graded[name].row.ranked_by.score
         if bound is not None and score > bound + MARGIN:
-            flags[name].append(f"it scores {score:.3f}, and the image alone can give about "
-                               f"{bound:.3f}")
+            flags[name].append(
+                f"it scores {score:.3f}, and the image alone can give about {bound:.3f}"
+            )
     return flags
 
 

@@ -22,8 +22,13 @@ from kit.hosting.competition import write_competition
 from kit.hosting.settings import BundleConfig
 
 
-def bundle(data: Dataset, truth: str | Path, path: str | Path, model: nn.Module,
-           config: BundleConfig | None = None) -> Path:
+def bundle(
+    data: Dataset,
+    truth: str | Path,
+    path: str | Path,
+    model: nn.Module,
+    config: BundleConfig | None = None,
+) -> Path:
     """Write a challenge of one track as a zip that Codabench takes. Returns its path.
 
     data: the recording that is public, its test responses withheld. truth: the folder of
@@ -43,8 +48,10 @@ def bundle(data: Dataset, truth: str | Path, path: str | Path, model: nn.Module,
     recording = require_dataset(data).mouse
     config = BundleConfig() if config is None else config
     if not isinstance(config, BundleConfig):
-        raise ValueError(f"a BundleConfig is needed, not a {type(config).__name__}; give "
-                         'kit.BundleConfig(title="…")')
+        raise ValueError(
+            f"a BundleConfig is needed, not a {type(config).__name__}; give "
+            'kit.BundleConfig(title="…")'
+        )
     track = config.track or track_of(recording)
     config = replace(config, track=track)
     truth, path = require_path("truth", truth), require_path("path", path)
@@ -53,8 +60,10 @@ def bundle(data: Dataset, truth: str | Path, path: str | Path, model: nn.Module,
     _require_public(recording, track)
     _require_free(path)
     if not truth.is_dir():
-        raise ValueError(f"truth={str(truth)!r} is not a folder; give the one that "
-                         "kit.write_ground_truth or kit.withhold wrote")
+        raise ValueError(
+            f"truth={str(truth)!r} is not a folder; give the one that "
+            "kit.write_ground_truth or kit.withhold wrote"
+        )
     files = {tier: truth / name for tier, name in TRUTH_FILES.items()}
     known = {tier: _read_truth(file, recording, tier) for tier, file in files.items()}
     metric = RANKING_METRIC[track]
@@ -73,22 +82,27 @@ def _require_free(path):
     if path.is_file() and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as found:
             if "competition.yaml" not in found.namelist():
-                raise FileExistsError(f"{path} exists and is not the bundle of a challenge; name "
-                                      "another file")
+                raise FileExistsError(
+                    f"{path} exists and is not the bundle of a challenge; name another file"
+                )
 
 
 def _require_public(recording: Recording, track):
     """Raise ValueError if the recording shows, or lacks, what it must not."""
     for tier, name in TEST_SETS.items():
         if not recording.withheld(tier):
-            raise ValueError(f"mouse {recording.mouse} shows the responses of the {name} test set "
-                             f"(tier {tier!r}), so everyone could copy them; give the recording "
-                             "without them")
+            raise ValueError(
+                f"mouse {recording.mouse} shows the responses of the {name} test set "
+                f"(tier {tier!r}), so everyone could copy them; give the recording "
+                "without them"
+            )
     other = track_of(recording)
     if track != other:
         has = "has" if other == "sensorium+" else "has no"
-        raise ValueError(f"mouse {recording.mouse} {has} behaviour, which does not suit "
-                         f'track="{track}"; give track="{other}", or another recording')
+        raise ValueError(
+            f"mouse {recording.mouse} {has} behaviour, which does not suit "
+            f'track="{track}"; give track="{other}", or another recording'
+        )
 
 
 def _read_truth(path, recording, tier) -> GroundTruth:
@@ -96,19 +110,27 @@ def _read_truth(path, recording, tier) -> GroundTruth:
     known, rows = read_ground_truth(path), recording.rows(tier)
     images = zip(recording.trial_ids[rows].astype(str), image_texts(recording, tier), strict=True)
     if dict(images) != dict(zip(known.trials, known.images, strict=True)):
-        raise ValueError(f"{path} has other trials or images than tier {tier!r} of mouse "
-                         f"{recording.mouse}; give the recording that belongs to it, such as the "
-                         "public zip of kit.withhold")
+        raise ValueError(
+            f"{path} has other trials or images than tier {tier!r} of mouse "
+            f"{recording.mouse}; give the recording that belongs to it, such as the "
+            "public zip of kit.withhold"
+        )
     if not np.array_equal(known.unit_ids, np.sort(recording.unit_ids)):
-        raise ValueError(f"{path} has other neurons than mouse {recording.mouse}; write it with "
-                         "kit.write_ground_truth")
+        raise ValueError(
+            f"{path} has other neurons than mouse {recording.mouse}; write it with "
+            "kit.write_ground_truth"
+        )
     if known.track not in (None, track_of(recording)):
-        raise ValueError(f"{path.parent} is of track {known.track!r}, and mouse {recording.mouse} "
-                         f"of {track_of(recording)!r}; give the recording that belongs to it")
+        raise ValueError(
+            f"{path.parent} is of track {known.track!r}, and mouse {recording.mouse} "
+            f"of {track_of(recording)!r}; give the recording that belongs to it"
+        )
     spread = known.responses.std(0)
     spread = float(np.median(spread[spread > 0])) if spread.any() else 1.0  # scores tell of silence
     if not 0.1 < spread < 10:
-        raise ValueError(f"the responses in {path} have a std of {spread:.2g} in the middle "
-                         "neuron, so they are not divided by each neuron's std; write them with "
-                         "kit.write_ground_truth or kit.withhold")
+        raise ValueError(
+            f"the responses in {path} have a std of {spread:.2g} in the middle "
+            "neuron, so they are not divided by each neuron's std; write them with "
+            "kit.write_ground_truth or kit.withhold"
+        )
     return known

@@ -38,8 +38,12 @@ def osi(curves: np.ndarray, orientations: np.ndarray) -> np.ndarray:
     require_radians("orientations", orientations)
     orthogonal = orientations[curves.argmax(1)] + np.pi / 2
     best = curves.max(1)
-    orth = np.array([np.interp(angle, orientations, curve, period=np.pi)
-                     for angle, curve in zip(orthogonal, curves, strict=True)])
+    orth = np.array(
+        [
+            np.interp(angle, orientations, curve, period=np.pi)
+            for angle, curve in zip(orthogonal, curves, strict=True)
+        ]
+    )
     return ratio(best - orth, best + orth)
 
 

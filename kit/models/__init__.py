@@ -14,6 +14,15 @@ from kit.models.model import Model
 from kit.models.vit import ViTConfig, ViTCore
 
 __all__ = [
-    "Ensemble", "Model", "ModelConfig", "ViTConfig", "ViTCore", "cnn_baseline", "layers",
-    "linear_baseline", "load_model", "save", "vit_baseline",
+    "Ensemble",
+    "Model",
+    "ModelConfig",
+    "ViTConfig",
+    "ViTCore",
+    "cnn_baseline",
+    "layers",
+    "linear_baseline",
+    "load_model",
+    "save",
+    "vit_baseline",
 ]

@@ -11,11 +11,11 @@ class ModelConfig:
     """Which parts a model has besides its core and readouts."""
 
     behavior_channels: bool = False  # pupil, its change and running as three extra input images
-    shifter: bool = False            # eye position moves all readout positions
+    shifter: bool = False  # eye position moves all readout positions
     image_size: tuple[int, int] = (36, 64)  # height and width of the images
-    seed: int = 42                   # fixes the first weights of all but the core
-    gain: bool = False               # behaviour scales each neuron's prediction
-    minmax_behavior: bool = False    # scale behaviour to 0-1 by its range in the train tier
+    seed: int = 42  # fixes the first weights of all but the core
+    gain: bool = False  # behaviour scales each neuron's prediction
+    minmax_behavior: bool = False  # scale behaviour to 0-1 by its range in the train tier
 
     def __post_init__(self) -> None:
         check_settings(self, image_size=(1, 1024), seed=SEEDS)
@@ -37,6 +37,8 @@ class ModelConfig:
 def require_config(config: ModelConfig | None) -> ModelConfig | None:
     """`config` itself. Raises ValueError unless it is a `ModelConfig` or None."""
     if not isinstance(config, ModelConfig | None):
-        raise ValueError(f"config={brief(config)!r} is not a ModelConfig; give "
-                         "kit.ModelConfig(...), and a TrainConfig to kit.train")
+        raise ValueError(
+            f"config={brief(config)!r} is not a ModelConfig; give "
+            "kit.ModelConfig(...), and a TrainConfig to kit.train"
+        )
     return config
