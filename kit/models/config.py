@@ -1,9 +1,14 @@
 """The settings of a model."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from kit.checks import SEEDS, brief, check_settings
-from kit.data.recordings import Dataset, require_dataset
+
+if TYPE_CHECKING:
+    from kit.data.recordings import Dataset
 
 
 @dataclass(frozen=True)
@@ -21,9 +26,14 @@ class ModelConfig:
         check_settings(self, image_size=(1, 1024), seed=SEEDS)
 
     @classmethod
-    def of(cls, data: Dataset, **changes: object) -> "ModelConfig":
+    def of(cls, data: Dataset, **changes: object) -> ModelConfig:
         """The baseline for these data: behaviour channels and shifter if known. Then `changes`."""
-        recordings = require_dataset(data).values()
+        if not hasattr(data, "image_size") or not hasattr(data, "values"):
+            raise ValueError(
+                f"a Dataset is needed, not a {type(data).__name__}; open one with kit.load, for "
+                'example kit.load("sample+")'
+            )
+        recordings = data.values()
         behavior = all(recording.behavior is not None for recording in recordings)
         eye = all(recording.pupil_center is not None for recording in recordings)
         return replace(cls(behavior, eye, tuple(data.image_size)), **changes)
