@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if sys.argv[:1] == ["-m"] and "kit" in sys.orig_argv:  # python -m kit: its imports take seconds,
-    signal.signal(signal.SIGINT, signal.SIG_DFL)       # and Ctrl-C ends them without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # and Ctrl-C ends them without a traceback
 
 from kit import lab
 from kit.challenge import check, compare, grade, rank, submit, write_ground_truth
@@ -56,11 +56,41 @@ if TYPE_CHECKING:  # so editors complete what `__getattr__` imports
 # `X as X`: settings and types that are returned can be imported from here too.
 __version__ = "0.1.0"
 __all__ = [
-    "Batch", "Model", "ModelConfig", "TrainConfig", "ViTConfig", "bundle", "check", "check_core",
-    "cnn_baseline", "compare", "data_folder", "doctor", "ensemble", "grade", "lab", "layers",
-    "linear_baseline", "load", "load_model", "metrics", "plots", "predict", "pretrained", "rank",
-    "save", "score", "submit", "train", "train_many", "transfer", "truth", "vit_baseline",
-    "widgets", "withhold", "write_ground_truth",
+    "Batch",
+    "Model",
+    "ModelConfig",
+    "TrainConfig",
+    "ViTConfig",
+    "bundle",
+    "check",
+    "check_core",
+    "cnn_baseline",
+    "compare",
+    "data_folder",
+    "doctor",
+    "ensemble",
+    "grade",
+    "lab",
+    "layers",
+    "linear_baseline",
+    "load",
+    "load_model",
+    "metrics",
+    "plots",
+    "predict",
+    "pretrained",
+    "rank",
+    "save",
+    "score",
+    "submit",
+    "train",
+    "train_many",
+    "transfer",
+    "truth",
+    "vit_baseline",
+    "widgets",
+    "withhold",
+    "write_ground_truth",
 ]
 
 

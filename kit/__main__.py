@@ -1,4 +1,4 @@
-"""The kit from a shell: python -m kit fetch, train, submit, check, grade, rank, withhold, …"""
+"""The kit from a shell: `python -m kit fetch`, train, submit, check, grade, rank and more."""
 
 import argparse
 import io
@@ -18,8 +18,11 @@ from kit.files import atomic_write, is_first_process
 from kit.hosting.publish import private_folder
 
 BASELINES = {"cnn": kit.cnn_baseline, "linear": kit.linear_baseline}
-RECIPES = {"default": kit.TrainConfig, "quick": kit.TrainConfig.quick,
-           "sensorium2022": kit.TrainConfig.sensorium2022}
+RECIPES = {
+    "default": kit.TrainConfig,
+    "quick": kit.TrainConfig.quick,
+    "sensorium2022": kit.TrainConfig.sensorium2022,
+}
 BUNDLE = {  # settings of a challenge -> what they are
     "title": "title of the challenge",
     "organizer": "who organises it",
@@ -43,8 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
     except (ValueError, OSError, FloatingPointError) as problem:
         said = problem
         if isinstance(problem, OSError) and problem.errno is not None:  # the system's own words
-            said = (f"{problem.filename or 'a file'} cannot be used: {system_words(problem)}; "
-                    "correct that, or name another place")
+            said = (
+                f"{problem.filename or 'a file'} cannot be used: {system_words(problem)}; "
+                "correct that, or name another place"
+            )
         print(f"kit {options.command}: {said}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -95,11 +100,14 @@ def _rank(options):
         return
     folder, page = Path(options.folder).resolve(), Path(options.page or "").resolve()
     if not options.page or page.is_relative_to(folder):
-        raise ValueError("--watch refreshes a page that lies outside the folder of entries; give "
-                         "--page PATH")
+        raise ValueError(
+            "--watch refreshes a page that lies outside the folder of entries; give --page PATH"
+        )
     if not 1 <= options.watch <= 86_400:
-        raise ValueError(f"--watch {options.watch:g} is not possible; give the seconds between two "
-                         "looks, from 1 to 86400, such as 10")
+        raise ValueError(
+            f"--watch {options.watch:g} is not possible; give the seconds between two "
+            "looks, from 1 to 86400, such as 10"
+        )
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; make it, for the entries that will arrive")
     tier = "final_test" if options.final else "test"
@@ -122,8 +130,9 @@ def _rank(options):
 
 
 def _rank_once(options):
-    ranking = kit.rank(options.folder, options.truth, options.track, options.final,
-                       seed=options.seed)
+    ranking = kit.rank(
+        options.folder, options.truth, options.track, options.final, seed=options.seed
+    )
     print(ranking)
     if options.page:
         print(f"page: {ranking.page(options.page, options.watch)}")
@@ -144,8 +153,9 @@ def _withhold(options):
 def _bundle(options):
     changes = {name: getattr(options, name) for name in ("track", *BUNDLE)}
     model, data = kit.load_model(options.checkpoint), kit.load(options.data)
-    config = kit.BundleConfig(**{name: value for name, value in changes.items()
-                                 if value is not None})
+    config = kit.BundleConfig(
+        **{name: value for name, value in changes.items() if value is not None}
+    )
     print(kit.bundle(data, options.truth, options.out, model, config))
 
 
@@ -165,20 +175,34 @@ def _parser():
     data = "sample+, sensorium+, … (see kit.load), a recording's id, or a path"
     add = add_command(_fetch, "download or simulate recordings and pack them")
     add("data", help=data, nargs="+")
-    add("--size", type=int, nargs=2, default=(36, 64), metavar=("H", "W"),
-        help="height and width of the images in pixels (default: 36 64)")
+    add(
+        "--size",
+        type=int,
+        nargs=2,
+        default=(36, 64),
+        metavar=("H", "W"),
+        help="height and width of the images in pixels (default: 36 64)",
+    )
     add = add_command(_train, "train a baseline and save it")
     add("data", help=data, nargs="+")
     add("out", help="file for the trained model, .safetensors")
     add("--model", choices=BASELINES, default="cnn", help="which baseline (default: cnn)")
     add("--channels", type=int, default=64, help="width of the core (default: 64); 16 is quick")
-    add("--recipe", choices=RECIPES, default="default", help="settings of the training; quick "
-        "takes half a minute, sensorium2022 trained the published baselines")
+    add(
+        "--recipe",
+        choices=RECIPES,
+        default="default",
+        help="settings of the training; quick "
+        "takes half a minute, sensorium2022 trained the published baselines",
+    )
     add("--epochs", type=int, help="upper bound, instead of the recipe's")
     add("--seed", type=int, help="whole number that fixes the order of the images (default: 42)")
     add("--device", help="cpu, cuda, mps or auto (default: auto)")
-    add("--checkpoint", metavar="PATH", help="file for the state after every epoch; the same "
-        "command continues from it")
+    add(
+        "--checkpoint",
+        metavar="PATH",
+        help="file for the state after every epoch; the same command continues from it",
+    )
     add = add_command(_submit, "write the two official submission files of a saved model")
     add("checkpoint", help="a model saved by train or kit.save")
     add("data", help=data)
@@ -192,29 +216,52 @@ def _parser():
     add = add_command(_rank, "rank a folder of entries, and say which cannot be told apart")
     add("folder", help="a folder with one folder, or one CSV file, for each entry")
     add("truth", help="the folder of the ground truth")
-    add("--track", choices=TRACKS, help="sensorium is ranked by correlation to average, "
-        "sensorium+ by single-trial correlation (default: what track.txt beside the truth says)")
+    add(
+        "--track",
+        choices=TRACKS,
+        help="sensorium is ranked by correlation to average, "
+        "sensorium+ by single-trial correlation (default: what track.txt beside the truth says)",
+    )
     add("--final", action="store_true", help="rank the final test set instead of the live one")
     add("--page", metavar="PATH", help="also write the ranking as one HTML page")
-    add("--watch", metavar="SECONDS", nargs="?", const=10, type=float,
-        help="go on, and write the page again when entries arrive; looks every 10 seconds")
+    add(
+        "--watch",
+        metavar="SECONDS",
+        nargs="?",
+        const=10,
+        type=float,
+        help="go on, and write the page again when entries arrive; looks every 10 seconds",
+    )
     add("--seed", type=int, default=0, help="whole number that fixes the resamples (default: 0)")
     add = add_command(_withhold, "make a challenge of a recording with known test responses")
     add("data", help=data)
     add("out", help="a new folder: public is for all, private for you")
-    add("--track", choices=TRACKS, help="sensorium hides the behaviour of every trial (default: "
-        "sensorium+ if the recording has behaviour)")
+    add(
+        "--track",
+        choices=TRACKS,
+        help="sensorium hides the behaviour of every trial (default: "
+        "sensorium+ if the recording has behaviour)",
+    )
     add("--mouse", help="public id of the mouse (default: the recording's)")
     add("--license", metavar="URL", help="of the licence, for croissant.json")
-    add("--size", type=int, nargs=2, default=(144, 256), metavar=("H", "W"),
-        help="height and width of the public images in pixels (default: 144 256, as recorded)")
+    add(
+        "--size",
+        type=int,
+        nargs=2,
+        default=(144, 256),
+        metavar=("H", "W"),
+        help="height and width of the public images in pixels (default: 144 256, as recorded)",
+    )
     add = add_command(_bundle, "write a challenge as a bundle for the hosting platform Codabench")
     add("data", help=f"the recording that is public: {data}")
     add("truth", help="the folder of the ground truth")
     add("out", help="the zip to write")
     add("checkpoint", help="the baseline: a model saved by train or kit.save")
-    add("--track", choices=TRACKS,
-        help="sensorium without behaviour, sensorium+ with it (default: as the recording is)")
+    add(
+        "--track",
+        choices=TRACKS,
+        help="sensorium without behaviour, sensorium+ with it (default: as the recording is)",
+    )
     for name, text in BUNDLE.items():
         add(f"--{name.replace('_', '-')}", metavar="TEXT", help=text)
     add_command(_doctor, "check this machine and say what it lacks")

@@ -65,7 +65,7 @@ def _fits(value, kind, allowed):
 
 
 def _words(kind, allowed):
-    """What may be given, for an error message."""
+    """Words for the values that are allowed, for an error message."""
     parts = get_args(kind)
     if isinstance(kind, UnionType):
         return " or ".join(_words(part, allowed) for part in parts)
@@ -97,14 +97,21 @@ def require_array(name: str, values: object, *shapes: tuple[int | str, ...]) -> 
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError):  # of a ragged list, a tensor with a gradient
         array = np.array(None)
-    expected = [[found if isinstance(length, str) else length
-                 for found, length in zip(array.shape, shape, strict=False)] for shape in shapes
-                if len(shape) == array.ndim]
+    expected = [
+        [
+            found if isinstance(length, str) else length
+            for found, length in zip(array.shape, shape, strict=False)
+        ]
+        for shape in shapes
+        if len(shape) == array.ndim
+    ]
     if list(array.shape) not in expected or not array.size or array.dtype.kind not in "biuf":
         given = f"{array.shape} {array.dtype}" if array.ndim else type(values).__name__
         texts = [f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})" for shape in shapes]
-        raise ValueError(f"{name} must be numbers {' or '.join(texts)}, these are {given}; give "
-                         "an array of that shape")
+        raise ValueError(
+            f"{name} must be numbers {' or '.join(texts)}, these are {given}; give "
+            "an array of that shape"
+        )
     return array
 
 
@@ -119,15 +126,19 @@ def require_result(name: str, value: object, attribute: str = "__class__") -> No
     """Raise ValueError if a value, or one of a dict of values, lacks an attribute of a result."""
     for each in value.values() if isinstance(value, dict) and value else [value]:
         if not hasattr(each, attribute):
-            raise ValueError(f"{name} holds a {type(each).__name__}, which has no {attribute}; "
-                             "give what the function's description says")
+            raise ValueError(
+                f"{name} holds a {type(each).__name__}, which has no {attribute}; "
+                "give what the function's description says"
+            )
 
 
 def require_dict(name: str, values: object) -> dict:
     """`values` itself. Raises ValueError unless it is a dict that is not empty."""
     if not isinstance(values, dict) or not values:
-        raise ValueError(f"{name}={brief(values)} is not a dict of names and values; give one, "
-                         'such as {"CNN": ...}')
+        raise ValueError(
+            f"{name}={brief(values)} is not a dict of names and values; give one, "
+            'such as {"CNN": ...}'
+        )
     return values
 
 
@@ -135,8 +146,10 @@ def require_radians(name: str, angles: np.ndarray) -> None:
     """Raise ValueError if angles exceed a full turn, which means that they are in degrees."""
     largest = np.abs(angles).max(initial=0)
     if largest > 2 * np.pi + 1e-6:
-        raise ValueError(f"{name} of {largest:.6g} radians is beyond a full turn; for degrees give "
-                         f"np.radians({name})")
+        raise ValueError(
+            f"{name} of {largest:.6g} radians is beyond a full turn; for degrees give "
+            f"np.radians({name})"
+        )
 
 
 def require_path(name: str, value: object) -> Path:
@@ -153,13 +166,15 @@ def expand_user(path: str | Path) -> Path:
     """`path` with the user's home folder for `~`. Raises OSError if no home folder is known."""
     expanded = os.path.expanduser(path)
     if Path(expanded).parts[:1] == ("~",):
-        raise FileNotFoundError(f"{str(path)[:200]!r} begins with ~, and this user has no home "
-                                "folder; give a full path (for data, in KIT_DATA_DIR)")
+        raise FileNotFoundError(
+            f"{str(path)[:200]!r} begins with ~, and this user has no home "
+            "folder; give a full path (for data, in KIT_DATA_DIR)"
+        )
     return Path(expanded)
 
 
 def system_words(problem: BaseException) -> str:
-    """What the system says of an error, in small letters, for a sentence."""
+    """The system's words for an error, in small letters, for a sentence."""
     return (getattr(problem, "strerror", None) or str(problem)).lower()
 
 
@@ -171,4 +186,4 @@ def brief(value: object) -> str:
 def one_line(text: object, length: int = 200) -> str:
     """Untrusted text on one line, cut to a length, without controls and marks that turn letters."""
     plain = "".join(letter if letter.isprintable() else "?" for letter in str(text))
-    return plain if len(plain) <= length else plain[:length - 1] + "…"
+    return plain if len(plain) <= length else plain[: length - 1] + "…"

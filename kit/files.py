@@ -21,8 +21,9 @@ from kit.checks import expand_user, system_words
 
 
 @contextmanager
-def atomic_write(path: str | Path, folder: bool = False,
-                 exclusive: bool = False) -> Generator[Path]:
+def atomic_write(
+    path: str | Path, folder: bool = False, exclusive: bool = False
+) -> Generator[Path]:
     """A temporary path beside `path` that is renamed to `path` if the block ends without an error.
 
     The block writes a file, or a folder if `folder` is true. If several processes write one path,
@@ -45,12 +46,15 @@ def atomic_write(path: str | Path, folder: bool = False,
                 if not (folder and path.is_dir()):
                     raise
                 if exclusive:  # another process was first
-                    raise FileExistsError(f"{path} exists already, and is never replaced; name "
-                                          "another place") from None
+                    raise FileExistsError(
+                        f"{path} exists already, and is never replaced; name another place"
+                    ) from None
     except (OSError, ValueError) as problem:
         if getattr(problem, "errno", None) is not None:
-            said = (f"{path} cannot be written: {system_words(problem)}; make room there, or "
-                    "name another place (for data, in KIT_DATA_DIR)")
+            said = (
+                f"{path} cannot be written: {system_words(problem)}; make room there, or "
+                "name another place (for data, in KIT_DATA_DIR)"
+            )
         elif len(problem.args) == 1:
             said = str(problem)
             for temporary in (part, part.parent):  # which the user never saw
@@ -103,8 +107,10 @@ def _machine() -> str:
     """Eight digits that stand for this machine and, in a container, for its own process numbers."""
     known = [platform.node()]
     with suppress(OSError):
-        known += [Path("/proc/sys/kernel/random/boot_id").read_text(),
-                  os.readlink("/proc/self/ns/pid")]
+        known += [
+            Path("/proc/sys/kernel/random/boot_id").read_text(),
+            os.readlink("/proc/self/ns/pid"),
+        ]
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
 
 
@@ -147,20 +153,26 @@ def data_folder(folder: str | Path | None = None) -> Path:
     try:
         path = expand_user(chosen or platformdirs.user_cache_dir("sensorium-kit"))
     except (RuntimeError, FileNotFoundError):
-        raise OSError("this user has no home folder for data; name a folder in KIT_DATA_DIR, or as "
-                      "an argument") from None
+        raise OSError(
+            "this user has no home folder for data; name a folder in KIT_DATA_DIR, or as "
+            "an argument"
+        ) from None
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or problem
-        raise OSError(f"the data folder {str(path)[:200]!r} cannot be created ({reason}); name "
-                      "another one in KIT_DATA_DIR or as an argument") from None
+        raise OSError(
+            f"the data folder {str(path)[:200]!r} cannot be created ({reason}); name "
+            "another one in KIT_DATA_DIR or as an argument"
+        ) from None
     try:
         os.stat(os.path.join(path, "."))
     except OSError as problem:
-        raise OSError(f"the data folder {path} cannot be opened ({problem.strerror}), perhaps it "
-                      "is another user's; name another one in KIT_DATA_DIR or as an "
-                      "argument") from None
+        raise OSError(
+            f"the data folder {path} cannot be opened ({problem.strerror}), perhaps it "
+            "is another user's; name another one in KIT_DATA_DIR or as an "
+            "argument"
+        ) from None
     return path
 
 

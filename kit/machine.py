@@ -1,4 +1,4 @@
-"""What this machine has: a check of all that the kit needs, and the threads that torch may use."""
+"""This machine: a check of all that the kit needs, and the threads that torch may use."""
 
 import os
 import platform
@@ -29,12 +29,18 @@ def doctor(folder: str | Path | None = None) -> bool:
     memory = _memory()
     size = f"{memory:.1f} GB" if memory else "unknown"
     results = [
-        _print_line(sys.version_info >= (3, 11), f"Python {platform.python_version()}",
-                    "install Python 3.11 or newer"),
+        _print_line(
+            sys.version_info >= (3, 11),
+            f"Python {platform.python_version()}",
+            "install Python 3.11 or newer",
+        ),
         _print_line(True, f"torch {torch.__version__}, {_threads()}"),
         _print_line(True, f"device {_device()}"),
-        _print_line(memory is None or memory >= 2, f"memory {size}",
-                    "the tutorials take up to 1.5 GB: close other programs"),
+        _print_line(
+            memory is None or memory >= 2,
+            f"memory {size}",
+            "the tutorials take up to 1.5 GB: close other programs",
+        ),
         _print_data_folder(folder),
     ]
     return all(results)
@@ -58,11 +64,17 @@ def _print_data_folder(folder: str | Path | None) -> bool:
     writable = os.access(path, os.W_OK)
     packed = any((path / "packed").glob("*"))  # a shared folder may be read-only
     note = "" if writable else " (read-only)"
-    usable = _print_line(writable or packed, f"data folder {path}{note}",
-                         "it cannot be written: name another one in KIT_DATA_DIR")
-    roomy = _print_line(free >= 1 or not writable, f"disk {free:.1f} GB free there",
-                        "a sample mouse takes 0.2 GB, a real one 0.8 GB: make room or name another "
-                        "folder in KIT_DATA_DIR")
+    usable = _print_line(
+        writable or packed,
+        f"data folder {path}{note}",
+        "it cannot be written: name another one in KIT_DATA_DIR",
+    )
+    roomy = _print_line(
+        free >= 1 or not writable,
+        f"disk {free:.1f} GB free there",
+        "a sample mouse takes 0.2 GB, a real one 0.8 GB: make room or name another "
+        "folder in KIT_DATA_DIR",
+    )
     return usable and roomy
 
 
@@ -94,6 +106,7 @@ def _memory() -> float | None:
 
 
 # ---- threads ----
+
 
 @contextmanager
 def use_threads(threads: int) -> Generator[None]:
@@ -164,8 +177,10 @@ def fixed_threads() -> int | None:
     if not text:
         return None
     if not text.isdecimal() or not 1 <= int(text) <= most:
-        raise ValueError(f"KIT_THREADS={text[:40]!r} is not a number of threads; give one from 1 "
-                         f"to {most}, or unset it")
+        raise ValueError(
+            f"KIT_THREADS={text[:40]!r} is not a number of threads; give one from 1 "
+            f"to {most}, or unset it"
+        )
     return int(text)
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 class Report:
     """The result of a check. It is true if there are no problems, and prints all that there are."""
 
-    what: object                # what was checked: a path, a core's name
-    problems: tuple[str, ...]   # one sentence each
-    summary: str                # what was found
+    what: object  # what was checked: a path, a core's name
+    problems: tuple[str, ...]  # one sentence each
+    summary: str  # what was found
 
     def __bool__(self) -> bool:
         return not self.problems

@@ -8,8 +8,9 @@ import orjson
 from kit.data.recordings import Recording
 
 
-def write_rows(path: Path, recording: Recording, tier: str, values: np.ndarray,
-               column: str) -> None:
+def write_rows(
+    path: Path, recording: Recording, tier: str, values: np.ndarray, column: str
+) -> None:
     """Write one official CSV file: a row for each trial of a tier, its lists in brackets.
 
     values: (T, N) for the tier's trials; column: "prediction" or "responses".

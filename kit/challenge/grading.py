@@ -14,8 +14,9 @@ from kit.evaluation.leaderboard import Scores
 from kit.files import atomic_write
 
 
-def write_ground_truth(data: Dataset, responses: np.ndarray,
-                       folder: str | Path) -> tuple[Path, Path]:
+def write_ground_truth(
+    data: Dataset, responses: np.ndarray, folder: str | Path
+) -> tuple[Path, Path]:
     """Write the two ground-truth files of a recording from its known responses, and its track.
 
     responses: (T, N) for all trials of the recording, divided by each neuron's std: those that the
@@ -29,9 +30,11 @@ def write_ground_truth(data: Dataset, responses: np.ndarray,
     """
     recording, responses = require_dataset(data).mouse, np.asarray(responses)
     if responses.shape != recording.responses.shape or responses.dtype.kind not in "iuf":
-        raise ValueError(f"responses are {responses.dtype} of shape {responses.shape}; give "
-                         f"numbers of shape {recording.responses.shape}, one row for each trial "
-                         "of any tier")
+        raise ValueError(
+            f"responses are {responses.dtype} of shape {responses.shape}; give "
+            f"numbers of shape {recording.responses.shape}, one row for each trial "
+            "of any tier"
+        )
     if not np.isfinite(responses).all():
         raise ValueError(f"{(~np.isfinite(responses)).sum()} responses are not finite")
     _require_own_units(recording, responses)
@@ -51,10 +54,12 @@ def _require_own_units(recording, responses):
     shown = np.flatnonzero(np.isfinite(recording.responses).all(1))
     same = np.isclose(responses[shown], recording.responses[shown], rtol=1e-3, atol=1e-3).all(1)
     if not same.all():
-        raise ValueError(f"the responses are not mouse {recording.mouse}'s in "
-                         f"{(~same).sum()} of the {len(same)} trials that show theirs; give all in "
-                         "its units, each neuron divided by its std, and with its trials and "
-                         "neurons in the same order: fill in a copy of data.mouse.responses")
+        raise ValueError(
+            f"the responses are not mouse {recording.mouse}'s in "
+            f"{(~same).sum()} of the {len(same)} trials that show theirs; give all in "
+            "its units, each neuron divided by its std, and with its trials and "
+            "neurons in the same order: fill in a copy of data.mouse.responses"
+        )
 
 
 def grade(submission: str | Path, ground_truth: str | Path) -> Scores:

@@ -29,8 +29,10 @@ def resolve_track(track: str | None, truth: GroundTruth, path: str | Path) -> st
     """
     found = track or truth.track
     if found is None:
-        raise ValueError(f"no {TRACK_FILE} beside {path} says what its track is; give "
-                         'track="sensorium" or track="sensorium+", in a shell --track')
+        raise ValueError(
+            f"no {TRACK_FILE} beside {path} says what its track is; give "
+            'track="sensorium" or track="sensorium+", in a shell --track'
+        )
     return found
 
 
@@ -41,8 +43,10 @@ def _read_track(path):
         return None
     track = path.read_text(encoding="utf-8-sig", errors="replace").strip()
     if track not in TRACKS:
-        raise ValueError(f"{path} says {track[:40]!r}; write one of {', '.join(TRACKS)} into it, "
-                         "or remove it and give the track yourself")
+        raise ValueError(
+            f"{path} says {track[:40]!r}; write one of {', '.join(TRACKS)} into it, "
+            "or remove it and give the track yourself"
+        )
     return track
 
 
@@ -58,8 +62,9 @@ def read_ground_truth(path: str | Path) -> GroundTruth:
         raise ValueError(f"{path} holds no trials to grade against")
     if not len(unit_ids):
         raise ValueError(f"{path} lists no neurons to grade")
-    return GroundTruth(match_rows(rows, trials), np.array(images), unit_ids, trials,
-                       _read_track(path))
+    return GroundTruth(
+        match_rows(rows, trials), np.array(images), unit_ids, trials, _read_track(path)
+    )
 
 
 def read_submission(path: str | Path, truth: GroundTruth) -> np.ndarray:

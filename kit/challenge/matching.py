@@ -17,8 +17,9 @@ def match_rows(rows: list, trials: list[str]) -> np.ndarray:
     return np.stack([row.values[order_of[id(row.neurons)]] for row in rows])
 
 
-def find_problems(rows: list, trials: Sequence[str], images: Iterable[str],
-                  unit_ids: np.ndarray) -> list[str]:
+def find_problems(
+    rows: list, trials: Sequence[str], images: Iterable[str], unit_ids: np.ndarray
+) -> list[str]:
     """Compare rows with the trials, their images and the neurons that a file must have.
 
     Returns a sentence for each kind of problem, with the rows, trials or neurons that have it; an
@@ -37,19 +38,25 @@ def find_problems(rows: list, trials: Sequence[str], images: Iterable[str],
     findings.append((other_image, "trial", "with the image_ids of another image"))
     sentences = [_sentence(*finding) for finding in findings if len(finding[0])]
     if last_row and not last_row.keys() & image_of.keys():
-        sentences.insert(0, "not one of its trials is in this test set, so it was made from "
-                            "another recording or tier")
+        sentences.insert(
+            0,
+            "not one of its trials is in this test set, so it was made from "
+            "another recording or tier",
+        )
     return sentences
 
 
 # ---- sentences ----
 
+
 def _compare(found, expected):
     """The ids that are missing from those found, the duplicated ones, and those not expected."""
     counts, expected = Counter(found), dict.fromkeys(expected)
-    return {"missing": [key for key in expected if key not in counts],
-            "duplicated": [key for key, count in counts.items() if count > 1],
-            "unknown": [key for key in counts if key not in expected]}
+    return {
+        "missing": [key for key in expected if key not in counts],
+        "duplicated": [key for key, count in counts.items() if count > 1],
+        "unknown": [key for key in counts if key not in expected],
+    }
 
 
 def _with_own_neurons(rows):
@@ -94,9 +101,14 @@ def _group_faults(rows):
     for row in rows:
         if row.fault:
             groups.setdefault((bool(row.trial), row.fault), []).append(row)
-    return [([_label(row) for row in group], "trial" if has_trial else "row",
-             f"{fault} (first: {group[0].found})")
-            for (has_trial, fault), group in groups.items()]
+    return [
+        (
+            [_label(row) for row in group],
+            "trial" if has_trial else "row",
+            f"{fault} (first: {group[0].found})",
+        )
+        for (has_trial, fault), group in groups.items()
+    ]
 
 
 def _label(row):

@@ -1,6 +1,5 @@
 """Rank a folder of entries, and say which of them do not differ."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
@@ -9,14 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from kit.challenge.comparison import require_settings
+from kit.challenge.entries import find_entries, truth_file
 from kit.challenge.ground_truth import read_ground_truth, read_submission, resolve_track
 from kit.challenge.tracks import (
     RANKING_METRIC,
     SCORES,
-    SUBMISSION_FILES,
     TEST_SETS,
     TRACKS,
-    TRUTH_FILES,
 )
 from kit.checks import one_line, require_path
 from kit.evaluation import metrics
@@ -26,29 +24,31 @@ from kit.files import progress
 from kit.pages.ranking import write_page
 
 COPY_CORRELATION = 0.999  # correlation of two entries' predictions from which they count as copies
-MARGIN = 0.02             # above what the image alone can give, an entry is flagged
-MAX_ENTRIES = 200         # all pairs of them take a gigabyte
+MARGIN = 0.02  # above what the image alone can give, an entry is flagged
+MAX_ENTRIES = 200  # all pairs of them take a gigabyte
 MAX_SKETCH_NEURONS = 200  # in which entries are compared with each other
 # measured by benchmarks/coverage.py, in 1,000 simulations of each case
-SIMULATED = ("in simulations of twelve equal entries the best was told apart from another in 2.4 "
-             "to 4.2 % of rankings with 100 images, and in 1.5 to 3.4 % with 60")
+SIMULATED = (
+    "in simulations of twelve equal entries the best was told apart from another in 2.4 "
+    "to 4.2 % of rankings with 100 images, and in 1.5 to 3.4 % with 60"
+)
 
 
 @dataclass(frozen=True, eq=False)
 class RankedEntry:
     """One line of a ranking."""
 
-    entry: str                          # its name: untrusted text
-    score: float                        # by which the track is ranked
-    interval: tuple[float, float]       # 95 % of the score, over other images
-    tied_with_best: bool                # not significantly worse than the best
-    rank_interval: tuple[int, int]      # the ranks that the images allow
-    behind_best: Difference             # the best less this one; its `p` is for this pair alone
-    p: float                            # of that difference, adjusted for all pairs of entries
+    entry: str  # its name: untrusted text
+    score: float  # by which the track is ranked
+    interval: tuple[float, float]  # 95 % of the score, over other images
+    tied_with_best: bool  # not significantly worse than the best
+    rank_interval: tuple[int, int]  # the ranks that the images allow
+    behind_best: Difference  # the best less this one; its `p` is for this pair alone
+    p: float  # of that difference, adjusted for all pairs of entries
     single_trial: float
-    to_average: float | None            # None without repeats
+    to_average: float | None  # None without repeats
     feve: float | None
-    flags: tuple[str, ...]              # sentences: copies, scores beyond what an image can give
+    flags: tuple[str, ...]  # sentences: copies, scores beyond what an image can give
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +56,13 @@ class Ranking:
     """Entries by falling score. A sequence of `RankedEntry`; it prints as a table."""
 
     rows: tuple[RankedEntry, ...]
-    broken: dict[str, str]     # entries that cannot be graded -> the reason
+    broken: dict[str, str]  # entries that cannot be graded -> the reason
     track: str
-    tier: str                  # "test" (live) or "final_test"
+    tier: str  # "test" (live) or "final_test"
     images: int
     neurons: int
     image_alone: float | None  # the highest score that a model of the image alone can expect
-    p_pairs: np.ndarray        # (K, K) p of each pair, adjusted for all pairs; in order of rows
+    p_pairs: np.ndarray  # (K, K) p of each pair, adjusted for all pairs; in order of rows
     truth_track: str | None = None  # what the ground truth records
 
     def __len__(self) -> int:
@@ -86,17 +86,23 @@ class Ranking:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the table is about, in sentences."""
-        notes = [f"{TEST_SETS[self.tier]} test set: {self.metric} over {self.images} images and "
-                 f"{self.neurons} neurons",
-                 "* cannot be told apart from the best, at a family-wise error of 5 % over all "
-                 "pairs, as is p; ranks are those that other images could give",
-                 "intervals are about other images for these neurons, not about another training; "
-                 "a score's interval is corrected for the bias of few images, so it need not lie "
-                 "around the score", SIMULATED]
+        """Sentences that explain the table."""
+        notes = [
+            f"{TEST_SETS[self.tier]} test set: {self.metric} over {self.images} images and "
+            f"{self.neurons} neurons",
+            "* cannot be told apart from the best, at a family-wise error of 5 % over all "
+            "pairs, as is p; ranks are those that other images could give",
+            "intervals are about other images for these neurons, not about another training; "
+            "a score's interval is corrected for the bias of few images, so it need not lie "
+            "around the score",
+            SIMULATED,
+        ]
         if self.truth_track not in (None, self.track):
-            notes.insert(0, f"ranked as track {self.track}, which was asked for, though the ground "
-                            f"truth is of track {self.truth_track}")
+            notes.insert(
+                0,
+                f"ranked as track {self.track}, which was asked for, though the ground "
+                f"truth is of track {self.truth_track}",
+            )
         if self.image_alone is not None:
             notes.append(f"the best model of the image alone can expect {self.image_alone:.3f}")
         return tuple(notes)
@@ -108,12 +114,16 @@ class Ranking:
             star = "*" if row.tied_with_best else " "
             ranks = "-".join(map(str, dict.fromkeys(row.rank_interval)))
             low, high = row.interval
-            lines.append(f"{ranks:>6}{star}  {one_line(row.entry):<{width}}  {row.score:.4f} "
-                         f"{low:.4f} to {high:.4f} {row.behind_best.difference:8.4f}  "
-                         f"{row.p:8.2g}")
+            lines.append(
+                f"{ranks:>6}{star}  {one_line(row.entry):<{width}}  {row.score:.4f} "
+                f"{low:.4f} to {high:.4f} {row.behind_best.difference:8.4f}  "
+                f"{row.p:8.2g}"
+            )
             lines += [f"{'':>9}! {flag}" for flag in row.flags]
-        sentences = [f"not ranked: {one_line(name)}: {one_line(reason, 500)}"
-                     for name, reason in self.broken.items()]
+        sentences = [
+            f"not ranked: {one_line(name)}: {one_line(reason, 500)}"
+            for name, reason in self.broken.items()
+        ]
         lines += [fill(text, 100, subsequent_indent="  ") for text in (*sentences, *self.notes)]
         return "\n".join(lines)
 
@@ -127,8 +137,14 @@ class Ranking:
         return write_page(path, self, TRACKS[self.track], TEST_SETS[self.tier], reload)
 
 
-def rank(folder: str | Path, truth: str | Path, track: str | None = None, final: bool = False,
-         resamples: int = RESAMPLES, seed: int = 0) -> Ranking:
+def rank(
+    folder: str | Path,
+    truth: str | Path,
+    track: str | None = None,
+    final: bool = False,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Ranking:
     """Rank all entries in a folder, and say which cannot be told apart from the best.
 
     folder: one folder for each entry, with the official files in it, or one CSV file for each.
@@ -148,15 +164,19 @@ def rank(folder: str | Path, truth: str | Path, track: str | None = None, final:
     """
     require_settings(track, resamples, seed)
     if not isinstance(final, bool):
-        raise ValueError(f"final={final!r} is unclear; give True for the final test set, once the "
-                         "competition is over, or False for the live one")
+        raise ValueError(
+            f"final={final!r} is unclear; give True for the final test set, once the "
+            "competition is over, or False for the live one"
+        )
     tier = "final_test" if final else "test"
     entries, broken = find_entries(require_path("folder", folder), tier)
     known = read_ground_truth(truth_file(require_path("truth", truth), tier))
     track = resolve_track(track, known, truth)
     if len(entries) > MAX_ENTRIES:
-        raise ValueError(f"{folder} holds {len(entries):,} entries, and at most {MAX_ENTRIES} can "
-                         "be compared with each other; keep the best of each participant")
+        raise ValueError(
+            f"{folder} holds {len(entries):,} entries, and at most {MAX_ENTRIES} can "
+            "be compared with each other; keep the best of each participant"
+        )
     graded = {}
     for name, path in progress(entries.items(), desc="grading", unit="entry"):
         try:
@@ -172,63 +192,22 @@ def rank(folder: str | Path, truth: str | Path, track: str | None = None, final:
         raise ValueError(f"no entry in {folder} can be ranked: {'; '.join(reasons[:3])}{more}")
     alone = image_alone(known.responses, known.images, track)
     ranks, rows = _ranked(graded, alone if track == "sensorium" else None, resamples, seed)
-    return Ranking(rows, broken, track, tier, len(set(known.images)), len(known.unit_ids), alone,
-                   ranks.adjusted, known.track)
-
-
-def find_entries(folder: Path, tier: str) -> tuple[dict[str, Path], dict[str, str]]:
-    """Name of each entry -> its file for a tier; name -> why it is none. Hidden ones are left out.
-
-    Raises ValueError if there is no entry.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder; give one with a folder or CSV file per entry")
-    if all((folder / name).is_file() for name in SUBMISSION_FILES.values()):
-        raise ValueError(f"{folder} is one entry; give the folder above, which holds all of them")
-    entries, broken = {}, {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith((".", "__")):
-            continue
-        name, file = path.name, path / SUBMISSION_FILES[tier]
-        if not path.is_dir():
-            name = path.name if path.stem in {*entries, *broken} else path.stem
-            file = path
-        if not path.is_dir() and path.suffix.lower() != ".csv":
-            broken[path.name] = "it is not a folder or a CSV file; unpack it if it is an archive"
-        elif not Path(os.path.realpath(file)).is_relative_to(folder.resolve()):
-            broken[name] = f"{file.name} is a link out of the folder; put the file itself there"
-        elif os.path.exists(file) and not os.path.isfile(file):
-            broken[name] = f"{file.name} is not an ordinary file"
-        else:
-            entries[name] = file
-    if not entries and not broken:
-        raise ValueError(f"{folder} holds no entries; put a folder for each there, with "
-                         f"{SUBMISSION_FILES[tier]} in it")
-    return entries, broken
+    return Ranking(
+        rows,
+        broken,
+        track,
+        tier,
+        len(set(known.images)),
+        len(known.unit_ids),
+        alone,
+        ranks.adjusted,
+        known.track,
+    )
 
 
 def _reason(problem, path):
     """Why an entry cannot be graded, without the path: which would show the organiser's folders."""
     return str(problem).replace(str(path), path.name) or "it needs more memory than there is"
-
-
-def truth_file(path: Path, tier: str) -> Path:
-    """The ground-truth file of a tier, in a folder or itself.
-
-    Raises ValueError if the file of the other tier is given.
-    """
-    if path.is_dir():
-        file = path / TRUTH_FILES[tier]
-        if not file.exists():
-            raise FileNotFoundError(f"{path} holds no {file.name}; give the folder of the ground "
-                                    "truth: what kit.write_ground_truth wrote, or private of "
-                                    "kit.withhold")
-        return file
-    for other, name in TRUTH_FILES.items():
-        if path.name == name and tier != other:
-            raise ValueError(f"{name} is of the {TEST_SETS[other]} test set; rank it with "
-                             f"final={other != 'test'}, or give {TRUTH_FILES[tier]}")
-    return path
 
 
 class Graded(NamedTuple):
@@ -249,15 +228,26 @@ def _ranked(graded, bound, resamples, seed):
         row = graded[name].row
         low, high = ranks.rank_interval[place].tolist()
         behind = compare_scores(image_scores[0], row.ranked_by, resamples, seed)
-        rows.append(RankedEntry(
-            name, row.ranked_by.score, row.interval, bool(ranks.tied[place]), (low, high), behind,
-            float(ranks.adjusted[0, place]), row.scores.single_trial, row.scores.to_average,
-            row.scores.feve, tuple(flags[name])))
+        rows.append(
+            RankedEntry(
+                name,
+                row.ranked_by.score,
+                row.interval,
+                bool(ranks.tied[place]),
+                (low, high),
+                behind,
+                float(ranks.adjusted[0, place]),
+                row.scores.single_trial,
+                row.scores.to_average,
+                row.scores.feve,
+                tuple(flags[name]),
+            )
+        )
     return ranks, tuple(rows)
 
 
 def image_alone(responses: np.ndarray, images: np.ndarray, track: str) -> float | None:
-    """What a perfect model of the image alone can expect to score; None without repeats.
+    """The score that a perfect model of the image alone can expect; None without repeats.
 
     Single trials: the root of FEV. To average: CC_max of Schoppe et al. (Frontiers in Computational
     Neuroscience 2016), the root of the signal's share in the variance of the mean responses.
@@ -285,16 +275,22 @@ def _sketch(predictions):
 def _flags(names, graded, bound):
     flags = {name: [] for name in names}
     for name in names:
-        alike = [one_line(other) for other in names
-                 if other != name and _alike(graded[name].sketch, graded[other].sketch)]
+        alike = [
+            one_line(other)
+            for other in names
+            if other != name and _alike(graded[name].sketch, graded[other].sketch)
+        ]
         if alike:
             more = ", …" if len(alike) > 3 else ""
-            flags[name].append(f"its predictions correlate with {', '.join(alike[:3])}"
-                               f"{more} above {COPY_CORRELATION}")
+            flags[name].append(
+                f"its predictions correlate with {', '.join(alike[:3])}"
+                f"{more} above {COPY_CORRELATION}"
+            )
         score = graded[name].row.ranked_by.score
         if bound is not None and score > bound + MARGIN:
-            flags[name].append(f"it scores {score:.3f}, and the image alone can give about "
-                               f"{bound:.3f}")
+            flags[name].append(
+                f"it scores {score:.3f}, and the image alone can give about {bound:.3f}"
+            )
     return flags
 
 

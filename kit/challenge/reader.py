@@ -28,13 +28,13 @@ try:
 except ImportError:
     from json import loads
 
-MAX_VALUE = 1e30    # far above any response, far below 1e154: its square is infinite
+MAX_VALUE = 1e30  # far above any response, far below 1e154: its square is infinite
 MAX_NEURON = 2**53  # whole numbers below it are exact in every program
 # a hostile file costs no more than an honest one of 400 MB: a minute and two gigabytes
 MAX_MEGABYTES = 400  # of a file: twice as much as the 2022 code wrote for 7,500 neurons
 MAX_NUMBERS = 25_000_000  # as many, each with the id of its neuron, fill such a file
-MAX_LINES = 25_000_000    # of text; a list may have a line for each number
-MAX_CELL = 2**24    # characters: a hundred times a cell of a real mouse
+MAX_LINES = 25_000_000  # of text; a list may have a line for each number
+MAX_CELL = 2**24  # characters: a hundred times a cell of a real mouse
 MAX_ROWS = 100_000  # a hundred times a real mouse's; a blank line counts as one
 MAX_PLACES = 100_000  # of a damaged list that are looked at, to say where the damage is
 WHITE_SPACE = " \t\r\n"  # as in JSON
@@ -47,13 +47,13 @@ WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")
 class Row:
     """One row of a file: the values of one trial, or what is wrong with it."""
 
-    number: int               # the file's first line is row 1
-    trial: str                # "" if the row has no trial id
+    number: int  # the file's first line is row 1
+    trial: str  # "" if the row has no trial id
     image: str
-    values: np.ndarray        # (n,) float64
-    neurons: np.ndarray       # (n,) int64 unit ids; the same array in rows with the same text
-    fault: str = ""           # if not empty, there are no values: "whose … cell is not …"
-    found: str = ""           # what the row has instead
+    values: np.ndarray  # (n,) float64
+    neurons: np.ndarray  # (n,) int64 unit ids; the same array in rows with the same text
+    fault: str = ""  # if not empty, there are no values: "whose … cell is not …"
+    found: str = ""  # what the row has instead
 
 
 class _Fault(ValueError):
@@ -80,12 +80,15 @@ def read_rows(path: str | Path, column: str) -> list[Row]:
         rows.append(_parse_row(number, cells, column, parse_neurons, faults))
         numbers += len(rows[-1].values)
         if numbers > MAX_NUMBERS:
-            raise ValueError(f"{path} has more than {MAX_NUMBERS:,} numbers, the most that are "
-                             "read; give one for each neuron and trial of the test set")
+            raise ValueError(
+                f"{path} has more than {MAX_NUMBERS:,} numbers, the most that are "
+                "read; give one for each neuron and trial of the test set"
+            )
     return rows
 
 
 # ---- from bytes to cells ----
+
 
 def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Number and cells of every row of a CSV file that is not blank, the header first."""
@@ -96,26 +99,35 @@ def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
             lines = csv.reader(_plain_lines(file, row := Counter()), strict=True)
             for number, cells in enumerate(lines, start=1):
                 if number > MAX_ROWS:
-                    raise ValueError(f"{path} has more than {MAX_ROWS:,} rows, the most that are "
-                                     "read; give one row for each trial of the test set")
+                    raise ValueError(
+                        f"{path} has more than {MAX_ROWS:,} rows, the most that are "
+                        "read; give one row for each trial of the test set"
+                    )
                 row.clear()
                 if len(cells) > 1 or "".join(cells).strip(WHITE_SPACE):
                     yield number, cells
     except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(f"there is no file {path}; kit.submit writes submissions, "
-                                "kit.write_ground_truth what they are graded against") from None
+        raise FileNotFoundError(
+            f"there is no file {path}; kit.submit writes submissions, "
+            "kit.write_ground_truth what they are graded against"
+        ) from None
     except IsADirectoryError:
         raise IsADirectoryError(f"{path} is a folder; give one of its CSV files") from None
     except OSError as problem:
-        raise type(problem)(f"{path} cannot be read: {system_words(problem)}; mend that, or "
-                            "give another file") from None
+        raise type(problem)(
+            f"{path} cannot be read: {system_words(problem)}; mend that, or give another file"
+        ) from None
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is not a CSV file in UTF-8; unpack it if it is compressed, save "
-                         "it as CSV in UTF-8 if a spreadsheet wrote it") from None
+        raise ValueError(
+            f"{path} is not a CSV file in UTF-8; unpack it if it is compressed, save "
+            "it as CSV in UTF-8 if a spreadsheet wrote it"
+        ) from None
     except csv.Error as problem:
-        raise ValueError(f"{path} is not a CSV file from row {number + 1} on ({problem}); write it "
-                         "again if it is cut off, else put one double quote before each list and "
-                         "one after it, and end lines with LF or CRLF") from None
+        raise ValueError(
+            f"{path} is not a CSV file from row {number + 1} on ({problem}); write it "
+            "again if it is cut off, else put one double quote before each list and "
+            "one after it, and end lines with LF or CRLF"
+        ) from None
     finally:
         csv.field_size_limit(usual_limit)
 
@@ -126,8 +138,10 @@ def _require_ordinary(path):
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         raise ValueError(f"{path} is not an ordinary file; write the entry to one")
     if status.st_size > MAX_MEGABYTES * 1e6:
-        raise ValueError(f"{path} is larger than {MAX_MEGABYTES} MB, the most that is read; write "
-                         "its numbers with fewer digits")
+        raise ValueError(
+            f"{path} is larger than {MAX_MEGABYTES} MB, the most that is read; write "
+            "its numbers with fewer digits"
+        )
 
 
 def _plain_lines(file, row):
@@ -153,20 +167,27 @@ def _find_columns(path, header, columns):
     names = f"{', '.join(columns)}, with commas between"
     missing = [name for name in columns if name not in header]
     if missing:
-        raise ValueError(f"{path} has no column {', '.join(missing)}; its first line must name "
-                         f"{names}, and is {','.join(header)[:80]!r}")
+        raise ValueError(
+            f"{path} has no column {', '.join(missing)}; its first line must name "
+            f"{names}, and is {','.join(header)[:80]!r}"
+        )
     duplicated = [name for name in columns if header.count(name) > 1]
     if duplicated:
-        raise ValueError(f"{path} names the column {', '.join(duplicated)} more than once in its "
-                         "first line; keep one")
+        raise ValueError(
+            f"{path} names the column {', '.join(duplicated)} more than once in its "
+            "first line; keep one"
+        )
     unknown = [name[:40] for name in header if name not in columns]
     if unknown:
-        raise ValueError(f"{path} has the unknown column {unknown[0]!r} ({len(unknown)} unknown in "
-                         f"all); keep only {names}")
+        raise ValueError(
+            f"{path} has the unknown column {unknown[0]!r} ({len(unknown)} unknown in "
+            f"all); keep only {names}"
+        )
     return [header.index(name) for name in columns]
 
 
 # ---- from cells to values ----
+
 
 def _parse_row(number, cells, column, parse_neurons, faults):
     """A `Row` from its cells: trial, image, values, neurons.
@@ -206,9 +227,11 @@ def _parse_values(cell, column):
             return numbers
     except (ValueError, OverflowError, RecursionError):
         pass
-    raise _Fault(f"whose {column} cell is not a JSON list of finite numbers up to "
-                 f"{MAX_VALUE:.0e}, such as [0.1, 2]",
-                 lambda: _first_fault(cell, NUMBER, MAX_VALUE))
+    raise _Fault(
+        f"whose {column} cell is not a JSON list of finite numbers up to "
+        f"{MAX_VALUE:.0e}, such as [0.1, 2]",
+        lambda: _first_fault(cell, NUMBER, MAX_VALUE),
+    )
 
 
 def _parse_neurons(cell):
@@ -219,8 +242,10 @@ def _parse_neurons(cell):
             return neurons
     except (ValueError, OverflowError, RecursionError):
         pass
-    raise _Fault("whose neuron_ids cell is not a JSON list of whole numbers below 2^53, such as "
-                 "[3, 5]", lambda: _first_fault(cell, WHOLE_NUMBER, MAX_NEURON - 1))
+    raise _Fault(
+        "whose neuron_ids cell is not a JSON list of whole numbers below 2^53, such as [3, 5]",
+        lambda: _first_fault(cell, WHOLE_NUMBER, MAX_NEURON - 1),
+    )
 
 
 def _parse_list(cell, types):
@@ -233,8 +258,10 @@ def _parse_list(cell, types):
 
 def _require_equal_lengths(values, neurons, column):
     if len(values) != len(neurons):
-        raise _Fault(f"whose {column} and neuron_ids cells differ in length",
-                     lambda: f"{len(values)} and {len(neurons)}")
+        raise _Fault(
+            f"whose {column} and neuron_ids cells differ in length",
+            lambda: f"{len(values)} and {len(neurons)}",
+        )
 
 
 def _first_fault(cell, pattern, limit):

@@ -34,15 +34,19 @@ def submit(model: nn.Module, data: Dataset, folder: str | Path) -> tuple[Path, P
     recording = require_dataset(data).mouse
     for tier in SUBMISSION_FILES:
         if tier not in recording.tiers:
-            raise ValueError(f"mouse {recording.mouse} has no tier {tier!r}, so there is nothing "
-                             "to submit; competition mice such as sample+ and sensorium+ have two "
-                             "test sets, open mice have one")
+            raise ValueError(
+                f"mouse {recording.mouse} has no tier {tier!r}, so there is nothing "
+                "to submit; competition mice such as sample+ and sensorium+ have two "
+                "test sets, open mice have one"
+            )
     predictions = {tier: predict(model, data, tier) for tier in SUBMISSION_FILES}
     for tier, values in predictions.items():
         bad = ~np.isfinite(values)
         if bad.any():
-            raise ValueError(f"{bad.sum()} of {bad.size} predictions for tier {tier!r} are not "
-                             "finite, so nothing was written; train the model again")
+            raise ValueError(
+                f"{bad.sum()} of {bad.size} predictions for tier {tier!r} are not "
+                "finite, so nothing was written; train the model again"
+            )
     paths = {tier: require_path("folder", folder) / name for tier, name in SUBMISSION_FILES.items()}
     with ExitStack() as stack:  # both files appear, or neither
         for tier, path in paths.items():
@@ -83,8 +87,9 @@ def check(path: str | Path, data: Dataset) -> Report:
 
 
 def _note_units(predictions, recording):
-    """What a report adds about predictions (T, N), neurons ascending, in other units than the
-    responses; "" if there is nothing to say. A model may be poor, so this is not a problem.
+    """A note on predictions (T, N), neurons ascending, in other units than the responses, or "".
+
+    A model may be poor, so this is not a problem.
     """
     seen = np.isin(recording.tiers, ["train", "validation"])
     means = recording.responses[seen].sum(0)[np.argsort(recording.unit_ids)] / max(seen.sum(), 1)
@@ -92,14 +97,20 @@ def _note_units(predictions, recording):
     ratio = float(np.median(predictions.mean(0)[active] / means[active])) if active.any() else 1
     if 1 / LARGEST_RATIO <= ratio <= LARGEST_RATIO:
         return ""
-    return (f"; but the mean prediction is {ratio:.2g} times the mean response of training in the "
-            "middle neuron: correlations do not notice, FEVE does, so predict in units of each "
-            "neuron's std, as data.mouse.responses are")
+    return (
+        f"; but the mean prediction is {ratio:.2g} times the mean response of training in the "
+        "middle neuron: correlations do not notice, FEVE does, so predict in units of each "
+        "neuron's std, as data.mouse.responses are"
+    )
 
 
 def _check_folder(folder, data):
-    problems = [f"{name}: the hosting platform would take the entry for a program, and find no "
-                "predictions; remove it" for name in PROGRAM_FILES if (folder / name).exists()]
+    problems = [
+        f"{name}: the hosting platform would take the entry for a program, and find no "
+        "predictions; remove it"
+        for name in PROGRAM_FILES
+        if (folder / name).exists()
+    ]
     summaries = []
     for name in SUBMISSION_FILES.values():
         report = check(folder / name, data)

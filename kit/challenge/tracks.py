@@ -7,22 +7,31 @@ from typing import Any
 
 TRACKS = {"sensorium": "Sensorium", "sensorium+": "Sensorium+"}
 RANKING_METRIC = {"sensorium": "to_average", "sensorium+": "single_trial"}  # the score that decides
-SCORES = {"single_trial": "single-trial correlation", "to_average": "correlation to average",
-          "feve": "FEVE"}
+SCORES = {
+    "single_trial": "single-trial correlation",
+    "to_average": "correlation to average",
+    "feve": "FEVE",
+}
 TEST_SETS = {"test": "live", "final_test": "final"}  # tier -> what participants call it
-SUBMISSION_FILES = {"test": "submission_file_live_test.csv",
-                    "final_test": "submission_file_final_test.csv"}
-TRUTH_FILES = {"test": "ground_truth_file_test.csv",
-               "final_test": "ground_truth_file_final_test.csv"}
+SUBMISSION_FILES = {
+    "test": "submission_file_live_test.csv",
+    "final_test": "submission_file_final_test.csv",
+}
+TRUTH_FILES = {
+    "test": "ground_truth_file_test.csv",
+    "final_test": "ground_truth_file_final_test.csv",
+}
 TRACK_FILE = "track.txt"  # beside the ground truth: the name of its track
 
 
 def require_track(track: object) -> None:
     """Raise ValueError unless it is the name of a track, or None: the track of data or truth."""
     if track is not None and (not isinstance(track, str) or track not in TRACKS):
-        raise ValueError(f'track={track!r} is unknown; give "sensorium", of the image alone and '
-                         'ranked by correlation to average, or "sensorium+", with behaviour and '
-                         "ranked by single-trial correlation")
+        raise ValueError(
+            f'track={track!r} is unknown; give "sensorium", of the image alone and '
+            'ranked by correlation to average, or "sensorium+", with behaviour and '
+            "ranked by single-trial correlation"
+        )
 
 
 def track_of(recording: Any) -> str:

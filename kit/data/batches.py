@@ -16,9 +16,9 @@ TYPICAL_BEHAVIOR = (4, 0, 0.5)  # pupil size, its change, running speed, each in
 class Batch(NamedTuple):
     """Some trials of one mouse, as tensors; B trials, N neurons."""
 
-    images: Tensor                      # (B, 1, H, W) z-scored pixels
-    responses: Tensor | None = None     # (B, N) each neuron divided by its std; None if withheld
-    behavior: Tensor | None = None      # (B, 3) pupil size, its change, running speed, in their std
+    images: Tensor  # (B, 1, H, W) z-scored pixels
+    responses: Tensor | None = None  # (B, N) each neuron divided by its std; None if withheld
+    behavior: Tensor | None = None  # (B, 3) pupil size, its change, running speed, in their std
     pupil_center: Tensor | None = None  # (B, 2) eye position, z-scored
 
     def to(self, device: str | torch.device | Tensor) -> Batch:
@@ -28,8 +28,9 @@ class Batch(NamedTuple):
 
     def part(self, rows: slice) -> Batch:
         """Some of the trials."""
-        return Batch(self.images[rows], *[None if value is None else value[rows]
-                                          for value in self[1:]])
+        return Batch(
+            self.images[rows], *[None if value is None else value[rows] for value in self[1:]]
+        )
 
     @classmethod
     def typical(cls, images: np.ndarray | Tensor) -> Batch:
@@ -49,8 +50,10 @@ class Batch(NamedTuple):
         if images.ndim == 3:
             images = images[:, None]  # (B, 1, H, W)
         if images.ndim != 4 or images.shape[1] != 1:
-            raise ValueError(f"images of shape {tuple(images.shape)} are not (B, 1, H, W) or "
-                             "(B, H, W); give one image as images[None]")
+            raise ValueError(
+                f"images of shape {tuple(images.shape)} are not (B, 1, H, W) or "
+                "(B, H, W); give one image as images[None]"
+            )
         require_z_scored(images)
         images = images.float()
         behavior = images.new_tensor([TYPICAL_BEHAVIOR]).expand(len(images), -1)  # (B, 3)
@@ -71,11 +74,13 @@ def require_z_scored(images: np.ndarray | Tensor) -> tuple[float, float]:
         return 0.0, 0.0
     low, high = (float(value) for value in images.aminmax())  # NaN if any pixel is
     if not np.isfinite([low, high]).all():
-        raise ValueError("some pixels of these images are not finite numbers; leave those "
-                         "images out")
+        raise ValueError(
+            "some pixels of these images are not finite numbers; leave those images out"
+        )
     if low < -50 or high > (50 if low < 0 else 10):
-        raise ValueError(f"images with pixels from {low:.6g} to {high:.6g} are not z-scored; "
-                         f"{remedy}")
+        raise ValueError(
+            f"images with pixels from {low:.6g} to {high:.6g} are not z-scored; {remedy}"
+        )
     return low, high
 
 

@@ -8,8 +8,10 @@ from kit.files import data_folder
 
 IMAGES = "GrayImageNet-94c6ff995dac583098847cfecd43e7b6"  # the stimulus set
 HOST = "https://gin.g-node.org/cajal/Sensorium2022/raw/master/"
-WEIGHTS_HOST = ("https://raw.githubusercontent.com/sinzlab/sensorium/main/notebooks/model_tutorial/"
-                "model_checkpoints/pretrained/")
+WEIGHTS_HOST = (
+    "https://raw.githubusercontent.com/sinzlab/sensorium/main/notebooks/model_tutorial/"
+    "model_checkpoints/pretrained/"
+)
 
 
 @dataclass(frozen=True)
@@ -17,10 +19,10 @@ class PublishedRecording:
     """One published recording: its role in the competition, its size and its file."""
 
     mouse: str
-    role: str       # "Sensorium", "Sensorium+" or "open"
+    role: str  # "Sensorium", "Sensorium+" or "open"
     neurons: int
     megabytes: int  # of the zip
-    sha256: str     # of the zip
+    sha256: str  # of the zip
 
     @property
     def file(self) -> str:
@@ -28,22 +30,60 @@ class PublishedRecording:
         return f"static{self.mouse}-{IMAGES}.zip"
 
 
-RECORDINGS = {entry.mouse: entry for entry in (
-    PublishedRecording("26872-17-20", "Sensorium", 7776, 416,
-                       "c004994ba0110dcff21273af3e7b759ca30881dabbdc74201e777e89a8ce68d0"),
-    PublishedRecording("27204-5-13", "Sensorium+", 7538, 412,
-                       "bfafe3589131485ae1a20be643956618e3520c7fbaf25df39e9d7b1ccca9da5d"),
-    PublishedRecording("21067-10-18", "open", 8372, 423,
-                       "2a3a0a7516855f3b305fc000e8987b609d6917c89804c911b76300fc66cfc802"),
-    PublishedRecording("22846-10-16", "open", 7344, 397,
-                       "c5baf086e58ef303ebe62cb49da35b73c496f974cc990e973c3f104309cef6da"),
-    PublishedRecording("23343-5-17", "open", 7334, 393,
-                       "8145d4b3f5d7a8aae9df4f04d4d6061215ab9060a47611fb4cdbf8c5ecfb626d"),
-    PublishedRecording("23656-14-22", "open", 8107, 411,
-                       "fb02840192b226c0b7951df6387ff3ebf8236874725fb57ab29212376479c937"),
-    PublishedRecording("23964-4-22", "open", 8098, 411,
-                       "677739254fd338d1a249a2cf2f4f965048c5a8919a254d57d5317d2f998f7481"),
-)}
+RECORDINGS = {
+    entry.mouse: entry
+    for entry in (
+        PublishedRecording(
+            "26872-17-20",
+            "Sensorium",
+            7776,
+            416,
+            "c004994ba0110dcff21273af3e7b759ca30881dabbdc74201e777e89a8ce68d0",
+        ),
+        PublishedRecording(
+            "27204-5-13",
+            "Sensorium+",
+            7538,
+            412,
+            "bfafe3589131485ae1a20be643956618e3520c7fbaf25df39e9d7b1ccca9da5d",
+        ),
+        PublishedRecording(
+            "21067-10-18",
+            "open",
+            8372,
+            423,
+            "2a3a0a7516855f3b305fc000e8987b609d6917c89804c911b76300fc66cfc802",
+        ),
+        PublishedRecording(
+            "22846-10-16",
+            "open",
+            7344,
+            397,
+            "c5baf086e58ef303ebe62cb49da35b73c496f974cc990e973c3f104309cef6da",
+        ),
+        PublishedRecording(
+            "23343-5-17",
+            "open",
+            7334,
+            393,
+            "8145d4b3f5d7a8aae9df4f04d4d6061215ab9060a47611fb4cdbf8c5ecfb626d",
+        ),
+        PublishedRecording(
+            "23656-14-22",
+            "open",
+            8107,
+            411,
+            "fb02840192b226c0b7951df6387ff3ebf8236874725fb57ab29212376479c937",
+        ),
+        PublishedRecording(
+            "23964-4-22",
+            "open",
+            8098,
+            411,
+            "677739254fd338d1a249a2cf2f4f965048c5a8919a254d57d5317d2f998f7481",
+        ),
+    )
+}
 NAMES = {
     "sensorium": [mouse for mouse, entry in RECORDINGS.items() if entry.role == "Sensorium"],
     "sensorium+": [mouse for mouse, entry in RECORDINGS.items() if entry.role == "Sensorium+"],
@@ -60,7 +100,7 @@ class PublishedModel:
     (Willeke et al. 2022); None if no number is published.
     """
 
-    kind: str   # "CNN" or "LN"
+    kind: str  # "CNN" or "LN"
     mouse: str  # it was trained on
     file: str
     bytes: int
@@ -76,20 +116,38 @@ class PublishedModel:
 
 WEIGHTS = {
     "sensorium-cnn": PublishedModel(
-        "CNN", "26872-17-20", "sensorium_sota_model.pth", 2383728,
+        "CNN",
+        "26872-17-20",
+        "sensorium_sota_model.pth",
+        2383728,
         "7a87989732c34068fe10aaf1dd2c0421cb47cb1693b4f95a5e0e381632456173",
-        (0.274, 0.513, 0.433), (0.287, 0.528, 0.439)),
+        (0.274, 0.513, 0.433),
+        (0.287, 0.528, 0.439),
+    ),
     "sensorium-ln": PublishedModel(
-        "LN", "26872-17-20", "sensorium_ln_model.pth", 2334280,
+        "LN",
+        "26872-17-20",
+        "sensorium_ln_model.pth",
+        2334280,
         "4a243d8b76b9a523563c58530414bc6da5778be0448c7ec37b9d1a010989114a",
-        final=(0.207, 0.377, None)),
+        final=(0.207, 0.377, None),
+    ),
     "sensorium+-cnn": PublishedModel(
-        "CNN", "27204-5-13", "sensorium_p_sota_model.pth", 2380702,
+        "CNN",
+        "27204-5-13",
+        "sensorium_p_sota_model.pth",
+        2380702,
         "2c82812e8193ce72896d37e0ca6a5bf688ec3e284ba1e27dad8040ee21da274a",
-        (0.374, 0.571, None), (0.384, 0.578, None)),
+        (0.374, 0.571, None),
+        (0.384, 0.578, None),
+    ),
     "sensorium+-ln": PublishedModel(
-        "LN", "27204-5-13", "sensorium_p_ln_model.pth", 2331190,
-        "786723be498d87f676459f7fd9e975df61d7c86295dda8ea3afae8a29dc1d161"),
+        "LN",
+        "27204-5-13",
+        "sensorium_p_ln_model.pth",
+        2331190,
+        "786723be498d87f676459f7fd9e975df61d7c86295dda8ea3afae8a29dc1d161",
+    ),
 }
 
 
@@ -115,6 +173,12 @@ def fetch_weights(name: str, folder: str | Path | None = None) -> Path:
     """
     entry = WEIGHTS[name]
     path = data_folder(folder) / "weights" / entry.file
-    download(f"model {name}", WEIGHTS_HOST + entry.file, path, entry.sha256,
-             round(entry.bytes / 1e6, 1), 'kit.pretrained("sample+-cnn")')
+    download(
+        f"model {name}",
+        WEIGHTS_HOST + entry.file,
+        path,
+        entry.sha256,
+        round(entry.bytes / 1e6, 1),
+        'kit.pretrained("sample+-cnn")',
+    )
     return path

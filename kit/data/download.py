@@ -20,15 +20,21 @@ from urllib3.util import Retry
 from kit.checks import one_line
 from kit.files import file_sha256, progress
 
-TRIES = 3           # retries of a request, and answers in a row that bring nothing new
-PAUSE = 1           # seconds before the next request, doubled with each failure
+TRIES = 3  # retries of a request, and answers in a row that bring nothing new
+PAUSE = 1  # seconds before the next request, doubled with each failure
 TIMEOUT = (10, 30)  # seconds to connect, and to wait for the next byte
 SLOWEST = (60, 64_000)  # seconds, and the bytes that must come in them
 RETRIED = (408, 429, *range(500, 600))  # status codes after which the same request may succeed
 
 
-def download(what: str, url: str, path: Path, sha256: str, megabytes: float,
-             instead: str = 'kit.load("sample+")') -> None:
+def download(
+    what: str,
+    url: str,
+    path: Path,
+    sha256: str,
+    megabytes: float,
+    instead: str = 'kit.load("sample+")',
+) -> None:
     """Download a file unless it exists. An interrupted download goes on where it stopped.
 
     The environment variable KIT_MIRROR, a URL or a folder with a file of the same name, replaces
@@ -50,13 +56,16 @@ def download(what: str, url: str, path: Path, sha256: str, megabytes: float,
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or problem
         if isinstance(problem, requests.RequestException | ValueError):
-            reason = ("the server, or one that it redirects to, cannot be reached; behind a proxy "
-                      f"set HTTPS_PROXY and REQUESTS_CA_BUNDLE ({type(problem).__name__})")
+            reason = (
+                "the server, or one that it redirects to, cannot be reached; behind a proxy "
+                f"set HTTPS_PROXY and REQUESTS_CA_BUNDLE ({type(problem).__name__})"
+            )
         kept = f"{_size(part) / 1e6:.1f} MB are kept in {part}; " if _size(part) else ""
         raise ConnectionError(
             f"{what} could not be downloaded: {reason}; {kept}try again, or download {url} "
             f"({megabytes} MB) by other means and put it at {path}; "
-            f"{instead} works without it") from problem
+            f"{instead} works without it"
+        ) from problem
 
 
 @contextmanager
@@ -78,15 +87,18 @@ def check_disk_space(part: Path, megabytes: float) -> None:
     needed = 2 * megabytes / 1e3 - _size(part) / 1e9
     free = shutil.disk_usage(part.parent).free / 1e9
     if free < needed:
-        raise ConnectionError(f"{needed:.2f} GB are needed in {part.parent} and {free:.2f} GB are "
-                              "free: make room, or name another data folder in KIT_DATA_DIR")
+        raise ConnectionError(
+            f"{needed:.2f} GB are needed in {part.parent} and {free:.2f} GB are "
+            "free: make room, or name another data folder in KIT_DATA_DIR"
+        )
 
 
 def _fetch(source: str, part: Path, sha256: str, megabytes: float) -> None:
     """Complete `part` from a URL or a path. Raises ConnectionError if its SHA-256 is wrong then."""
     check_disk_space(part, megabytes)
-    if os.path.lexists(part) and (not stat.S_ISREG(part.lstat().st_mode)
-                                  or part.stat().st_nlink > 1):
+    if os.path.lexists(part) and (
+        not stat.S_ISREG(part.lstat().st_mode) or part.stat().st_nlink > 1
+    ):
         part.unlink()  # a link to a file that is not ours to change, or a pipe that never ends
     if "://" in source:
         _receive(source, part, sha256, megabytes)
@@ -97,8 +109,10 @@ def _fetch(source: str, part: Path, sha256: str, megabytes: float) -> None:
         raise ConnectionError(f"KIT_MIRROR names a folder, but there is no file {source}")
     found = file_sha256(part)
     if found != sha256:
-        raise ConnectionError(f"its SHA-256 is {found}, expected {sha256}; if you trust what came, "
-                              f"rename {part.name} to {part.stem}")
+        raise ConnectionError(
+            f"its SHA-256 is {found}, expected {sha256}; if you trust what came, "
+            f"rename {part.name} to {part.stem}"
+        )
 
 
 def _source(url: str) -> str:
@@ -130,8 +144,14 @@ def _receive(url: str, part: Path, sha256: str, megabytes: float) -> None:
 
 def _session() -> requests.Session:
     """A session that retries requests that fail before the body of the answer."""
-    retry = Retry(TRIES, other=0, status_forcelist=RETRIED, backoff_factor=PAUSE,
-                  raise_on_status=False, respect_retry_after_header=False)
+    retry = Retry(
+        TRIES,
+        other=0,
+        status_forcelist=RETRIED,
+        backoff_factor=PAUSE,
+        raise_on_status=False,
+        respect_retry_after_header=False,
+    )
     session = requests.Session()
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(max_retries=retry))
@@ -174,8 +194,9 @@ def _received(answer: requests.Response) -> Iterator[bytes]:
             block = b""
         if time.monotonic() - since > seconds:
             if received < least:
-                raise ConnectionError(f"the server sent less than {least / 1000:g} kB in "
-                                      f"{seconds:g} seconds")
+                raise ConnectionError(
+                    f"the server sent less than {least / 1000:g} kB in {seconds:g} seconds"
+                )
             since, received = time.monotonic(), 0
     if block:
         yield block
@@ -187,9 +208,12 @@ def _write(blocks: Iterator[bytes], part: Path, start: int, megabytes: float) ->
     if start == 0 and not first.startswith(b"PK\x03\x04"):  # zips, and what torch saves
         raise ConnectionError(f"what came is not the file: it begins with {first[:40]!r}")
     mode = "r+b" if part.exists() else "xb"
-    with part.open(mode) as file, progress(
-            desc="downloading", total=megabytes * 1e6, initial=start, unit="B",
-            unit_scale=True) as bar:
+    with (
+        part.open(mode) as file,
+        progress(
+            desc="downloading", total=megabytes * 1e6, initial=start, unit="B", unit_scale=True
+        ) as bar,
+    ):
         file.seek(start)
         for block in chain([first], blocks):
             file.write(block)

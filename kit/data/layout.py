@@ -2,6 +2,10 @@
 
 KINDS = ("images", "responses", "behavior", "pupil_center")
 TIERS = ("train", "validation", "test", "final_test")
-META = {"tiers": "meta/trials/tiers", "image_ids": "meta/trials/frame_image_id",
-        "trial_ids": "meta/trials/trial_idx", "unit_ids": "meta/neurons/unit_ids",
-        "coordinates": "meta/neurons/cell_motor_coordinates"}
+META = {
+    "tiers": "meta/trials/tiers",
+    "image_ids": "meta/trials/frame_image_id",
+    "trial_ids": "meta/trials/trial_idx",
+    "unit_ids": "meta/neurons/unit_ids",
+    "coordinates": "meta/neurons/cell_motor_coordinates",
+}

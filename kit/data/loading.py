@@ -21,8 +21,11 @@ DIGEST = re.compile(r"[0-9a-f]{40}")  # of what a recording holds
 PACKED = 3  # version of the packed arrays: part of the cache key
 
 
-def load(names: str | Path | list[str | Path], size: tuple[int, int] = (36, 64),
-         folder: str | Path | None = None) -> Dataset:
+def load(
+    names: str | Path | list[str | Path],
+    size: tuple[int, int] = (36, 64),
+    folder: str | Path | None = None,
+) -> Dataset:
     """Open recordings by name, id or path. Returns a `Dataset`.
 
     names: "sample", "sample+", "sample-pretrain" (simulated), "sensorium", "sensorium+",
@@ -47,20 +50,23 @@ def load(names: str | Path | list[str | Path], size: tuple[int, int] = (36, 64),
     try:
         height, width = [require_int("size", pixels, 1, 1024) for pixels in size]
     except (TypeError, ValueError):
-        raise ValueError(f"size={size!r} is not a height and width of 1 to 1024 pixels, such as "
-                         "(36, 64)") from None
+        raise ValueError(
+            f"size={size!r} is not a height and width of 1 to 1024 pixels, such as (36, 64)"
+        ) from None
     listed = names if isinstance(names, list | tuple) else [names]
     if not listed or not all(isinstance(name, str | Path) and str(name) for name in listed):
-        raise ValueError(f"{str(names)[:80]!r} names no recording; try kit.load(\"sample+\")")
+        raise ValueError(f'{str(names)[:80]!r} names no recording; try kit.load("sample+")')
     limit_threads()
     origins = {}  # mouse -> path of a recording, or its id; all are looked up before any work
     for name in listed:
         for mouse, origin in _find(name).items():
             if origins.setdefault(mouse, origin) != origin:
-                raise ValueError(f"mouse {mouse} is in both {origins[mouse]} and {origin}; "
-                                 "name one")
-    return Dataset([_open(mouse, origin, (height, width), folder)
-                    for mouse, origin in origins.items()])
+                raise ValueError(
+                    f"mouse {mouse} is in both {origins[mouse]} and {origin}; name one"
+                )
+    return Dataset(
+        [_open(mouse, origin, (height, width), folder) for mouse, origin in origins.items()]
+    )
 
 
 def _find(name):
@@ -76,11 +82,15 @@ def _find(name):
         path = path.resolve()
         return {_mouse_id(path): path}
     if os.path.islink(path):
-        raise ValueError(f"{str(name)[:200]!r} is a link to what is not there; if it is one of "
-                         "git-annex, get its content first")
-    raise ValueError(f"{str(name)[:200]!r} is neither a known recording nor a file or folder; "
-                     f"{suggest(name, [*named, *ids])}names are {', '.join(named)}, or a "
-                     "recording's id")
+        raise ValueError(
+            f"{str(name)[:200]!r} is a link to what is not there; if it is one of "
+            "git-annex, get its content first"
+        )
+    raise ValueError(
+        f"{str(name)[:200]!r} is neither a known recording nor a file or folder; "
+        f"{suggest(name, [*named, *ids])}names are {', '.join(named)}, or a "
+        "recording's id"
+    )
 
 
 def _mouse_id(path):
@@ -121,8 +131,10 @@ def _open(mouse, origin, size, folder):
         except ValueError:
             if mouse not in simulation.MICE:
                 raise
-            raise ValueError(f"the simulated mouse {path} is damaged; delete that file, and it is "
-                             "simulated again") from None
+            raise ValueError(
+                f"the simulated mouse {path} is damaged; delete that file, and it is "
+                "simulated again"
+            ) from None
     if note and noted != content:
         with suppress(OSError), atomic_write(note) as part:  # the data folder may be read-only
             part.write_text(content)
@@ -130,6 +142,7 @@ def _open(mouse, origin, size, folder):
 
 
 # ---- the key of a packed copy: what the recording holds, wherever it lies and whatever its dates
+
 
 def _content(path):
     """A digest of all that a recording holds. A zip lists the CRC-32 of its members at its end."""
@@ -161,8 +174,10 @@ def _listing(path):
             if "/meta/" in f"/{name}" and file.is_file():
                 digest.update(file.read_bytes())
     except OSError as problem:
-        raise ValueError(f"{problem.filename} cannot be read ({system_words(problem)}); if it "
-                         "is a link of git-annex, get its content first") from None
+        raise ValueError(
+            f"{problem.filename} cannot be read ({system_words(problem)}); if it "
+            "is a link of git-annex, get its content first"
+        ) from None
     return digest.hexdigest()
 
 

@@ -18,12 +18,20 @@ from kit.data.layout import KINDS, META, TIERS
 from kit.data.zips import GET_CONTENT, POINTER, READ_ERRORS, name_of, open_zip, require_readable
 from kit.files import atomic_write, progress
 
-META_DTYPES = {"tiers": "U", "image_ids": "iufU", "trial_ids": "iuU", "unit_ids": "iu",
-               "coordinates": "iuf"}  # values of numpy's dtype.kind, after `_as_ids`
-META_WORDS = {"tiers": "texts", "image_ids": "finite numbers or plain texts",
-              "trial_ids": "whole numbers or plain texts, none repeated",
-              "unit_ids": "whole numbers below 2**53, none repeated",
-              "coordinates": "finite numbers"}
+META_DTYPES = {
+    "tiers": "U",
+    "image_ids": "iufU",
+    "trial_ids": "iuU",
+    "unit_ids": "iu",
+    "coordinates": "iuf",
+}  # values of numpy's dtype.kind, after `_as_ids`
+META_WORDS = {
+    "tiers": "texts",
+    "image_ids": "finite numbers or plain texts",
+    "trial_ids": "whole numbers or plain texts, none repeated",
+    "unit_ids": "whole numbers below 2**53, none repeated",
+    "coordinates": "finite numbers",
+}
 
 TIERS_FILE = "meta/trials/tiers.npy"  # the folder that holds this file is the root of a recording
 MAX_ARRAY_BYTES = 2**26  # bytes of one array: many times any that a recording holds
@@ -71,11 +79,17 @@ def _statistics(values):
         variance = np.mean([square.mean() for square in squares])
     else:
         variance = sum(squares) / len(values)
-    return {"mean": mean, "std": np.sqrt(variance), "median": np.median(values, axis),
-            "min": np.min(values, axis), "max": np.max(values, axis)}
+    return {
+        "mean": mean,
+        "std": np.sqrt(variance),
+        "median": np.median(values, axis),
+        "min": np.min(values, axis),
+        "max": np.max(values, axis),
+    }
 
 
 # ---- finding and opening a recording ----
+
 
 def find_roots(path: Path) -> list[Path]:
     """The folders of recordings at `path` and up to two levels below."""
@@ -104,8 +118,10 @@ def open_source(path: Path) -> Generator["Source"]:
 
 def _only_root(path, roots):
     if len(roots) != 1:
-        raise ValueError(f"{path} is not one recording in the official layout: it holds "
-                         f"{len(roots)} files {TIERS_FILE}; give the static…zip or its folder")
+        raise ValueError(
+            f"{path} is not one recording in the official layout: it holds "
+            f"{len(roots)} files {TIERS_FILE}; give the static…zip or its folder"
+        )
     return roots[0]
 
 
@@ -126,8 +142,10 @@ class Source:
             with self._open(f"{name}.npy") as file:
                 array = _parse(file.read(largest + 1), largest)
         except (KeyError, FileNotFoundError):
-            raise ValueError(f"{self.path} has no {name}.npy; the recording is incomplete, "
-                             "download or unpack it again") from None
+            raise ValueError(
+                f"{self.path} has no {name}.npy; the recording is incomplete, "
+                "download or unpack it again"
+            ) from None
         except READ_ERRORS as problem:
             require_readable(f"{name}.npy in {self.path}", problem)
             reason = one_line(" ".join(str(problem).split()))
@@ -135,9 +153,11 @@ class Source:
                 reason += "; download or unpack the recording again"
             raise ValueError(f"{name}.npy in {self.path} cannot be read: {reason}") from None
         if shape is not None and (array.shape != shape or array.dtype.kind not in "biuf"):
-            raise ValueError(f"{name}.npy in {self.path} holds {array.dtype} of shape "
-                             f"{array.shape}, expected numbers of shape {shape}; the recording is "
-                             "damaged")
+            raise ValueError(
+                f"{name}.npy in {self.path} holds {array.dtype} of shape "
+                f"{array.shape}, expected numbers of shape {shape}; the recording is "
+                "damaged"
+            )
         return array
 
     def _open(self, file):
@@ -176,11 +196,13 @@ class Source:
         expected = Counter(range(first, first + trials))
         missing, surplus = expected - numbers, numbers - expected
         if missing or surplus:
-            raise ValueError(f"data/{kind} in {self.path} holds {len(names)} files, but "
-                             f"{TIERS_FILE} lists {trials} trials: {missing.total()} missing, "
-                             f"{surplus.total()} too many, the first is "
-                             f"{min(missing | surplus)}.npy; download or unpack the recording "
-                             "again")
+            raise ValueError(
+                f"data/{kind} in {self.path} holds {len(names)} files, but "
+                f"{TIERS_FILE} lists {trials} trials: {missing.total()} missing, "
+                f"{surplus.total()} too many, the first is "
+                f"{min(missing | surplus)}.npy; download or unpack the recording "
+                "again"
+            )
         return [f"data/{kind}/{name.removesuffix('.npy')}" for name in names]
 
 
@@ -203,28 +225,39 @@ def _parse(data, largest):
 
 # ---- trials and neurons ----
 
+
 def read_meta(source: Source) -> dict[str, np.ndarray]:
     """The arrays about trials and neurons, by the kit's names. Raises ValueError if one is bad."""
     if source.trial_files("videos"):
-        raise ValueError(f"{source.path} holds videos, as recordings of SENSORIUM 2023 do; this "
-                         "kit opens recordings with one image a trial")
+        raise ValueError(
+            f"{source.path} holds videos, as recordings of SENSORIUM 2023 do; this "
+            "kit opens recordings with one image a trial"
+        )
     meta = {name: _as_ids(name, source.read(file)) for name, file in META.items()}
     trials, neurons = meta["tiers"].size, meta["unit_ids"].size
     if not trials or not neurons:
-        raise ValueError(f"{source.path} lists {trials} trials of {neurons} neurons; a recording "
-                         "has at least one of each")
+        raise ValueError(
+            f"{source.path} lists {trials} trials of {neurons} neurons; a recording "
+            "has at least one of each"
+        )
     shapes = dict.fromkeys(META, (trials,)) | {"unit_ids": (neurons,), "coordinates": (neurons, 3)}
     for name, values in meta.items():
         if values.shape != shapes[name]:
-            raise ValueError(f"{META[name]}.npy in {source.path} has shape {values.shape}, "
-                             f"expected {shapes[name]}; the recording is damaged")
+            raise ValueError(
+                f"{META[name]}.npy in {source.path} has shape {values.shape}, "
+                f"expected {shapes[name]}; the recording is damaged"
+            )
         if not _is_valid(name, values):
-            raise ValueError(f"{META[name]}.npy in {source.path} holds {values.dtype}; it must "
-                             f"hold {META_WORDS[name]}: put it right, or download or unpack the "
-                             "recording again")
+            raise ValueError(
+                f"{META[name]}.npy in {source.path} holds {values.dtype}; it must "
+                f"hold {META_WORDS[name]}: put it right, or download or unpack the "
+                "recording again"
+            )
     if not np.isin(meta["tiers"], TIERS).any():
-        raise ValueError(f"no trial of {source.path} has one of the tiers {', '.join(TIERS)}; the "
-                         f"first has {one_line(meta['tiers'][0], 40)!r}")
+        raise ValueError(
+            f"no trial of {source.path} has one of the tiers {', '.join(TIERS)}; the "
+            f"first has {one_line(meta['tiers'][0], 40)!r}"
+        )
     return meta
 
 

@@ -30,13 +30,21 @@ def pack(mouse: str, source: Source, part: Path, size: tuple[int, int]) -> None:
     trials, neurons = len(meta["tiers"]), len(meta["unit_ids"])
     _require_space(part, 4 * trials * (size[0] * size[1] + neurons + 5))
     names = _trial_arrays(source, trials)
-    shapes = {"images": _image_shape(source, names["images"][0], size), "responses": (neurons,),
-              "behavior": (3,), "pupil_center": (2,)}
+    shapes = {
+        "images": _image_shape(source, names["images"][0], size),
+        "responses": (neurons,),
+        "behavior": (3,),
+        "pupil_center": (2,),
+    }
     statistics, gaps = {}, {}
     for kind, arrays in names.items():
         values = Standardised(source, kind, arrays, shapes[kind], meta["tiers"])
-        blocks = progress(values.blocks(), desc=f"packing {mouse} {kind}",
-                          total=math.ceil(trials / BLOCK), unit="block")
+        blocks = progress(
+            values.blocks(),
+            desc=f"packing {mouse} {kind}",
+            total=math.ceil(trials / BLOCK),
+            unit="block",
+        )
         _write_array(part / f"{kind}.npy", (trials, *shapes[kind]), blocks, size)
         if kind == "responses":
             withheld = _withheld(meta["tiers"], values.empty)
@@ -66,19 +74,22 @@ def _write_array(file, shape, blocks, size):
     packed_shape = (*shape[:2], *size) if len(shape) == 4 else shape
     with file.open("wb") as out:
         np.lib.format.write_array_header_1_0(
-            out, {"descr": "<f4", "fortran_order": False, "shape": packed_shape})
+            out, {"descr": "<f4", "fortran_order": False, "shape": packed_shape}
+        )
         for block in blocks:
             if block.shape[1:] != packed_shape[1:]:
-                block = interpolate(torch.from_numpy(block), size=size, mode="bilinear",
-                                    align_corners=False).numpy()  # (B, 1, H, W)
+                block = interpolate(
+                    torch.from_numpy(block), size=size, mode="bilinear", align_corners=False
+                ).numpy()  # (B, 1, H, W)
             out.write(block.astype("<f4").tobytes())
 
 
 class Standardised:
     """The values of one kind, in units of their std, and what is seen of them on the way."""
 
-    def __init__(self, source: Source, kind: str, arrays: list[str], shape: tuple,
-                 tiers: np.ndarray) -> None:
+    def __init__(
+        self, source: Source, kind: str, arrays: list[str], shape: tuple, tiers: np.ndarray
+    ) -> None:
         self.source, self.kind, self.arrays, self.shape = source, kind, arrays, shape
         self.gaps, self.empty = np.zeros((2, len(tiers)), bool)  # trials with NaN; of zeros or NaN
         self.train, self.seen = tiers == "train", np.isin(tiers, ["train", "validation"])
@@ -110,11 +121,15 @@ class Standardised:
             if is_possible(self.kind, numbers):
                 continue
             if np.isfinite(numbers).all():
-                raise ValueError(f"{name}.npy in {self.source.path} holds negative responses, as "
-                                 "dF/F does; responses are counts of activity, 0 or more: give "
-                                 "deconvolved ones, or write 0 where they are negative")
-            raise ValueError(f"{name}.npy in {self.source.path} has values that are not finite, or "
-                             "do not fit its statistics; the recording is damaged")
+                raise ValueError(
+                    f"{name}.npy in {self.source.path} holds negative responses, as "
+                    "dF/F does; responses are counts of activity, 0 or more: give "
+                    "deconvolved ones, or write 0 where they are negative"
+                )
+            raise ValueError(
+                f"{name}.npy in {self.source.path} has values that are not finite, or "
+                "do not fit its statistics; the recording is damaged"
+            )
 
     def require_units(self) -> None:
         """Raise ValueError if the values show that the statistics belong to other data."""
@@ -124,12 +139,16 @@ class Standardised:
         kind, path = self.kind, self.source.path
         std = self.evidence[0].result()[1] * self.std  # of the raw values
         if kind == "responses" and np.median(std[std > 0]) < 0.01 * std.mean():
-            raise ValueError(f"the responses of neuron {std.argmax()} (from 0) in {path} have a "
-                             f"std of {std.max():.3g}, most others have one below 1 % of the "
-                             "mean; leave out that neuron, or the trials of this artefact")
-        raise ValueError(f"meta/statistics/{kind} in {path} are not the statistics of data/{kind}: "
-                         f"in their units, the data have {misfits[0]}; put them right, or delete "
-                         "meta/statistics to have them computed")
+            raise ValueError(
+                f"the responses of neuron {std.argmax()} (from 0) in {path} have a "
+                f"std of {std.max():.3g}, most others have one below 1 % of the "
+                "mean; leave out that neuron, or the trials of this artefact"
+            )
+        raise ValueError(
+            f"meta/statistics/{kind} in {path} are not the statistics of data/{kind}: "
+            f"in their units, the data have {misfits[0]}; put them right, or delete "
+            "meta/statistics to have them computed"
+        )
 
 
 def _blocks(source: Source, arrays: list[str], shape: tuple) -> Iterator[tuple[slice, np.ndarray]]:
@@ -146,6 +165,7 @@ def is_possible(kind: str, values: np.ndarray) -> bool:
 
 
 # ---- trials that are withheld, or hold NaN ----
+
 
 def _withheld(tiers, empty):
     """(T,) bool: the trials of test tiers with nothing but zeros or NaN as responses."""
@@ -178,15 +198,21 @@ def _without_gaps(source, tiers, names, gaps, withheld):
             here = (tiers == tier) & gap
             if not here.any() or not (withheld[here].any() or gap[tiers == tier].all()):
                 continue
-            reason = ("the trial must be predicted, as its responses are withheld"
-                      if withheld[here].any() else f"so does every trial of the tier {tier}")
-            raise ValueError(f"{names[kind][np.flatnonzero(here)[0]]}.npy in {source.path} holds "
-                             f"NaN, and {reason}; fill the gap, or leave this value out of all "
-                             "trials")
+            reason = (
+                "the trial must be predicted, as its responses are withheld"
+                if withheld[here].any()
+                else f"so does every trial of the tier {tier}"
+            )
+            raise ValueError(
+                f"{names[kind][np.flatnonzero(here)[0]]}.npy in {source.path} holds "
+                f"NaN, and {reason}; fill the gap, or leave this value out of all "
+                "trials"
+            )
     return np.where(left_out & np.isin(tiers, TIERS), "NaN", tiers)
 
 
 # ---- files and shapes ----
+
 
 def _trial_arrays(source, trials):
     """The names of the trials' arrays of each kind: a dict of lists.
@@ -198,8 +224,10 @@ def _trial_arrays(source, trials):
     names = {kind: source.trial_arrays(kind, trials) for kind in kinds}
     firsts = {int(arrays[0].rpartition("/")[2]) for arrays in names.values()}
     if len(firsts) > 1:
-        raise ValueError(f"the files of some kinds in {source.path} are numbered from 0 and those "
-                         "of others from 1; number them alike")
+        raise ValueError(
+            f"the files of some kinds in {source.path} are numbered from 0 and those "
+            "of others from 1; number them alike"
+        )
     return names
 
 
@@ -207,18 +235,23 @@ def _image_shape(source, name, size):
     """The shape (1, height, width) of the images. Raises ValueError if `size` would squeeze it."""
     raw = source.read(name).shape
     if len(raw) != 3 or raw[0] != 1 or not 0 < min(raw) <= max(raw) <= 1024:
-        raise ValueError(f"{name}.npy in {source.path} has shape {raw}, expected one grey image "
-                         "(1, height, width) of up to 1024 pixels; videos cannot be opened")
+        raise ValueError(
+            f"{name}.npy in {source.path} has shape {raw}, expected one grey image "
+            "(1, height, width) of up to 1024 pixels; videos cannot be opened"
+        )
     height, width = size
     fits = height * raw[2] / raw[1], width * raw[1] / raw[2]  # width and height of the same aspect
     if abs(width - fits[0]) > 0.5 and abs(height - fits[1]) > 0.5:
-        raise ValueError(f"size={size} would squeeze the images of {source.path}, which have "
-                         f"{raw[1]} x {raw[2]} pixels; choose a size of their aspect, such as "
-                         f"size=({height}, {max(1, round(fits[0]))}), or crop or pad the images")
+        raise ValueError(
+            f"size={size} would squeeze the images of {source.path}, which have "
+            f"{raw[1]} x {raw[2]} pixels; choose a size of their aspect, such as "
+            f"size=({height}, {max(1, round(fits[0]))}), or crop or pad the images"
+        )
     return raw
 
 
 # ---- units ----
+
 
 class Moments:
     """Mean and std (…) of values (B, …) that come in blocks; all pixels of images count alike."""
@@ -248,8 +281,9 @@ class Moments:
         return (self.origin[0] + mean).astype(np.float32), std.astype(np.float32)
 
 
-def standardisation(source: Source, kind: str, shape: tuple,
-                    seen: list[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
+def standardisation(
+    source: Source, kind: str, shape: tuple, seen: list[str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The float32 mean to subtract and std to divide by, from a recording's statistics.
 
     shape: of the values of one trial. seen: the arrays that they are computed from if there are no
@@ -288,13 +322,17 @@ def _misfit(kind, moments):
 def _read_statistic(source, name, shape):
     values = source.read(name)
     if values.size != math.prod(shape) or values.dtype.kind not in "biuf":
-        raise ValueError(f"{name}.npy in {source.path} holds {values.dtype} of shape "
-                         f"{values.shape}, expected {math.prod(shape)} numbers; the recording is "
-                         "damaged")
+        raise ValueError(
+            f"{name}.npy in {source.path} holds {values.dtype} of shape "
+            f"{values.shape}, expected {math.prod(shape)} numbers; the recording is "
+            "damaged"
+        )
     with np.errstate(all="ignore"):  # an overflow is found below
         numbers = values.astype(np.float32).reshape(shape)
     if not np.isfinite(numbers).all() or (name.endswith("std") and (numbers < 0).any()):
-        raise ValueError(f"{name}.npy in {source.path} has values that are not finite, or "
-                         "negative; put them right, or delete meta/statistics to have them "
-                         "computed")
+        raise ValueError(
+            f"{name}.npy in {source.path} has values that are not finite, or "
+            "negative; put them right, or delete meta/statistics to have them "
+            "computed"
+        )
     return numbers

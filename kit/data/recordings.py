@@ -27,16 +27,16 @@ class Recording:
     """One mouse, one day: T trials of N neurons. Arrays are read-only and stay on disk."""
 
     mouse: str
-    images: np.ndarray               # (T, 1, H, W) float32, z-scored
-    responses: np.ndarray            # (T, N) float32, divided by std; NaN where withheld
-    behavior: np.ndarray | None      # (T, 3) float32, divided by std; None if withheld or absent
+    images: np.ndarray  # (T, 1, H, W) float32, z-scored
+    responses: np.ndarray  # (T, N) float32, divided by std; NaN where withheld
+    behavior: np.ndarray | None  # (T, 3) float32, divided by std; None if withheld or absent
     pupil_center: np.ndarray | None  # (T, 2) float32, z-scored; None if withheld or absent
-    tiers: np.ndarray                # (T,) str: train, validation, test, final_test; others unused
-    image_ids: np.ndarray            # (T,) int: repeats of an image share it
-    trial_ids: np.ndarray            # (T,) int, or 32 characters in the competition mice
-    unit_ids: np.ndarray             # (N,) int, not contiguous
-    coordinates: np.ndarray          # (N, 3) position in cortex, micrometres
-    statistics: dict                 # name -> the mean or std that was used, in raw units
+    tiers: np.ndarray  # (T,) str: train, validation, test, final_test; others unused
+    image_ids: np.ndarray  # (T,) int: repeats of an image share it
+    trial_ids: np.ndarray  # (T,) int, or 32 characters in the competition mice
+    unit_ids: np.ndarray  # (N,) int, not contiguous
+    coordinates: np.ndarray  # (N, 3) position in cortex, micrometres
+    statistics: dict  # name -> the mean or std that was used, in raw units
 
     # the folder of these arrays' files; `replace` does not copy it, so a changed copy has none
     packed: Path | None = field(default=None, init=False)
@@ -52,13 +52,17 @@ class Recording:
         for name in ("images", "responses", "behavior", "pupil_center", "image_ids", "trial_ids"):
             values = getattr(self, name)
             if values is not None and len(values) != trials:
-                raise ValueError(f"mouse {self.mouse} has {trials} trials and {len(values)} rows "
-                                 f"of {name}; give a row of them for each trial")
+                raise ValueError(
+                    f"mouse {self.mouse} has {trials} trials and {len(values)} rows "
+                    f"of {name}; give a row of them for each trial"
+                )
         columns = neurons if self.responses is None else self.responses.shape[1]
         if not columns == len(self.coordinates) == neurons:
-            raise ValueError(f"mouse {self.mouse} has {neurons} unit_ids, {len(self.coordinates)} "
-                             f"coordinates and {columns} columns of responses; give one of each "
-                             "for each neuron")
+            raise ValueError(
+                f"mouse {self.mouse} has {neurons} unit_ids, {len(self.coordinates)} "
+                f"coordinates and {columns} columns of responses; give one of each "
+                "for each neuron"
+            )
         vars(self)["statistics"] = dict(self.statistics)
         for values in (vars(self), self.statistics):
             for name, value in values.items():
@@ -109,14 +113,17 @@ class Recording:
         except (IndexError, TypeError, ValueError):
             chosen = np.array(0)
         if chosen.ndim != 1:
-            raise ValueError(f"rows={brief(rows)} are not trials of mouse {self.mouse}; give whole "
-                             f'numbers from 0 to {len(self.tiers) - 1}, such as .rows("train")')
+            raise ValueError(
+                f"rows={brief(rows)} are not trials of mouse {self.mouse}; give whole "
+                f'numbers from 0 to {len(self.tiers) - 1}, such as .rows("train")'
+            )
         rows = chosen
         withheld = np.isnan(self.responses[rows, 0]).any()  # a withheld trial is NaN throughout
         others = None if withheld else self.responses, self.behavior, self.pupil_center
-        return Batch(torch.from_numpy(self.images[rows]),
-                     *[None if array is None else torch.from_numpy(array[rows])
-                       for array in others])
+        return Batch(
+            torch.from_numpy(self.images[rows]),
+            *[None if array is None else torch.from_numpy(array[rows]) for array in others],
+        )
 
     def first(self, tier: str, n: int) -> Batch:
         """The first n trials of a tier, or all of them if it has fewer.
@@ -124,7 +131,7 @@ class Recording:
         >>> kit.load("sample+").mouse.first("train", 8).images.shape
         torch.Size([8, 1, 36, 64])
         """
-        return self.batch(self.rows(tier)[:require_int("n", n, 1)])
+        return self.batch(self.rows(tier)[: require_int("n", n, 1)])
 
     def batches(self, tier: str, size: int = 128, seed: Any = None) -> Iterator[Batch]:
         """Each trial of a tier once, `size` at a time; the last batch may be smaller.
@@ -139,7 +146,7 @@ class Recording:
         rows = self.rows(tier)
         if seed is not None:
             rows = np.random.default_rng(seed).permutation(rows)
-        return (self.batch(rows[start:start + size]) for start in range(0, len(rows), size))
+        return (self.batch(rows[start : start + size]) for start in range(0, len(rows), size))
 
     def subset(self, n: int) -> Recording:
         """The same recording with only its first n train trials; see `Dataset.subset`."""
@@ -161,8 +168,10 @@ class Recording:
         left_out = f" (left out: {', '.join(others)})" if others else ""
         state = "without" if self.behavior is None else "with"
         height, width = self.image_size
-        return (f"mouse {one_line(self.mouse)}: {len(self.unit_ids)} neurons, {', '.join(used)} "
-                f"trials{left_out}, images {height}x{width}, {state} behaviour")
+        return (
+            f"mouse {one_line(self.mouse)}: {len(self.unit_ids)} neurons, {', '.join(used)} "
+            f"trials{left_out}, images {height}x{width}, {state} behaviour"
+        )
 
 
 class Dataset(Mapping):
@@ -172,8 +181,10 @@ class Dataset(Mapping):
         recordings = list(recordings)
         self._recordings = {recording.mouse: recording for recording in recordings}
         if not 0 < len(self._recordings) == len(recordings):
-            raise ValueError(f"{len(recordings)} recordings of {len(self._recordings)} mice; a "
-                             "Dataset takes one or more, each of another mouse")
+            raise ValueError(
+                f"{len(recordings)} recordings of {len(self._recordings)} mice; a "
+                "Dataset takes one or more, each of another mouse"
+            )
 
     def __getitem__(self, mouse):
         if mouse not in self._recordings:
@@ -185,8 +196,10 @@ class Dataset(Mapping):
         of_recordings = name in Recording.__annotations__ or hasattr(Recording, name)
         if of_recordings and not name.startswith("_"):
             mouse = next(iter(self))
-            raise AttributeError(f"a Dataset maps mice to recordings and has no {name!r} itself; "
-                                 f"write data.mouse.{name}, or data[{mouse!r}].{name}")
+            raise AttributeError(
+                f"a Dataset maps mice to recordings and has no {name!r} itself; "
+                f"write data.mouse.{name}, or data[{mouse!r}].{name}"
+            )
         raise AttributeError(f"'Dataset' object has no attribute {name!r}")
 
     def __iter__(self):
@@ -199,8 +212,10 @@ class Dataset(Mapping):
     def mouse(self) -> Recording:
         """The only recording. Raises ValueError if there are several."""
         if len(self) != 1:
-            raise ValueError(f"there are {len(self)} mice here; choose one of {', '.join(self)}, "
-                             f"for example data[{next(iter(self))!r}]")
+            raise ValueError(
+                f"there are {len(self)} mice here; choose one of {', '.join(self)}, "
+                f"for example data[{next(iter(self))!r}]"
+            )
         return next(iter(self.values()))
 
     @property
@@ -230,13 +245,16 @@ class Dataset(Mapping):
 def require_dataset(data: object) -> Dataset:
     """`data` itself if it is a `Dataset`. Raises ValueError if it is anything else."""
     if not isinstance(data, Dataset):
-        raise ValueError(f"a Dataset is needed, not a {type(data).__name__}; open one with "
-                         'kit.load, for example kit.load("sample+")')
+        raise ValueError(
+            f"a Dataset is needed, not a {type(data).__name__}; open one with "
+            'kit.load, for example kit.load("sample+")'
+        )
     return data
 
 
-def open_packed(mouse: str, packed: Path, size: tuple[int, int],
-                tiers: np.ndarray | None = None) -> Recording:
+def open_packed(
+    mouse: str, packed: Path, size: tuple[int, int], tiers: np.ndarray | None = None
+) -> Recording:
     """The recording in a folder of packed arrays, perhaps in another process or on another host.
 
     tiers: (T,) the tiers of a recording that was pickled; else the packed ones are used.
@@ -246,7 +264,8 @@ def open_packed(mouse: str, packed: Path, size: tuple[int, int],
     if not packed.is_dir():
         raise FileNotFoundError(
             f"mouse {mouse} is not at {packed} on host {socket.gethostname()}; put the data folder "
-            "where every host sees it at one path, name it in KIT_DATA_DIR and load again")
+            "where every host sees it at one path, name it in KIT_DATA_DIR and load again"
+        )
     try:
         if not all(map(os.path.isfile, packed.iterdir())):  # a pipe may never end
             raise ValueError
@@ -254,17 +273,26 @@ def open_packed(mouse: str, packed: Path, size: tuple[int, int],
             statistics = dict(file)
         meta = {name: statistics.pop(name) for name in META}
         trials, neurons = len(meta["tiers"]), len(meta["unit_ids"])
-        shapes = {"images": (trials, 1, *size), "responses": (trials, neurons),
-                  "behavior": (trials, 3), "pupil_center": (trials, 2)}
-        images, responses = (_open_array(packed / f"{name}.npy", shapes[name])
-                             for name in ("images", "responses"))
+        shapes = {
+            "images": (trials, 1, *size),
+            "responses": (trials, neurons),
+            "behavior": (trials, 3),
+            "pupil_center": (trials, 2),
+        }
+        images, responses = (
+            _open_array(packed / f"{name}.npy", shapes[name]) for name in ("images", "responses")
+        )
         behavior, eye = (
-            _open_array(packed / f"{name}.npy", shapes[name]) if f"{name}_std" in statistics
-            else None for name in ("behavior", "pupil_center"))  # None: withheld or absent
+            _open_array(packed / f"{name}.npy", shapes[name])
+            if f"{name}_std" in statistics
+            else None
+            for name in ("behavior", "pupil_center")
+        )  # None: withheld or absent
     except (*READ_ERRORS, KeyError) as problem:
         require_readable(f"the packed copy {packed}", problem)
-        raise ValueError(f"the packed copy {packed} is damaged; delete that folder and load "
-                         "again") from None
+        raise ValueError(
+            f"the packed copy {packed} is damaged; delete that folder and load again"
+        ) from None
     if tiers is not None:
         meta["tiers"] = tiers
     opened = Recording(mouse, images, responses, behavior, eye, **meta, statistics=statistics)

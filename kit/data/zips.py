@@ -18,9 +18,21 @@ POINTER = re.compile(rb"(\.\./)*(\.git)?/?annex/objects|version https://git-lfs"
 GET_CONTENT = "it is a pointer of git-annex or Git LFS; get its content first"
 
 # raised by zipfile, zlib and numpy on damaged, encrypted or hostile bytes
-READ_ERRORS = (ValueError, TypeError, EOFError, OSError, RuntimeError, SyntaxError, OverflowError,
-               MemoryError, zipfile.BadZipFile, zlib.error, struct.error, lzma.LZMAError,
-               tokenize.TokenError)
+READ_ERRORS = (
+    ValueError,
+    TypeError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    OverflowError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    lzma.LZMAError,
+    tokenize.TokenError,
+)
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:
@@ -54,7 +66,7 @@ def directory_bytes(path: Path) -> bytes:
         tail = file.read()
         end = tail.rfind(b"PK\5\6")
         if 0 <= end <= len(tail) - 22:
-            start, = struct.unpack_from("<I", tail, end + 16)
+            (start,) = struct.unpack_from("<I", tail, end + 16)
         if start == 2**32 - 1:  # it is larger than 4 GB
             with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
                 start = archive.start_dir
@@ -65,8 +77,9 @@ def directory_bytes(path: Path) -> bytes:
 def require_readable(path: Path | str, problem: BaseException) -> None:
     """Raise what the system says of a file, unless the problem is what the file holds."""
     if isinstance(problem, OSError) and problem.errno not in (None, errno.EINVAL, errno.ENOENT):
-        raise type(problem)(f"{path} cannot be read: {system_words(problem)}; mend that and try "
-                            "again") from None
+        raise type(problem)(
+            f"{path} cannot be read: {system_words(problem)}; mend that and try again"
+        ) from None
 
 
 def name_of(member: zipfile.ZipInfo) -> str:

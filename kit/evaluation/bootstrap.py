@@ -44,25 +44,29 @@ class ImageScore:
 class Difference:
     """Whether one score is higher than another: interval and p-value of the difference."""
 
-    difference: float              # the first less the second
+    difference: float  # the first less the second
     interval: tuple[float, float]  # 95 %, over other images
-    p: float                       # of a difference this large if the true one is 0; never 0
+    p: float  # of a difference this large if the true one is 0; never 0
     images: int
 
 
-def single_trial_score(predictions: np.ndarray, responses: np.ndarray,
-                       image_ids: np.ndarray) -> ImageScore:
+def single_trial_score(
+    predictions: np.ndarray, responses: np.ndarray, image_ids: np.ndarray
+) -> ImageScore:
     """The single-trial correlation with each image's pull. (T, N), (T, N), (T,)."""
     image, count = index_images(image_ids, len(responses))
     return _image_score(predictions, responses, image, count[:, 0])
 
 
-def average_score(predictions: np.ndarray, responses: np.ndarray,
-                  image_ids: np.ndarray) -> ImageScore:
+def average_score(
+    predictions: np.ndarray, responses: np.ndarray, image_ids: np.ndarray
+) -> ImageScore:
     """The correlation to average with each image's pull. (T, N), (T, N), (T,)."""
     image, count = index_images(image_ids, len(responses))
-    averages = [sum_by_image(np.asarray(values, np.float64), image) / count
-                for values in (predictions, responses)]  # (images, N)
+    averages = [
+        sum_by_image(np.asarray(values, np.float64), image) / count
+        for values in (predictions, responses)
+    ]  # (images, N)
     return _image_score(*averages, np.arange(len(count)), np.ones(len(count)))
 
 
@@ -75,14 +79,18 @@ def _image_score(predictions, responses, image, trials):
     image: (T,) index of the image that each showed; trials: (images,) how many showed it.
     """
     if len(trials) < 3:
-        raise ValueError(f"{len(trials)} images are too few to say how sure a score is; give the "
-                         "trials of three or more")
+        raise ValueError(
+            f"{len(trials)} images are too few to say how sure a score is; give the "
+            "trials of three or more"
+        )
     order = np.argsort(image, kind="stable")
     total, without, neurons = 0.0, np.zeros(len(trials)), predictions.shape[1]
     for start in range(0, neurons, BLOCK):
         block = slice(start, start + BLOCK)
-        p, r = (center(np.asarray(values[order, block], np.float64))
-                for values in (predictions, responses))
+        p, r = (
+            center(np.asarray(values[order, block], np.float64))
+            for values in (predictions, responses)
+        )
         every, left = _leave_one_out(p, r, image[order], trials)
         total += every.sum()
         without += left.sum(1)
@@ -137,8 +145,9 @@ def interval(one: ImageScore, resamples: int = RESAMPLES, seed: int = 0) -> tupl
     return one.corrected - reach, one.corrected + reach
 
 
-def compare_scores(one: ImageScore, other: ImageScore, resamples: int = RESAMPLES,
-                   seed: int = 0) -> Difference:
+def compare_scores(
+    one: ImageScore, other: ImageScore, resamples: int = RESAMPLES, seed: int = 0
+) -> Difference:
     """Compare two scores of the same images: paired, because both are resampled alike."""
     difference = one.score - other.score
     error, ratios = _studentised((one.pulls - other.pulls)[:, None], resamples, seed)
@@ -147,8 +156,12 @@ def compare_scores(one: ImageScore, other: ImageScore, resamples: int = RESAMPLE
     as_large = (ratios * error[0] >= abs(difference)).sum()
     if abs(difference) < EQUAL_WITHIN:
         reach, as_large = max(reach, abs(difference)), resamples
-    return Difference(difference, (difference - reach, difference + reach),
-                      float((as_large + 1) / (resamples + 1)), len(one.pulls))
+    return Difference(
+        difference,
+        (difference - reach, difference + reach),
+        float((as_large + 1) / (resamples + 1)),
+        len(one.pulls),
+    )
 
 
 def _studentised(pulls, resamples, seed):
@@ -169,8 +182,9 @@ def _studentised(pulls, resamples, seed):
         means = weights @ centred
         variances = np.maximum(weights @ centred**2 - means**2, 0) / (images - 1)
         errors = np.maximum(np.sqrt(variances), error / 2)
-        ratios[start:start + rows] = np.divide(means, errors, out=np.zeros_like(means),
-                                               where=errors > 0)
+        ratios[start : start + rows] = np.divide(
+            means, errors, out=np.zeros_like(means), where=errors > 0
+        )
     return error, ratios
 
 
@@ -181,8 +195,8 @@ def _studentised(pulls, resamples, seed):
 class Ranks:
     """How K entries compare, all pairs at once, at a family-wise error of 5 %."""
 
-    adjusted: np.ndarray       # (K, K) p of each pair, adjusted for all pairs; 1 on the diagonal
-    tied: np.ndarray           # (K,) bool: not significantly worse than the best
+    adjusted: np.ndarray  # (K, K) p of each pair, adjusted for all pairs; 1 on the diagonal
+    tied: np.ndarray  # (K,) bool: not significantly worse than the best
     rank_interval: np.ndarray  # (K, 2) 1 + number significantly better, K - number worse
 
 
@@ -219,6 +233,6 @@ def _step_down(found, ratios):
 
 
 def _ratio(above, below):
-    """above / below; 0 for 0 / 0, and infinite for a difference without any error."""
+    """Divide; 0 / 0 is 0, and a difference without any error is infinite."""
     sure = np.where(above > 0, np.inf, 0.0)
     return np.divide(above, below, out=sure, where=below > 0)

@@ -22,12 +22,12 @@ class Scores:
     """
 
     single_trial: float | None  # correlation over single trials, mean over neurons
-    to_average: float | None    # correlation over images, after averaging over repeats
-    feve: float | None          # fraction of explainable variance explained, neurons of FEV >= .15;
-                                # 1 for the best model of the image alone, behaviour can give more
-    ceiling: float | None       # single-trial correlation of the best model of the image alone
+    to_average: float | None  # correlation over images, after averaging over repeats
+    feve: float | None  # fraction of explainable variance explained, neurons of FEV >= .15;
+    # 1 for the best model of the image alone, behaviour can give more
+    ceiling: float | None  # single-trial correlation of the best model of the image alone
     per_neuron: dict[str, np.ndarray] = field(repr=False)  # name -> (N,), in order of "unit_ids"
-    n_left_out: int = 0         # neurons left out of feve, FEV < .15
+    n_left_out: int = 0  # neurons left out of feve, FEV < .15
     reason: str = "needs repeats"
 
     @classmethod
@@ -45,19 +45,25 @@ class Scores:
             ceiling=float(np.sqrt(per_neuron["fev"].clip(min=0)).mean()),
             per_neuron=per_neuron,
             n_left_out=int((~reliable).sum()),
-            reason="needs a neuron with FEV >= .15")
+            reason="needs a neuron with FEV >= .15",
+        )
 
     def __str__(self) -> str:
         left_out = beyond = ""
         if self.feve is not None:
             beyond = "  (its FEVE is 1; a model that also sees behaviour can exceed both)"
-            left_out = (f"  ({self.n_left_out} of {len(self.per_neuron['fev'])} neurons left out, "
-                        f"FEV < {metrics.FEV_THRESHOLD})")
-        return "\n".join([
-            self._line("single-trial correlation", self.single_trial),
-            self._line("correlation to average", self.to_average),
-            self._line("FEVE", self.feve) + left_out,
-            self._line("best model of the image alone, single-trial", self.ceiling) + beyond])
+            left_out = (
+                f"  ({self.n_left_out} of {len(self.per_neuron['fev'])} neurons left out, "
+                f"FEV < {metrics.FEV_THRESHOLD})"
+            )
+        return "\n".join(
+            [
+                self._line("single-trial correlation", self.single_trial),
+                self._line("correlation to average", self.to_average),
+                self._line("FEVE", self.feve) + left_out,
+                self._line("best model of the image alone, single-trial", self.ceiling) + beyond,
+            ]
+        )
 
     __repr__ = __str__
 
@@ -71,25 +77,32 @@ class Measured:
     """The measured responses of T trials and N neurons, which predictions are compared with."""
 
     responses: np.ndarray  # (T, N) divided by each neuron's std
-    images: np.ndarray     # (T,) ids: repeats of an image share it
-    unit_ids: np.ndarray   # (N,)
+    images: np.ndarray  # (T,) ids: repeats of an image share it
+    unit_ids: np.ndarray  # (N,)
 
     @cached_property
     def repeats(self) -> dict[str, np.ndarray]:
-        """What repeats tell of each neuron: "fev" and "oracle" (N,). Empty without repeats."""
+        """Each neuron's "fev" and "oracle" (N,), from the repeats. Empty without repeats."""
         if len(np.unique(self.images)) == len(self.images):
             return {}
-        return {"fev": metrics.fev(self.responses, self.images),
-                "oracle": metrics.oracle(self.responses, self.images)}
+        return {
+            "fev": metrics.fev(self.responses, self.images),
+            "oracle": metrics.oracle(self.responses, self.images),
+        }
 
     def scores(self, predictions: np.ndarray) -> Scores:
         """All scores of predictions (T, N). Without repeats there is only the single-trial one."""
-        found = {"unit_ids": np.asarray(self.unit_ids),
-                 "single_trial": metrics.correlation(predictions, self.responses)}
+        found = {
+            "unit_ids": np.asarray(self.unit_ids),
+            "single_trial": metrics.correlation(predictions, self.responses),
+        }
         if self.repeats:
             pair = predictions, self.responses, self.images
-            found |= {"to_average": metrics.correlation_to_average(*pair),
-                      "feve": metrics.feve(*pair), **self.repeats}
+            found |= {
+                "to_average": metrics.correlation_to_average(*pair),
+                "feve": metrics.feve(*pair),
+                **self.repeats,
+            }
         return Scores.of(found)
 
     def image_score(self, predictions: np.ndarray, metric: str) -> ImageScore:
@@ -102,8 +115,8 @@ class Row:
     """An entry's row on a leaderboard."""
 
     scores: Scores
-    ranked_by: ImageScore           # the score that decides, with the pull of each image on it
-    interval: tuple[float, float]   # 95 % of that score, over other images
+    ranked_by: ImageScore  # the score that decides, with the pull of each image on it
+    interval: tuple[float, float]  # 95 % of that score, over other images
 
     def columns(self) -> dict[str, float]:
         """The numbers of the hosting platform's table. ValueError for what it cannot show."""
@@ -116,20 +129,28 @@ class Row:
             columns[name] = value
         for name, value in columns.items():
             if not abs(value) < MAX_SCORE:  # so neither NaN nor infinity
-                raise ValueError(f"the score {name} is {value:.3g}, which the leaderboard cannot "
-                                 "show; give predictions in units of each neuron's std")
+                raise ValueError(
+                    f"the score {name} is {value:.3g}, which the leaderboard cannot "
+                    "show; give predictions in units of each neuron's std"
+                )
         return columns
 
 
-def leaderboard_row(predictions: np.ndarray, measured: Measured, metric: str,
-                    resamples: int = RESAMPLES, seed: int = 0) -> Row:
+def leaderboard_row(
+    predictions: np.ndarray,
+    measured: Measured,
+    metric: str,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Row:
     """The row of predictions (T, N). metric: "single_trial" or "to_average", which decides."""
     one = measured.image_score(predictions, metric)
     return Row(measured.scores(predictions), one, interval(one, resamples, seed))
 
 
-def compute_scores(predictions: np.ndarray, responses: np.ndarray, image_ids: np.ndarray,
-                   unit_ids: np.ndarray) -> Scores:
+def compute_scores(
+    predictions: np.ndarray, responses: np.ndarray, image_ids: np.ndarray, unit_ids: np.ndarray
+) -> Scores:
     """Compute all scores of predictions (T, N) for responses (T, N), in the same units.
 
     image_ids: (T,); unit_ids: (N,). Without repeats there is only the single-trial score.

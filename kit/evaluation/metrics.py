@@ -24,8 +24,9 @@ def correlation(predictions: np.ndarray, responses: np.ndarray) -> np.ndarray:
     return (p * r).mean(0) / ((p.std(0) + eps) * (r.std(0) + eps))  # (N,)
 
 
-def correlation_to_average(predictions: np.ndarray, responses: np.ndarray,
-                           image_ids: np.ndarray) -> np.ndarray:
+def correlation_to_average(
+    predictions: np.ndarray, responses: np.ndarray, image_ids: np.ndarray
+) -> np.ndarray:
     """Pearson correlation over images, after averaging predictions and responses over repeats.
 
     predictions, responses: (T, N); image_ids: (T,), the image that each trial showed.
@@ -33,8 +34,9 @@ def correlation_to_average(predictions: np.ndarray, responses: np.ndarray,
     """
     predictions, responses = _as_pair(predictions, responses)
     image, count = index_images(image_ids, len(responses))
-    return correlation(sum_by_image(predictions, image) / count,
-                       sum_by_image(responses, image) / count)
+    return correlation(
+        sum_by_image(predictions, image) / count, sum_by_image(responses, image) / count
+    )
 
 
 def fev(responses: np.ndarray, image_ids: np.ndarray) -> np.ndarray:
@@ -88,8 +90,10 @@ def _as_pair(predictions, responses):
     predictions = np.asarray(predictions, np.float64)
     responses = np.asarray(responses, np.float64)
     if predictions.shape != responses.shape or predictions.ndim != 2 or not len(responses):
-        raise ValueError(f"predictions {predictions.shape} and responses {responses.shape} must "
-                         "have the same shape (trials, neurons), with at least one trial")
+        raise ValueError(
+            f"predictions {predictions.shape} and responses {responses.shape} must "
+            "have the same shape (trials, neurons), with at least one trial"
+        )
     return predictions, responses
 
 
@@ -103,8 +107,9 @@ def index_images(image_ids: np.ndarray, n_trials: int) -> tuple[np.ndarray, np.n
     """Index of the image that each trial showed, (T,), and how often each is shown, (images, 1)."""
     image_ids = np.asarray(image_ids)
     if image_ids.shape != (n_trials,):
-        raise ValueError(f"image_ids has shape {image_ids.shape}; give one id for each of the "
-                         f"{n_trials} trials")
+        raise ValueError(
+            f"image_ids has shape {image_ids.shape}; give one id for each of the {n_trials} trials"
+        )
     _, image, count = np.unique(image_ids, return_inverse=True, return_counts=True)
     return image, count[:, None]
 
@@ -112,8 +117,10 @@ def index_images(image_ids: np.ndarray, n_trials: int) -> tuple[np.ndarray, np.n
 def _require_repeats(count):
     """Which images repeat, (images,). Raises ValueError if none does."""
     if not (count > 1).any():
-        raise ValueError(f"this score needs repeats: each of these {len(count)} images was shown "
-                         "once; only the test tiers have repeats")
+        raise ValueError(
+            f"this score needs repeats: each of these {len(count)} images was shown "
+            "once; only the test tiers have repeats"
+        )
     return count[:, 0] > 1
 
 
@@ -129,14 +136,14 @@ def _variances(responses, image_ids):
     responses = np.asarray(responses, np.float64)
     image, count = index_images(image_ids, len(responses))
     repeated = _require_repeats(count)
-    means = sum_by_image(responses, image) / count                 # (images, N)
+    means = sum_by_image(responses, image) / count  # (images, N)
     squares = sum_by_image((responses - means[image]) ** 2, image)  # (images, N)
-    noise = (squares[repeated] / (count[repeated] - 1)).mean(0)      # (N,)
+    noise = (squares[repeated] / (count[repeated] - 1)).mean(0)  # (N,)
     varies = (responses != responses[0]).any(0)  # rounding must not make a constant neuron vary
     return responses.var(0, ddof=1) * varies, noise * varies
 
 
 def _ratio(numerator, denominator, empty=0.0):
-    """numerator / denominator, and `empty` for a denominator of 0."""
+    """Divide, with `empty` for a denominator of 0."""
     ratio = np.full(numerator.shape, empty)
     return np.divide(numerator, denominator, out=ratio, where=denominator != 0)

@@ -26,8 +26,10 @@ def predict(model: nn.Module, data: Dataset, tier: str, mouse: str | None = None
     """
     recording = require_dataset(data).mouse if mouse is None else require_dataset(data)[mouse]
     if not (isinstance(model, nn.Module) and hasattr(model, "validate_data")):
-        raise ValueError(f"a model is needed, not a {type(model).__name__}; build one with "
-                         "kit.cnn_baseline(data), or open one with kit.load_model(path)")
+        raise ValueError(
+            f"a model is needed, not a {type(model).__name__}; build one with "
+            "kit.cnn_baseline(data), or open one with kit.load_model(path)"
+        )
     cast(Model, model).validate_data(Dataset([recording]))
     return predict_unchecked(model, recording, tier)
 
@@ -38,8 +40,10 @@ def predict_unchecked(model: nn.Module, recording: Recording, tier: str) -> np.n
     Returns (T, N) float32. The model is in eval mode for the call and left as it was.
     """
     with eval_mode(model), torch.inference_mode(), fastest_threads():
-        batches = [model(batch, recording.mouse).float().cpu().numpy()
-                   for batch in recording.batches(tier, 64)]  # larger ones leave the cache
+        batches = [
+            model(batch, recording.mouse).float().cpu().numpy()
+            for batch in recording.batches(tier, 64)
+        ]  # larger ones leave the cache
     return np.concatenate(batches)
 
 
@@ -59,11 +63,19 @@ def score(model: nn.Module, data: Dataset, tier: str) -> Scores:
     for mouse, recording in require_dataset(data).items():
         rows = recording.rows(tier)
         if recording.withheld(tier):
-            raise ValueError(f"the responses of tier {tier!r} of mouse {mouse} are withheld: write "
-                             'a submission with kit.submit, or score "validation"')
-        measured = Measured(recording.responses[rows], recording.image_ids[rows],
-                            recording.unit_ids)
+            raise ValueError(
+                f"the responses of tier {tier!r} of mouse {mouse} are withheld: write "
+                'a submission with kit.submit, or score "validation"'
+            )
+        measured = Measured(
+            recording.responses[rows], recording.image_ids[rows], recording.unit_ids
+        )
         results.append(measured.scores(predict(model, data, tier, mouse)).per_neuron)
     names = set.intersection(*map(set, results))  # a mouse without repeats has fewer scores
-    return Scores.of({name: np.concatenate([result[name] for result in results])
-                      for name in results[0] if name in names})
+    return Scores.of(
+        {
+            name: np.concatenate([result[name] for result in results])
+            for name in results[0]
+            if name in names
+        }
+    )

@@ -18,9 +18,9 @@ IMAGE_IDS = range(10**8)
 class PublicTrials:
     """The T trials of the public recording, in an order and with ids that tell nothing."""
 
-    rows: np.ndarray       # (T,) of the given recording
-    secret: int            # from which the rounding of responses is drawn
-    tiers: np.ndarray      # (T,) str
+    rows: np.ndarray  # (T,) of the given recording
+    secret: int  # from which the rounding of responses is drawn
+    tiers: np.ndarray  # (T,) str
     trial_ids: np.ndarray  # (T,) 32 hexadecimal digits
     image_ids: np.ndarray  # (T,) int: repeats of an image share it
 
@@ -50,8 +50,9 @@ def draw_trials(recording: Recording, final_share: float, seed: int | None) -> P
     order = rng.sample(range(len(rows)), len(rows))
     image_ids = np.array(rng.sample(IMAGE_IDS, images.max() + 1))
     trial_ids = np.array([rng.randbytes(16).hex() for _ in rows])
-    return PublicTrials(rows[order], rng.getrandbits(128), tiers[order], trial_ids,
-                        image_ids[images[order]])
+    return PublicTrials(
+        rows[order], rng.getrandbits(128), tiers[order], trial_ids, image_ids[images[order]]
+    )
 
 
 def _index_images(recording, rows):
@@ -63,9 +64,11 @@ def _index_images(recording, rows):
     digests = [blake2b(recording.images[row].tobytes()).digest() for row in rows]
     for row, digest, own in zip(rows, digests, first[image], strict=True):
         if digest != digests[own]:
-            raise ValueError(f"image id {recording.image_ids[row]} of mouse {recording.mouse} has "
-                             f"different pixels in trials {recording.trial_ids[rows[own]]} and "
-                             f"{recording.trial_ids[row]}; give each picture an id of its own")
+            raise ValueError(
+                f"image id {recording.image_ids[row]} of mouse {recording.mouse} has "
+                f"different pixels in trials {recording.trial_ids[rows[own]]} and "
+                f"{recording.trial_ids[row]}; give each picture an id of its own"
+            )
     index = {}  # digest -> index, in order of the ids: the last digits do not matter
     same = [index.setdefault(digests[k], len(index)) for k in first]
     return np.array(same)[image]
@@ -77,17 +80,25 @@ def _require_fair(recording, rows, tiers, images):
         here = tiers == tier
         shown, counts = np.unique(images[here], return_counts=True)
         if not np.isfinite(recording.responses[rows[here]]).all():
-            raise ValueError(f"the responses of tier {tier!r} of mouse {recording.mouse} are "
-                             "withheld; put in the true ones: dataclasses.replace(recording, "
-                             "responses=…), for a sample mouse kit.truth(name).responses")
+            raise ValueError(
+                f"the responses of tier {tier!r} of mouse {recording.mouse} are "
+                "withheld; put in the true ones: dataclasses.replace(recording, "
+                "responses=…), for a sample mouse kit.truth(name).responses"
+            )
         if len(shown) < FEWEST_IMAGES:
-            raise ValueError(f"tier {tier!r} would have {len(shown)} images; a test set needs at "
-                             f"least {FEWEST_IMAGES}, and one that is split in two, twice as many")
+            raise ValueError(
+                f"tier {tier!r} would have {len(shown)} images; a test set needs at "
+                f"least {FEWEST_IMAGES}, and one that is split in two, twice as many"
+            )
         if counts.max() == 1:
-            raise ValueError(f"no image of tier {tier!r} would be shown twice, and without repeats "
-                             "there is no noise to compare a model with")
+            raise ValueError(
+                f"no image of tier {tier!r} would be shown twice, and without repeats "
+                "there is no noise to compare a model with"
+            )
         elsewhere = np.isin(images, shown) & ~here
         if elsewhere.any():
-            raise ValueError(f"{len(np.unique(images[elsewhere]))} images of tier {tier!r} are "
-                             f"also shown in tier '{tiers[elsewhere][0]}', which tells what is "
-                             'withheld; give those trials another tier, such as "unused"')
+            raise ValueError(
+                f"{len(np.unique(images[elsewhere]))} images of tier {tier!r} are "
+                f"also shown in tier '{tiers[elsewhere][0]}', which tells what is "
+                'withheld; give those trials another tier, such as "unused"'
+            )

@@ -24,8 +24,9 @@ from kit.hosting.settings import WithholdConfig, require_plain
 BITS = 16  # of a value that are kept; float32 has 24, and the last show how it was made
 
 
-def withhold(recording: Recording, out: str | Path,
-             config: WithholdConfig | None = None) -> tuple[Path, Path]:
+def withhold(
+    recording: Recording, out: str | Path, config: WithholdConfig | None = None
+) -> tuple[Path, Path]:
     """Split a recording into a public one without test responses, and its private truth.
 
     out: a new folder. `out/public` is what you publish: a zip in the official layout, which
@@ -96,43 +97,59 @@ def private_folder(out: str | Path) -> Generator[Path]:
     except OSError as problem:
         if problem.errno is None:  # has its sentence already
             raise type(problem)(str(problem).replace(str(folder), str(out))) from None
-        raise OSError(f"{out} cannot be written: {system_words(problem)}; name another "
-                      "place") from None
+        raise OSError(
+            f"{out} cannot be written: {system_words(problem)}; name another place"
+        ) from None
 
 
 # ---- checks ----
+
 
 def _require_new(out):
     """`out` as a path. Raises FileExistsError if there is anything."""
     out = require_path("out", out)
     if os.path.lexists(out):
-        raise FileExistsError(f"{out} exists already, and a challenge is never replaced, because "
-                              "its truth could not be made again; name a new folder")
+        raise FileExistsError(
+            f"{out} exists already, and a challenge is never replaced, because "
+            "its truth could not be made again; name a new folder"
+        )
     return out
 
 
 def _require_kinds(recording, config):
     """The settings, with a track. Raises ValueError unless the arguments hold what they must."""
     if isinstance(recording, Dataset):
-        raise ValueError("a Recording is needed, not a Dataset; give data.mouse, or one of several "
-                         "as data[mouse]")
+        raise ValueError(
+            "a Recording is needed, not a Dataset; give data.mouse, or one of several "
+            "as data[mouse]"
+        )
     if not isinstance(recording, Recording):
-        raise ValueError(f"a Recording is needed, not a {type(recording).__name__}; open one with "
-                         'kit.load, for example kit.load("99003-1-1").mouse')
+        raise ValueError(
+            f"a Recording is needed, not a {type(recording).__name__}; open one with "
+            'kit.load, for example kit.load("99003-1-1").mouse'
+        )
     if not isinstance(config, WithholdConfig):
-        raise ValueError(f"config is a {type(config).__name__}; give a WithholdConfig, such as "
-                         'WithholdConfig(track="sensorium")')
+        raise ValueError(
+            f"config is a {type(config).__name__}; give a WithholdConfig, such as "
+            'WithholdConfig(track="sensorium")'
+        )
     if recording.responses is None or len(recording.responses) != len(recording.tiers):
-        raise ValueError(f"mouse {recording.mouse} has {len(recording.tiers)} trials, and not as "
-                         "many responses; give a row of them for each trial")
+        raise ValueError(
+            f"mouse {recording.mouse} has {len(recording.tiers)} trials, and not as "
+            "many responses; give a row of them for each trial"
+        )
     config = replace(config, track=config.track or track_of(recording))
     kinds = _kinds(config)
     if any(getattr(recording, kind) is None for kind in kinds):
-        raise ValueError(f"mouse {recording.mouse} has no behaviour or no eye position; give "
-                         'WithholdConfig(track="sensorium")')
+        raise ValueError(
+            f"mouse {recording.mouse} has no behaviour or no eye position; give "
+            'WithholdConfig(track="sensorium")'
+        )
     if any(f"{kind}_std" not in recording.statistics for kind in kinds):
-        raise ValueError(f"mouse {recording.mouse} has no statistics, so its raw values are not "
-                         "known; open it with kit.load")
+        raise ValueError(
+            f"mouse {recording.mouse} has no statistics, so its raw values are not "
+            "known; open it with kit.load"
+        )
     return config
 
 
@@ -146,9 +163,11 @@ def _require_possible(recording, trials, config):
     for kind in _kinds(config):
         for row in trials.rows:
             if not is_possible(kind, getattr(recording, kind)[row]):
-                raise ValueError(f"trial {recording.trial_ids[row]} of mouse {recording.mouse} "
-                                 f"holds a value of {kind} that is negative or not finite; put it "
-                                 'right, or leave the trial out by giving it the tier "unused"')
+                raise ValueError(
+                    f"trial {recording.trial_ids[row]} of mouse {recording.mouse} "
+                    f"holds a value of {kind} that is negative or not finite; put it "
+                    'right, or leave the trial out by giving it the tier "unused"'
+                )
 
 
 def _require_opens(path, recording):
@@ -157,11 +176,14 @@ def _require_opens(path, recording):
         with open_source(path) as source:
             read_meta(source)
     except ValueError as problem:
-        raise ValueError(f"mouse {recording.mouse} cannot be withheld, because nobody could open "
-                         f"the result: {str(problem).replace(str(path), path.name)}") from None
+        raise ValueError(
+            f"mouse {recording.mouse} cannot be withheld, because nobody could open "
+            f"the result: {str(problem).replace(str(path), path.name)}"
+        ) from None
 
 
 # ---- what becomes public ----
+
 
 def write_public(path: Path, recording: Recording, trials: PublicTrials, track: str) -> None:
     """Write the public zip, trial by trial. track: "sensorium" has zeros for behaviour."""
@@ -179,12 +201,24 @@ def write_public(path: Path, recording: Recording, trials: PublicTrials, track: 
     if track == "sensorium+":
         state = {kind: raw_values(recording, kind, trials.rows) for kind in KINDS[2:]}
     else:
-        state = {"behavior": np.zeros((count, 3), np.float32),
-                 "pupil_center": np.zeros((count, 2), np.float32)}
-    write(path, {"images": _Lazy(images, count), "responses": _Lazy(responses, count), **state,
-                 "tiers": trials.tiers, "trial_idx": trials.trial_ids,
-                 "frame_image_id": trials.image_ids, "unit_ids": recording.unit_ids,
-                 "cell_motor_coordinates": recording.coordinates}, statistics_from=~hidden)
+        state = {
+            "behavior": np.zeros((count, 3), np.float32),
+            "pupil_center": np.zeros((count, 2), np.float32),
+        }
+    write(
+        path,
+        {
+            "images": _Lazy(images, count),
+            "responses": _Lazy(responses, count),
+            **state,
+            "tiers": trials.tiers,
+            "trial_idx": trials.trial_ids,
+            "frame_image_id": trials.image_ids,
+            "unit_ids": recording.unit_ids,
+            "cell_motor_coordinates": recording.coordinates,
+        },
+        statistics_from=~hidden,
+    )
 
 
 def raw_values(recording: Recording, kind: str, rows: np.ndarray | int) -> np.ndarray:
@@ -204,7 +238,8 @@ def raw_responses(recording: Recording, trials: PublicTrials, trial: int) -> np.
     last bits do not reveal the std that it was divided by. Values of 16 bits stay as they are.
     """
     values = recording.responses[trials.rows[trial]] * np.asarray(
-        recording.statistics["responses_std"], float)
+        recording.statistics["responses_std"], float
+    )
     chance = np.random.default_rng([trials.secret, trial]).random(values.shape)
 
     def round_randomly(scaled):
@@ -254,6 +289,7 @@ class _Lazy:
 
 # ---- what stays private ----
 
+
 def _write_private(folder, recording, trials, public_zip, track):
     """Write the key, the track, and the truth, in the units that the public zip is loaded in."""
     folder.mkdir(mode=0o700)
@@ -262,8 +298,16 @@ def _write_private(folder, recording, trials, public_zip, track):
     with open_source(public_zip) as source:
         _, std = standardisation(source, "responses", recording.unit_ids.shape)
     # only ids are written: the arrays of the recording are in another order
-    ids = replace(recording, images=None, responses=None, behavior=None, pupil_center=None,
-                  tiers=trials.tiers, trial_ids=trials.trial_ids, image_ids=trials.image_ids)
+    ids = replace(
+        recording,
+        images=None,
+        responses=None,
+        behavior=None,
+        pupil_center=None,
+        tiers=trials.tiers,
+        trial_ids=trials.trial_ids,
+        image_ids=trials.image_ids,
+    )
     for tier, name in TRUTH_FILES.items():
         values = np.stack([raw_responses(recording, trials, trial) for trial in ids.rows(tier)])
         write_rows(folder / name, ids, tier, values / std, "responses")
@@ -271,10 +315,14 @@ def _write_private(folder, recording, trials, public_zip, track):
 
 def _write_key(path, recording, trials):
     """Write a table of the public trials: their ids, and what they were before."""
-    columns = {"trial_indices": trials.trial_ids, "image_ids": trials.image_ids,
-               "tier": trials.tiers, "row": trials.rows,
-               "original_trial": recording.trial_ids[trials.rows],
-               "original_image": recording.image_ids[trials.rows]}
+    columns = {
+        "trial_indices": trials.trial_ids,
+        "image_ids": trials.image_ids,
+        "tier": trials.tiers,
+        "row": trials.rows,
+        "original_trial": recording.trial_ids[trials.rows],
+        "original_image": recording.image_ids[trials.rows],
+    }
     with path.open("w", encoding="ascii", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(columns)

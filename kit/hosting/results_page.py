@@ -8,9 +8,11 @@ import numpy as np
 
 from kit.challenge.tracks import RANKING_METRIC, SCORES, TRACKS
 
-NAMES = SCORES | {"feve": "FEVE, the fraction of explainable variance explained (the best model of "
-                          "the image alone: 1)"}
-WIDTH, HEIGHT = 600, 230           # of the figure, in its own units
+NAMES = SCORES | {
+    "feve": "FEVE, the fraction of explainable variance explained (the best model of "
+    "the image alone: 1)"
+}
+WIDTH, HEIGHT = 600, 230  # of the figure, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 58, 24, 44, 46
 
 RESULT = Template("""\
@@ -43,8 +45,9 @@ $ticks
 </svg>""")
 
 
-def result(track: str, test_set: str, values: np.ndarray, scores: dict[str, float],
-           counts: dict[str, int]) -> str:
+def result(
+    track: str, test_set: str, values: np.ndarray, scores: dict[str, float], counts: dict[str, int]
+) -> str:
     """The page of a scored entry.
 
     values: (N,) each neuron's score by which the track is ranked; scores: the columns of the
@@ -52,14 +55,24 @@ def result(track: str, test_set: str, values: np.ndarray, scores: dict[str, floa
     """
     ranked = RANKING_METRIC[track]
     metric = NAMES[ranked]
-    rows = [f'<tr><th scope="row">{_escape(name)}</th><td>{_digits(scores[key])}</td></tr>'
-            for key, name in NAMES.items()]
+    rows = [
+        f'<tr><th scope="row">{_escape(name)}</th><td>{_digits(scores[key])}</td></tr>'
+        for key, name in NAMES.items()
+    ]
     quartiles = [_digits(value) for value in np.quantile(values, [0.25, 0.5, 0.75])]
     content = RESULT.substitute(
-        test_set=_escape(test_set.capitalize()), metric=metric, rows="\n".join(rows),
-        score=_digits(scores[ranked]), low=_digits(scores["low"]), high=_digits(scores["high"]),
-        figure=histogram(values, metric), quartile_1=quartiles[0], median=quartiles[1],
-        quartile_3=quartiles[2], **{key: f"{count:,}" for key, count in counts.items()})
+        test_set=_escape(test_set.capitalize()),
+        metric=metric,
+        rows="\n".join(rows),
+        score=_digits(scores[ranked]),
+        low=_digits(scores["low"]),
+        high=_digits(scores["high"]),
+        figure=histogram(values, metric),
+        quartile_1=quartiles[0],
+        median=quartiles[1],
+        quartile_3=quartiles[2],
+        **{key: f"{count:,}" for key, count in counts.items()},
+    )
     return _page(f"Scores in the {TRACKS[track]} track", content)
 
 
@@ -76,20 +89,36 @@ def histogram(values: np.ndarray, metric: str) -> str:
     base, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     places = LEFT + (right - LEFT) * (edges - low) / (high - low)
     heights = (base - TOP) * counts / counts.max()
-    bars = [f'<rect x="{x + 0.5:.2f}" y="{base - tall:.2f}" width="{width - 1:.2f}" '
-            f'height="{tall:.2f}"/>'
-            for x, width, tall in zip(places, np.diff(places), heights, strict=False) if tall]
+    bars = [
+        f'<rect x="{x + 0.5:.2f}" y="{base - tall:.2f}" width="{width - 1:.2f}" '
+        f'height="{tall:.2f}"/>'
+        for x, width, tall in zip(places, np.diff(places), heights, strict=False)
+        if tall
+    ]
     mean = float(values.mean())
     share = (mean - low) / (high - low)  # of the figure's width, where the label must fit
     anchor = "start" if share < 0.25 else "end" if share > 0.75 else "middle"
-    label = (f"Histogram of the {metric} of {len(values)} neurons, from "
-             f"{_digits(values.min())} to {_digits(values.max())}, mean {_digits(mean)}")
+    label = (
+        f"Histogram of the {metric} of {len(values)} neurons, from "
+        f"{_digits(values.min())} to {_digits(values.max())}, mean {_digits(mean)}"
+    )
     return FIGURE.substitute(
-        width=WIDTH, height=HEIGHT, label=_escape(label), bars="".join(bars), left=LEFT,
-        right=right, base=base, metric=metric, score=_digits(mean), middle=(LEFT + right) / 2,
-        caption_y=HEIGHT - 6, grid=_count_lines(counts.max(), base, right),
-        mean=f"{LEFT + (right - LEFT) * share:.2f}", anchor=anchor,
-        ticks=_ticks(low, high, base, right))
+        width=WIDTH,
+        height=HEIGHT,
+        label=_escape(label),
+        bars="".join(bars),
+        left=LEFT,
+        right=right,
+        base=base,
+        metric=metric,
+        score=_digits(mean),
+        middle=(LEFT + right) / 2,
+        caption_y=HEIGHT - 6,
+        grid=_count_lines(counts.max(), base, right),
+        mean=f"{LEFT + (right - LEFT) * share:.2f}",
+        anchor=anchor,
+        ticks=_ticks(low, high, base, right),
+    )
 
 
 def _count_lines(most, base, right):
@@ -97,8 +126,10 @@ def _count_lines(most, base, right):
     lines = []
     for count in sorted({most // 2, most} - {0}):
         y = base - (base - TOP) * count / most
-        lines.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.2f}" y2="{y:.2f}"/>'
-                     f'<text x="{LEFT - 6}" y="{y + 4:.2f}" text-anchor="end">{count}</text>')
+        lines.append(
+            f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.2f}" y2="{y:.2f}"/>'
+            f'<text x="{LEFT - 6}" y="{y + 4:.2f}" text-anchor="end">{count}</text>'
+        )
     return "\n".join(lines)
 
 
@@ -108,8 +139,9 @@ def _ticks(low, high, base, right):
     texts = []
     for k in range(round(np.ceil(low / step - 1e-9)), round(np.floor(high / step + 1e-9)) + 1):
         x = LEFT + (right - LEFT) * (k * step - low) / span
-        texts.append(f'<text x="{x:.2f}" y="{base + 18}" text-anchor="middle">'
-                     f'{_digits(k * step, 1)}</text>')
+        texts.append(
+            f'<text x="{x:.2f}" y="{base + 18}" text-anchor="middle">{_digits(k * step, 1)}</text>'
+        )
     return "\n".join(texts)
 
 

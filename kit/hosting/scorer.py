@@ -1,4 +1,4 @@
-"""Score one entry where a challenge is hosted: python3 score.py INPUT OUTPUT
+"""Score one entry where a challenge is hosted: `python3 score.py INPUT OUTPUT`.
 
 INPUT/ref holds the ground truth of one test set and its track, INPUT/res the entry. OUTPUT gets
 scores.json, with finite numbers alone, and detailed_results.html. For a bad entry there is one
@@ -52,8 +52,11 @@ def score(folder: Path) -> tuple[dict[str, float], str]:
     except (ValueError, OSError) as problem:
         raise ValueError(str(problem).replace(str(path), path.name)) from None
     row = leaderboard_row(predictions, known, RANKING_METRIC[track])
-    counts = {"trials": len(known.images), "images": len(set(known.images)),
-              "neurons": len(known.unit_ids)}
+    counts = {
+        "trials": len(known.images),
+        "images": len(set(known.images)),
+        "neurons": len(known.unit_ids),
+    }
     scores, values = row.columns(), row.scores.per_neuron[RANKING_METRIC[track]]
     return scores, results_page.result(track, TEST_SETS[tier], values, scores, counts)
 
@@ -65,8 +68,10 @@ def find_truth(folder: Path) -> Path:
     """The ground truth among the reference data. Raises ValueError unless there is exactly one."""
     found = [path for path in _files(folder) if path.name in TIERS]
     if len(found) != 1:
-        raise ValueError("the reference data must hold one ground-truth file, and hold "
-                         f"{len(found)}; this is the organisers' mistake, so tell them")
+        raise ValueError(
+            "the reference data must hold one ground-truth file, and hold "
+            f"{len(found)}; this is the organisers' mistake, so tell them"
+        )
     return found[0]
 
 
@@ -78,13 +83,16 @@ def find_entry(folder: Path, name: str) -> Path:
     files = [path for path in _files(folder) if path != folder / "metadata"]  # the platform's own
     found = [path for path in files if path.name == name]
     if not files:
-        raise ValueError(f"the entry is empty: give a zip that holds {name}; leave out a file "
-                         "metadata or metadata.yaml, for which the platform takes it for a program")
+        raise ValueError(
+            f"the entry is empty: give a zip that holds {name}; leave out a file "
+            "metadata or metadata.yaml, for which the platform takes it for a program"
+        )
     if not found:
         here = ", ".join(one_line(path.name, 60) for path in files[:3])
         more = ", …" if len(files) > 3 else ""
-        raise ValueError(f"the entry has no file {name}, which this phase scores; it holds "
-                         f"{here}{more}")
+        raise ValueError(
+            f"the entry has no file {name}, which this phase scores; it holds {here}{more}"
+        )
     if len(found) > 1:
         raise ValueError(f"the entry has {len(found)} files named {name}; keep one")
     return found[0]

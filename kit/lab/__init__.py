@@ -13,6 +13,7 @@ from kit.lab.fields import (
     spike_triggered_averages,
 )
 from kit.lab.report_cards import ReportCard, report_card
+from kit.lab.states import state_tuning
 from kit.lab.stimuli import Gratings, Screen, set_contrast
 from kit.lab.synthesis import AscentConfig, MostExcitingImages, most_exciting_images
 from kit.lab.tuning import (
@@ -23,14 +24,32 @@ from kit.lab.tuning import (
     phase_tuning,
     size_tuning,
     spatial_frequency_tuning,
-    state_tuning,
 )
 from kit.lab.twin_page import page
 
 __all__ = [
-    "AscentConfig", "Gratings", "MostExcitingImages", "ReportCard", "Screen", "State", "Tuning",
-    "contrast_tuning", "field_centers", "grating_responses", "most_exciting_images",
-    "orientation_tuning", "page", "phase_tuning", "receptive_fields", "report_card", "responses",
-    "screen_of", "set_contrast", "size_tuning", "sparse_noise_fields", "spatial_frequency_tuning",
-    "spike_triggered_averages", "state_tuning",
+    "AscentConfig",
+    "Gratings",
+    "MostExcitingImages",
+    "ReportCard",
+    "Screen",
+    "State",
+    "Tuning",
+    "contrast_tuning",
+    "field_centers",
+    "grating_responses",
+    "most_exciting_images",
+    "orientation_tuning",
+    "page",
+    "phase_tuning",
+    "receptive_fields",
+    "report_card",
+    "responses",
+    "screen_of",
+    "set_contrast",
+    "size_tuning",
+    "sparse_noise_fields",
+    "spatial_frequency_tuning",
+    "spike_triggered_averages",
+    "state_tuning",
 ]

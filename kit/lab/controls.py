@@ -37,14 +37,18 @@ def controls(model: nn.Module, mouse: str | None = None) -> tuple[Control, ...]:
         Control("radius", "radius", "pixels", 1, max(half_width, half_height) + 8, 1, half_height),
         Control("x", "position, right", "pixels", -half_width, half_width, 1, 0),
         Control("y", "position, down", "pixels", -half_height, half_height, 1, 0),
-        Control("contrast", "contrast", "RMS, std", 0, highest, 0.05,
-                min(NATURAL_CONTRAST, highest)))
+        Control(
+            "contrast", "contrast", "RMS, std", 0, highest, 0.05, min(NATURAL_CONTRAST, highest)
+        ),
+    )
     behavior = (
         Control("pupil", "pupil size", "std", 2, 6, 0.25, typical.pupil),
-        Control("running", "running speed", "std", 0, 3, 0.25, typical.running))
+        Control("running", "running speed", "std", 0, 3, 0.25, typical.running),
+    )
     eye = (
         Control("eye_x", "eye position, x", "z-scored", -2, 2, 0.25, typical.eye_x),
-        Control("eye_y", "eye position, y", "z-scored", -2, 2, 0.25, typical.eye_y))
+        Control("eye_y", "eye position, y", "z-scored", -2, 2, 0.25, typical.eye_y),
+    )
     shown = stimulus
     if "behavior" in subject.takes:
         shown += behavior
@@ -58,12 +62,14 @@ def draw(screen: Screen, values: Mapping[str, float]) -> np.ndarray:
     angle, x, y = np.radians(values["orientation"]), values["x"], values["y"]
     across = np.cos(angle) * x + np.sin(angle) * y  # from the middle of the image to the centre
     phase = -2 * np.pi * values["frequency"] * across
-    return screen.grating(angle, values["frequency"], phase, values["contrast"], (x, y),
-                          values["radius"])
+    return screen.grating(
+        angle, values["frequency"], phase, values["contrast"], (x, y), values["radius"]
+    )
 
 
-def respond(model: nn.Module, values: Mapping[str, float],
-            mouse: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+def respond(
+    model: nn.Module, values: Mapping[str, float], mouse: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The stimulus (H, W) for the values of the controls, and all responses to it (N,)."""
     state = State(**{name: values[name] for name in State.__dataclass_fields__ if name in values})
     subject = Subject(model, mouse, state)

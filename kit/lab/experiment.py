@@ -1,4 +1,4 @@
-"""What an experiment is made on: a model as one mouse in one state, and its responses to images."""
+"""The subject of an experiment: a model as one mouse in one state, and its responses to images."""
 
 import warnings
 from collections.abc import Callable, Generator, Sequence
@@ -28,16 +28,16 @@ BLOCK = 64  # images shown at a time: more leave the cache and take more memory
 
 @dataclass(frozen=True)
 class State:
-    """What the animal does while it sees the images. The default is a typical state.
+    """The state of the animal while it sees the images, by default a typical one.
 
     Zero would not be neutral: behaviour is divided by its std but not centred. Raises ValueError
     for what is not a number from -20 to 20, such as a pupil in pixels.
     """
 
-    pupil: float = TYPICAL_BEHAVIOR[0]         # size, in its std over the recording; mean about 4
+    pupil: float = TYPICAL_BEHAVIOR[0]  # size, in its std over the recording; mean about 4
     pupil_change: float = TYPICAL_BEHAVIOR[1]  # in its std
-    running: float = TYPICAL_BEHAVIOR[2]       # speed, in its std
-    eye_x: float = 0                           # position of the eye, z-scored
+    running: float = TYPICAL_BEHAVIOR[2]  # speed, in its std
+    eye_x: float = 0  # position of the eye, z-scored
     eye_y: float = 0
 
     def __post_init__(self) -> None:
@@ -48,35 +48,44 @@ class State:
         batch = Batch.typical(images)
         behavior = batch.images.new_tensor([self.pupil, self.pupil_change, self.running])
         eye = batch.images.new_tensor([self.eye_x, self.eye_y])
-        return batch._replace(behavior=behavior.expand(len(batch.images), -1),
-                              pupil_center=eye.expand(len(batch.images), -1))
+        return batch._replace(
+            behavior=behavior.expand(len(batch.images), -1),
+            pupil_center=eye.expand(len(batch.images), -1),
+        )
 
     def changed(self, quantity: str, value: float) -> "State":
         """The same state but for one quantity, such as "running". ValueError for another name."""
         if not isinstance(quantity, str) or quantity not in self.__dataclass_fields__:
             names = list(self.__dataclass_fields__)
-            raise ValueError(f"a state has no {brief(repr(quantity))}; {suggest(quantity, names)}"
-                             f"it has {', '.join(names)}")
+            raise ValueError(
+                f"a state has no {brief(repr(quantity))}; {suggest(quantity, names)}"
+                f"it has {', '.join(names)}"
+            )
         return replace(self, **{quantity: value})
 
 
 class Subject:
-    """What an experiment is made on: one mouse of a model, in one state.
+    """The subject of an experiment: one mouse of a model, in one state.
 
     model: a `Model`, an ensemble, the cells of a simulated mouse, or a module of your own, called
     with a batch and a mouse; of what `kit.models.model.Predictor` lists it may lack all but that.
     Raises ValueError if the model has no such mouse, or is none.
     """
 
-    def __init__(self, model: nn.Module, mouse: str | None = None,
-                 state: State | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, mouse: str | None = None, state: State | None = None
+    ) -> None:
         if not isinstance(mouse, str | None):
-            raise ValueError(f"mouse={brief(mouse)} is not the id of a mouse; give a text such as "
-                             '"27204-5-13", and chosen neurons as neurons=[...]')
+            raise ValueError(
+                f"mouse={brief(mouse)} is not the id of a mouse; give a text such as "
+                '"27204-5-13", and chosen neurons as neurons=[...]'
+            )
         if not isinstance(model, nn.Module):
-            raise ValueError(f"a model is needed, not a {type(model).__name__}; give a kit.Model, "
-                             'an ensemble, or the cells of a simulated mouse, '
-                             'kit.truth("sample+").cells')
+            raise ValueError(
+                f"a model is needed, not a {type(model).__name__}; give a kit.Model, "
+                "an ensemble, or the cells of a simulated mouse, "
+                'kit.truth("sample+").cells'
+            )
         self.model, self.state = model, given("state", state, State)
         self.mouse = getattr(model, "resolve_mouse", lambda mouse: mouse)(mouse)
         self.image_size = tuple(getattr(model, "image_size", (36, 64)))
@@ -112,17 +121,22 @@ class Subject:
         """
         shape = tuple(np.shape(images)) if isinstance(images, np.ndarray | Tensor) else ()
         if len(shape) < 3 or not shape[0] or shape[-2:] != self.image_size:
-            raise ValueError(f"this model takes images (n, 1, H, W) of {self.image_size} pixels, "
-                             f"these are {shape or type(images).__name__}; draw them on "
-                             "kit.lab.screen_of(model)")
+            raise ValueError(
+                f"this model takes images (n, 1, H, W) of {self.image_size} pixels, "
+                f"these are {shape or type(images).__name__}; draw them on "
+                "kit.lab.screen_of(model)"
+            )
         lowest, highest = np.inf, -np.inf
         for start in range(0, len(images), 512):  # in blocks, to save memory
-            low, high = require_z_scored(images[start:start + 512])
+            low, high = require_z_scored(images[start : start + 512])
             lowest, highest = min(low, lowest), max(high, highest)
         if lowest >= 0 and 0.5 < highest <= 1 and _looks_like_photographs(images):
-            warnings.warn("all pixels of these images lie from 0 to 1, where z-scored ones lie "
-                          "around 0; for pixels from 0 to 1 use (255 * images - 113.5) / 64.6, "
-                          "the benchmark's mean and std", stacklevel=3)
+            warnings.warn(
+                "all pixels of these images lie from 0 to 1, where z-scored ones lie "
+                "around 0; for pixels from 0 to 1 use (255 * images - 113.5) / 64.6, "
+                "the benchmark's mean and std",
+                stacklevel=3,
+            )
 
     def respond(self, images: np.ndarray | Tensor) -> np.ndarray:
         """The responses (n, N) to images (n, 1, H, W) or (n, H, W) that fit the model."""
@@ -131,7 +145,7 @@ class Subject:
             starts = progress(starts, desc="showing images", unit="block")
         with eval_mode(self.model), torch.inference_mode(), fastest_threads():
             for start in starts:
-                batch = self.state.batch(images[start:start + BLOCK])
+                batch = self.state.batch(images[start : start + BLOCK])
                 blocks.append(self.model(batch, self.mouse).float().cpu().numpy())
         return np.concatenate(blocks)
 
@@ -146,10 +160,12 @@ class Subject:
             chosen = np.array([])
         if chosen.ndim == 1 and len(chosen):
             return chosen
-        raise ValueError(f"neurons={brief(neurons)} are not neurons of mouse {self.mouse}; give "
-                         f"one or more whole numbers from 0 to {len(every) - 1}, or leave it out "
-                         "for all; of unit ids, "
-                         "np.flatnonzero(np.isin(recording.unit_ids, ids))")
+        raise ValueError(
+            f"neurons={brief(neurons)} are not neurons of mouse {self.mouse}; give "
+            f"one or more whole numbers from 0 to {len(every) - 1}, or leave it out "
+            "for all; of unit ids, "
+            "np.flatnonzero(np.isin(recording.unit_ids, ids))"
+        )
 
     @contextmanager
     def differentiable(self) -> Generator[Callable[[Tensor], Tensor]]:
@@ -164,8 +180,12 @@ class Subject:
         def respond(images):
             return functional_call(self.model, tensors, (self.state.batch(images), self.mouse))
 
-        with eval_mode(self.model), torch.inference_mode(False), torch.enable_grad(), \
-                fastest_threads():
+        with (
+            eval_mode(self.model),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            fastest_threads(),
+        ):
             yield respond
 
     @property
@@ -175,8 +195,12 @@ class Subject:
         return next(iter(tensors)).device if tensors else torch.device("cpu")
 
 
-def responses(model: nn.Module, images: np.ndarray | Tensor, mouse: str | None = None,
-              state: State | None = None) -> np.ndarray:
+def responses(
+    model: nn.Module,
+    images: np.ndarray | Tensor,
+    mouse: str | None = None,
+    state: State | None = None,
+) -> np.ndarray:
     """The responses of every neuron to images of your own: (n, N), in units of its std.
 
     model: a `Model`, an ensemble, or the cells of a simulated mouse. images: (n, 1, H, W) or
@@ -191,8 +215,9 @@ def responses(model: nn.Module, images: np.ndarray | Tensor, mouse: str | None =
     return subject.respond(images)
 
 
-def screen_of(model: nn.Module, mouse: str | None = None,
-              degrees_per_pixel: float | None = None) -> Screen:
+def screen_of(
+    model: nn.Module, mouse: str | None = None, degrees_per_pixel: float | None = None
+) -> Screen:
     """The screen on which a model's images are shown, see `Subject.screen`.
 
     Raises ValueError if it has no such mouse.
@@ -205,8 +230,10 @@ def given(name: str, settings: object, kind: type[Settings]) -> Settings:
     if settings is None:
         return kind()
     if not isinstance(settings, kind):
-        raise ValueError(f"{name}={brief(settings)} is not a {kind.__name__}; give "
-                         f"kit.lab.{kind.__name__}(...), or leave it out")
+        raise ValueError(
+            f"{name}={brief(settings)} is not a {kind.__name__}; give "
+            f"kit.lab.{kind.__name__}(...), or leave it out"
+        )
     return settings
 
 

@@ -13,9 +13,13 @@ MAX_IMAGES = 256  # half a gigabyte with a core of 16 channels
 IMAGES = 16  # at which gradients are taken: with twice as many, fields hardly change
 
 
-def receptive_fields(model: nn.Module, neurons: Neurons = None,
-                     mouse: str | None = None, images: np.ndarray | None = None,
-                     state: State | None = None) -> np.ndarray:
+def receptive_fields(
+    model: nn.Module,
+    neurons: Neurons = None,
+    mouse: str | None = None,
+    images: np.ndarray | None = None,
+    state: State | None = None,
+) -> np.ndarray:
     """The receptive field of each chosen neuron, from gradients: (n, H, W).
 
     The gradient of the response with respect to the pixels is taken at several images, and the
@@ -37,15 +41,17 @@ def receptive_fields(model: nn.Module, neurons: Neurons = None,
         images = subject.screen.natural_noise(IMAGES, seed=0)
     subject.require_images(images)
     if len(images) > MAX_IMAGES:
-        raise ValueError(f"gradients at {len(images)} images need too much memory; give at most "
-                         f"{MAX_IMAGES}; {IMAGES} are nearly as good")
+        raise ValueError(
+            f"gradients at {len(images)} images need too much memory; give at most "
+            f"{MAX_IMAGES}; {IMAGES} are nearly as good"
+        )
     fields = np.empty((len(chosen), *images.shape[-2:]), np.float32)
     with subject.differentiable() as respond:
         pixels = Batch.typical(images).images.to(subject.device, copy=True)
         pixels.requires_grad_()  # (m, 1, H, W)
         totals = respond(pixels).sum(0)  # (N,)
         for i, neuron in enumerate(progress(chosen, desc="receptive fields", unit="neuron")):
-            gradient, = torch.autograd.grad(totals[neuron], pixels, retain_graph=True)
+            (gradient,) = torch.autograd.grad(totals[neuron], pixels, retain_graph=True)
             fields[i] = principal_component(gradient[:, 0].double().cpu().numpy())
     return fields
 
@@ -76,9 +82,13 @@ def field_centers(fields: np.ndarray) -> np.ndarray:
     return np.stack([x, y], 1)
 
 
-def sparse_noise_fields(model: nn.Module, neurons: Neurons = None,
-                        mouse: str | None = None, spot: int = 3,
-                        state: State | None = None) -> tuple[np.ndarray, np.ndarray]:
+def sparse_noise_fields(
+    model: nn.Module,
+    neurons: Neurons = None,
+    mouse: str | None = None,
+    spot: int = 3,
+    state: State | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Responses to one bright or dark spot at a time, less the response to grey: ON and OFF maps.
 
     Each is (n, H, W), the response to a spot around that pixel (Jones and Palmer, J Neurophysiol
@@ -94,12 +104,12 @@ def sparse_noise_fields(model: nn.Module, neurons: Neurons = None,
     maps = np.empty((2, len(chosen), height * width), np.float32)
     places = np.arange(height * width)
     for start in progress(range(0, len(places), BLOCK), desc="sparse noise", unit="block"):
-        block = places[start:start + BLOCK]
+        block = places[start : start + BLOCK]
         spots = np.zeros((len(block), 1, height, width), np.float32)
         for image, place in zip(spots[:, 0], block, strict=True):
             y, x = divmod(place, width)
             first_y, first_x = max(y - spot // 2, 0), max(x - spot // 2, 0)
-            image[first_y:y - spot // 2 + spot, first_x:x - spot // 2 + spot] = value
+            image[first_y : y - spot // 2 + spot, first_x : x - spot // 2 + spot] = value
         for sign, polarity in enumerate((spots, -spots)):
             shown = subject.respond(polarity)[:, chosen] - rest
             maps[sign][:, block] = shown.T
@@ -107,9 +117,14 @@ def sparse_noise_fields(model: nn.Module, neurons: Neurons = None,
     return on, off
 
 
-def spike_triggered_averages(model: nn.Module, neurons: Neurons = None,
-                             mouse: str | None = None, images: int = 4096, seed: int = 0,
-                             state: State | None = None) -> np.ndarray:
+def spike_triggered_averages(
+    model: nn.Module,
+    neurons: Neurons = None,
+    mouse: str | None = None,
+    images: int = 4096,
+    seed: int = 0,
+    state: State | None = None,
+) -> np.ndarray:
     """The mean of white noise, weighted by each neuron's response to it: (n, H, W), z-scored.
 
     The weight is the response less its mean; the divisor is the sum of the responses (Chichilnisky,

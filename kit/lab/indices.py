@@ -38,8 +38,12 @@ def osi(curves: np.ndarray, orientations: np.ndarray) -> np.ndarray:
     require_radians("orientations", orientations)
     orthogonal = orientations[curves.argmax(1)] + np.pi / 2
     best = curves.max(1)
-    orth = np.array([np.interp(angle, orientations, curve, period=np.pi)
-                     for angle, curve in zip(orthogonal, curves, strict=True)])
+    orth = np.array(
+        [
+            np.interp(angle, orientations, curve, period=np.pi)
+            for angle, curve in zip(orthogonal, curves, strict=True)
+        ]
+    )
     return ratio(best - orth, best + orth)
 
 
@@ -135,5 +139,5 @@ def orientation_difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """above / below, and 0 if both are 0: a neuron that never responds has no selectivity."""
+    """Divide; 0 / 0 is 0: a neuron that never responds has no selectivity."""
     return np.divide(above, below, out=np.zeros(np.shape(below)), where=below != 0)

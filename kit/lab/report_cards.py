@@ -22,8 +22,8 @@ from kit.lab.tuning import (
     size_curves,
 )
 
-SELECTIVE = 0.2    # gOSI from which a preferred orientation means something
-SUPPRESSED = 0.1   # suppression index from which a cell counts as suppressed
+SELECTIVE = 0.2  # gOSI from which a preferred orientation means something
+SUPPRESSED = 0.1  # suppression index from which a cell counts as suppressed
 ASCENT = AscentConfig(steps=60)  # further steps change the images hardly
 
 
@@ -31,19 +31,19 @@ ASCENT = AscentConfig(steps=60)  # further steps change the images hardly
 class Row:
     """One line of a report card."""
 
-    what: str            # the property
-    twin: float | None   # the twin's median over neurons
+    what: str  # the property
+    twin: float | None  # the twin's median over neurons
     truth: float | None  # the same of the true cells
     value: float | None  # how the two compare; None if there are too few neurons
-    measure: str         # in which way; {} stands for the value
+    measure: str  # in which way; {} stands for the value
 
 
 @dataclass(frozen=True, eq=False)
 class ReportCard:
     """A twin's estimates and the same measured on the true cells; prints as a table."""
 
-    neurons: np.ndarray           # (n,) indices
-    twin: dict[str, np.ndarray]   # name -> (n, …), see `measure`
+    neurons: np.ndarray  # (n,) indices
+    twin: dict[str, np.ndarray]  # name -> (n, …), see `measure`
     truth: dict[str, np.ndarray]  # the same of the true cells
     rows: tuple[Row, ...]
 
@@ -52,15 +52,19 @@ class ReportCard:
         for row in self.rows:
             if row.what == what:
                 return row.value
-        raise KeyError(f"there is no line {what!r}; there are "
-                       f"{', '.join(row.what for row in self.rows)}")
+        raise KeyError(
+            f"there is no line {what!r}; there are {', '.join(row.what for row in self.rows)}"
+        )
 
     def __str__(self) -> str:
-        lines = [f"{len(self.neurons)} neurons: medians of the twin and of the true cells",
-                 f"{'':24} {'twin':>6} {'truth':>6}"]
+        lines = [
+            f"{len(self.neurons)} neurons: medians of the twin and of the true cells",
+            f"{'':24} {'twin':>6} {'truth':>6}",
+        ]
         for row in self.rows:
-            twin, truth = ["–" if value is None else f"{value:.3f}"
-                           for value in (row.twin, row.truth)]
+            twin, truth = [
+                "–" if value is None else f"{value:.3f}" for value in (row.twin, row.truth)
+            ]
             compared = "too few neurons" if row.value is None else row.measure.format(row.value)
             lines.append(f"{row.what:24} {twin:>6} {truth:>6}   {compared}")
         return "\n".join(lines)
@@ -68,8 +72,13 @@ class ReportCard:
     __repr__ = __str__
 
 
-def report_card(model: nn.Module, truth: Truth, neurons: Neurons = None,
-                grid: Gratings | None = None, ascent: AscentConfig | None = None) -> ReportCard:
+def report_card(
+    model: nn.Module,
+    truth: Truth,
+    neurons: Neurons = None,
+    grid: Gratings | None = None,
+    ascent: AscentConfig | None = None,
+) -> ReportCard:
     """Compare a twin of a sample mouse with the true cells, neuron by neuron.
 
     The same functions measure both. Fields, sizes and most exciting images take one or two minutes
@@ -82,19 +91,25 @@ def report_card(model: nn.Module, truth: Truth, neurons: Neurons = None,
     True
     """
     if not isinstance(truth, Truth):
-        raise ValueError(f"the truth behind a sample mouse is needed, not a {type(truth).__name__};"
-                         ' give kit.truth("sample+")')
+        raise ValueError(
+            f"the truth behind a sample mouse is needed, not a {type(truth).__name__};"
+            ' give kit.truth("sample+")'
+        )
     cells, grid = truth.cells, given("grid", grid, Gratings)
     ascent = given("ascent", ascent or ASCENT, AscentConfig)
     subject = Subject(model, cells.mouse)
     chosen, known = subject.choose(neurons), len(truth.orientation)
     if subject.image_size != cells.image_size:
-        raise ValueError(f"the model takes {subject.image_size} images, the cells see "
-                         f"{cells.image_size}; give a model of that size")
+        raise ValueError(
+            f"the model takes {subject.image_size} images, the cells see "
+            f"{cells.image_size}; give a model of that size"
+        )
     if subject.neurons != known:
-        raise ValueError(f"the model predicts {subject.neurons} neurons of mouse {cells.mouse}, "
-                         f"which has {known}; give a model that was trained on "
-                         f"kit.load({cells.mouse!r})")
+        raise ValueError(
+            f"the model predicts {subject.neurons} neurons of mouse {cells.mouse}, "
+            f"which has {known}; give a model that was trained on "
+            f"kit.load({cells.mouse!r})"
+        )
     twin = measure(subject, chosen, grid, ascent)
     true = measure(Subject(cells), chosen, grid, ascent)
     for measured in (twin, true):
@@ -104,8 +119,9 @@ def report_card(model: nn.Module, truth: Truth, neurons: Neurons = None,
     return ReportCard(chosen, twin, true, tuple(compare(twin, true)))
 
 
-def measure(subject: Subject, neurons: np.ndarray, grid: Gratings,
-            ascent: AscentConfig) -> dict[str, np.ndarray]:
+def measure(
+    subject: Subject, neurons: np.ndarray, grid: Gratings, ascent: AscentConfig
+) -> dict[str, np.ndarray]:
     """All that a report card says of chosen neurons, of a twin or of the cells: name -> (n, …)."""
     model, mouse = subject.model, subject.mouse
     shown = show_gratings(subject, grid)
@@ -114,14 +130,16 @@ def measure(subject: Subject, neurons: np.ndarray, grid: Gratings,
     centers = field_centers(fields)
     gratings = BestGratings.of(shown).parameters(grid, neurons)
     size = size_curves(subject, neurons, gratings, centers, grid)
-    return {"orientation": orientation.preferred[neurons],           # radians
-            "gosi": orientation.selectivity[neurons],
-            "spatial_frequency": frequency_curves(shown, grid).preferred[neurons],  # cycles/pixel
-            "f1_f0": phase.selectivity[neurons],
-            "suppression": size.selectivity,
-            "field": fields,                                         # (n, H, W)
-            "center": centers,                                       # (n, 2) pixels
-            "most_exciting_image": most_exciting_images(model, neurons, mouse, ascent).images}
+    return {
+        "orientation": orientation.preferred[neurons],  # radians
+        "gosi": orientation.selectivity[neurons],
+        "spatial_frequency": frequency_curves(shown, grid).preferred[neurons],  # cycles/pixel
+        "f1_f0": phase.selectivity[neurons],
+        "suppression": size.selectivity,
+        "field": fields,  # (n, H, W)
+        "center": centers,  # (n, 2) pixels
+        "most_exciting_image": most_exciting_images(model, neurons, mouse, ascent).images,
+    }
 
 
 def filter_correlation(images: np.ndarray, truth: Truth, neurons: np.ndarray) -> np.ndarray:
@@ -142,8 +160,9 @@ def unit_rows(values: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def response_share(images: np.ndarray, truth: Truth, neurons: np.ndarray,
-                   contrast: float) -> np.ndarray:
+def response_share(
+    images: np.ndarray, truth: Truth, neurons: np.ndarray, contrast: float
+) -> np.ndarray:
     """True response of each cell to its image, as a share of that to its own filter: (n,).
 
     The filter is shown as an image of the same contrast and range.
@@ -157,14 +176,16 @@ def response_share(images: np.ndarray, truth: Truth, neurons: np.ndarray,
 
 def compare(twin: dict, truth: dict) -> list[Row]:
     """The lines of a report card, from what was measured on the twin and on the true cells."""
+
     def row(what, name, value, measure):
         return Row(what, median(twin[name]), median(truth[name]), value, measure)
 
     def correlation(name, change=np.asarray):
         if len(twin[name]) < 3:
             return None
-        return float(metrics.correlation(change(twin[name])[:, None],
-                                         change(truth[name])[:, None])[0])
+        return float(
+            metrics.correlation(change(twin[name])[:, None], change(truth[name])[:, None])[0]
+        )
 
     def agreement(name, threshold):
         return float(100 * np.mean((twin[name] >= threshold) == (truth[name] >= threshold)))
@@ -177,20 +198,44 @@ def compare(twin: dict, truth: dict) -> list[Row]:
     distance = np.hypot(*(twin["center"] - truth["center"]).T)
     image, share = twin["filter_correlation"], twin["response_share"]
     return [
-        Row("preferred orientation", None, None, median(turned[selective]),
-            f"{{:.1f}} degrees apart (median, {selective.sum()} neurons of gOSI >= {SELECTIVE})"),
+        Row(
+            "preferred orientation",
+            None,
+            None,
+            median(turned[selective]),
+            f"{{:.1f}} degrees apart (median, {selective.sum()} neurons of gOSI >= {SELECTIVE})",
+        ),
         row("orientation: gOSI", "gosi", correlation("gosi"), "r = {:.2f}"),
-        row("spatial frequency", "spatial_frequency", correlation("spatial_frequency", np.log),
-            "r = {:.2f} of the logs; cycles per pixel"),
-        row("simple or complex: F1/F0", "f1_f0", agreement("f1_f0", 1),
-            "{:.0f} % on the same side of 1"),
+        row(
+            "spatial frequency",
+            "spatial_frequency",
+            correlation("spatial_frequency", np.log),
+            "r = {:.2f} of the logs; cycles per pixel",
+        ),
+        row(
+            "simple or complex: F1/F0",
+            "f1_f0",
+            agreement("f1_f0", 1),
+            "{:.0f} % on the same side of 1",
+        ),
         row("size: suppression index", "suppression", correlation("suppression"), "r = {:.2f}"),
-        row("suppressed by size", "suppression", agreement("suppression", SUPPRESSED),
-            f"{{:.0f}} % on the same side of {SUPPRESSED}"),
-        Row("field centre", None, None, median(distance),
-            "{:.2f} pixels apart (median)"),
-        row("most exciting image", "filter_correlation", median(image),
-            "r = {:.2f} with the true filter (median)"),
-        row("true response to it", "response_share", median(share),
-            "{:.2f} of that to the cell's own filter (median)"),
+        row(
+            "suppressed by size",
+            "suppression",
+            agreement("suppression", SUPPRESSED),
+            f"{{:.0f}} % on the same side of {SUPPRESSED}",
+        ),
+        Row("field centre", None, None, median(distance), "{:.2f} pixels apart (median)"),
+        row(
+            "most exciting image",
+            "filter_correlation",
+            median(image),
+            "r = {:.2f} with the true filter (median)",
+        ),
+        row(
+            "true response to it",
+            "response_share",
+            median(share),
+            "{:.2f} of that to the cell's own filter (median)",
+        ),
     ]

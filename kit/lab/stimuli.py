@@ -26,7 +26,7 @@ PIXEL_STATISTICS = (1, 254)  # what the mean and the std of pixels from 0 to 255
 
 @dataclass(frozen=True)
 class Screen:
-    """What the model sees: draws stimuli of the model's image size and units.
+    """The screen that a model sees: it draws stimuli of the model's image size and units.
 
     Stimuli are (n, 1, H, W) float32 arrays, z-scored like a recording's images: 0 is the grey that
     is the mean of all images. Contrast is RMS contrast in the same units: a standard deviation of 1
@@ -44,13 +44,14 @@ class Screen:
     (2, 1, 36, 64)
     """
 
-    size: tuple[int, int] = (36, 64)        # height and width in pixels
+    size: tuple[int, int] = (36, 64)  # height and width in pixels
     pixel_statistics: tuple[float, float] = (113.5, 64.6)  # mean and std of all pixels, 0-255
     degrees_per_pixel: float | None = None  # about 2 in the recordings of 2022
 
     def __post_init__(self) -> None:
-        check_settings(self, size=(1, 1024), pixel_statistics=PIXEL_STATISTICS,
-                       degrees_per_pixel=(1e-3, 100))
+        check_settings(
+            self, size=(1, 1024), pixel_statistics=PIXEL_STATISTICS, degrees_per_pixel=(1e-3, 100)
+        )
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -68,9 +69,15 @@ class Screen:
         """Grey screens."""
         return np.zeros((_count(n), 1, *self.size), np.float32)
 
-    def grating(self, orientation: Numbers, frequency: Numbers, phase: Numbers = 0,
-                contrast: Numbers = NATURAL_CONTRAST, center: Numbers = (0, 0),
-                radius: Numbers = np.inf) -> np.ndarray:
+    def grating(
+        self,
+        orientation: Numbers,
+        frequency: Numbers,
+        phase: Numbers = 0,
+        contrast: Numbers = NATURAL_CONTRAST,
+        center: Numbers = (0, 0),
+        radius: Numbers = np.inf,
+    ) -> np.ndarray:
         """Sine gratings, bright at the middle of the image at phase 0.
 
         Within a disc of this radius around center, grey outside; by default everywhere.
@@ -78,9 +85,15 @@ class Screen:
         wave = self._wave(orientation, frequency, phase, (0, 0))
         return self._shown(wave * self._disc(center, radius), contrast, 2**0.5)
 
-    def gabor(self, orientation: Numbers, frequency: Numbers, phase: Numbers = 0,
-              contrast: Numbers = NATURAL_CONTRAST, center: Numbers = (0, 0),
-              sigma: Numbers = 4) -> np.ndarray:
+    def gabor(
+        self,
+        orientation: Numbers,
+        frequency: Numbers,
+        phase: Numbers = 0,
+        contrast: Numbers = NATURAL_CONTRAST,
+        center: Numbers = (0, 0),
+        sigma: Numbers = 4,
+    ) -> np.ndarray:
         """Gratings in a Gaussian window of standard deviation sigma around center.
 
         phase is meant at the window's centre, contrast without a window.
@@ -90,8 +103,14 @@ class Screen:
         wave = self._wave(orientation, frequency, phase, center)
         return self._shown(wave * window, contrast, 2**0.5)
 
-    def bar(self, orientation: Numbers, width: Numbers, contrast: Numbers = NATURAL_CONTRAST,
-            center: Numbers = (0, 0), length: Numbers = np.inf) -> np.ndarray:
+    def bar(
+        self,
+        orientation: Numbers,
+        width: Numbers,
+        contrast: Numbers = NATURAL_CONTRAST,
+        center: Numbers = (0, 0),
+        length: Numbers = np.inf,
+    ) -> np.ndarray:
         """Bars on grey; orientation is the direction across them. A negative contrast is dark."""
         dx, dy = self._offsets(center)
         angle = _angles(orientation)
@@ -99,8 +118,9 @@ class Screen:
         along = _within(np.cos(angle) * dy - np.sin(angle) * dx, _lengths("length", length))
         return self._shown(across & along, contrast)
 
-    def disc(self, radius: Numbers, contrast: Numbers = NATURAL_CONTRAST,
-             center: Numbers = (0, 0)) -> np.ndarray:
+    def disc(
+        self, radius: Numbers, contrast: Numbers = NATURAL_CONTRAST, center: Numbers = (0, 0)
+    ) -> np.ndarray:
         """Uniform discs on grey around center. A negative contrast is dark."""
         return self._shown(self._disc(center, radius), contrast)
 
@@ -134,9 +154,11 @@ class Screen:
         angle, frequency = _angles(orientation), _column("frequency", frequency)
         finest = 0.5 / (self.degrees_per_pixel or 1)
         if np.abs(frequency).max() > finest:
-            raise ValueError(f"frequency={np.abs(frequency).max():.3g} is too fine for the pixels; "
-                             f"give at most {finest:.3g} cycles per "
-                             f"{'degree' if self.degrees_per_pixel else 'pixel'}")
+            raise ValueError(
+                f"frequency={np.abs(frequency).max():.3g} is too fine for the pixels; "
+                f"give at most {finest:.3g} cycles per "
+                f"{'degree' if self.degrees_per_pixel else 'pixel'}"
+            )
         across = np.cos(angle) * dx + np.sin(angle) * dy  # (n, H, W)
         return np.cos(2 * np.pi * frequency * across + _column("phase", phase))
 
@@ -148,9 +170,11 @@ class Screen:
         shown = amplitude * _column("contrast", contrast) * pattern
         black, white = self.limits
         if shown.min() < black or shown.max() > white:
-            raise ValueError(f"contrast={np.abs(contrast).max():.3g} needs pixels below 0 or above "
-                             f"255; a grating can have up to {self.max_contrast:.3g}, a bar or a "
-                             f"disc from {black:.3g} to {white:.3g}")
+            raise ValueError(
+                f"contrast={np.abs(contrast).max():.3g} needs pixels below 0 or above "
+                f"255; a grating can have up to {self.max_contrast:.3g}, a bar or a "
+                f"disc from {black:.3g} to {white:.3g}"
+            )
         return shown.astype(np.float32)[:, None]
 
     def _noise(self, noise, contrast):
@@ -173,8 +197,10 @@ def _column(name, values):
     except (TypeError, ValueError):
         column = np.array(np.nan)
     if not column.size or np.isnan(column).any():
-        raise ValueError(f"{name}={brief(values)} cannot be drawn; give a number, or an array "
-                         "with one for each stimulus")
+        raise ValueError(
+            f"{name}={brief(values)} cannot be drawn; give a number, or an array "
+            "with one for each stimulus"
+        )
     return column
 
 
@@ -203,21 +229,28 @@ class Gratings:
     Raises ValueError for values that are not possible.
     """
 
-    orientations: int = 12                  # evenly spaced over half a turn
+    orientations: int = 12  # evenly spaced over half a turn
     frequencies: tuple[float, ...] = tuple(np.geomspace(0.025, 0.2, 8))  # cycles per pixel
-    phases: int = 8                         # over a whole cycle; 4 would mix the harmonics 1 and 3
-    contrast: float = NATURAL_CONTRAST      # RMS, in std of the recording's pixels
+    phases: int = 8  # over a whole cycle; 4 would mix the harmonics 1 and 3
+    contrast: float = NATURAL_CONTRAST  # RMS, in std of the recording's pixels
     radii: tuple[float, ...] = tuple(np.geomspace(1.5, 40, 15))  # of discs, up to the whole image
     contrasts: tuple[float, ...] = tuple(np.geomspace(0.02, 1.2, 10))  # RMS; the screen's end: 1.2
 
     def __post_init__(self) -> None:
-        check_settings(self, orientations=(2, 360), phases=(3, 360), contrast=(1e-6, 10),
-                       **dict.fromkeys(("frequencies", "radii", "contrasts"), (1e-6, 1e6)))
+        check_settings(
+            self,
+            orientations=(2, 360),
+            phases=(3, 360),
+            contrast=(1e-6, 10),
+            **dict.fromkeys(("frequencies", "radii", "contrasts"), (1e-6, 1e6)),
+        )
         for name in ("frequencies", "radii", "contrasts"):
             values = getattr(self, name)
             if len(values) < 3 or (np.diff(values) <= 0).any():
-                raise ValueError(f"{name}={brief(values)} is not possible; give three or more "
-                                 "positive numbers in rising order")
+                raise ValueError(
+                    f"{name}={brief(values)} is not possible; give three or more "
+                    "positive numbers in rising order"
+                )
 
     @property
     def angles(self) -> np.ndarray:
@@ -233,10 +266,11 @@ class Gratings:
 def set_contrast(images: np.ndarray, contrast: float, mean: float = 0) -> np.ndarray:
     """Images (n, …) of this RMS contrast and mean, in their units. A blank stays blank."""
     images = require_array("images", images, ("n", "H", "W"), ("n", 1, "H", "W"))
-    contrast, mean = (require(name, value, float, (low, 1e6)) for name, value, low in
-                      (("contrast", contrast, 0), ("mean", mean, -1e6)))
+    contrast, mean = (
+        require(name, value, float, (low, 1e6))
+        for name, value, low in (("contrast", contrast, 0), ("mean", mean, -1e6))
+    )
     pixels = tuple(range(1, images.ndim))
     images = images - images.mean(pixels, keepdims=True)
     std = images.std(pixels, keepdims=True)
     return images * (contrast / np.where(std > 0, std, 1)) + mean
-

@@ -14,21 +14,18 @@ from kit.lab.experiment import BLOCK, Neurons, State, Subject, given
 from kit.lab.fields import field_centers, receptive_fields
 from kit.lab.stimuli import Gratings
 
-RANGES = {"pupil": (2, 6), "pupil_change": (-2, 2), "running": (0, 3), "eye_x": (-2, 2),
-          "eye_y": (-2, 2)}  # what a mouse does in most trials, in std
-
 
 @dataclass(frozen=True, eq=False)
 class Tuning:
     """Tuning curves of N neurons at K values of one property."""
 
-    quantity: str                   # what was changed
-    unit: str                       # of values and preferred
-    values: np.ndarray              # (K,)
-    curves: np.ndarray              # (N, K) responses, in units of each neuron's std
-    preferred: np.ndarray           # (N,)
-    selectivity: np.ndarray         # (N,)
-    index: str                      # what selectivity is
+    quantity: str  # what was changed
+    unit: str  # of values and preferred
+    values: np.ndarray  # (K,)
+    curves: np.ndarray  # (N, K) responses, in units of each neuron's std
+    preferred: np.ndarray  # (N,)
+    selectivity: np.ndarray  # (N,)
+    index: str  # what selectivity is
     spread: np.ndarray | None = None  # (N, K) std over phases or images, if a curve is their mean
     measures: dict[str, np.ndarray] = field(default_factory=dict)  # further ones, name -> (N,)
     neurons: np.ndarray | None = None  # (N,) indices; None for all neurons of the mouse
@@ -37,9 +34,11 @@ class Tuning:
         """The row of a neuron in `curves`. Raises ValueError if it was not measured."""
         neurons = range(len(self.curves)) if self.neurons is None else self.neurons.tolist()
         if not isinstance(neuron, int | np.integer) or neuron not in neurons:
-            raise ValueError(f"neuron {brief(neuron)} is not among the {len(neurons)} whose "
-                             f"{self.quantity} tuning was measured; choose one of {neurons[0]} to "
-                             f"{neurons[-1]}")
+            raise ValueError(
+                f"neuron {brief(neuron)} is not among the {len(neurons)} whose "
+                f"{self.quantity} tuning was measured; choose one of {neurons[0]} to "
+                f"{neurons[-1]}"
+            )
         return list(neurons).index(neuron)
 
     def in_degrees(self, degrees_per_pixel: float) -> Tuning:
@@ -47,35 +46,46 @@ class Tuning:
         degrees_per_pixel = require("degrees_per_pixel", degrees_per_pixel, float, (1e-3, 100))
         factors = {"pixels": degrees_per_pixel, "cycles per pixel": 1 / degrees_per_pixel}
         if self.unit not in factors:
-            raise ValueError(f"{self.quantity} is in {self.unit}; only what is in pixels can be "
-                             "given in degrees: sizes and spatial frequencies")
+            raise ValueError(
+                f"{self.quantity} is in {self.unit}; only what is in pixels can be "
+                "given in degrees: sizes and spatial frequencies"
+            )
         factor, unit = factors[self.unit], self.unit.replace("pixel", "degree")
-        return replace(self, unit=unit, values=self.values * factor,
-                       preferred=self.preferred * factor)
+        return replace(
+            self, unit=unit, values=self.values * factor, preferred=self.preferred * factor
+        )
 
     def __repr__(self):
         low, middle, high = np.percentile(self.selectivity, [25, 50, 75])
         neurons, count = self.curves.shape
-        return (f"{self.quantity} tuning of {neurons} neurons at {count} values from "
-                f"{self.values[0]:.3g} to {self.values[-1]:.3g} {self.unit}\n"
-                f"{self.index}: median {middle:.2f}, quartiles {low:.2f} to {high:.2f}")
+        return (
+            f"{self.quantity} tuning of {neurons} neurons at {count} values from "
+            f"{self.values[0]:.3g} to {self.values[-1]:.3g} {self.unit}\n"
+            f"{self.index}: median {middle:.2f}, quartiles {low:.2f} to {high:.2f}"
+        )
 
 
 # ---- full-field gratings ----
 
 
-def grating_responses(model: nn.Module, mouse: str | None = None, grid: Gratings | None = None,
-                      state: State | None = None) -> np.ndarray:
+def grating_responses(
+    model: nn.Module,
+    mouse: str | None = None,
+    grid: Gratings | None = None,
+    state: State | None = None,
+) -> np.ndarray:
     """Responses to full-field gratings: (orientations, frequencies, phases, N)."""
     return show_gratings(Subject(model, mouse, state), given("grid", grid, Gratings))
 
 
 def show_gratings(subject: Subject, grid: Gratings) -> np.ndarray:
     """Responses to full-field gratings: (orientations, frequencies, phases, N)."""
-    angles, frequencies, phases = np.meshgrid(grid.angles, grid.frequencies, grid.phase_angles,
-                                              indexing="ij")
-    images = subject.screen.grating(angles.ravel(), frequencies.ravel(), phases.ravel(),
-                                    grid.contrast)
+    angles, frequencies, phases = np.meshgrid(
+        grid.angles, grid.frequencies, grid.phase_angles, indexing="ij"
+    )
+    images = subject.screen.grating(
+        angles.ravel(), frequencies.ravel(), phases.ravel(), grid.contrast
+    )
     return subject.respond(images).reshape(*angles.shape, -1)
 
 
@@ -101,13 +111,19 @@ class BestGratings:
 
     def parameters(self, grid: Gratings, neurons: np.ndarray) -> tuple:
         """Orientation, frequency and phase of chosen neurons' best gratings, three arrays (n,)."""
-        return (grid.angles[self.orientation[neurons]],
-                np.asarray(grid.frequencies)[self.frequency[neurons]],
-                grid.phase_angles[self.phase[neurons]])
+        return (
+            grid.angles[self.orientation[neurons]],
+            np.asarray(grid.frequencies)[self.frequency[neurons]],
+            grid.phase_angles[self.phase[neurons]],
+        )
 
 
-def orientation_tuning(model: nn.Module, mouse: str | None = None, grid: Gratings | None = None,
-                       state: State | None = None) -> Tuning:
+def orientation_tuning(
+    model: nn.Module,
+    mouse: str | None = None,
+    grid: Gratings | None = None,
+    state: State | None = None,
+) -> Tuning:
     """Orientation tuning to full-field gratings, at the best frequency, mean over phases.
 
     Orientations are radians of the direction across the stripes, as in `kit.truth`. `preferred` is
@@ -126,14 +142,25 @@ def orientation_curves(shown: np.ndarray, grid: Gratings) -> Tuning:
     rows = np.arange(shown.shape[-1])
     by_phase = shown[:, BestGratings.of(shown).frequency, :, rows]  # (N, orientations, phases)
     curves = by_phase.mean(2)
-    return Tuning("orientation", "radians", grid.angles, curves,
-                  indices.preferred_orientation(curves, grid.angles),
-                  indices.gosi(curves, grid.angles), "gOSI", spread=by_phase.std(2),
-                  measures={"OSI": indices.osi(curves, grid.angles)})
+    return Tuning(
+        "orientation",
+        "radians",
+        grid.angles,
+        curves,
+        indices.preferred_orientation(curves, grid.angles),
+        indices.gosi(curves, grid.angles),
+        "gOSI",
+        spread=by_phase.std(2),
+        measures={"OSI": indices.osi(curves, grid.angles)},
+    )
 
 
-def spatial_frequency_tuning(model: nn.Module, mouse: str | None = None,
-                             grid: Gratings | None = None, state: State | None = None) -> Tuning:
+def spatial_frequency_tuning(
+    model: nn.Module,
+    mouse: str | None = None,
+    grid: Gratings | None = None,
+    state: State | None = None,
+) -> Tuning:
     """Spatial-frequency tuning at the best orientation, mean over phases.
 
     `preferred` is in cycles per pixel, between the grid's frequencies by a parabola through the
@@ -148,13 +175,24 @@ def frequency_curves(shown: np.ndarray, grid: Gratings) -> Tuning:
     rows, frequencies = np.arange(shown.shape[-1]), np.asarray(grid.frequencies)
     by_phase = shown[BestGratings.of(shown).orientation, :, :, rows]  # (N, frequencies, phases)
     curves = by_phase.mean(2)
-    return Tuning("spatial frequency", "cycles per pixel", frequencies, curves,
-                  indices.interpolated_peak(curves, frequencies), indices.modulation(curves),
-                  "modulation", spread=by_phase.std(2))
+    return Tuning(
+        "spatial frequency",
+        "cycles per pixel",
+        frequencies,
+        curves,
+        indices.interpolated_peak(curves, frequencies),
+        indices.modulation(curves),
+        "modulation",
+        spread=by_phase.std(2),
+    )
 
 
-def phase_tuning(model: nn.Module, mouse: str | None = None, grid: Gratings | None = None,
-                 state: State | None = None) -> Tuning:
+def phase_tuning(
+    model: nn.Module,
+    mouse: str | None = None,
+    grid: Gratings | None = None,
+    state: State | None = None,
+) -> Tuning:
     """Phase tuning at the best orientation and frequency; it tells simple from complex cells.
 
     `preferred` is in radians at the middle of the image; `selectivity` is F1/F0: above 1 a cell is
@@ -168,15 +206,26 @@ def phase_curves(shown: np.ndarray, grid: Gratings) -> Tuning:
     """Phase tuning from responses (orientations, frequencies, phases, N)."""
     best, rows = BestGratings.of(shown), np.arange(shown.shape[-1])
     curves = shown[best.orientation, best.frequency, :, rows]  # (N, phases)
-    return Tuning("phase", "radians", grid.phase_angles, curves, indices.preferred_phase(curves),
-                  indices.f1_f0(curves), "F1/F0")
+    return Tuning(
+        "phase",
+        "radians",
+        grid.phase_angles,
+        curves,
+        indices.preferred_phase(curves),
+        indices.f1_f0(curves),
+        "F1/F0",
+    )
 
 
 # ---- each neuron's own grating ----
 
 
-def contrast_tuning(model: nn.Module, mouse: str | None = None, grid: Gratings | None = None,
-                    state: State | None = None) -> Tuning:
+def contrast_tuning(
+    model: nn.Module,
+    mouse: str | None = None,
+    grid: Gratings | None = None,
+    state: State | None = None,
+) -> Tuning:
     """Contrast tuning with each neuron's best full-field grating, phase included.
 
     `preferred` is the contrast of the highest response, `selectivity` (highest - lowest) / (highest
@@ -185,22 +234,39 @@ def contrast_tuning(model: nn.Module, mouse: str | None = None, grid: Gratings |
     subject, grid = Subject(model, mouse, state), given("grid", grid, Gratings)
     contrasts = np.asarray(grid.contrasts)
     best = BestGratings.of(show_gratings(subject, grid))
-    gratings, which = np.unique(np.stack([best.orientation, best.frequency, best.phase]), axis=1,
-                                return_inverse=True)  # each grating is shown once for all neurons
+    gratings, which = np.unique(
+        np.stack([best.orientation, best.frequency, best.phase]), axis=1, return_inverse=True
+    )  # each grating is shown once for all neurons
     which = which.ravel()
     curves = np.empty((len(which), len(contrasts)), np.float32)
     for i, (orientation, frequency, phase) in enumerate(progress(gratings.T, desc="contrasts")):
-        images = subject.screen.grating(grid.angles[orientation], grid.frequencies[frequency],
-                                        grid.phase_angles[phase], contrasts)
+        images = subject.screen.grating(
+            grid.angles[orientation],
+            grid.frequencies[frequency],
+            grid.phase_angles[phase],
+            contrasts,
+        )
         mine = which == i
         curves[mine] = subject.respond(images)[:, mine].T
-    return Tuning("contrast", "RMS, in std of all pixels", contrasts, curves,
-                  contrasts[curves.argmax(1)], indices.modulation(curves), "modulation",
-                  measures=indices.naka_rushton(contrasts, curves))
+    return Tuning(
+        "contrast",
+        "RMS, in std of all pixels",
+        contrasts,
+        curves,
+        contrasts[curves.argmax(1)],
+        indices.modulation(curves),
+        "modulation",
+        measures=indices.naka_rushton(contrasts, curves),
+    )
 
 
-def size_tuning(model: nn.Module, mouse: str | None = None, neurons: Neurons = None,
-                grid: Gratings | None = None, state: State | None = None) -> Tuning:
+def size_tuning(
+    model: nn.Module,
+    mouse: str | None = None,
+    neurons: Neurons = None,
+    grid: Gratings | None = None,
+    state: State | None = None,
+) -> Tuning:
     """Size tuning with discs of each neuron's best grating around the centre of its field.
 
     The field comes from `receptive_fields`. Each neuron has its own images, so thousands of
@@ -214,8 +280,9 @@ def size_tuning(model: nn.Module, mouse: str | None = None, neurons: Neurons = N
     return size_curves(subject, neurons, best.parameters(grid, neurons), centers, grid)
 
 
-def size_curves(subject: Subject, neurons: np.ndarray, gratings: tuple, centers: np.ndarray,
-                grid: Gratings) -> Tuning:
+def size_curves(
+    subject: Subject, neurons: np.ndarray, gratings: tuple, centers: np.ndarray, grid: Gratings
+) -> Tuning:
     """Size tuning of chosen neurons with known gratings and centres (n, 2), in pixels."""
     radii = np.asarray(grid.radii)
     curves = np.empty((len(neurons), len(radii)), np.float32)
@@ -225,43 +292,20 @@ def size_curves(subject: Subject, neurons: np.ndarray, gratings: tuple, centers:
         count = len(neurons[block])
         own = [np.repeat(values[block], len(radii)) for values in gratings]
         images = subject.screen.grating(
-            *own, grid.contrast, np.repeat(centers[block], len(radii), axis=0),
-            np.tile(radii, count))
+            *own,
+            grid.contrast,
+            np.repeat(centers[block], len(radii), axis=0),
+            np.tile(radii, count),
+        )
         shown = subject.respond(images).reshape(count, len(radii), -1)
         curves[block] = shown[np.arange(count), :, neurons[block]]
-    return Tuning("size", "pixels", radii, curves, indices.preferred_size(curves, radii),
-                  indices.suppression_index(curves), "suppression index", neurons=neurons)
-
-
-# ---- the animal's state ----
-
-
-def state_tuning(model: nn.Module, quantity: str, mouse: str | None = None,
-                 images: np.ndarray | None = None, state: State | None = None) -> Tuning:
-    """Mean response over images as one quantity of the animal's state changes, the rest typical.
-
-    quantity: "pupil", "pupil_change", "running", "eye_x" or "eye_y". images: (n, 1, H, W),
-    z-scored; by default 64 of noise with the spectrum of natural images. `selectivity` is
-    (highest - lowest) / (highest + lowest). Raises ValueError if the model does not take the
-    quantity.
-    """
-    subject = Subject(model, mouse, state)
-    base = subject.state.changed(quantity, 0)
-    needed = "pupil_center" if quantity.startswith("eye") else "behavior"
-    if needed not in subject.takes:
-        raise ValueError(f"this model does not take {quantity}, so its responses do not depend on "
-                         "it; use a model of a Sensorium+ mouse, such as "
-                         'kit.pretrained("sensorium+-cnn")')
-    if images is None:
-        images = subject.screen.natural_noise(64, seed=0)
-    subject.require_images(images)
-    values = np.linspace(*RANGES[quantity], 9)
-    curves, spread = [], []
-    for value in values:
-        shown = subject.in_state(base.changed(quantity, value)).respond(images)  # (n, N)
-        curves.append(shown.mean(0))
-        spread.append(shown.std(0))
-    curves, spread = np.stack(curves, 1), np.stack(spread, 1)  # (N, K)
-    unit = "z-scored" if quantity.startswith("eye") else "std"
-    return Tuning(quantity, unit, values, curves, values[curves.argmax(1)],
-                  indices.modulation(curves), "modulation", spread=spread)
+    return Tuning(
+        "size",
+        "pixels",
+        radii,
+        curves,
+        indices.preferred_size(curves, radii),
+        indices.suppression_index(curves),
+        "suppression index",
+        neurons=neurons,
+    )

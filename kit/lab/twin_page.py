@@ -28,8 +28,9 @@ def page(model: nn.Module, path: str | Path, mouse: str | None = None) -> Path:
     _require_baseline(model)
     subject = Subject(model, mouse)
     screen = {"pixels": subject.screen.pixel_statistics, "top": colour_top(subject)}
-    return write_page(path, cast(Model, model), subject.mouse, controls(model, mouse),
-                      vars(State()), screen)
+    return write_page(
+        path, cast(Model, model), subject.mouse, controls(model, mouse), vars(State()), screen
+    )
 
 
 def _require_baseline(model):
@@ -38,9 +39,11 @@ def _require_baseline(model):
     if isinstance(model, Model):
         given += f" with the core {type(model.core).__name__}"
     if type(model) is not Model or type(model.core) is not ConvCore:  # nor what may differ from it
-        raise ValueError(f"a page cannot compute this {given}; give a kit.Model with a "
-                         "kit.layers.ConvCore, such as kit.pretrained(\"sample+-cnn\"), and of an "
-                         "ensemble one of its members")
+        raise ValueError(
+            f"a page cannot compute this {given}; give a kit.Model with a "
+            'kit.layers.ConvCore, such as kit.pretrained("sample+-cnn"), and of an '
+            "ensemble one of its members"
+        )
 
 
 def colour_top(subject: Subject) -> float:
@@ -52,6 +55,7 @@ def colour_top(subject: Subject) -> float:
     images = subject.screen.grating(angles.ravel(), frequencies.ravel())
     shown = subject.respond(images)  # (12, N)
     if not np.isfinite(shown).all():
-        raise ValueError("some predictions of this model are not finite numbers; train it again, "
-                         "at a lower rate")
+        raise ValueError(
+            "some predictions of this model are not finite numbers; train it again, at a lower rate"
+        )
     return max(0.5, float(np.ceil(2 * np.percentile(shown, 99.5)) / 2))

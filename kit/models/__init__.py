@@ -8,11 +8,21 @@ readout and, if its config says so, a shifter and a gain.
 from kit.models import layers
 from kit.models.baselines import cnn_baseline, linear_baseline, vit_baseline
 from kit.models.checkpoints import load_model, save
+from kit.models.config import ModelConfig
 from kit.models.ensemble import Ensemble
-from kit.models.model import Model, ModelConfig
+from kit.models.model import Model
 from kit.models.vit import ViTConfig, ViTCore
 
 __all__ = [
-    "Ensemble", "Model", "ModelConfig", "ViTConfig", "ViTCore", "cnn_baseline", "layers",
-    "linear_baseline", "load_model", "save", "vit_baseline",
+    "Ensemble",
+    "Model",
+    "ModelConfig",
+    "ViTConfig",
+    "ViTCore",
+    "cnn_baseline",
+    "layers",
+    "linear_baseline",
+    "load_model",
+    "save",
+    "vit_baseline",
 ]

@@ -8,8 +8,9 @@ from torch import nn
 
 from kit.checks import brief
 from kit.data.recordings import Dataset, require_dataset
+from kit.models.config import ModelConfig, require_config
 from kit.models.layers import ConvCore
-from kit.models.model import Model, ModelConfig, require_config
+from kit.models.model import Model
 from kit.models.vit import ViTConfig, ViTCore
 
 
@@ -35,8 +36,12 @@ def linear_baseline(data: Dataset, channels: int = 64, config: ModelConfig | Non
     return _convolutional(data, channels, config, layers=3, nonlinear=False)
 
 
-def vit_baseline(data: Dataset, vit: ViTConfig | None = None, config: ModelConfig | None = None,
-                 takes_state: bool | None = None) -> Model:
+def vit_baseline(
+    data: Dataset,
+    vit: ViTConfig | None = None,
+    config: ModelConfig | None = None,
+    takes_state: bool | None = None,
+) -> Model:
     """A model with a vision transformer as its core, after V1T (Li et al. 2023), untrained.
 
     vit: the default suits a laptop; `ViTConfig.published()` needs a GPU. config: by default a
@@ -50,21 +55,26 @@ def vit_baseline(data: Dataset, vit: ViTConfig | None = None, config: ModelConfi
     (16, 6, 13)
     """
     if not isinstance(vit, ViTConfig | None):
-        raise ValueError(f"vit={brief(vit)!r} is not a ViTConfig; give kit.ViTConfig(...), and "
-                         "a ModelConfig as config=")
+        raise ValueError(
+            f"vit={brief(vit)!r} is not a ViTConfig; give kit.ViTConfig(...), and "
+            "a ModelConfig as config="
+        )
     usual = ModelConfig.of(data)
     config = require_config(config) or replace(usual, behavior_channels=False)
     if takes_state is None:
         takes_state = usual.behavior_channels and usual.shifter
-    return _seeded(data, config, lambda: ViTCore(
-        vit, config.image_size, config.core_channels, takes_state))
+    return _seeded(
+        data, config, lambda: ViTCore(vit, config.image_size, config.core_channels, takes_state)
+    )
 
 
-def _convolutional(data: Dataset, channels: int, config: ModelConfig | None, layers: int,
-                   nonlinear: bool) -> Model:
+def _convolutional(
+    data: Dataset, channels: int, config: ModelConfig | None, layers: int, nonlinear: bool
+) -> Model:
     config = require_config(config) or ModelConfig.of(data)
-    return _seeded(data, config, lambda: ConvCore(
-        channels, config.core_channels, layers, nonlinear))
+    return _seeded(
+        data, config, lambda: ConvCore(channels, config.core_channels, layers, nonlinear)
+    )
 
 
 @torch.inference_mode(False)

@@ -15,8 +15,9 @@ from torch import nn
 from kit.checks import brief, require_path
 from kit.files import atomic_write
 from kit.models.comparing import shapes
+from kit.models.config import ModelConfig
 from kit.models.layers import ConvCore
-from kit.models.model import Model, ModelConfig
+from kit.models.model import Model
 from kit.models.vit import ViTCore
 
 CORES = {"ConvCore": ConvCore, "ViTCore": ViTCore}  # those that can be built from their settings
@@ -37,8 +38,10 @@ def save(model: Model, path: str | Path) -> None:
     True
     """
     if not isinstance(model, Model):
-        raise ValueError(f"a file holds one Model, not {type(model).__name__}; save each model of "
-                         "an ensemble to its own file")
+        raise ValueError(
+            f"a file holds one Model, not {type(model).__name__}; save each model of "
+            "an ensemble to its own file"
+        )
     path, name = require_path("path", path), type(model.core).__name__
     own = CORES.get(name) is not type(model.core)  # your class, which only you can build again
     header = {
@@ -75,9 +78,11 @@ def _require_finite(tensors):
     """Raise ValueError if a tensor, name -> tensor, has a value that is not a finite number."""
     for name, value in tensors.items():
         if not value.isfinite().all():
-            raise ValueError(f"the model is not usable: {name.removeprefix('model/')} has values "
-                             "that are not finite numbers; build it again and train it at a lower "
-                             "rate")
+            raise ValueError(
+                f"the model is not usable: {name.removeprefix('model/')} has values "
+                "that are not finite numbers; build it again and train it at a lower "
+                "rate"
+            )
 
 
 @torch.inference_mode(False)
@@ -98,13 +103,17 @@ def load_model(path: str | Path, core: nn.Module | None = None) -> Model:
     path = require_path("path", path)
     header, tensors = _read(path)
     if header["format"] != FORMAT:
-        raise ValueError(f"{path} has model format {header['format']}, this kit reads {FORMAT}; "
-                         "train the model again, or read it with the version that wrote it")
+        raise ValueError(
+            f"{path} has model format {header['format']}, this kit reads {FORMAT}; "
+            "train the model again, or read it with the version that wrote it"
+        )
     try:
         return build_model(header, tensors, core)
     except (KeyError, TypeError, AttributeError) as error:  # a part is missing or malformed
-        raise ValueError(f"{path} is damaged or was changed by hand ({error}); save the model "
-                         "again with kit.save") from None
+        raise ValueError(
+            f"{path} is damaged or was changed by hand ({error}); save the model "
+            "again with kit.save"
+        ) from None
 
 
 def _read(path):
@@ -112,7 +121,7 @@ def _read(path):
     try:
         content = path.read_bytes()
         length = int.from_bytes(content[:8], "little")  # of the JSON with which the format begins
-        header = json.loads(json.loads(content[8:8 + length])["__metadata__"]["kit"])
+        header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["kit"])
         if "format" not in header:
             raise ValueError("it names no format")
         tensors = from_bytes(content)
@@ -123,8 +132,10 @@ def _read(path):
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is not a model that kit.save wrote ({error})") from None
     if not intact:
-        raise ValueError(f"{path} is damaged: its content has changed since kit.save wrote it; "
-                         "copy it again, or save the model again")
+        raise ValueError(
+            f"{path} is damaged: its content has changed since kit.save wrote it; "
+            "copy it again, or save the model again"
+        )
     return header, tensors
 
 
@@ -142,9 +153,11 @@ def build_model(header: dict, tensors: dict, core: nn.Module | None = None) -> M
     found, expected = shapes(groups["model"]), shapes(model.state_dict())
     for name in sorted(found.keys() | expected.keys()):
         if found.get(name) != expected.get(name):
-            raise ValueError(f"the weights do not fit the core {type(model.core).__name__}: {name} "
-                             f"is {found.get(name, 'missing')} in the file, and "
-                             f"{expected.get(name, 'missing')} in the model")
+            raise ValueError(
+                f"the weights do not fit the core {type(model.core).__name__}: {name} "
+                f"is {found.get(name, 'missing')} in the file, and "
+                f"{expected.get(name, 'missing')} in the model"
+            )
     _require_finite(groups["model"])
     model.load_state_dict(groups["model"], assign=core is None)
     for name, value in sorted(groups["data_statistics"].items()):  # the file has any order
@@ -158,8 +171,10 @@ def _empty_model(header, neurons, core):
     """A model with the given core, or with one that takes no memory before its weights."""
     name, settings = header["core"]["class"], header["core"]["settings"]
     if core is None and (name not in CORES or settings is None):
-        raise ValueError(f"the model has a core of class {name}, which is not one of the kit; "
-                         "build one and give it: kit.load_model(path, core=...)")
+        raise ValueError(
+            f"the model has a core of class {name}, which is not one of the kit; "
+            "build one and give it: kit.load_model(path, core=...)"
+        )
     try:
         config = ModelConfig(**header["config"])
         if core is None:

@@ -1,4 +1,4 @@
-"""What a model remembers of its recordings and weights, and how to compare it."""
+"""Comparisons of recordings and weights with those that a model remembers."""
 
 from typing import TYPE_CHECKING
 
@@ -21,9 +21,11 @@ def require_same_places(mouse: str, ours: Tensor, theirs: Tensor) -> None:
     """
     ours, theirs = ours.float().numpy().ravel(), theirs.numpy().ravel()
     if ours.any() and theirs.any() and np.corrcoef(ours, theirs)[0, 1] < 0.9:
-        raise ValueError(f"this model has the neurons of mouse {mouse} at other places in cortex "
-                         "than the recording, perhaps another mouse's; build the model from "
-                         "data.neurons")
+        raise ValueError(
+            f"this model has the neurons of mouse {mouse} at other places in cortex "
+            "than the recording, perhaps another mouse's; build the model from "
+            "data.neurons"
+        )
 
 
 def require_same_statistics(mouse: str, ours: dict, recording: "Recording") -> None:
@@ -32,9 +34,11 @@ def require_same_statistics(mouse: str, ours: dict, recording: "Recording") -> N
     name = different_statistic(ours, theirs)
     if name:
         one, two = first_values(ours[name]), first_values(theirs.get(name))
-        raise ValueError(f"this model was trained with {name} {one} of mouse {mouse}, the "
-                         f"recording has {two}; open the recording it was trained on, or train a "
-                         "new model")
+        raise ValueError(
+            f"this model was trained with {name} {one} of mouse {mouse}, the "
+            f"recording has {two}; open the recording it was trained on, or train a "
+            "new model"
+        )
 
 
 def different_statistic(one: dict, two: dict) -> str | None:

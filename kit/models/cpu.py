@@ -150,8 +150,9 @@ def pixel_rows(features: Tensor) -> Tensor:
     return features.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
 
 
-def weighted_sums(indices: Tensor, rows: Tensor, factors: Tensor,
-                  starts: Tensor | None = None) -> Tensor:
+def weighted_sums(
+    indices: Tensor, rows: Tensor, factors: Tensor, starts: Tensor | None = None
+) -> Tensor:
     """Sums of factors times rows (R, C), one sum for each line of indices (N, 4): (N, C).
 
     With `starts` (S,), indices (n,) are one list, and a sum goes from each start to the next.
@@ -173,7 +174,8 @@ def corner_dots(pixels: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
 
 
 def add_rows_gradient(
-        total: Tensor, first: Tensor, factors: Tensor, weights: Tensor, width: int) -> None:
+    total: Tensor, first: Tensor, factors: Tensor, weights: Tensor, width: int
+) -> None:
     """Add factors (N, 4) times weights (N, C) of all neurons to their pixels' rows in `total`.
 
     total: (h * w, C). first: (N,) the first pixel of each neuron. Once sorted by it, the neurons of
@@ -187,7 +189,7 @@ def add_rows_gradient(
     steps = (0, 1, width, width + 1)
     for step, factor in zip(steps, factors[order].T.contiguous(), strict=True):
         sums = weighted_sums(order, weights, factor, starts)  # (h * w, C)
-        total[step:] += sums[:len(total) - step]
+        total[step:] += sums[: len(total) - step]
 
 
 def bilinear_corners(grid: Tensor, size: tuple) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -25,16 +25,22 @@ def ensemble(models: Iterable[Model]) -> "Ensemble":
     (200, 600)
     """
     if not isinstance(models, Iterable):
-        raise ValueError(f"an ensemble needs a list of models, not one {type(models).__name__}; "
-                         "give [model, ...], or what kit.train_many returned")
+        raise ValueError(
+            f"an ensemble needs a list of models, not one {type(models).__name__}; "
+            "give [model, ...], or what kit.train_many returned"
+        )
     members = list(models)
     if not members:
-        raise ValueError("an ensemble needs one or more models, not an empty list; give, for "
-                         "example, what kit.train_many returned")
+        raise ValueError(
+            "an ensemble needs one or more models, not an empty list; give, for "
+            "example, what kit.train_many returned"
+        )
     for member in members:
         if not isinstance(member, Model):
-            raise ValueError(f"an ensemble is made of models, not of {type(member).__name__}; give "
-                             "a list of what kit.train_many or kit.load_model returned")
+            raise ValueError(
+                f"an ensemble is made of models, not of {type(member).__name__}; give "
+                "a list of what kit.train_many or kit.load_model returned"
+            )
         _require_same_task(members[0], member)
     return Ensemble(members)
 
@@ -73,8 +79,9 @@ class Ensemble(nn.Module):
     @property
     def state_inputs(self) -> dict[str, str]:
         """Field of a batch -> its name, for all that some member takes besides the images."""
-        return {field: name for member in self.models
-                for field, name in member.state_inputs.items()}
+        return {
+            field: name for member in self.models for field, name in member.state_inputs.items()
+        }
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -98,14 +105,18 @@ def _require_same_task(first: Model, other: Model) -> None:
     one = f"{first.image_size} images of mouse {_mice(first)}"
     two = f"{other.image_size} images of mouse {_mice(other)}"
     if one != two:
-        raise ValueError("the members of an ensemble predict the same neurons from images of one "
-                         f"size, and one takes {one}, another {two}; leave one out")
+        raise ValueError(
+            "the members of an ensemble predict the same neurons from images of one "
+            f"size, and one takes {one}, another {two}; leave one out"
+        )
     for mouse in first.data_statistics.keys() & other.data_statistics.keys():
         name = different_statistic(first.data_statistics[mouse], other.data_statistics[mouse])
         if name:
-            raise ValueError("the members of an ensemble predict the same neurons in the same "
-                             f"units, and two were trained with different {name} of mouse {mouse}; "
-                             "train both on one recording")
+            raise ValueError(
+                "the members of an ensemble predict the same neurons in the same "
+                f"units, and two were trained with different {name} of mouse {mouse}; "
+                "train both on one recording"
+            )
 
 
 def _mice(model: Model) -> str:

@@ -49,15 +49,20 @@ class ConvCore(nn.Module):
     Without ELU, `nonlinear=False`, the core is linear: the LN model of 2022.
     """
 
-    def __init__(self, channels: int = 64, in_channels: int = 1, layers: int = 4,
-                 nonlinear: bool = True) -> None:
+    def __init__(
+        self, channels: int = 64, in_channels: int = 1, layers: int = 4, nonlinear: bool = True
+    ) -> None:
         super().__init__()
         channels = require_int("channels", channels, 1, 1024)  # 16 times the published number
         in_channels = require_int("in_channels", in_channels, 1, 1024)
         layers = require_int("layers", layers, 1, 64)
         nonlinear = require("nonlinear", nonlinear, bool)
-        self.settings = {"channels": channels, "in_channels": in_channels, "layers": layers,
-                         "nonlinear": nonlinear}  # enough to build the same core again
+        self.settings = {
+            "channels": channels,
+            "in_channels": in_channels,
+            "layers": layers,
+            "nonlinear": nonlinear,
+        }  # enough to build the same core again
         kind = "CNN" if nonlinear else "linear-nonlinear (LN) model"
         self.label = f"{kind} of {layers} convolutional layers"  # for the repr of a Model
         self.layers = nn.ModuleList()
@@ -87,7 +92,9 @@ class ConvCore(nn.Module):
     def regularizer(self) -> Tensor:
         """Roughness of the first layer's filters f, a scalar that keeps them smooth.
 
-            6.3831 * sum((laplace(f))^2) / sum(f^2)   with the weight of 2022
+            6.3831 * sum((laplace(f))^2) / sum(f^2)
+
+        The factor is from 2022.
         """
         filters = self.get_parameter("layers.0.0.weight")  # (channels, in_channels, 9, 9)
         filters = filters.flatten(0, 1).unsqueeze(1)  # (channels * in_channels, 1, 9, 9)
@@ -109,12 +116,16 @@ class DepthwiseConv(nn.Conv2d):
 def require_neurons(neurons: object) -> None:
     """Raise ValueError unless neurons are mouse -> coordinates (N, 2 or 3)."""
     if not isinstance(neurons, Mapping) or hasattr(neurons, "neurons") or not neurons:
-        raise ValueError(f"neurons are a mapping from mouse to coordinates, not a "
-                         f"{type(neurons).__name__}; give data.neurons")
+        raise ValueError(
+            f"neurons are a mapping from mouse to coordinates, not a "
+            f"{type(neurons).__name__}; give data.neurons"
+        )
     for mouse, coordinates in neurons.items():
         if not isinstance(mouse, str) or "." in mouse or hasattr(nn.ModuleDict, mouse or "."):
-            raise ValueError(f"{mouse!r} cannot be the id of a mouse here; give a text without a "
-                             "dot, such as '27204-5-13'")
+            raise ValueError(
+                f"{mouse!r} cannot be the id of a mouse here; give a text without a "
+                "dot, such as '27204-5-13'"
+            )
         name = f"neurons[{mouse!r}]"
         require_finite(name, require_array(name, coordinates, ("N", 2), ("N", 3)))
 
@@ -208,8 +219,9 @@ class Shifter(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(2, 5), nn.Tanh(), nn.Linear(5, 5), nn.Tanh(),
-                                 nn.Linear(5, 2), nn.Tanh())
+        self.mlp = nn.Sequential(
+            nn.Linear(2, 5), nn.Tanh(), nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 2), nn.Tanh()
+        )
 
     def forward(self, pupil_center: Tensor) -> Tensor:
         with full_precision(pupil_center.device):

@@ -1,7 +1,6 @@
 """The model: a core for all mice, and for each mouse a readout, a shifter and a gain."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import elu
 
-from kit.checks import SEEDS, brief, check_settings
+from kit.checks import brief
 from kit.data.recordings import Batch, Dataset, Recording, require_dataset
 from kit.machine import limit_threads
 from kit.models.comparing import (
@@ -17,6 +16,7 @@ from kit.models.comparing import (
     require_same_places,
     require_same_statistics,
 )
+from kit.models.config import ModelConfig, require_config
 from kit.models.layers import (
     Gain,
     GaussianReadout,
@@ -32,36 +32,8 @@ FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 FURTHER = "trained further since; what it was before:"
 
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """Which parts a model has besides its core and readouts."""
-
-    behavior_channels: bool = False  # pupil, its change and running as three extra input images
-    shifter: bool = False            # eye position moves all readout positions
-    image_size: tuple[int, int] = (36, 64)  # height and width of the images
-    seed: int = 42                   # fixes the first weights of all but the core
-    gain: bool = False               # behaviour scales each neuron's prediction
-    minmax_behavior: bool = False    # scale behaviour to 0-1 by its range in the train tier
-
-    def __post_init__(self) -> None:
-        check_settings(self, image_size=(1, 1024), seed=SEEDS)
-
-    @classmethod
-    def of(cls, data: Dataset, **changes: object) -> "ModelConfig":
-        """The baseline for these data: behaviour channels and shifter if known. Then `changes`."""
-        recordings = require_dataset(data).values()
-        behavior = all(recording.behavior is not None for recording in recordings)
-        eye = all(recording.pupil_center is not None for recording in recordings)
-        return replace(cls(behavior, eye, tuple(data.image_size)), **changes)
-
-    @property
-    def core_channels(self) -> int:
-        """Channels of the images that the core takes."""
-        return 4 if self.behavior_channels else 1
-
-
 class Predictor(Protocol):
-    """What the laboratory, the widgets and the scores need of a model.
+    """All that the laboratory, the widgets and the scores need of a model.
 
     `Model`, `Ensemble` and the simulated `Cells` have all of it.
     """
@@ -104,8 +76,9 @@ class Model(nn.Module):
     """
 
     @torch.inference_mode(False)
-    def __init__(self, core: nn.Module, neurons: Mapping[str, np.ndarray],
-                 config: ModelConfig | None = None) -> None:
+    def __init__(
+        self, core: nn.Module, neurons: Mapping[str, np.ndarray], config: ModelConfig | None = None
+    ) -> None:
         super().__init__()
         if not isinstance(core, nn.Module):
             given = f"the class {core.__name__}" if isinstance(core, type) else brief(core)
@@ -115,26 +88,37 @@ class Model(nn.Module):
         self.config = config = require_config(config) or ModelConfig()
         self.core, self._core_takes_state = core, getattr(core, "takes_state", False)
         if config.minmax_behavior and "behavior" not in self.state_inputs:
-            raise ValueError("minmax_behavior=True has no effect on a model that does not take "
-                             "behaviour; add behavior_channels=True or gain=True, or leave it out")
+            raise ValueError(
+                "minmax_behavior=True has no effect on a model that does not take "
+                "behaviour; add behavior_channels=True or gain=True, or leave it out"
+            )
         with torch.random.fork_rng(devices=[]):  # leaves the global random state alone
             torch.manual_seed(config.seed)
             self.feature_shape = self._try_core()  # (C', h, w)
             channels = self.feature_shape[0]
-            self.readouts = PerMouse[GaussianReadout]({
-                mouse: GaussianReadout(coordinates, channels)
-                for mouse, coordinates in neurons.items()})
-            self.shifters = PerMouse[Shifter]({
-                mouse: Shifter() for mouse in neurons if config.shifter})
-            self.gains = PerMouse[Gain]({
-                mouse: Gain(len(coordinates))
-                for mouse, coordinates in neurons.items() if config.gain})
-            self.scalers = PerMouse[MinMaxScaler]({
-                mouse: MinMaxScaler() for mouse in neurons if config.minmax_behavior})
+            self.readouts = PerMouse[GaussianReadout](
+                {
+                    mouse: GaussianReadout(coordinates, channels)
+                    for mouse, coordinates in neurons.items()
+                }
+            )
+            self.shifters = PerMouse[Shifter](
+                {mouse: Shifter() for mouse in neurons if config.shifter}
+            )
+            self.gains = PerMouse[Gain](
+                {
+                    mouse: Gain(len(coordinates))
+                    for mouse, coordinates in neurons.items()
+                    if config.gain
+                }
+            )
+            self.scalers = PerMouse[MinMaxScaler](
+                {mouse: MinMaxScaler() for mouse in neurons if config.minmax_behavior}
+            )
         for parts in (self.readouts, self.shifters, self.gains, self.scalers):
             parts.float()  # as batches, whatever torch's default is
         self.data_statistics = {}  # mouse -> unit_ids and statistics, see `register_data`
-        self.description = ""      # origin and scores, lines for `repr`
+        self.description = ""  # origin and scores, lines for `repr`
 
     def _try_core(self) -> tuple[int, int, int]:
         """The shape of the core's features, found by showing it one grey image."""
@@ -149,8 +133,10 @@ class Model(nn.Module):
         found = tuple(getattr(features, "shape", ()))
         kind = getattr(features, "dtype", type(features).__name__)
         if len(found) != 4 or found[0] != 1 or 0 in found or kind not in FLOATS:
-            raise ValueError(f"the core turned images {shape} into {found or ''} {kind}; it must "
-                             "give one tensor (1, channels, height, width) of floats")
+            raise ValueError(
+                f"the core turned images {shape} into {found or ''} {kind}; it must "
+                "give one tensor (1, channels, height, width) of floats"
+            )
         return found[1:]
 
     def __repr__(self) -> str:
@@ -159,9 +145,11 @@ class Model(nn.Module):
         mice = [f"{mouse} ({len(part.bias)} neurons)" for mouse, part in self.readouts.items()]
         inputs = " and ".join(self.state_inputs.values())
         label = getattr(self.core, "label", f"model with the core {type(self.core).__name__}")
-        lines = [f"{label}: images {height} x {width} -> {channels} channels {h} x {w}",
-                 f"predicts mouse {', '.join(mice)}",
-                 "takes images alone"]
+        lines = [
+            f"{label}: images {height} x {width} -> {channels} channels {h} x {w}",
+            f"predicts mouse {', '.join(mice)}",
+            "takes images alone",
+        ]
         if inputs:
             lines[2] = f"takes images, {inputs} (kit.Batch.typical gives images a usual state)"
         if self.data_statistics:
@@ -199,10 +187,12 @@ class Model(nn.Module):
         features = self._features(batch)  # (B, C', h, w)
         expected = (len(batch.images), *self.feature_shape)
         if features.shape != expected:
-            raise ValueError(f"the core turned {expected[0]} images into features "
-                             f"{tuple(features.shape)}, and one image into "
-                             f"{(1, *self.feature_shape)}; it must give {expected} in training and "
-                             "eval mode, see kit.check_core(core)")
+            raise ValueError(
+                f"the core turned {expected[0]} images into features "
+                f"{tuple(features.shape)}, and one image into "
+                f"{(1, *self.feature_shape)}; it must give {expected} in training and "
+                "eval mode, see kit.check_core(core)"
+            )
         if self.training and torch.is_grad_enabled() and not features.requires_grad:
             self._require_frozen_core()
         shift = self.shifters[mouse](batch.pupil_center) if self.config.shifter else None  # (B, 2)
@@ -222,34 +212,42 @@ class Model(nn.Module):
     def _require_batch(self, batch: object) -> None:
         """Raise ValueError unless this is a batch of the model's inputs in their shapes."""
         if not isinstance(batch, Batch):
-            raise ValueError(f"a model takes a kit.Batch, not a {type(batch).__name__}; give "
-                             "kit.Batch.typical(images), or a recording's batch")
+            raise ValueError(
+                f"a model takes a kit.Batch, not a {type(batch).__name__}; give "
+                "kit.Batch.typical(images), or a recording's batch"
+            )
         self._require_inputs(batch, "in these trials")
         shapes = {"images": (1, *self.image_size), "behavior": (3,), "pupil_center": (2,)}
         for field in ("images", *self.state_inputs):
             value, shape = getattr(batch, field), (len(batch.images), *shapes[field])
             if getattr(value, "dtype", None) not in FLOATS or value.shape != shape:
                 found = f"{tuple(np.shape(value))} {getattr(value, 'dtype', type(value).__name__)}"
-                raise ValueError(f"the {field} of a batch must be a tensor of floats {shape} for "
-                                 f"this model, these are {found}; load data with "
-                                 f"kit.load(..., size={self.image_size}), or resize your images "
-                                 "and give kit.Batch.typical(images)")
+                raise ValueError(
+                    f"the {field} of a batch must be a tensor of floats {shape} for "
+                    f"this model, these are {found}; load data with "
+                    f"kit.load(..., size={self.image_size}), or resize your images "
+                    "and give kit.Batch.typical(images)"
+                )
 
     def _require_frozen_core(self) -> None:
         """Raise ValueError if the core has parameters to learn, for features without a gradient."""
         if any(value.requires_grad for value in self.core.parameters()):
-            raise ValueError("no gradient reaches the core, so only the readouts would learn; "
-                             "leave out torch.no_grad, .detach() and numpy in its forward, see "
-                             "kit.check_core(core), or freeze it by core.requires_grad_(False)")
+            raise ValueError(
+                "no gradient reaches the core, so only the readouts would learn; "
+                "leave out torch.no_grad, .detach() and numpy in its forward, see "
+                "kit.check_core(core), or freeze it by core.requires_grad_(False)"
+            )
 
     def _require_inputs(self, given: Batch | Recording, owner: str) -> None:
         """Raise ValueError if a batch or recording lacks an input of the model."""
         for field, name in self.state_inputs.items():
             if getattr(given, field) is None:
-                raise ValueError(f"this model takes {name}, and that {owner} is withheld: on the "
-                                 "Sensorium track models predict from the images alone; use a "
-                                 "mouse of the Sensorium+ track, kit.Batch.typical(images), or a "
-                                 "model with kit.ModelConfig()")
+                raise ValueError(
+                    f"this model takes {name}, and that {owner} is withheld: on the "
+                    "Sensorium track models predict from the images alone; use a "
+                    "mouse of the Sensorium+ track, kit.Batch.typical(images), or a "
+                    "model with kit.ModelConfig()"
+                )
 
     def _features(self, batch: Batch) -> Tensor:
         """The core's features of the images, with what it takes of the state: (B, C', h, w)."""
@@ -265,8 +263,10 @@ class Model(nn.Module):
         """A scalar that the loss adds to keep the core smooth and the readout sparse."""
         core = getattr(self.core, "regularizer", int)()  # int() is 0
         if not isinstance(core, Tensor | np.number | float | int) or np.prod(np.shape(core)) != 1:
-            raise ValueError(f"the core's regularizer() gives {brief(core)}; it must give one "
-                             "number, which the loss adds, see kit.check_core(core)")
+            raise ValueError(
+                f"the core's regularizer() gives {brief(core)}; it must give one "
+                "number, which the loss adds, see kit.check_core(core)"
+            )
         return core + self.readouts[self.resolve_mouse(mouse)].regularizer()
 
     @torch.no_grad()
@@ -290,9 +290,11 @@ class Model(nn.Module):
         if mouse is None and len(self.readouts) == 1:
             return next(iter(self.readouts))
         if not isinstance(mouse, str) or mouse not in self.readouts:
-            raise ValueError(f"this model has no readout for mouse {brief(repr(mouse))}; it knows "
-                             f"{', '.join(self.readouts)}: load that one, or make a model of yours "
-                             "with kit.transfer(model, data)")
+            raise ValueError(
+                f"this model has no readout for mouse {brief(repr(mouse))}; it knows "
+                f"{', '.join(self.readouts)}: load that one, or make a model of yours "
+                "with kit.transfer(model, data)"
+            )
         return mouse
 
     def image_statistics(self, mouse: str) -> tuple[float, float] | None:
@@ -325,22 +327,18 @@ class Model(nn.Module):
         for mouse, recording in require_dataset(data).items():
             size = tuple(recording.image_size)
             if size != self.image_size:
-                raise ValueError(f"this model takes {self.image_size} images, the data are {size}; "
-                                 f"load them with kit.load(..., size={self.image_size})")
+                raise ValueError(
+                    f"this model takes {self.image_size} images, the data are {size}; "
+                    f"load them with kit.load(..., size={self.image_size})"
+                )
             neurons = len(self.readouts[self.resolve_mouse(mouse)].bias)
             self._require_inputs(recording, f"of mouse {mouse}")
             if neurons != len(recording.unit_ids):
-                raise ValueError(f"this model has {neurons} neurons for mouse {mouse}, the "
-                                 f"recording has {len(recording.unit_ids)}; build the model from "
-                                 "data.neurons")
+                raise ValueError(
+                    f"this model has {neurons} neurons for mouse {mouse}, the "
+                    f"recording has {len(recording.unit_ids)}; build the model from "
+                    "data.neurons"
+                )
             places = self.readouts[mouse].cortical_positions.cpu()
             require_same_places(mouse, places, cortical_positions(recording.coordinates))
             require_same_statistics(mouse, self.data_statistics.get(mouse, {}), recording)
-
-
-def require_config(config: ModelConfig | None) -> ModelConfig | None:
-    """`config` itself. Raises ValueError unless it is a `ModelConfig` or None."""
-    if not isinstance(config, ModelConfig | None):
-        raise ValueError(f"config={brief(config)!r} is not a ModelConfig; give "
-                         "kit.ModelConfig(...), and a TrainConfig to kit.train")
-    return config

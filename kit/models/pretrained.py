@@ -32,8 +32,9 @@ LAPLACE = "core._input_weights_regularizer.laplace.filter"  # a constant, which 
 
 
 @torch.inference_mode(False)
-def pretrained(name: str, path: str | Path | None = None,
-               folder: str | Path | None = None) -> Model:
+def pretrained(
+    name: str, path: str | Path | None = None, folder: str | Path | None = None
+) -> Model:
     """A trained model, ready to predict without a recording. Returns a `Model` in eval mode.
 
     name: "sensorium-cnn", "sensorium-ln", "sensorium+-cnn" or "sensorium+-ln" for the baselines of
@@ -55,14 +56,18 @@ def pretrained(name: str, path: str | Path | None = None,
     shipped = {file.stem: file for file in sorted(SHIPPED.rglob("*.safetensors"))}
     if name in shipped:
         if path is not None:
-            raise ValueError(f"{name} comes with the kit; leave path out, or read a model that "
-                             "kit.save wrote with kit.load_model(path)")
+            raise ValueError(
+                f"{name} comes with the kit; leave path out, or read a model that "
+                "kit.save wrote with kit.load_model(path)"
+            )
         return load_model(shipped[name])
     known = [*catalog.WEIGHTS, *shipped]
     if name not in known:
         main = [each for each in known if not each[-1].isdigit()]
-        raise ValueError(f"there is no trained model {name!r}; {suggest(name, known)}"
-                         f"names are {', '.join(main)}, and those in kit/weights/README.md")
+        raise ValueError(
+            f"there is no trained model {name!r}; {suggest(name, known)}"
+            f"names are {', '.join(main)}, and those in kit/weights/README.md"
+        )
     if path is None:
         path = catalog.fetch_weights(name, folder)
     return _published(name, require_path("path", path))
@@ -72,21 +77,34 @@ def _published(name, path):
     """A baseline of 2022 from its file. Nothing in the file is executed."""
     entry = catalog.WEIGHTS[name]
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}; leave path out and "
-                                f"kit.pretrained({name!r}) downloads it")
+        raise FileNotFoundError(
+            f"there is no file {path}; leave path out and kit.pretrained({name!r}) downloads it"
+        )
     content = path.read_bytes()  # once: what is hashed is what is opened
     found = sha256(content).hexdigest()
     if found != entry.sha256:
-        raise ValueError(f"{path} is not the published file of {name}: its SHA-256 is {found}, "
-                         f"expected {entry.sha256}; remove it, and kit.pretrained({name!r}) "
-                         "downloads the right one")
+        raise ValueError(
+            f"{path} is not the published file of {name}: its SHA-256 is {found}, "
+            f"expected {entry.sha256}; remove it, and kit.pretrained({name!r}) "
+            "downloads the right one"
+        )
     try:
         tensors = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
         return _from_2022(tensors, entry)
-    except (AttributeError, EOFError, KeyError, OSError, RuntimeError, TypeError, UnpicklingError,
-            ValueError) as error:
-        raise ValueError(f"{path} does not hold the tensors of {name}; remove it, and "
-                         f"kit.pretrained({name!r}) downloads the right one") from error
+    except (
+        AttributeError,
+        EOFError,
+        KeyError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        UnpicklingError,
+        ValueError,
+    ) as error:
+        raise ValueError(
+            f"{path} does not hold the tensors of {name}; remove it, and "
+            f"kit.pretrained({name!r}) downloads the right one"
+        ) from error
 
 
 def _from_2022(published, entry):
@@ -98,7 +116,7 @@ def _from_2022(published, entry):
         if name.endswith(".feature_weights"):
             value = value.squeeze((0, 2)).mT.contiguous()  # (1, C, 1, N) -> (N, C)
         elif name.endswith(".sigma"):
-            value = value[0]                               # (1, N, 2, 2) -> (N, 2, 2)
+            value = value[0]  # (1, N, 2, 2) -> (N, 2, 2)
         if name != LAPLACE:
             tensors[f"model/{name}"] = value
     linear = entry.kind == "LN"
@@ -119,12 +137,14 @@ def _from_2022(published, entry):
 
 
 def _description(entry):
-    """What a published model is and how it scored, in three lines."""
+    """Three lines: the origin of a published model, its scores, its licence."""
     scores = []
     for tier, values in (("live", entry.live), ("final", entry.final)):
         numbers = [f"{value:.3f}" if value else "–" for value in values]
         if any(values):  # some are not known
             scores.append(f"{tier} {' / '.join(numbers)}")
-    return (f"baseline of the {entry.track} track, trained in 2022 on the recording {entry.mouse}\n"
-            f"published single-trial / to average / FEVE: {', '.join(scores) or 'none known'}\n"
-            f"Willeke et al., arXiv 2206.08666; weights: MIT licence, {SOURCE}")
+    return (
+        f"baseline of the {entry.track} track, trained in 2022 on the recording {entry.mouse}\n"
+        f"published single-trial / to average / FEVE: {', '.join(scores) or 'none known'}\n"
+        f"Willeke et al., arXiv 2206.08666; weights: MIT licence, {SOURCE}"
+    )

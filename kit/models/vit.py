@@ -16,27 +16,45 @@ class ViTConfig:
     Raises ValueError for a size or a dropout that is not possible.
     """
 
-    patch: int = 16             # side of the square that becomes one token, in pixels
-    stride: int = 4             # pixels from one patch to the next; patches overlap if below patch
-    dim: int = 64               # values in a token, the channels of the feature map
-    depth: int = 2              # number of blocks, each of attention and MLP
-    heads: int = 2              # attention heads in a block
-    head_dim: int = 32          # values in a query, key or value of a head
-    mlp_dim: int = 128          # units inside the MLP of a block
-    state_mlp_dim: int = 32     # units inside the MLP of behaviour and eye position
+    patch: int = 16  # side of the square that becomes one token, in pixels
+    stride: int = 4  # pixels from one patch to the next; patches overlap if below patch
+    dim: int = 64  # values in a token, the channels of the feature map
+    depth: int = 2  # number of blocks, each of attention and MLP
+    heads: int = 2  # attention heads in a block
+    head_dim: int = 32  # values in a query, key or value of a head
+    mlp_dim: int = 128  # units inside the MLP of a block
+    state_mlp_dim: int = 32  # units inside the MLP of behaviour and eye position
     patch_dropout: float = 0.0  # share of the tokens' values set to 0 at random in training
-    dropout: float = 0.0        # the same inside the blocks
+    dropout: float = 0.0  # the same inside the blocks
 
     def __post_init__(self) -> None:
         sizes = dict.fromkeys(self.__dataclass_fields__, (1, 4096))
-        check_settings(self, **sizes | {"depth": (1, 64), "heads": (1, 64),
-                                        "patch_dropout": (0, 0.99), "dropout": (0, 0.99)})
+        check_settings(
+            self,
+            **sizes
+            | {
+                "depth": (1, 64),
+                "heads": (1, 64),
+                "patch_dropout": (0, 0.99),
+                "dropout": (0, 0.99),
+            },
+        )
 
     @classmethod
     def published(cls, **changes: int | float) -> "ViTConfig":
         """V1T as published; it needs a GPU. changes: any field, to try one thing at a time."""
-        v1t = cls(patch=8, stride=1, dim=155, depth=4, heads=4, head_dim=155, mlp_dim=488,
-                  state_mlp_dim=77, patch_dropout=0.0229, dropout=0.2544)
+        v1t = cls(
+            patch=8,
+            stride=1,
+            dim=155,
+            depth=4,
+            heads=4,
+            head_dim=155,
+            mlp_dim=488,
+            state_mlp_dim=77,
+            patch_dropout=0.0229,
+            dropout=0.2544,
+        )
         return replace(v1t, **changes)
 
 
@@ -49,8 +67,13 @@ class ViTCore(nn.Module):
     Raises ValueError if a patch is larger than the images.
     """
 
-    def __init__(self, config: ViTConfig | dict | None = None, image_size: tuple = (36, 64),
-                 channels: int = 1, takes_state: bool = False) -> None:
+    def __init__(
+        self,
+        config: ViTConfig | dict | None = None,
+        image_size: tuple = (36, 64),
+        channels: int = 1,
+        takes_state: bool = False,
+    ) -> None:
         super().__init__()
         if not isinstance(config, ViTConfig):
             config = ViTConfig(**(config or {}))
@@ -59,14 +82,20 @@ class ViTCore(nn.Module):
         takes_state = require("takes_state", takes_state, bool)
         patch, stride, dim = config.patch, config.stride, config.dim
         if min(image_size) < patch:
-            raise ValueError(f"patches of {patch} pixels do not fit into {image_size} "
-                             "images; give smaller ones, ViTConfig(patch=...)")
-        self.settings = {"config": asdict(config), "image_size": list(image_size),
-                         "channels": channels, "takes_state": takes_state}
+            raise ValueError(
+                f"patches of {patch} pixels do not fit into {image_size} "
+                "images; give smaller ones, ViTConfig(patch=...)"
+            )
+        self.settings = {
+            "config": asdict(config),
+            "image_size": list(image_size),
+            "channels": channels,
+            "takes_state": takes_state,
+        }
         self.takes_state = takes_state  # Model gives the state to cores with this attribute
         state = " that take behaviour and eye position" if takes_state else ""
         self.label = f"vision transformer (ViT) of {config.depth} blocks{state}"
-        self.spacing = stride           # image pixels between feature pixels, for Model.centers
+        self.spacing = stride  # image pixels between feature pixels, for Model.centers
         self.patch_embed = nn.Conv2d(channels, dim, patch, stride=stride)
         rows, columns = ((side - patch) // stride + 1 for side in image_size)
         # small at first, so that positions do not outweigh patches; V1T's, 50 times as large,
@@ -101,12 +130,18 @@ class Block(nn.Module):
         dim, mlp_dim, state_dim = config.dim, config.mlp_dim, config.state_mlp_dim
         self.state = None
         if takes_state:
-            self.state = nn.Sequential(nn.Linear(5, state_dim), nn.Tanh(),
-                                       nn.Linear(state_dim, dim), nn.Tanh())
+            self.state = nn.Sequential(
+                nn.Linear(5, state_dim), nn.Tanh(), nn.Linear(state_dim, dim), nn.Tanh()
+            )
         self.attention = Attention(config)
         self.mlp = nn.Sequential(
-            nn.LayerNorm(dim), nn.Linear(dim, mlp_dim), nn.GELU(), nn.Dropout(config.dropout),
-            nn.Linear(mlp_dim, dim), nn.Dropout(config.dropout))
+            nn.LayerNorm(dim),
+            nn.Linear(dim, mlp_dim),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(mlp_dim, dim),
+            nn.Dropout(config.dropout),
+        )
 
     def forward(self, tokens: Tensor, state: Tensor | None) -> Tensor:
         if self.state is not None:

@@ -15,8 +15,12 @@ from kit.checks import require_path
 from kit.files import atomic_write
 
 
-def write_html(path: str | Path, template: Path, values: Mapping[str, object],
-               filters: Mapping[str, Callable] | None = None) -> Path:
+def write_html(
+    path: str | Path,
+    template: Path,
+    values: Mapping[str, object],
+    filters: Mapping[str, Callable] | None = None,
+) -> Path:
     """Render a jinja2 template with values, name -> value, and write the page. Returns its path.
 
     The template has the filters given and `policy`; `tojson` turns an array into {"float32": text},
@@ -52,15 +56,21 @@ def _environment(folder, autoescape):
     import jinja2  # only pages need it
 
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder), autoescape=autoescape,
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=autoescape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def policy(script: str) -> str:
     """The Content-Security-Policy of a page that runs this script and loads nothing."""
     sha256 = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return ("default-src 'none'; base-uri 'none'; form-action 'none'; "
-            f"style-src 'unsafe-inline'; script-src 'sha256-{sha256}'")
+    return (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; "
+        f"style-src 'unsafe-inline'; script-src 'sha256-{sha256}'"
+    )
 
 
 def base64_float32(array: np.ndarray) -> dict[str, str]:

@@ -14,13 +14,13 @@ import numpy as np
 from kit.checks import one_line
 from kit.pages.html import write_html
 
-NAME_WIDTH = 38   # letters of a name in the figure: as many fit on a phone
+NAME_WIDTH = 38  # letters of a name in the figure: as many fit on a phone
 LABEL_WIDTH = 16  # and in the map of pairs
-MARGIN = 6.0      # % of the figure on the left and right, for the labels of its axis
+MARGIN = 6.0  # % of the figure on the left and right, for the labels of its axis
 
 
 class Cell(NamedTuple):
-    """What a cell of the table shows, and the number by which it is sorted."""
+    """The text of a cell of the table, and the number by which it is sorted."""
 
     text: str
     value: float | str  # "" is sorted last
@@ -42,8 +42,9 @@ class Pair(NamedTuple):
     p: str
 
 
-def write_page(path: str | Path, ranking: Any, track: str, test_set: str,
-               reload: float | None = None) -> Path:
+def write_page(
+    path: str | Path, ranking: Any, track: str, test_set: str, reload: float | None = None
+) -> Path:
     """Write a ranking as one self-contained HTML page. Returns its path.
 
     ranking: a `kit.challenge.Ranking`, which stands above this file; track, test_set: its names.
@@ -53,16 +54,26 @@ def write_page(path: str | Path, ranking: Any, track: str, test_set: str,
     written.
     """
     values = {
-        "reload": reload and math.ceil(reload), "now": time.strftime("%H:%M:%S"),
-        "ranking": ranking, "track": track, "test_set": test_set,
+        "reload": reload and math.ceil(reload),
+        "now": time.strftime("%H:%M:%S"),
+        "ranking": ranking,
+        "track": track,
+        "test_set": test_set,
         "cells": [_cells(row, row is ranking[0]) for row in ranking],
-        "alphabetical": _alphabetical([row.entry for row in ranking]), "pairs": _pairs(ranking)}
+        "alphabetical": _alphabetical([row.entry for row in ranking]),
+        "pairs": _pairs(ranking),
+    }
     filters = {
-        "plain": one_line, "digits": _digits, "span": _span, "ranks": _ranks,
+        "plain": one_line,
+        "digits": _digits,
+        "span": _span,
+        "ranks": _ranks,
         "name": lambda text: _shorten(text, NAME_WIDTH),
-        "label": lambda text: _shorten(text, LABEL_WIDTH)}
-    return write_html(path, Path(__file__).with_name("ranking.html"), values | _figure(ranking),
-                      filters)
+        "label": lambda text: _shorten(text, LABEL_WIDTH),
+    }
+    return write_html(
+        path, Path(__file__).with_name("ranking.html"), values | _figure(ranking), filters
+    )
 
 
 # ---- text ----
@@ -73,7 +84,7 @@ def _shorten(name, width):
     name = one_line(name)
     wide = [unicodedata.east_asian_width(letter) in "WF" for letter in name]
     ends = np.cumsum(1 + np.array(wide, int))
-    return name if not name or ends[-1] <= width else name[:int(np.sum(ends < width))] + "…"
+    return name if not name or ends[-1] <= width else name[: int(np.sum(ends < width))] + "…"
 
 
 def _digits(number):
@@ -125,9 +136,13 @@ def _alphabetical(names):
 def _pairs(ranking):
     """K rows of K `Pair`s, in order of the ranking."""
     scores = [row.score for row in ranking]
-    return [[_pair(score, other, p, i == j)
-             for j, (other, p) in enumerate(zip(scores, row, strict=True))]
-            for i, (score, row) in enumerate(zip(scores, ranking.p_pairs, strict=True))]
+    return [
+        [
+            _pair(score, other, p, i == j)
+            for j, (other, p) in enumerate(zip(scores, row, strict=True))
+        ]
+        for i, (score, row) in enumerate(zip(scores, ranking.p_pairs, strict=True))
+    ]
 
 
 def _pair(score, other, p, same):
@@ -155,8 +170,17 @@ def _figure(ranking):
     def place(value):
         return round(MARGIN + (100 - 2 * MARGIN) * (value - first) / (last - first), 2)
 
-    marks = [Mark(place(row.interval[0]), place(sum(row.interval) / 2), place(row.interval[1]),
-                  place(row.score)) for row in ranking]
-    return {"marks": marks,
-            "ticks": [(place(tick), f"{tick:.{digits}f}".replace("-", "−")) for tick in ticks],
-            "alone": None if ranking.image_alone is None else place(ranking.image_alone)}
+    marks = [
+        Mark(
+            place(row.interval[0]),
+            place(sum(row.interval) / 2),
+            place(row.interval[1]),
+            place(row.score),
+        )
+        for row in ranking
+    ]
+    return {
+        "marks": marks,
+        "ticks": [(place(tick), f"{tick:.{digits}f}".replace("-", "−")) for tick in ticks],
+        "alone": None if ranking.image_alone is None else place(ranking.image_alone),
+    }

@@ -17,21 +17,33 @@ from kit.models.model import Model
 from kit.pages.html import write_html
 
 
-def write_page(path: str | Path, model: Model, mouse: str, controls: Sequence[Any],
-               state: dict[str, float], screen: dict[str, Any]) -> Path:
+def write_page(
+    path: str | Path,
+    model: Model,
+    mouse: str,
+    controls: Sequence[Any],
+    state: dict[str, float],
+    screen: dict[str, Any],
+) -> Path:
     """Write a model of the baselines' architecture as a page. Returns the path.
 
     controls: a `kit.lab.controls.Control` for each slider; state: name -> value of the typical
     state; screen: "pixels", the mean and std of pixels, and "top", the response at which the
     colours end.
     """
-    twin = parameters(model, mouse) | screen | {
-        "size": model.image_size, "shape": model.feature_shape, "state": state}
+    twin = (
+        parameters(model, mouse)
+        | screen
+        | {"size": model.image_size, "shape": model.feature_shape, "state": state}
+    )
     values = {
-        "twin": twin, "mouse": mouse, "neurons": len(model.readouts[mouse].bias),
+        "twin": twin,
+        "mouse": mouse,
+        "neurons": len(model.readouts[mouse].bias),
         "stimulus": [control for control in controls if control.name not in state],
         "animal": [control for control in controls if control.name in state],
-        "description": repr(model).splitlines()}
+        "description": repr(model).splitlines(),
+    }
     return write_html(path, Path(__file__).with_name("twin.html"), values, {"plain": one_line})
 
 
@@ -51,12 +63,17 @@ def parameters(model: Model, mouse: str) -> dict[str, object]:
         hidden, out = _linear_layers(model.gains[mouse].mlp)
         gain = [_of_raw_behavior(model, mouse, hidden), out]
     return {
-        "filters": filters, "behavior": behavior, "nonlinear": core.settings["nonlinear"],
+        "filters": filters,
+        "behavior": behavior,
+        "nonlinear": core.settings["nonlinear"],
         "layers": [_later_layer(layer) for layer in core.layers[1:]],
         "positions": _array(readout.means()).clip(-1, 1),
-        "feature_weights": _array(readout.feature_weights), "bias": _array(readout.bias),
+        "feature_weights": _array(readout.feature_weights),
+        "bias": _array(readout.bias),
         "shifter": _linear_layers(model.shifters[mouse].mlp) if config.shifter else None,
-        "gain": gain, "cortex": _within_square(_array(readout.cortical_positions))}
+        "gain": gain,
+        "cortex": _within_square(_array(readout.cortical_positions)),
+    }
 
 
 def _array(tensor: Tensor):
@@ -85,13 +102,20 @@ def _first_layer(model, mouse):
 def _later_layer(layer):
     mix_in, spatial, mix_out, norm = layer[:4]
     weight, bias = _fold(mix_out, norm)
-    return {"mix_in": _array(mix_in.weight)[:, :, 0, 0], "spatial": _array(spatial.weight)[:, 0],
-            "mix_out": weight[:, :, 0, 0], "bias": bias}
+    return {
+        "mix_in": _array(mix_in.weight)[:, :, 0, 0],
+        "spatial": _array(spatial.weight)[:, 0],
+        "mix_out": weight[:, :, 0, 0],
+        "bias": bias,
+    }
 
 
 def _linear_layers(mlp):
-    return [{"weight": _array(part.weight), "bias": _array(part.bias)}
-            for part in mlp if isinstance(part, nn.Linear)]
+    return [
+        {"weight": _array(part.weight), "bias": _array(part.bias)}
+        for part in mlp
+        if isinstance(part, nn.Linear)
+    ]
 
 
 def _of_raw_behavior(model, mouse, linear):

@@ -11,16 +11,24 @@ from kit.plots.style import BLACK, BLUE, GREY, ORANGE, SKY, clean_axis, make_axi
 LOWEST_BAR = -0.5
 
 
-def training_curve(log: Any, ax: Axes | None = None, label: str = "validation",
-                   color: str = BLUE) -> Axes:
+def training_curve(
+    log: Any, ax: Axes | None = None, label: str = "validation", color: str = BLUE
+) -> Axes:
     """Draw validation correlation against seconds of training. log: a `History`."""
     require_result("log", log, "best_epoch")
     ax = make_axis(ax, 5, 3)
     seconds, best = np.cumsum(log.seconds), log.best_epoch
     ax.plot(seconds, log.correlation, "o-", color=color, markersize=3, label=label)
     if best is not None:
-        ax.plot(seconds[best], log.correlation[best], "o", color=color, markersize=8,
-                fillstyle="none", label=None if ax.get_legend() else "weights kept")
+        ax.plot(
+            seconds[best],
+            log.correlation[best],
+            "o",
+            color=color,
+            markersize=8,
+            fillstyle="none",
+            label=None if ax.get_legend() else "weights kept",
+        )
     ax.autoscale()  # room for a second log on the same axis
     ax.set_xlim(left=0)
     ax.legend(frameon=False, loc="lower right")
@@ -31,14 +39,25 @@ def reference_line(value: float, text: str, ax: Axes) -> Axes:
     """Draw a dashed line across a figure, such as a ceiling to compare scores with."""
     value, ax = require("value", value, float), make_axis(ax, 5, 3)
     ax.axhline(value, color=GREY, linestyle="--", linewidth=1)
-    ax.annotate(text, (0.01, value), xycoords=("axes fraction", "data"), color="#666666",
-                va="bottom", fontsize="small")
+    ax.annotate(
+        text,
+        (0.01, value),
+        xycoords=("axes fraction", "data"),
+        color="#666666",
+        va="bottom",
+        fontsize="small",
+    )
     ax.set_ylim(top=max(ax.get_ylim()[1], value * 1.12))
     return ax
 
 
-def score_histogram(correlation: np.ndarray, ax: Axes | None = None, label: str | None = None,
-                    color: str = BLUE, score: str = "single-trial correlation") -> Axes:
+def score_histogram(
+    correlation: np.ndarray,
+    ax: Axes | None = None,
+    label: str | None = None,
+    color: str = BLUE,
+    score: str = "single-trial correlation",
+) -> Axes:
     """Draw the distribution of a score over neurons. correlation: (N,); score: name of the axis."""
     correlation = require_array("correlation", correlation, ("N",))
     ax = make_axis(ax, 5, 3)
@@ -46,8 +65,14 @@ def score_histogram(correlation: np.ndarray, ax: Axes | None = None, label: str 
     lowest = min(-0.2, np.floor(np.min(correlation) * 10) / 10)  # every neuron is in a bin
     bins = np.linspace(lowest, 1, round((1 - lowest) / 0.03) + 1)
     name = f"{label}: mean" if label else "mean"
-    ax.hist(correlation, bins.tolist(), color=color, histtype="step", linewidth=1.5,
-            label=f"{name} {mean:.3f} (line)")
+    ax.hist(
+        correlation,
+        bins.tolist(),
+        color=color,
+        histtype="step",
+        linewidth=1.5,
+        label=f"{name} {mean:.3f} (line)",
+    )
     ax.axvline(mean, color=color, linewidth=1)
     ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1))  # above, not on the bars
     return clean_axis(ax, xlabel=score, ylabel="neurons")
@@ -66,8 +91,14 @@ def score_bars(scores: dict[str, Any], ax: Axes | None = None) -> Axes:
     _bars(ax, rows + 0.27, [m.feve for m in models], ORANGE, "FEVE")
     ax.axvline(0, color=BLACK, linewidth=0.8)
     ax.invert_yaxis()
-    ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize="small",
-              columnspacing=1)
+    ax.legend(
+        frameon=False,
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncols=3,
+        fontsize="small",
+        columnspacing=1,
+    )
     return clean_axis(ax, xlim=(LOWEST_BAR, 1), xlabel="score", yticks=rows, yticklabels=scores)
 
 
@@ -77,12 +108,19 @@ def _bars(ax, rows, values, color, label):
     for row, value in zip(rows, values, strict=True):
         if np.isfinite(value):
             text = f"{value:z.2f}" if value >= LOWEST_BAR else f"{value:,.0f}, beyond the edge"
-            ax.annotate(text, (max(value, 0), row), (3, 0), textcoords="offset points",
-                        va="center", fontsize="small")
+            ax.annotate(
+                text,
+                (max(value, 0), row),
+                (3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize="small",
+            )
 
 
-def score_spread(scores: dict[str, list], ax: Axes | None = None,
-                 label: str = "single-trial correlation") -> Axes:
+def score_spread(
+    scores: dict[str, list], ax: Axes | None = None, label: str = "single-trial correlation"
+) -> Axes:
     """Draw scores of several runs of each kind, and their mean ± its standard error (s.e.m.).
 
     scores: name -> (runs,) numbers, from top to bottom.
@@ -94,15 +132,24 @@ def score_spread(scores: dict[str, list], ax: Axes | None = None,
         error = np.std(runs, ddof=1) / np.sqrt(count) if count > 1 else 0
         ax.plot(runs, [row] * count, "o", color=SKY, markersize=5)
         ax.errorbar(mean, row, xerr=error, fmt="|", color=BLUE, markersize=16, markeredgewidth=2)
-        ax.annotate(f"{mean:.3f}", (np.max(runs), row), (7, 0), va="center",
-                    textcoords="offset points", fontsize="small")
+        ax.annotate(
+            f"{mean:.3f}",
+            (np.max(runs), row),
+            (7, 0),
+            va="center",
+            textcoords="offset points",
+            fontsize="small",
+        )
     ax.margins(x=0.12, y=0.08)
     ax.invert_yaxis()
     return clean_axis(ax, yticks=range(len(scores)), yticklabels=scores, xlabel=label)
 
 
-def score_intervals(intervals: dict[str, tuple[float, float, float]], ax: Axes | None = None,
-                    label: str = "single-trial correlation, 95 % interval") -> Axes:
+def score_intervals(
+    intervals: dict[str, tuple[float, float, float]],
+    ax: Axes | None = None,
+    label: str = "single-trial correlation, 95 % interval",
+) -> Axes:
     """Draw scores, or differences of scores, each with its interval.
 
     intervals: name -> (value, low, high), from top to bottom. 0 has a line if it is in the figure.
@@ -120,8 +167,12 @@ def score_intervals(intervals: dict[str, tuple[float, float, float]], ax: Axes |
     return clean_axis(ax, yticks=range(len(intervals)), yticklabels=intervals, xlabel=label)
 
 
-def learning_curve(counts: np.ndarray | list[int], scores: dict[str, list], ax: Axes | None = None,
-                   label: str = "single-trial correlation") -> Axes:
+def learning_curve(
+    counts: np.ndarray | list[int],
+    scores: dict[str, list],
+    ax: Axes | None = None,
+    label: str = "single-trial correlation",
+) -> Axes:
     """Draw scores against the number of training images. counts: (K,); scores: name -> (K,)."""
     numbers = require_array("counts", counts, ("K",))
     ax = make_axis(ax, 5, 3)

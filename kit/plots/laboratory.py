@@ -11,8 +11,13 @@ from kit.plots.style import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, clean_axi
 
 COLORS = (BLUE, ORANGE, GREEN, VERMILION, SKY)
 LOGARITHMIC = ("spatial frequency", "size", "contrast")
-NAMES = {"pupil": "pupil size", "running": "running speed", "eye_x": "eye position, x",
-         "eye_y": "eye position, y", "pupil_change": "change of the pupil"}
+NAMES = {
+    "pupil": "pupil size",
+    "running": "running speed",
+    "eye_x": "eye position, x",
+    "eye_y": "eye position, y",
+    "pupil_change": "change of the pupil",
+}
 
 
 def tuning_curves(tunings: dict[str, Any], neurons: Sequence[int], ax: Axes | None = None) -> Axes:
@@ -34,11 +39,21 @@ def tuning_curves(tunings: dict[str, Any], neurons: Sequence[int], ax: Axes | No
             panel.axvline(_shown(tuning, tuning.preferred[row]), color=color, linestyle=":")
             if tuning.spread is not None:
                 curve, spread = tuning.curves[row], tuning.spread[row]
-                panel.fill_between(_shown(tuning, tuning.values), (curve - spread).clip(min=0),
-                                   curve + spread, color=color, alpha=0.15, linewidth=0)
+                panel.fill_between(
+                    _shown(tuning, tuning.values),
+                    (curve - spread).clip(min=0),
+                    curve + spread,
+                    color=color,
+                    alpha=0.15,
+                    linewidth=0,
+                )
         _dress(panel, first)
-        clean_axis(panel, title=f"neuron {neuron}", ylim=(0, None),
-                   xlabel="" if i != count // 2 else panel.get_xlabel())
+        clean_axis(
+            panel,
+            title=f"neuron {neuron}",
+            ylim=(0, None),
+            xlabel="" if i != count // 2 else panel.get_xlabel(),
+        )
     ax.child_axes[-count].set_ylabel("response (std)")
     panel.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     return ax
@@ -55,8 +70,9 @@ def mean_tuning(tunings: dict[str, Any], ax: Axes | None = None) -> Axes:
         relative = tuning.curves / np.where(peaks > 0, peaks, 1)
         low, middle, high = np.percentile(relative, [25, 50, 75], axis=0)
         _curve(ax, tuning, middle, color, name)
-        ax.fill_between(_shown(tuning, tuning.values), low, high, color=color, alpha=0.15,
-                        linewidth=0)
+        ax.fill_between(
+            _shown(tuning, tuning.values), low, high, color=color, alpha=0.15, linewidth=0
+        )
     _dress(ax, first)
     ax.legend(frameon=False)
     return clean_axis(ax, ylim=(0, 1.05), ylabel="response / peak")
@@ -67,8 +83,10 @@ def _require_tunings(tunings):
     given = list(tunings.values()) if isinstance(tunings, dict) else []
     quantities = {getattr(each, "quantity", None) for each in given}
     if not 0 < len(given) <= len(COLORS) or len(quantities) != 1 or None in quantities:
-        raise ValueError("these cannot be drawn together; give a dict of one to five names and "
-                         'tunings of one quantity, such as {"twin": orientation_tuning(model)}')
+        raise ValueError(
+            "these cannot be drawn together; give a dict of one to five names and "
+            'tunings of one quantity, such as {"twin": orientation_tuning(model)}'
+        )
     return given[0]
 
 
@@ -89,8 +107,11 @@ def _dress(ax, tuning):
     if tuning.quantity in LOGARITHMIC:
         ax.set_xscale("log")
         low, high = np.log10(tuning.values[[0, -1]])
-        ticks = [value for value in np.outer(10.0 ** np.arange(-3, 3), [1, 2, 5]).ravel()
-                 if low - 0.02 <= np.log10(value) <= high + 0.02]
+        ticks = [
+            value
+            for value in np.outer(10.0 ** np.arange(-3, 3), [1, 2, 5]).ravel()
+            if low - 0.02 <= np.log10(value) <= high + 0.02
+        ]
         ax.set_xticks(ticks, [f"{value:g}".removeprefix("0") for value in ticks])
         ax.minorticks_off()
     elif tuning.unit == "radians":
@@ -98,8 +119,9 @@ def _dress(ax, tuning):
         ax.set_xticks([0, step, 2 * step, 3 * step])
 
 
-def orientation_map(coordinates: np.ndarray, orientations: np.ndarray, ax: Axes | None = None,
-                    unit: str = "µm") -> Axes:
+def orientation_map(
+    coordinates: np.ndarray, orientations: np.ndarray, ax: Axes | None = None, unit: str = "µm"
+) -> Axes:
     """Draw neurons at their position in cortex, coloured by preferred orientation.
 
     coordinates: (N, 2 or 3) in this unit; orientations: (N,) radians of the direction across the
@@ -111,13 +133,22 @@ def orientation_map(coordinates: np.ndarray, orientations: np.ndarray, ax: Axes 
     ax = make_axis(ax, 4.6, 3.4)
     size = 12 if len(coordinates) < 1000 else 3
     degrees = np.degrees(orientations) % 180
-    dots = ax.scatter(*coordinates[:, :2].T, c=degrees, s=size, linewidth=0, cmap="twilight",
-                      vmin=0, vmax=180, antialiased=size > 3)  # flat colours: small files
+    dots = ax.scatter(
+        *coordinates[:, :2].T,
+        c=degrees,
+        s=size,
+        linewidth=0,
+        cmap="twilight",
+        vmin=0,
+        vmax=180,
+        antialiased=size > 3,
+    )  # flat colours: small files
     ax.set_facecolor("#d9d9d9")  # the light colours of the map would vanish on white
     bar = ax.figure.colorbar(dots, ax=ax, label="preferred orientation (degrees)")
     bar.set_ticks([0, 45, 90, 135, 180], labels=["0 │", "45 ╱", "90 ─", "135 ╲", "180 │"])
-    return clean_axis(ax, xlabel=f"cortical x ({unit})", ylabel=f"cortical y ({unit})",
-                      aspect="equal")
+    return clean_axis(
+        ax, xlabel=f"cortical x ({unit})", ylabel=f"cortical y ({unit})", aspect="equal"
+    )
 
 
 def report_card(card: Any, ax: Axes | None = None) -> Axes:
@@ -131,24 +162,39 @@ def report_card(card: Any, ax: Axes | None = None) -> Axes:
     twin, truth = card.twin, card.truth
     turned = (np.degrees(twin["orientation"] - truth["orientation"]) + 90) % 180 - 90
     distance = np.hypot(*(twin["center"] - truth["center"]).T)
-    panels = [ax.inset_axes((0.275 * column, 0.6 * (1 - row), 0.175, 0.4))
-              for row in (0, 1) for column in range(4)]
+    panels = [
+        ax.inset_axes((0.275 * column, 0.6 * (1 - row), 0.175, 0.4))
+        for row in (0, 1)
+        for column in range(4)
+    ]
     orientation, selectivity, frequency, phase, size, center, image, response = panels
     _histogram(orientation, turned, (-90, 90), "preferred orientation", "twin - truth (degrees)")
     orientation.set_xticks([-90, 0, 90])
     _scatter(selectivity, truth["gosi"], twin["gosi"], "selectivity", "gOSI")
-    _scatter(frequency, truth["spatial_frequency"], twin["spatial_frequency"],
-             "spatial frequency", "cycles/pixel")
+    _scatter(
+        frequency,
+        truth["spatial_frequency"],
+        twin["spatial_frequency"],
+        "spatial frequency",
+        "cycles/pixel",
+    )
     _scatter(phase, truth["f1_f0"], twin["f1_f0"], "simple (> 1) or complex", "F1/F0")
     for line in (phase.axvline, phase.axhline):
         line(1, color=GREY, linewidth=0.8)
     _scatter(size, truth["suppression"], twin["suppression"], "size", "suppression index")
-    _histogram(center, distance, (0, max(4, np.percentile(distance, 99))), "field centre",
-               "pixels apart")
-    _histogram(image, twin["filter_correlation"], (0, 1), "most exciting image",
-               "r with true filter")
-    _histogram(response, twin["response_share"], (0, 1.4), "true response to it",
-               "response / that to own filter")
+    _histogram(
+        center, distance, (0, max(4, np.percentile(distance, 99))), "field centre", "pixels apart"
+    )
+    _histogram(
+        image, twin["filter_correlation"], (0, 1), "most exciting image", "r with true filter"
+    )
+    _histogram(
+        response,
+        twin["response_share"],
+        (0, 1.4),
+        "true response to it",
+        "response / that to own filter",
+    )
     return ax
 
 

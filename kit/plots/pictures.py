@@ -24,20 +24,23 @@ def images(pixels: np.ndarray, ax: Axes | None = None, columns: int = 4) -> Axes
     return ax
 
 
-def filters(weights: np.ndarray, ax: Axes | None = None, columns: int = 8,
-            title: str | None = None) -> Axes:
+def filters(
+    weights: np.ndarray, ax: Axes | None = None, columns: int = 8, title: str | None = None
+) -> Axes:
     """Draw filters side by side, each scaled to its largest weight. weights: (F, h, w)."""
     weights = require_array("weights", weights, ("F", "h", "w"))
     largest = np.abs(weights).max((1, 2), keepdims=True)
     ax = _mosaic(weights / np.where(largest > 0, largest, 1), ax, columns, "RdBu_r", (-1, 1))
     count, height, width = weights.shape
-    ax.set_title(title or f"{count} filters of {height} × {width} pixels; red positive, "
-                          "blue negative")
+    ax.set_title(
+        title or f"{count} filters of {height} × {width} pixels; red positive, blue negative"
+    )
     return ax
 
 
-def stimuli(images: np.ndarray, ax: Axes | None = None, columns: int = 6,
-            title: str | None = None) -> Axes:
+def stimuli(
+    images: np.ndarray, ax: Axes | None = None, columns: int = 6, title: str | None = None
+) -> Axes:
     """Draw z-scored stimuli side by side, 0 as middle grey, each scaled to its largest contrast.
 
     images: (B, 1, H, W) or (B, H, W), such as gratings, most exciting images or filters.
@@ -87,12 +90,14 @@ def positions(learned: np.ndarray, true: np.ndarray | None, ax: Axes | None = No
     ax.plot(learned_x, learned_y, "o", color=BLUE, markersize=3, label="learned")
     ax.invert_yaxis()  # as in the image, y grows downwards
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    return clean_axis(ax, xlabel="x (half images from the centre)", ylabel="y (half images)",
-                      title=title)
+    return clean_axis(
+        ax, xlabel="x (half images from the centre)", ylabel="y (half images)", title=title
+    )
 
 
-def images_with_responses(pixels: np.ndarray, responses: np.ndarray,
-                          ax: Axes | None = None) -> Axes:
+def images_with_responses(
+    pixels: np.ndarray, responses: np.ndarray, ax: Axes | None = None
+) -> Axes:
     """Draw images in a row, and below each the response of every neuron as one line.
 
     pixels: (B, 1, H, W) or (B, H, W); responses: (B, N) in units of each neuron's std.
@@ -115,8 +120,9 @@ def images_with_responses(pixels: np.ndarray, responses: np.ndarray,
     return ax
 
 
-def cortical_map(coordinates: np.ndarray, values: np.ndarray, ax: Axes | None = None,
-                 label: str = "") -> Axes:
+def cortical_map(
+    coordinates: np.ndarray, values: np.ndarray, ax: Axes | None = None, label: str = ""
+) -> Axes:
     """Draw neurons at their position in cortex, seen from above, coloured by a value.
 
     coordinates: (N, 2 or 3) in µm; values: (N,); label: what the values are, with the unit. The

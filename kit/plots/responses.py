@@ -9,8 +9,9 @@ from kit.checks import brief, require_array
 from kit.plots.style import BLACK, BLUE, GREY, ORANGE, VERMILION, clean_axis, make_axis
 
 
-def raster(responses: np.ndarray, image_ids: np.ndarray | None = None,
-           ax: Axes | None = None) -> Axes:
+def raster(
+    responses: np.ndarray, image_ids: np.ndarray | None = None, ax: Axes | None = None
+) -> Axes:
     """Draw every response as one dot: neurons down, trials to the right, in the order given.
 
     responses: (T, N) in units of each neuron's std, black from 3 on; a few hundred of each fit.
@@ -21,8 +22,9 @@ def raster(responses: np.ndarray, image_ids: np.ndarray | None = None,
     if image_ids is not None:
         image_ids = require_array("image_ids", image_ids, (len(responses),))
     ax = make_axis(ax, 7, 3.6)
-    picture = ax.imshow(responses.T, aspect="auto", cmap="Greys", vmin=0, vmax=3,
-                        interpolation="nearest")
+    picture = ax.imshow(
+        responses.T, aspect="auto", cmap="Greys", vmin=0, vmax=3, interpolation="nearest"
+    )
     ax.figure.colorbar(picture, ax=ax, label="response (std)", extend="max", pad=0.01)
     ax.set(xlabel=f"{len(responses)} trials", ylabel="neurons")
     if image_ids is not None:
@@ -37,10 +39,11 @@ def _number_images(ax, image_ids):
     middles, count = (edges[:-1] + edges[1:]) / 2, len(edges) - 1
     every = -(-count // 20)  # more than 20 numbers would overlap
     ax.set_xticks(starts - 0.5, [""] * len(starts))
-    ax.set_xticks(middles[every - 1::every], range(every, count + 1, every), minor=True)
+    ax.set_xticks(middles[every - 1 :: every], range(every, count + 1, every), minor=True)
     ax.tick_params(axis="x", which="minor", length=0)
-    ax.set_xlabel(f"{len(image_ids)} trials, by number of the image; a tick where the next "
-                  "image begins")
+    ax.set_xlabel(
+        f"{len(image_ids)} trials, by number of the image; a tick where the next image begins"
+    )
 
 
 def repeats(columns: list[np.ndarray], ax: Axes | None = None, xlabel: str = "image") -> Axes:
@@ -53,17 +56,32 @@ def repeats(columns: list[np.ndarray], ax: Axes | None = None, xlabel: str = "im
     columns = [require_array(f"columns[{i}]", each, ("n",)) for i, each in enumerate(columns)]
     ax = make_axis(ax, 6, 3)
     x = np.repeat(np.arange(len(columns)), list(map(len, columns)))
-    ax.plot(x, np.concatenate(columns), "o", color=GREY, markersize=4, alpha=0.6,
-            markeredgewidth=0, label="one trial")
-    ax.plot(list(map(np.mean, columns)), "_", color=VERMILION, markersize=9, markeredgewidth=2,
-            label="mean")
+    ax.plot(
+        x,
+        np.concatenate(columns),
+        "o",
+        color=GREY,
+        markersize=4,
+        alpha=0.6,
+        markeredgewidth=0,
+        label="one trial",
+    )
+    ax.plot(
+        list(map(np.mean, columns)),
+        "_",
+        color=VERMILION,
+        markersize=9,
+        markeredgewidth=2,
+        label="mean",
+    )
     ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     ax.legend(frameon=False)
     return clean_axis(ax, xlabel=xlabel, ylabel="response (std)")
 
 
-def traces(values: np.ndarray, names: list[str], ax: Axes | None = None,
-           truth: np.ndarray | None = None) -> Axes:
+def traces(
+    values: np.ndarray, names: list[str], ax: Axes | None = None, truth: np.ndarray | None = None
+) -> Axes:
     """Draw traces above one another, each in units of its own std.
 
     values: (T, K); names: K strings; truth: (T, K), drawn behind in orange, or None.
@@ -71,8 +89,9 @@ def traces(values: np.ndarray, names: list[str], ax: Axes | None = None,
     values = require_array("values", values, ("T", "K"))
     count = values.shape[1]
     if not isinstance(names, list | tuple) or len(names) != count:
-        raise ValueError(f"names={brief(names)} do not name {count} traces; give a list of "
-                         f"{count} names")
+        raise ValueError(
+            f"names={brief(names)} do not name {count} traces; give a list of {count} names"
+        )
     if truth is not None:
         ax = traces(require_array("truth", truth, values.shape), names, ax)
         plt.setp(ax.lines, color=ORANGE, linewidth=2)
@@ -88,8 +107,14 @@ def traces(values: np.ndarray, names: list[str], ax: Axes | None = None,
     return clean_axis(ax, yticks=base, yticklabels=names, xlabel="trial, in the order given")
 
 
-def binned_mean(x: np.ndarray, y: np.ndarray, ax: Axes | None = None, label: str | None = None,
-                color: str = BLUE, xlabel: str = "") -> Axes:
+def binned_mean(
+    x: np.ndarray,
+    y: np.ndarray,
+    ax: Axes | None = None,
+    label: str | None = None,
+    color: str = BLUE,
+    xlabel: str = "",
+) -> Axes:
     """Draw the mean of y ± its standard error (s.e.m.) in ten equal groups of trials, by rising x.
 
     x: (T,), named with its unit in xlabel; y: (T,) responses in units of each neuron's std.
@@ -101,8 +126,15 @@ def binned_mean(x: np.ndarray, y: np.ndarray, ax: Axes | None = None, label: str
     ax = make_axis(ax, 5, 3)
     groups = np.array_split(np.argsort(x, kind="stable"), 10)
     sem = [y[group].std(ddof=1) / np.sqrt(len(group)) for group in groups]
-    ax.errorbar([x[group].mean() for group in groups], [y[group].mean() for group in groups], sem,
-                fmt="o-", color=color, markersize=4, label=label)
+    ax.errorbar(
+        [x[group].mean() for group in groups],
+        [y[group].mean() for group in groups],
+        sem,
+        fmt="o-",
+        color=color,
+        markersize=4,
+        label=label,
+    )
     ax.autoscale(axis="y")  # room for a second line on the same axis
     ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))  # from 0, so small differences look small
     if label:
@@ -110,8 +142,13 @@ def binned_mean(x: np.ndarray, y: np.ndarray, ax: Axes | None = None, label: str
     return clean_axis(ax, xlabel=xlabel, ylabel="mean response ± s.e.m. (std)")
 
 
-def mean_responses(responses: np.ndarray, predictions: np.ndarray, image_ids: np.ndarray,
-                   ax: Axes | None = None, rates: np.ndarray | None = None) -> Axes:
+def mean_responses(
+    responses: np.ndarray,
+    predictions: np.ndarray,
+    image_ids: np.ndarray,
+    ax: Axes | None = None,
+    rates: np.ndarray | None = None,
+) -> Axes:
     """Draw one neuron's mean response to each image, the prediction and, if known, the true rate.
 
     responses, predictions, rates: (T,); image_ids: (T,). Images are in order of the prediction.
@@ -131,11 +168,20 @@ def mean_responses(responses: np.ndarray, predictions: np.ndarray, image_ids: np
     sem = np.sqrt(average((responses - mean[image]) ** 2) / np.maximum(count - 1, 1))
     order = np.argsort(predicted)
     x = np.arange(len(order))
-    ax.errorbar(x, mean[order], sem[order], fmt="o", color=GREY, markersize=3, linewidth=1,
-                label="measured: mean ± s.e.m.")
+    ax.errorbar(
+        x,
+        mean[order],
+        sem[order],
+        fmt="o",
+        color=GREY,
+        markersize=3,
+        linewidth=1,
+        label="measured: mean ± s.e.m.",
+    )
     if rates is not None:
         ax.plot(x, average(rates)[order], ".", color=ORANGE, markersize=6, label="true rate")
     ax.plot(x, predicted[order], color=BLUE, linewidth=2, label="predicted")
     ax.legend(frameon=False, loc="upper left")
-    return clean_axis(ax, xlabel=f"{len(order)} images, in order of the prediction",
-                      ylabel="response (std)")
+    return clean_axis(
+        ax, xlabel=f"{len(order)} images, in order of the prediction", ylabel="response (std)"
+    )

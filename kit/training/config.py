@@ -19,24 +19,33 @@ class TrainConfig:
     (3, 7, 32)
     """
 
-    epochs: int = 40         # upper bound; early stopping may end sooner
-    lr: float = 9e-3         # Adam's highest rate
-    batch_size: int = 32     # images per step; small batches mean more steps per epoch
-    one_cycle: bool = True   # the rate rises, then falls to zero; else it drops on plateaus
-    patience: int = 10       # epochs without a better correlation before a drop or the end
-    lr_drops: int = 0        # how often the rate is multiplied by .3 before training ends
-    seed: int = 42           # fixes the order of images and the readouts' samples
-    device: str = "auto"     # "cpu", "cuda", "mps" or "auto"
+    epochs: int = 40  # upper bound; early stopping may end sooner
+    lr: float = 9e-3  # Adam's highest rate
+    batch_size: int = 32  # images per step; small batches mean more steps per epoch
+    one_cycle: bool = True  # the rate rises, then falls to zero; else it drops on plateaus
+    patience: int = 10  # epochs without a better correlation before a drop or the end
+    lr_drops: int = 0  # how often the rate is multiplied by .3 before training ends
+    seed: int = 42  # fixes the order of images and the readouts' samples
+    device: str = "auto"  # "cpu", "cuda", "mps" or "auto"
     precision: str = "32-true"  # as Lightning Fabric names it; "bf16-mixed" on a recent GPU
 
     def __post_init__(self) -> None:
         count = (1, inf)
-        check_settings(self, epochs=count, lr=(1e-9, inf), batch_size=count, patience=count,
-                       lr_drops=(0, inf), seed=SEEDS, device=("auto", "cpu", "cuda", "mps"),
-                       precision=("32-true", "bf16-mixed", "16-mixed"))
+        check_settings(
+            self,
+            epochs=count,
+            lr=(1e-9, inf),
+            batch_size=count,
+            patience=count,
+            lr_drops=(0, inf),
+            seed=SEEDS,
+            device=("auto", "cpu", "cuda", "mps"),
+            precision=("32-true", "bf16-mixed", "16-mixed"),
+        )
         if self.one_cycle and self.lr_drops:
-            raise ValueError(f"lr_drops={self.lr_drops} has no effect in one cycle; give "
-                             "one_cycle=False too")
+            raise ValueError(
+                f"lr_drops={self.lr_drops} has no effect in one cycle; give one_cycle=False too"
+            )
 
     @classmethod
     def sensorium2022(cls, **changes: object) -> "TrainConfig":
@@ -54,8 +63,10 @@ class TrainConfig:
         known = [part.name for part in fields(cls)]
         for name in settings:
             if name not in known:
-                raise TypeError(f"TrainConfig has no setting {name!r}; {suggest(name, known)}"
-                                f"settings are {', '.join(known)}")
+                raise TypeError(
+                    f"TrainConfig has no setting {name!r}; {suggest(name, known)}"
+                    f"settings are {', '.join(known)}"
+                )
         return cls(**settings)
 
 
@@ -63,12 +74,12 @@ class TrainConfig:
 class History:
     """The course of a training: lists with one entry per epoch."""
 
-    loss: list[float] = field(default_factory=list)         # train, mean a neuron and trial
+    loss: list[float] = field(default_factory=list)  # train, mean a neuron and trial
     correlation: list[float] = field(default_factory=list)  # validation, mean over neurons
-    lr: list[float] = field(default_factory=list)           # rate of the epoch's last step
-    seconds: list[float] = field(default_factory=list)      # how long the epoch took
-    best_epoch: int | None = None                           # from 0; the model has its weights
-    stopped: str = ""                                       # why training ended
+    lr: list[float] = field(default_factory=list)  # rate of the epoch's last step
+    seconds: list[float] = field(default_factory=list)  # how long the epoch took
+    best_epoch: int | None = None  # from 0; the model has its weights
+    stopped: str = ""  # why training ended
 
     def add(self, loss: float, correlation: float, lr: float, seconds: float) -> None:
         """Append one epoch."""
@@ -81,15 +92,20 @@ class History:
     def __repr__(self) -> str:
         best = "no epoch finished"
         if self.best_epoch is not None:
-            best = (f"best validation correlation {self.correlation[self.best_epoch]:.3f} "
-                    f"in epoch {self.best_epoch + 1}")
-        return (f"{len(self.loss)} epochs in {sum(self.seconds):.0f} s, {best}; "
-                f"stopped: {self.stopped}")
+            best = (
+                f"best validation correlation {self.correlation[self.best_epoch]:.3f} "
+                f"in epoch {self.best_epoch + 1}"
+            )
+        return (
+            f"{len(self.loss)} epochs in {sum(self.seconds):.0f} s, {best}; stopped: {self.stopped}"
+        )
 
 
 def require_train_config(config: TrainConfig | None) -> TrainConfig:
     """`config`, or the default for None. Raises ValueError for anything else."""
     if not isinstance(config, TrainConfig | None):
-        raise ValueError(f"config={brief(config)} is not a TrainConfig; give kit.TrainConfig(...), "
-                         "and a ModelConfig to what builds the model")
+        raise ValueError(
+            f"config={brief(config)} is not a TrainConfig; give kit.TrainConfig(...), "
+            "and a ModelConfig to what builds the model"
+        )
     return config or TrainConfig()

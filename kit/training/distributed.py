@@ -43,11 +43,17 @@ def make_fabric(model: Any, device: str, precision: Any) -> "Fabric":
     try:
         with catch_warnings():  # what `require_fast_precision` refuses
             filterwarnings("ignore", ".*fp16 is not supported on CPU")
-            fabric = Fabric(accelerator=device, devices=per_host, num_nodes=processes // per_host,
-                            strategy=strategy, precision=precision)
+            fabric = Fabric(
+                accelerator=device,
+                devices=per_host,
+                num_nodes=processes // per_host,
+                strategy=strategy,
+                precision=precision,
+            )
     except (RuntimeError, ValueError, MisconfigurationException) as problem:
-        raise ValueError(f"device={device!r} is not available on this machine ({problem}); use "
-                         "device=\"auto\"") from None
+        raise ValueError(
+            f'device={device!r} is not available on this machine ({problem}); use device="auto"'
+        ) from None
     if processes > 1:
         if not torch.distributed.is_initialized():
             atexit.register(leave_processes)
@@ -65,8 +71,10 @@ def require_fast_precision(fabric: "Fabric", precision: str) -> None:
     """Raise ValueError if half precision would make training slower, on a CPU that lacks it."""
     fast = precision == "32-true" or (precision == "bf16-mixed" and has_fast_bfloat16())
     if fabric.device.type == "cpu" and not fast:
-        raise ValueError(f"precision={precision!r} makes training several times slower on a CPU "
-                         "that has no instructions for it, as this one; leave it out, or use a GPU")
+        raise ValueError(
+            f"precision={precision!r} makes training several times slower on a CPU "
+            "that has no instructions for it, as this one; leave it out, or use a GPU"
+        )
 
 
 def leave_processes() -> None:
@@ -113,10 +121,12 @@ def rng_modules(fabric: "Fabric") -> list[ModuleType]:
 
 def gather_states(fabric: "Fabric") -> dict[str, Tensor]:
     """The random states (processes, n) of all processes, by the name of their module."""
-    gathered = {module.__name__: fabric.all_gather(module.get_rng_state())
-                for module in rng_modules(fabric)}
-    return {name: cast(Tensor, state).view(fabric.world_size, -1)
-            for name, state in gathered.items()}
+    gathered = {
+        module.__name__: fabric.all_gather(module.get_rng_state()) for module in rng_modules(fabric)
+    }
+    return {
+        name: cast(Tensor, state).view(fabric.world_size, -1) for name, state in gathered.items()
+    }
 
 
 def set_states(gathered: dict[str, Tensor], fabric: "Fabric") -> None:

@@ -43,9 +43,13 @@ if TYPE_CHECKING:
 
 @torch.inference_mode(False)
 @torch.enable_grad()  # whatever the caller has switched off
-def train(model: Model, data: Dataset, config: TrainConfig | None = None,
-          checkpoint: str | Path | None = None,
-          callback: Callable[[History], bool | None] | None = None) -> History:
+def train(
+    model: Model,
+    data: Dataset,
+    config: TrainConfig | None = None,
+    checkpoint: str | Path | None = None,
+    callback: Callable[[History], bool | None] | None = None,
+) -> History:
     """Train a model in place on the train tier of all mice in `data`. Returns its `History`.
 
     After every epoch the single-trial correlation on the validation tier decides whether the
@@ -135,8 +139,14 @@ class StopTraining(Exception):
 class Trainer:
     """A training in progress: the state that changes from step to step, and the steps."""
 
-    def __init__(self, model: Model, data: Dataset, config: TrainConfig, fabric: "Fabric",
-                 callback: Callable[[History], bool | None] | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        data: Dataset,
+        config: TrainConfig,
+        fabric: "Fabric",
+        callback: Callable[[History], bool | None] | None = None,
+    ) -> None:
         self.model, self.data, self.config, self.fabric = model, data, config, fabric
         self.callback = callback
         optimizer = Adam(model.parameters(), lr=float(config.lr))
@@ -162,8 +172,12 @@ class Trainer:
         """Train to the end; save the state before the first epoch and after each."""
         if not self.history.stopped:
             self.save_state(state_file)  # a path that cannot be written fails before any work
-        with progress(total=self.config.epochs * self.steps_per_epoch, desc=self.title, unit="step",
-                      initial=len(self.history.loss) * self.steps_per_epoch) as bar:
+        with progress(
+            total=self.config.epochs * self.steps_per_epoch,
+            desc=self.title,
+            unit="step",
+            initial=len(self.history.loss) * self.steps_per_epoch,
+        ) as bar:
             while not self.history.stopped:
                 self.epoch(bar)
                 self.early_stopping_step()
@@ -200,7 +214,7 @@ class Trainer:
             yield mean_loss, lr
 
     def loss(self, mouse: str, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What a step makes smaller, and the mean Poisson loss per neuron and trial: two scalars.
+        """The loss that a step descends, and the mean Poisson loss per neuron and trial.
 
         In 2022 the loss, a sum over the batch, is weighted by sqrt(train trials / batch size). Of
         several processes each takes its share of the batch. DDP averages their gradients, so
@@ -210,8 +224,10 @@ class Trainer:
         predictions, responses = self.wrapped(part, mouse), cast(Tensor, part.responses)
         loss = poisson_loss(predictions, responses.to(predictions.device)) * loss_weight
         scale = sqrt(self.trials[mouse] / len(batch.images)) * self.fabric.world_size
-        return (loss * scale + self.model.regularizer(mouse),
-                loss.detach() / (len(batch.images) * responses.shape[1]))
+        return (
+            loss * scale + self.model.regularizer(mouse),
+            loss.detach() / (len(batch.images) * responses.shape[1]),
+        )
 
     def validate(self) -> float:
         """Average the buffers; compute the validation correlation on rank 0 and broadcast it."""
@@ -250,12 +266,17 @@ class Trainer:
         """Write all that `restore` needs, if the checkpoint has a path."""
         if state_file.path is None:
             return
-        state = {"model": self.model.state_dict(), "best": self.best,
-                 "optimizer": self.optimizer.state_dict(),
-                 "scaler": self.fabric.strategy.precision.state_dict(),
-                 "history": asdict(self.history), "drops": self.drops,
-                 "epochs_since_best": self.epochs_since_best, "threads": self.threads,
-                 "random": gather_states(self.fabric)}
+        state = {
+            "model": self.model.state_dict(),
+            "best": self.best,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.fabric.strategy.precision.state_dict(),
+            "history": asdict(self.history),
+            "drops": self.drops,
+            "epochs_since_best": self.epochs_since_best,
+            "threads": self.threads,
+            "random": gather_states(self.fabric),
+        }
         on_rank_zero(self.fabric, lambda: state_file.write(state))
 
     def restore(self, saved: dict | None) -> None:

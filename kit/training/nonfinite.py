@@ -1,4 +1,4 @@
-"""What cannot be trained, and why a training's numbers are not finite."""
+"""Models that cannot be trained, and why the numbers of a training are not finite."""
 
 from collections.abc import Callable, Iterable
 from typing import cast
@@ -10,8 +10,12 @@ from kit.data.recordings import Batch
 from kit.models.model import Model
 
 
-def nonfinite_reason(model: Model, loss: Callable[[Tensor, Tensor], Tensor],
-                     batches: Iterable[tuple[str, Batch]], lr: float) -> str:
+def nonfinite_reason(
+    model: Model,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    batches: Iterable[tuple[str, Batch]],
+    lr: float,
+) -> str:
     """Why a training from these weights, which are finite, ended in numbers that are not finite.
 
     loss: predictions and responses (B, N) -> a scalar. batches: pairs of a mouse and its batch.
@@ -20,15 +24,20 @@ def nonfinite_reason(model: Model, loss: Callable[[Tensor, Tensor], Tensor],
     for mouse, batch in batches:
         part = nonfinite_part(model.train(), loss, mouse, batch)
         if part:
-            return (f"because {part} not finite; look for a division by zero, a log or a root of "
-                    "what may be 0 or less: kit.check_core(core) helps")
-    return (f"most likely because the learning rate lr={lr} is too high; build the model again "
-            f"and try lr={lr / 3:.1g}")
+            return (
+                f"because {part} not finite; look for a division by zero, a log or a root of "
+                "what may be 0 or less: kit.check_core(core) helps"
+            )
+    return (
+        f"most likely because the learning rate lr={lr} is too high; build the model again "
+        f"and try lr={lr / 3:.1g}"
+    )
 
 
-def nonfinite_part(model: Model, loss: Callable[[Tensor, Tensor], Tensor], mouse: str,
-                   batch: Batch) -> str | None:
-    """What of the core is not finite for a batch, or None."""
+def nonfinite_part(
+    model: Model, loss: Callable[[Tensor, Tensor], Tensor], mouse: str, batch: Batch
+) -> str | None:
+    """The part of the core that is not finite for a batch, or None."""
     features = []
     with model.core.register_forward_hook(lambda core, images, found: features.append(found)):
         predictions = model(batch, mouse)
@@ -41,7 +50,8 @@ def nonfinite_part(model: Model, loss: Callable[[Tensor, Tensor], Tensor], mouse
     numbers = {
         "the core's features are": features,
         "the core's regularizer is": [getattr(model.core, "regularizer", int)()],
-        "the core's gradients are": [value for value in gradients if value is not None]}
+        "the core's gradients are": [value for value in gradients if value is not None],
+    }
     for name, values in numbers.items():
         if not all(torch.as_tensor(value).isfinite().all() for value in values):
             return name
@@ -51,8 +61,12 @@ def nonfinite_part(model: Model, loss: Callable[[Tensor, Tensor], Tensor], mouse
 def require_model(model: object) -> None:
     """Raise ValueError unless this is a `Model` with something to learn."""
     if not isinstance(model, Model):
-        raise ValueError(f"a Model is needed to train, not {type(model).__name__}; build one with "
-                         "kit.cnn_baseline or kit.Model, and train each of an ensemble by itself")
+        raise ValueError(
+            f"a Model is needed to train, not {type(model).__name__}; build one with "
+            "kit.cnn_baseline or kit.Model, and train each of an ensemble by itself"
+        )
     if not any(value.requires_grad for value in model.parameters()):
-        raise ValueError("all parameters of this model are frozen, so nothing would learn; call "
-                         "model.requires_grad_(True), or freeze its core alone")
+        raise ValueError(
+            "all parameters of this model are frozen, so nothing would learn; call "
+            "model.requires_grad_(True), or freeze its core alone"
+        )

@@ -32,22 +32,32 @@ class Checkpoint:
     Make it before the training changes the model: it remembers the first weights.
     """
 
-    def __init__(self, path: str | Path | None, model: Model, data: Dataset, config: TrainConfig,
-                 fabric: "Fabric") -> None:
+    def __init__(
+        self,
+        path: str | Path | None,
+        model: Model,
+        data: Dataset,
+        config: TrainConfig,
+        fabric: "Fabric",
+    ) -> None:
         self.path = None if path is None else require_path("checkpoint", path)
         self.model, self.config, self.fabric = model, config, fabric
         if self.path is None:
             return
         self.identity = identity(model, data, config)
         # must be the same to continue, not to read the weights of a finished training
-        self.start = {"first weights": weights_digest(model.state_dict()),
-                      "processes": str(fabric.world_size), "device": fabric.device.type}
+        self.start = {
+            "first weights": weights_digest(model.state_dict()),
+            "processes": str(fabric.world_size),
+            "device": fabric.device.type,
+        }
 
     def write(self, state: dict) -> None:
         """Write the state of a training, as a whole or not at all."""
         with atomic_write(cast(Path, self.path)) as part:
-            torch.save({"format": FORMAT, "identity": self.identity, "start": self.start, **state},
-                       part)
+            torch.save(
+                {"format": FORMAT, "identity": self.identity, "start": self.start, **state}, part
+            )
 
     def read(self) -> dict | None:
         """The state that `write` saved, or None if there is no file yet. Changes nothing.
@@ -63,8 +73,10 @@ class Checkpoint:
         except (AttributeError, KeyError, TypeError) as error:
             misfits = [f"a part is missing or malformed, {error}"]
         if misfits:
-            raise ValueError(f"the checkpoint {self.path} does not fit this training "
-                             f"({', '.join(misfits)}); delete it to start again")
+            raise ValueError(
+                f"the checkpoint {self.path} does not fit this training "
+                f"({', '.join(misfits)}); delete it to start again"
+            )
         self.start = saved["start"]
         return saved
 
@@ -76,18 +88,24 @@ class Checkpoint:
                 now["first weights"] = then["first weights"]
         for name in now | then:
             if then.get(name) != now.get(name):
-                raise ValueError(f"the checkpoint {self.path} is of a training with {name}="
-                                 f"{then.get(name)}, this one has {name}={now.get(name)}; build "
-                                 "the model and train it as before, or name another file")
+                raise ValueError(
+                    f"the checkpoint {self.path} is of a training with {name}="
+                    f"{then.get(name)}, this one has {name}={now.get(name)}; build "
+                    "the model and train it as before, or name another file"
+                )
 
     def _misfits(self, saved):
         """The names of the parts of a saved state that do not fit the model and the settings."""
         history, weights = History(**saved["history"]), shapes(self.model.state_dict())
-        fits = {"history": _is_consistent(history),
-                "weights": shapes(saved["model"]) == shapes(saved["best"]) == weights}
+        fits = {
+            "history": _is_consistent(history),
+            "weights": shapes(saved["model"]) == shapes(saved["best"]) == weights,
+        }
         if not history.stopped:
-            random = {module.__name__: module.get_rng_state().expand(self.fabric.world_size, -1)
-                      for module in rng_modules(self.fabric)}
+            random = {
+                module.__name__: module.get_rng_state().expand(self.fabric.world_size, -1)
+                for module in rng_modules(self.fabric)
+            }
             fits["epochs"] = len(history.loss) < self.config.epochs
             threads = saved.get("threads", 1)  # earlier versions did not choose
             fits["threads"] = type(threads) is int and threads >= 1
@@ -127,38 +145,49 @@ def read_state(path: str | Path) -> dict:
     try:
         content = io.BytesIO(Path(path).read_bytes())
     except OSError as problem:
-        raise type(problem)(f"{path} cannot be read as a checkpoint: {system_words(problem)}; "
-                            "name another file") from None
+        raise type(problem)(
+            f"{path} cannot be read as a checkpoint: {system_words(problem)}; name another file"
+        ) from None
     if not zipfile.is_zipfile(content):
-        raise ValueError(f"{path} is not a checkpoint that kit.train wrote, or not a whole one; "
-                         "name another file, or delete this one to start again")
+        raise ValueError(
+            f"{path} is not a checkpoint that kit.train wrote, or not a whole one; "
+            "name another file, or delete this one to start again"
+        )
     try:
         with zipfile.ZipFile(content) as archive:
             intact = archive.testzip() is None
         content.seek(0)
         state = torch.load(content, map_location="cpu", weights_only=True) if intact else None
     except UnpicklingError as problem:
-        raise ValueError(f"the checkpoint {path} holds more than numbers and is not opened "
-                         f"({str(problem).splitlines()[0]}); delete it to start again") from None
+        raise ValueError(
+            f"the checkpoint {path} holds more than numbers and is not opened "
+            f"({str(problem).splitlines()[0]}); delete it to start again"
+        ) from None
     except (RuntimeError, EOFError, zipfile.BadZipFile):
         state = None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise ValueError(f"the checkpoint {path} is damaged, or is not one; delete it to start "
-                         "again")
+        raise ValueError(
+            f"the checkpoint {path} is damaged, or is not one; delete it to start again"
+        )
     return state
 
 
 def identity(model: Model, data: Dataset, config: TrainConfig) -> dict[str, str]:
     """All that decides the result of a training, as names and values in plain words."""
-    parts = {**asdict(config), "mice": ", ".join(data), "model": model.config,
-             "core": f"{type(model.core).__name__} {getattr(model.core, 'settings', '')}"}
+    parts = {
+        **asdict(config),
+        "mice": ", ".join(data),
+        "model": model.config,
+        "core": f"{type(model.core).__name__} {getattr(model.core, 'settings', '')}",
+    }
     for mouse, recording in data.items():
         digest = sha256()
         digest.update(recording.unit_ids.tobytes())
         for _, value in sorted(recording.statistics.items()):
             digest.update(np.asarray(value).tobytes())
-        parts[f"neurons of {mouse}"] = (f"{len(recording.unit_ids)} (ids and units "
-                                        f"{digest.hexdigest()[:8]})")
+        parts[f"neurons of {mouse}"] = (
+            f"{len(recording.unit_ids)} (ids and units {digest.hexdigest()[:8]})"
+        )
         parts[f"images of {mouse}"] = len(recording.rows("train"))
     for name, value in model.state_dict().items():
         parts[f"shape of {name}"] = tuple(value.shape)

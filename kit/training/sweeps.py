@@ -18,7 +18,8 @@ from kit.data.recordings import Dataset, require_dataset
 from kit.files import atomic_write, file_sha256, progress
 from kit.models.baselines import cnn_baseline
 from kit.models.checkpoints import load_model, save
-from kit.models.model import Model, ModelConfig
+from kit.models.config import ModelConfig
+from kit.models.model import Model
 from kit.training.config import History, TrainConfig
 from kit.training.distributed import started_by_torchrun
 from kit.training.loop import train
@@ -31,9 +32,9 @@ ONE_RUN = Lock()  # the threads of a process share torch's random state, so thei
 class Runs(Sequence):
     """A sequence of trained models in the order of their configs, with histories and files."""
 
-    models: tuple[Model, ...]       # runs[0] is models[0]
+    models: tuple[Model, ...]  # runs[0] is models[0]
     histories: tuple[History, ...]
-    paths: tuple[Path, ...]         # of the weights, for `kit.load_model`
+    paths: tuple[Path, ...]  # of the weights, for `kit.load_model`
 
     def __getitem__(self, index: Any) -> Any:
         return self.models[index]
@@ -42,12 +43,18 @@ class Runs(Sequence):
         return len(self.models)
 
     def __repr__(self) -> str:
-        return "\n".join(f"{path.stem}: {history}"
-                         for path, history in zip(self.paths, self.histories, strict=True))
+        return "\n".join(
+            f"{path.stem}: {history}"
+            for path, history in zip(self.paths, self.histories, strict=True)
+        )
 
 
-def train_many(configs: Sequence[TrainConfig | tuple[ModelConfig, TrainConfig]], data: Dataset,
-               build: Callable[..., Model] = cnn_baseline, folder: str | Path = "runs") -> Runs:
+def train_many(
+    configs: Sequence[TrainConfig | tuple[ModelConfig, TrainConfig]],
+    data: Dataset,
+    build: Callable[..., Model] = cnn_baseline,
+    folder: str | Path = "runs",
+) -> Runs:
     """Train a model for each config, as `kit.train` does. Returns `Runs`, in the order of configs.
 
     configs: `TrainConfig`s, or pairs of a `ModelConfig` and a `TrainConfig`. Without a
@@ -85,36 +92,47 @@ def train_many(configs: Sequence[TrainConfig | tuple[ModelConfig, TrainConfig]],
             bar.update()
     if failures:
         raise _failed(failures, len(tasks), folder) from next(iter(failures.values()))
-    return Runs(tuple(task.load() for task in tasks),
-                tuple(histories[task.name] for task in tasks),
-                tuple(task.path("safetensors") for task in tasks))
+    return Runs(
+        tuple(task.load() for task in tasks),
+        tuple(histories[task.name] for task in tasks),
+        tuple(task.path("safetensors") for task in tasks),
+    )
 
 
 def _tasks(configs, data, build, folder):
     """A `_Task` for every config. Models are built once so that mistakes show before any work."""
     if started_by_torchrun():
-        raise ValueError("kit.train_many distributes whole runs, torchrun the steps of one; "
-                         "start it without torchrun, or use kit.train")
+        raise ValueError(
+            "kit.train_many distributes whole runs, torchrun the steps of one; "
+            "start it without torchrun, or use kit.train"
+        )
     if not callable(build):
-        raise ValueError(f"build={brief(build)!r} cannot be called; give a function that makes a "
-                         "model, such as kit.cnn_baseline")
+        raise ValueError(
+            f"build={brief(build)!r} cannot be called; give a function that makes a "
+            "model, such as kit.cnn_baseline"
+        )
     if not isinstance(configs, Sequence) or not configs:
-        raise ValueError(f"{brief(configs)} are not configs; give a list, such as "
-                         "[kit.TrainConfig(seed=seed) for seed in range(5)]")
+        raise ValueError(
+            f"{brief(configs)} are not configs; give a list, such as "
+            "[kit.TrainConfig(seed=seed) for seed in range(5)]"
+        )
     for recording in require_dataset(data).values():
         recording.require_tiers("train", "validation")
     folder = require_path("folder", folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise type(problem)(f"{folder} cannot be a folder for runs: {system_words(problem)}; "
-                            "name another in folder") from None
+        raise type(problem)(
+            f"{folder} cannot be a folder for runs: {system_words(problem)}; name another in folder"
+        ) from None
     names, tasks = [], []
     for index, config in enumerate(configs):
         task = _task(*_pair(config, index, data), data, build, folder.absolute())
         if task.name in names:
-            raise ValueError(f"configs[{names.index(task.name)}] and configs[{index}] are the same "
-                             f"training, {task.name}; leave one out, or give it another seed")
+            raise ValueError(
+                f"configs[{names.index(task.name)}] and configs[{index}] are the same "
+                f"training, {task.name}; leave one out, or give it another seed"
+            )
         names.append(task.name)
         tasks.append(task)
     return tasks
@@ -127,8 +145,10 @@ def _pair(config, index, data):
     kinds = [type(part) for part in config] if isinstance(config, tuple | list) else []
     if kinds == [ModelConfig, TrainConfig]:
         return tuple(config)
-    raise ValueError(f"configs[{index}] is {brief(config)}; give a kit.TrainConfig, or a pair "
-                     "(kit.ModelConfig, kit.TrainConfig)")
+    raise ValueError(
+        f"configs[{index}] is {brief(config)}; give a kit.TrainConfig, or a pair "
+        "(kit.ModelConfig, kit.TrainConfig)"
+    )
 
 
 def _task(model_config, config, data, build, folder):
@@ -159,7 +179,7 @@ class _Task:
     data: Dataset
     build: Callable
     folder: Path
-    name: str = ""                # of its files
+    name: str = ""  # of its files
     identity: dict | None = None  # what decides the result
 
     def path(self, ending):
@@ -171,16 +191,20 @@ class _Task:
             torch.manual_seed(self.model_config.seed)
             model = self.build(self.data, config=self.model_config)
         if not isinstance(model, Model):
-            raise ValueError(f"build returned {type(model).__name__}, not a Model; it is called as "
-                             "build(data, config=...), like kit.cnn_baseline")
+            raise ValueError(
+                f"build returned {type(model).__name__}, not a Model; it is called as "
+                "build(data, config=...), like kit.cnn_baseline"
+            )
         return model
 
     def load(self):
         """The trained model."""
         weights = self.path("safetensors")
         if not weights.is_file():
-            raise FileNotFoundError(f"the run {self.name} is finished, but {weights} does not "
-                                    "exist here; name a folder that every host sees")
+            raise FileNotFoundError(
+                f"the run {self.name} is finished, but {weights} does not "
+                "exist here; name a folder that every host sees"
+            )
         return load_model(weights, core=self.model().core)
 
     def finished(self):
@@ -192,19 +216,24 @@ class _Task:
             saved = json.loads(record.read_text())
             history, found = History(**saved["history"]), (saved["training"], saved["weights"])
         except (OSError, ValueError, KeyError, TypeError):
-            raise ValueError(f"{record} is not what a finished run leaves; delete it to train the "
-                             "run again") from None
+            raise ValueError(
+                f"{record} is not what a finished run leaves; delete it to train the run again"
+            ) from None
         if found != (self.identity, file_sha256(weights)):
-            raise ValueError(f"{weights} and {record.name} are not of this run; delete both to "
-                             "train it again, or name another folder")
+            raise ValueError(
+                f"{weights} and {record.name} are not of this run; delete both to "
+                "train it again, or name another folder"
+            )
         return history
 
     def result(self):
         """Train the run in this process. Returns its `History`, or the exception it raised."""
         try:
             if not self.folder.is_dir():
-                raise FileNotFoundError(f"{self.folder} is not on host {gethostname()}; name a "
-                                        "folder that every host sees")
+                raise FileNotFoundError(
+                    f"{self.folder} is not on host {gethostname()}; name a "
+                    "folder that every host sees"
+                )
             with ONE_RUN, _worker_threads():
                 return self.finished() or self.train()
         except Exception as problem:
@@ -218,8 +247,11 @@ class _Task:
             raise KeyboardInterrupt
         save(model, weights)
         with atomic_write(self.path("json")) as part:  # written last: now the run is finished
-            record = {"training": self.identity, "history": asdict(history),
-                      "weights": file_sha256(weights)}
+            record = {
+                "training": self.identity,
+                "history": asdict(history),
+                "weights": file_sha256(weights),
+            }
             part.write_text(json.dumps(record, indent=1))
         state.unlink(missing_ok=True)
         return history
@@ -273,6 +305,8 @@ def _failed(failures, total, folder):
     reasons = []
     for name, problem in sorted(failures.items())[:3]:
         reasons.append(f"{name}: {str(problem).partition(chr(10))[0] or type(problem).__name__}")
-    return RuntimeError(f"{len(failures)} of {total} runs failed and {total - len(failures)} "
-                        f"finished, in {folder}: {'; '.join(reasons)}. Leave these configs out, or "
-                        "change them, and call again: finished runs are read, not trained again")
+    return RuntimeError(
+        f"{len(failures)} of {total} runs failed and {total - len(failures)} "
+        f"finished, in {folder}: {'; '.join(reasons)}. Leave these configs out, or "
+        "change them, and call again: finished runs are read, not trained again"
+    )

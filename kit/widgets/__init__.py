@@ -10,6 +10,10 @@ from kit.widgets.explorers import neuron_explorer, playground, trial_explorer
 from kit.widgets.training import TrainingMonitor, training_monitor
 
 __all__ = [
-    "Explorer", "TrainingMonitor", "neuron_explorer", "playground", "training_monitor",
+    "Explorer",
+    "TrainingMonitor",
+    "neuron_explorer",
+    "playground",
+    "training_monitor",
     "trial_explorer",
 ]

@@ -32,16 +32,23 @@ class Explorer(widgets.VBox):
 
     figure: Any
 
-    def __init__(self, figure: Any, controls: Mapping[str, Any],
-                 show: Callable[[dict], str]) -> None:
+    def __init__(
+        self, figure: Any, controls: Mapping[str, Any], show: Callable[[dict], str]
+    ) -> None:
         self.figure, self.controls, self._show = figure, dict(controls), show
         self._numbers, self._latest, self.text = count(1), 0, ""
         width, height = figure.figure.get_size_inches() * figure.figure.dpi
-        fixed = widgets.Layout(width=f"{width:.0f}px", height=f"{height:.0f}px", max_width="100%",
-                               object_fit="contain", flex="0 0 auto")
+        fixed = widgets.Layout(
+            width=f"{width:.0f}px",
+            height=f"{height:.0f}px",
+            max_width="100%",
+            object_fit="contain",
+            flex="0 0 auto",
+        )
         self.picture, self.sentence = widgets.Image(format="png", layout=fixed), widgets.HTML()
-        columns = widgets.HBox(list(self.controls.values()),
-                               layout=widgets.Layout(flex_flow="row wrap"))
+        columns = widgets.HBox(
+            list(self.controls.values()), layout=widgets.Layout(flex_flow="row wrap")
+        )
         super().__init__([columns, self.picture, self.sentence])
         for control in self.controls.values():
             control.observe(self.refresh, "value")
@@ -98,13 +105,21 @@ def _replace_older(explorer):
         _SHOWN.append((cell, run, explorer))
 
 
-def slider(label: str, unit: str, low: float, high: float, step: float,
-           start: float) -> widgets.IntSlider | widgets.FloatSlider:
+def slider(
+    label: str, unit: str, low: float, high: float, step: float, start: float
+) -> widgets.IntSlider | widgets.FloatSlider:
     """A slider of whole numbers where all of its values are, with room for its label and unit."""
     whole = all(float(value).is_integer() for value in (low, high, step, start))
     kind = widgets.IntSlider if whole else widgets.FloatSlider
     number = int if whole else float
     low, high, step, start = map(number, (low, high, step, start))
-    return kind(value=start, min=low, max=high, step=step, description=f"{label} ({unit})",
-                style={"description_width": "220px"}, layout=widgets.Layout(width="465px"),
-                readout_format="d" if whole else ".2f")
+    return kind(
+        value=start,
+        min=low,
+        max=high,
+        step=step,
+        description=f"{label} ({unit})",
+        style={"description_width": "220px"},
+        layout=widgets.Layout(width="465px"),
+        readout_format="d" if whole else ".2f",
+    )

@@ -20,7 +20,7 @@ from kit.models.model import Model
 from kit.widgets.explorer import Explorer, slider
 from kit.widgets.figures import NeuronFigure, PopulationFigure, TrialFigure
 
-NEURONS = 24       # that the neuron explorer shows by default
+NEURONS = 24  # that the neuron explorer shows by default
 ASCENT_STEPS = 40  # for their most exciting images: nearly as good as 200
 
 
@@ -45,8 +45,9 @@ def trial_explorer(data: Dataset, mouse: str | None = None) -> Explorer:
         number = min(values["trial"], len(rows))
         row = rows[number - 1]
         figure.show_trial(row)
-        return _describe_trial(recording, row, f"Trial {number} of {len(rows)} in the tier "
-                                               f"{values['tier']}")
+        return _describe_trial(
+            recording, row, f"Trial {number} of {len(rows)} in the tier {values['tier']}"
+        )
 
     return Explorer(figure, {"tier": tier, "trial": trial}, show)
 
@@ -54,8 +55,10 @@ def trial_explorer(data: Dataset, mouse: str | None = None) -> Explorer:
 def _recording(data, mouse):
     data = require_dataset(data)
     if not isinstance(mouse, str | None):
-        raise ValueError(f"mouse={brief(mouse)} is not the id of a mouse; give a text such as "
-                         f"{next(iter(data))!r}")
+        raise ValueError(
+            f"mouse={brief(mouse)} is not the id of a mouse; give a text such as "
+            f"{next(iter(data))!r}"
+        )
     return data.mouse if mouse is None else data[mouse]
 
 
@@ -65,8 +68,9 @@ def _describe_trial(recording: Recording, row: int, which: str) -> str:
     if np.isnan(shown).all():
         parts.append("the responses are withheld")
     else:
-        parts.append(f"{np.mean(shown > 0):.0%} of the neurons responded, mean "
-                     f"{shown.mean():.2f} std")
+        parts.append(
+            f"{np.mean(shown > 0):.0%} of the neurons responded, mean {shown.mean():.2f} std"
+        )
     if recording.behavior is not None:
         pupil, _, running = recording.behavior[row]
         parts.append(f"pupil {pupil:.1f} std, running {running:.1f} std")
@@ -77,8 +81,9 @@ def _times(number):
     return "once" if number == 1 else f"{number} times"
 
 
-def playground(model: nn.Module, mouse: str | None = None,
-               coordinates: np.ndarray | None = None) -> Explorer:
+def playground(
+    model: nn.Module, mouse: str | None = None, coordinates: np.ndarray | None = None
+) -> Explorer:
     """Move a grating and the animal's state, and see every neuron answer.
 
     model: a `Model`, an ensemble, or the cells of a simulated mouse; the widget keeps a copy.
@@ -100,10 +105,12 @@ def playground(model: nn.Module, mouse: str | None = None,
         image, shown = respond(model, values, mouse)
         figure.show_responses(image, shown)
         best = shown.argmax()
-        return (f"Grating of {values['orientation']} degrees and {values['frequency']:.2f} cycles "
-                f"per pixel, radius {values['radius']}: the mean response of {len(shown):,} "
-                f"neurons is {shown.mean():.2f} std; neuron {best} responds most, with "
-                f"{shown[best]:.1f} std.")
+        return (
+            f"Grating of {values['orientation']} degrees and {values['frequency']:.2f} cycles "
+            f"per pixel, radius {values['radius']}: the mean response of {len(shown):,} "
+            f"neurons is {shown.mean():.2f} std; neuron {best} responds most, with "
+            f"{shown[best]:.1f} std."
+        )
 
     return Explorer(figure, sliders, show)
 
@@ -113,16 +120,19 @@ def _places(subject, coordinates, neurons):
     if coordinates is None:
         member = subject.model.members[0] if isinstance(subject.model, Ensemble) else subject.model
         if not isinstance(member, Model):
-            raise ValueError(f"a {type(member).__name__} does not say where its neurons are; give "
-                             "coordinates=data.mouse.coordinates")
+            raise ValueError(
+                f"a {type(member).__name__} does not say where its neurons are; give "
+                "coordinates=data.mouse.coordinates"
+            )
         return member.readouts[subject.mouse].cortical_positions.cpu().numpy(), "-1 to 1"
     coordinates = require_array("coordinates", coordinates, (neurons, 2), (neurons, 3))
     require_finite("coordinates", coordinates)
     return coordinates, "µm"
 
 
-def neuron_explorer(model: nn.Module, data: Dataset, mouse: str | None = None,
-                    neurons: Neurons = None) -> Explorer:
+def neuron_explorer(
+    model: nn.Module, data: Dataset, mouse: str | None = None, neurons: Neurons = None
+) -> Explorer:
     """Go through neurons: place, receptive field, most exciting image, and how well predicted.
 
     neurons: indices; by default 24 from the best predicted to the worst. Their fields and images
@@ -142,18 +152,26 @@ def neuron_explorer(model: nn.Module, data: Dataset, mouse: str | None = None,
         neurons = order[np.linspace(0, len(order) - 1, min(NEURONS, len(order))).astype(int)]
     chosen = Subject(model, recording.mouse).choose(neurons)
     images = most_exciting_images(model, chosen, recording.mouse, AscentConfig(steps=ASCENT_STEPS))
-    figure = NeuronFigure(recording.coordinates, chosen,
-                          receptive_fields(model, chosen, recording.mouse), images.images[:, 0],
-                          predictions[:, chosen], recorded[:, chosen])
+    figure = NeuronFigure(
+        recording.coordinates,
+        chosen,
+        receptive_fields(model, chosen, recording.mouse),
+        images.images[:, 0],
+        predictions[:, chosen],
+        recorded[:, chosen],
+    )
     names = [(f"{neuron}", int(neuron)) for neuron in chosen]
-    choice = widgets.SelectionSlider(options=names, description="neuron", value=names[0][1],
-                                     layout=widgets.Layout(width="465px"))
+    choice = widgets.SelectionSlider(
+        options=names, description="neuron", value=names[0][1], layout=widgets.Layout(width="465px")
+    )
 
     def show(values):
         neuron = values["neuron"]
         figure.show_neuron(chosen.tolist().index(neuron), scores[neuron])
         rank = int((scores > scores[neuron]).sum()) + 1
-        return (f"Neuron {neuron}: on {len(recorded)} validation trials its single-trial "
-                f"correlation is {scores[neuron]:.2f}, rank {rank} of {len(scores)} neurons.")
+        return (
+            f"Neuron {neuron}: on {len(recorded)} validation trials its single-trial "
+            f"correlation is {scores[neuron]:.2f}, rank {rank} of {len(scores)} neurons."
+        )
 
     return Explorer(figure, {"neuron": choice}, show)

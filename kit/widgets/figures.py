@@ -42,21 +42,32 @@ class LiveFigure:
         height, width = size
         ax = self.panel(box, title, "pixels from the middle")
         edges = (-width / 2, width / 2, height / 2, -height / 2)
-        return ax.imshow(np.zeros(size), cmap=cmap, vmin=-1, vmax=1, extent=edges,
-                         interpolation="nearest")
+        return ax.imshow(
+            np.zeros(size), cmap=cmap, vmin=-1, vmax=1, extent=edges, interpolation="nearest"
+        )
 
     def cortex(self, box: tuple, title: str, coordinates: np.ndarray, unit: str) -> Axes:
         """A panel in which neurons stand at their place in cortex, seen from above."""
         ax = self.panel(box, title, *(f"{name} ({unit})" for name in CORTEX))
         low, high = coordinates[:, :2].min(0), coordinates[:, :2].max(0)
         margin = 0.03 * (high - low).max() + 1e-6
-        return clean_axis(ax, aspect="equal", xlim=(low[0] - margin, high[0] + margin),
-                          ylim=(low[1] - margin, high[1] + margin))
+        return clean_axis(
+            ax,
+            aspect="equal",
+            xlim=(low[0] - margin, high[0] + margin),
+            ylim=(low[1] - margin, high[1] + margin),
+        )
 
     def neurons(self, ax: Axes, coordinates: np.ndarray, top: float, box: tuple) -> Any:
         """Dots coloured by response from 0 to `top`, with a colour bar in `box`: their artist."""
-        dots = ax.scatter(*coordinates[:, :2].T, c=np.zeros(len(coordinates)), vmin=0, vmax=top,
-                          s=_dot_size(coordinates), linewidth=0)
+        dots = ax.scatter(
+            *coordinates[:, :2].T,
+            c=np.zeros(len(coordinates)),
+            vmin=0,
+            vmax=top,
+            s=_dot_size(coordinates),
+            linewidth=0,
+        )
         bar = self.figure.colorbar(dots, cax=self.figure.add_axes(box), extend="max")
         bar.set_label("response (std)", fontsize=10)
         bar.ax.tick_params(labelsize=9)
@@ -87,8 +98,9 @@ class PopulationFigure(LiveFigure):
     response (std) at which the colours end.
     """
 
-    def __init__(self, coordinates: np.ndarray, size: tuple, limits: tuple, top: float,
-                 unit: str = "µm") -> None:
+    def __init__(
+        self, coordinates: np.ndarray, size: tuple, limits: tuple, top: float, unit: str = "µm"
+    ) -> None:
         super().__init__(9.4, 3.6)
         self.stimulus = self.picture((0.06, 0.16, 0.41, 0.74), "stimulus", size)
         self.stimulus.set_clim(*limits)
@@ -115,8 +127,9 @@ class TrialFigure(LiveFigure):
         self.image = self.picture((0.06, 0.57, 0.41, 0.37), "image", recording.image_size)
         self.image.set_clim(_range(recording.images))
         place, count = recording.coordinates, len(recording.unit_ids)
-        self.map = self.cortex((0.55, 0.57, 0.35, 0.37), f"responses of {count:,} neurons", place,
-                               "µm")
+        self.map = self.cortex(
+            (0.55, 0.57, 0.35, 0.37), f"responses of {count:,} neurons", place, "µm"
+        )
         self.dots = self.neurons(self.map, place, 3, (0.92, 0.57, 0.015, 0.37))
         self.notes = [_note(self.map, "responses withheld")]
         self.lines, self.eye = [], None
@@ -129,10 +142,14 @@ class TrialFigure(LiveFigure):
             ax = self.panel((0.55, 0.08, 0.35, 0.34), "eye position")
             _note(clean_axis(ax, xticks=[], yticks=[]), "withheld").set_visible(True)
         else:
-            ax = self.panel((0.55, 0.08, 0.35, 0.34), "eye position: all trials, and this one",
-                            "x (z-scored)", "y (z-scored)")
+            ax = self.panel(
+                (0.55, 0.08, 0.35, 0.34),
+                "eye position: all trials, and this one",
+                "x (z-scored)",
+                "y (z-scored)",
+            )
             ax.plot(*recording.pupil_center.T, ",", color=GREY)
-            self.eye, = ax.plot([], [], "o", color=VERMILION, markersize=9)
+            (self.eye,) = ax.plot([], [], "o", color=VERMILION, markersize=9)
 
     def _histogram(self, i):
         """How often each value of a behaviour occurs; the line that marks this trial's value."""
@@ -156,8 +173,9 @@ class TrialFigure(LiveFigure):
         self.notes[0].set_visible(withheld)
         self.dots.set_array(np.zeros(len(responses)) if withheld else responses)
         self.dots.set_visible(not withheld)
-        for line, value in zip(self.lines, () if not self.lines else recording.behavior[row],
-                               strict=True):
+        for line, value in zip(
+            self.lines, () if not self.lines else recording.behavior[row], strict=True
+        ):
             line.set_xdata([value, value])
         if self.eye:
             self.eye.set_data(*recording.pupil_center[row][:, None])
@@ -183,25 +201,41 @@ class NeuronFigure(LiveFigure):
     indices, fields and images (n, H, W), predictions and responses (T, n) in std.
     """
 
-    def __init__(self, coordinates: np.ndarray, neurons: np.ndarray, fields: np.ndarray,
-                 images: np.ndarray, predictions: np.ndarray, responses: np.ndarray) -> None:
+    def __init__(
+        self,
+        coordinates: np.ndarray,
+        neurons: np.ndarray,
+        fields: np.ndarray,
+        images: np.ndarray,
+        predictions: np.ndarray,
+        responses: np.ndarray,
+    ) -> None:
         super().__init__(9.4, 6.4)
-        self.coordinates, self.chosen, self.fields, self.images = (coordinates, neurons, fields,
-                                                                   images)
+        self.coordinates, self.chosen, self.fields, self.images = (
+            coordinates,
+            neurons,
+            fields,
+            images,
+        )
         self.predictions, self.responses = predictions, responses
         size = fields.shape[1:]
         ax = self.cortex((0.08, 0.6, 0.36, 0.35), "place in cortex", coordinates, "µm")
         ax.scatter(*coordinates[:, :2].T, color=GREY, s=_dot_size(coordinates) / 2, linewidth=0)
-        self.place, = ax.plot([], [], "o", color=VERMILION, markersize=10)
-        self.field = self.picture((0.56, 0.6, 0.4, 0.35), "receptive field: red excites where "
-                                  "bright", size, "RdBu_r")
+        (self.place,) = ax.plot([], [], "o", color=VERMILION, markersize=10)
+        self.field = self.picture(
+            (0.56, 0.6, 0.4, 0.35), "receptive field: red excites where bright", size, "RdBu_r"
+        )
         self.image = self.picture((0.56, 0.09, 0.4, 0.35), "most exciting image", size)
-        self.scatter = self.panel((0.08, 0.09, 0.36, 0.35), "",
-                                  "predicted response (std); dashed: equal to recorded",
-                                  "recorded response (std)")
-        self.line, = self.scatter.plot([], [], "--", color=ORANGE)
-        self.trials, = self.scatter.plot([], [], "o", color=BLUE, markersize=4, alpha=0.5,
-                                         markeredgewidth=0)
+        self.scatter = self.panel(
+            (0.08, 0.09, 0.36, 0.35),
+            "",
+            "predicted response (std); dashed: equal to recorded",
+            "recorded response (std)",
+        )
+        (self.line,) = self.scatter.plot([], [], "--", color=ORANGE)
+        (self.trials,) = self.scatter.plot(
+            [], [], "o", color=BLUE, markersize=4, alpha=0.5, markeredgewidth=0
+        )
 
     def show_neuron(self, i: int, score: float) -> Figure:
         """Show the i-th of the chosen neurons. score: its single-trial correlation."""
@@ -223,17 +257,27 @@ class TrainingFigure(LiveFigure):
 
     def __init__(self, epochs: int) -> None:
         super().__init__(9.4, 3.2)
-        self.loss_axis = self.panel((0.08, 0.17, 0.38, 0.72), "training", "epoch",
-                                    "loss per neuron and trial")
-        self.score_axis = self.panel((0.58, 0.17, 0.38, 0.72), "validation", "epoch",
-                                     "single-trial correlation")
+        self.loss_axis = self.panel(
+            (0.08, 0.17, 0.38, 0.72), "training", "epoch", "loss per neuron and trial"
+        )
+        self.score_axis = self.panel(
+            (0.58, 0.17, 0.38, 0.72), "validation", "epoch", "single-trial correlation"
+        )
         for ax in (self.loss_axis, self.score_axis):
             ax.set_xlim(0.5, max(epochs, 2) + 0.5)
             ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
-        self.loss, = self.loss_axis.plot([], [], "o-", color=BLUE, markersize=4)
-        self.score, = self.score_axis.plot([], [], "o-", color=BLUE, markersize=4)
-        self.best, = self.score_axis.plot([], [], "o", color=ORANGE, markersize=11,
-                                          fillstyle="none", markeredgewidth=2, label="best so far")
+        (self.loss,) = self.loss_axis.plot([], [], "o-", color=BLUE, markersize=4)
+        (self.score,) = self.score_axis.plot([], [], "o-", color=BLUE, markersize=4)
+        (self.best,) = self.score_axis.plot(
+            [],
+            [],
+            "o",
+            color=ORANGE,
+            markersize=11,
+            fillstyle="none",
+            markeredgewidth=2,
+            label="best so far",
+        )
         self.score_axis.legend(fontsize=9, frameon=False, loc="lower right")
 
     def show_history(self, history: Any) -> Figure:

@@ -22,8 +22,12 @@ THREAD = "kit-training"
 _TRAINING: set = set()  # ids of the models that a monitor trains at present
 
 
-def training_monitor(model: Model, data: Dataset, config: TrainConfig | None = None,
-                     checkpoint: str | Path | None = None) -> TrainingMonitor:
+def training_monitor(
+    model: Model,
+    data: Dataset,
+    config: TrainConfig | None = None,
+    checkpoint: str | Path | None = None,
+) -> TrainingMonitor:
     """Start `kit.train` in the background, and return at once: growing curves and a stop button.
 
     A later cell gets the result: `log = await monitor`. The button works while that cell waits, in
@@ -44,15 +48,19 @@ def training_monitor(model: Model, data: Dataset, config: TrainConfig | None = N
 class TrainingMonitor(Explorer):
     """A training in a thread of its own."""
 
-    def __init__(self, model: Model, data: Dataset, config: TrainConfig,
-                 checkpoint: str | Path | None = None) -> None:
+    def __init__(
+        self, model: Model, data: Dataset, config: TrainConfig, checkpoint: str | Path | None = None
+    ) -> None:
         if id(model) in _TRAINING:
-            raise ValueError("this model is being trained already; stop that training, or wait for "
-                             "it with monitor.wait()")
+            raise ValueError(
+                "this model is being trained already; stop that training, or wait for "
+                "it with monitor.wait()"
+            )
         self.history, self._problem, self._epochs = History(), None, config.epochs
         self._stop, self._ended = threading.Event(), False
-        self.button = widgets.Button(description="Stop training", icon="stop",
-                                     layout=widgets.Layout(width="190px"))
+        self.button = widgets.Button(
+            description="Stop training", icon="stop", layout=widgets.Layout(width="190px")
+        )
         self.button.on_click(lambda _: self.stop())
         super().__init__(TrainingFigure(config.epochs), {}, self._show_history)
         self.children = (self.button, *self.children[1:])
@@ -121,9 +129,11 @@ class TrainingMonitor(Explorer):
         if history.best_epoch is None:
             return f"The training has begun; its first epoch of up to {self._epochs} is running."
         state = f"it has ended ({history.stopped})" if history.stopped else "it goes on"
-        return (f"Epoch {len(history.loss)} of up to {self._epochs}: best validation correlation "
-                f"{history.correlation[history.best_epoch]:.3f} in epoch "
-                f"{history.best_epoch + 1}; {state}.")
+        return (
+            f"Epoch {len(history.loss)} of up to {self._epochs}: best validation correlation "
+            f"{history.correlation[history.best_epoch]:.3f} in epoch "
+            f"{history.best_epoch + 1}; {state}."
+        )
 
     def _static(self):
         return {"text/plain": self.text}  # the curves have only begun

@@ -10,7 +10,8 @@ import pytest
 import kit
 from kit.challenge import ranking as ranking_module
 from kit.challenge.csv_files import write_rows
-from kit.challenge.ranking import find_entries, image_alone
+from kit.challenge.entries import find_entries
+from kit.challenge.ranking import image_alone
 
 NAMES = ("cnn", "shifter-gain-1", "shifter-gain-2", "ln")
 

@@ -19,7 +19,7 @@ from PIL import Image
 import kit
 from kit.__main__ import BUNDLE, main
 from kit.challenge.tracks import SUBMISSION_FILES, TRUTH_FILES
-from kit.hosting import bundle
+from kit.hosting import bundle, competition
 
 
 def members(path):
@@ -52,7 +52,7 @@ def test_bundle_yaml_reads_the_same_as_json(hosted):
 )
 def test_bundle_yaml_keeps_any_title(plus_hosted, title):
     config = kit.BundleConfig(title=title, track="sensorium+")
-    found = bundle.competition(config, True)
+    found = competition.competition(config, True)
     text = json.dumps(found, indent=2, ensure_ascii=False)
     assert yaml.safe_load(text) == found and found["title"] == title
 
@@ -123,7 +123,7 @@ def test_bundle_is_the_same_again(plus_hosted, tmp_path):
 
 
 def test_bundle_leaves_out_a_large_solution(plus_hosted, tmp_path, monkeypatch):
-    monkeypatch.setattr(bundle, "MAX_SOLUTION", 100)
+    monkeypatch.setattr(competition, "MAX_SOLUTION", 100)
     path = kit.bundle(plus_hosted.data, plus_hosted.truth, tmp_path / "a.zip", plus_hosted.model)
     found = members(path)
     assert "solution.zip" not in found and b"solution" not in found["competition.yaml"]
@@ -193,7 +193,7 @@ def test_bundle_names_no_temporary_file(plus_hosted, tmp_path, monkeypatch):
 def test_bundle_that_fails_leaves_the_older_one(plus_hosted, tmp_path, monkeypatch):
     path = tmp_path / "a.zip"
     path.write_text("old")
-    monkeypatch.setattr(bundle, "scoring_program", lambda: 1 / 0)
+    monkeypatch.setattr(competition, "scoring_program", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         kit.bundle(plus_hosted.data, plus_hosted.truth, path, plus_hosted.model)
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
@@ -314,7 +314,7 @@ def test_bundle_config_refuses(changes, message):
 def test_bundle_config_takes_whole_numbers_of_numpy(plus_hosted, tmp_path):
     config = kit.BundleConfig(track="sensorium+", submissions_per_day=np.int64(3))
     assert type(config.submissions_per_day) is int
-    bundle.competition(config, solution=False)
+    competition.competition(config, solution=False)
 
 
 def test_bundle_replaces_bundles_alone(plus_hosted, tmp_path):
@@ -333,7 +333,7 @@ def test_bundle_replaces_bundles_alone(plus_hosted, tmp_path):
 def test_bundle_texts_are_no_mathematics_and_no_columns(plus_hosted):
     """The platform takes what stands between two $ for LaTeX, and a table breaks at |."""
     for text in ("5 $ and 6 $", "https://a.org/$x$", "http://a|b"):
-        found = bundle._markdown(text)
+        found = competition._markdown(text)
         assert "$" not in found and "|" not in found.replace("\\|", "")
 
 
@@ -484,7 +484,7 @@ MUTATIONS = {  # what is done -> the change, the beginning of what the checker m
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", bundle.SCORER)
+@pytest.mark.parametrize("name", competition.SCORER)
 def test_checker_misses_each_file_of_the_scorer(plus_hosted, tmp_path, name):
     files = members(plus_hosted.bundle)
     inside(PROGRAM, name, None)(None, files)

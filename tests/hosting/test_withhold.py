@@ -433,16 +433,16 @@ def test_withhold_refuses_arguments(mouse, tmp_path, monkeypatch, name):
     [
         ({"track": "sensorium++"}, r"track='sensorium\+\+' is unknown; give"),
         ({"track": ""}, "track='' is unknown"),
-        ({"final_share": 0}, "final_share=0 is not a share"),
-        ({"final_share": 1.0}, "final_share=1.0 is not a share"),
-        ({"final_share": "half"}, "final_share='half' is not a share"),
+        ({"final_share": 0}, "final_share=0 is not possible; give a number from 0.01"),
+        ({"final_share": 1.0}, "final_share=1.0 is not possible"),
+        ({"final_share": "half"}, "final_share='half' is not possible"),
         ({"seed": -1}, "seed=-1 is not possible"),
         ({"seed": "secret"}, "seed='secret' is not possible"),
         ({"mouse": "../x"}, r"the mouse id '\.\./x' is not plain"),
         ({"mouse": "1-GrayImageNet"}, "is not plain"),
         ({"mouse": "a" * 81}, "is not plain"),
         ({"mouse": 7}, "the mouse id '7' is not plain"),
-        ({"license": 7}, "license=7 is not a text"),
+        ({"license": 7}, "license=7 is not possible; give a text or None"),
     ],
 )
 def test_withhold_config_refuses(setting, message):

@@ -15,15 +15,16 @@ GREY = 127.5  # the pixel value that the cells see as 0; black is -1, white is 1
 SEMI_SATURATION = 0.01  # local variance of the image at which a rate is half of its limit
 FEV_BETA = (5.6, 16.0)  # FEV over cells is Beta, mean .26, before event rates are capped
 EVENT_SHAPE = 0.5  # of the Gamma distribution of one calcium event's size; `gamma_sums` needs .5
-MAX_EVENTS = 96    # in one trial: twice the highest rate of a sample mouse
+MAX_EVENTS = 96  # in one trial: twice the highest rate of a sample mouse
 # shift of every field for one standard deviation of eye position, in half images
 EYE_TO_SHIFT = np.array([[0.035, 0.004], [-0.004, 0.030]])
 
 
 def draw_cells(neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Draw each cell's position, field, tuning, gain and noise. A dict of arrays (N, …)."""
-    coordinates = np.column_stack([rng.uniform(0, 616, (neurons, 2)),
-                                   200 + 5 * rng.integers(0, 10, neurons)])
+    coordinates = np.column_stack(
+        [rng.uniform(0, 616, (neurons, 2)), 200 + 5 * rng.integers(0, 10, neurons)]
+    )
     position = (coordinates[:, :2] - 308) / 308  # -1 to 1
     # retinotopy: an affine map, rotated by about 90 degrees, and a modest scatter of single cells
     retinotopy = np.array([[0.03, -0.20], [0.20, 0.02]])
@@ -33,16 +34,21 @@ def draw_cells(neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     wavelength = 13 * 2 ** rng.normal(0, 0.65, neurons).clip(-1.4, 1.4)  # pixels
     size = (wavelength / 13) ** 0.5 * np.exp(0.12 * rng.standard_normal(neurons))
     return {
-        "coordinates": coordinates, "centers": centers, "spatial_frequency": 1 / wavelength,
+        "coordinates": coordinates,
+        "centers": centers,
+        "spatial_frequency": 1 / wavelength,
         "unit_ids": np.sort(rng.choice(12 * neurons, neurons, replace=False)),
         "envelope": size[:, None] * [5.0, 3.0],
         "orientation": rng.uniform(0, np.pi, neurons),
         "phase": rng.uniform(0, 2 * np.pi, neurons),
         "is_complex": rng.random(neurons) < 0.35,  # an assumption: most cells are simple
         "tuned_share": rng.beta(4, 1.2, neurons),  # some cells are weakly tuned
-        "gain_weights": np.column_stack([
-            rng.normal(0.135, 0.06, neurons),    # pupil size: x 1.5 from -1.5 to 1.5 std
-            rng.normal(0.182, 0.08, neurons)]),  # running speed: + 20 % for one std
+        "gain_weights": np.column_stack(
+            [
+                rng.normal(0.135, 0.06, neurons),  # pupil size: x 1.5 from -1.5 to 1.5 std
+                rng.normal(0.182, 0.08, neurons),
+            ]
+        ),  # running speed: + 20 % for one std
         "fev": rng.beta(*FEV_BETA, neurons),  # the fraction of variance that images explain
         "scale": np.exp(0.8 * rng.standard_normal(neurons)),  # mean response, in raw units
         "surround": rng.uniform(1.3, 2.7, neurons),
@@ -63,14 +69,23 @@ class Cells(nn.Module):
     """
 
     # first what is drawn for each cell, then what is measured on the simulated trials
-    PARAMETERS = ("centers", "orientation", "spatial_frequency", "phase", "envelope", "surround",
-                  "is_complex", "tuned_share", "gain_weights",
-                  "mean_drive",        # (N,) over all images of the recording, eye at its mean
-                  "mean_gain",         # (N,) over all trials, before division by it
-                  "event_rate",        # (N,) mean number of calcium events at the mean rate
-                  "response_unit",     # (N,) a relative rate of 1 in the recording's units
-                  "average_behavior",  # (3,) in std units
-                  "pixel_statistics")  # (2,) mean and std of the recording's pixels, 0-255
+    PARAMETERS = (
+        "centers",
+        "orientation",
+        "spatial_frequency",
+        "phase",
+        "envelope",
+        "surround",
+        "is_complex",
+        "tuned_share",
+        "gain_weights",
+        "mean_drive",  # (N,) over all images of the recording, eye at its mean
+        "mean_gain",  # (N,) over all trials, before division by it
+        "event_rate",  # (N,) mean number of calcium events at the mean rate
+        "response_unit",  # (N,) a relative rate of 1 in the recording's units
+        "average_behavior",  # (3,) in std units
+        "pixel_statistics",
+    )  # (2,) mean and std of the recording's pixels, 0-255
     centers: Tensor
     orientation: Tensor
     spatial_frequency: Tensor
@@ -106,7 +121,7 @@ class Cells(nn.Module):
         y = torch.arange(height, dtype=torch.float64) - (height - 1) / 2
         x = torch.arange(width, dtype=torch.float64) - (width - 1) / 2
         y, x = torch.meshgrid(y, x, indexing="ij")
-        dx = x.reshape(-1, 1) - width / 2 * self.centers[:, 0]   # (36 * 64, N) pixels
+        dx = x.reshape(-1, 1) - width / 2 * self.centers[:, 0]  # (36 * 64, N) pixels
         dy = y.reshape(-1, 1) - height / 2 * self.centers[:, 1]
         across = torch.cos(self.orientation) * dx + torch.sin(self.orientation) * dy
         wave = 2 * np.pi * self.spatial_frequency * across + self.phase
@@ -116,18 +131,25 @@ class Cells(nn.Module):
         pool = torch.exp(-squared_distance / 2 / self.surround**2)
         # a quadrature pair: "even" has the cell's own phase, "odd" is a quarter of a cycle off
         even, odd = envelope * torch.cos(wave), envelope * torch.sin(wave)
-        return {"even": even - envelope * even.sum(0),  # sums to 0: blind to mean luminance
-                "odd": odd - envelope * odd.sum(0), "pool": pool / pool.sum(0)}
+        return {
+            "even": even - envelope * even.sum(0),  # sums to 0: blind to mean luminance
+            "odd": odd - envelope * odd.sum(0),
+            "pool": pool / pool.sum(0),
+        }
 
     def forward(self, batch: Batch, mouse: str | None = None) -> Tensor:
         self.resolve_mouse(mouse)
         if batch.images.ndim != 4 or batch.images.shape[1:] != (1, *IMAGE_SIZE):
-            raise ValueError(f"images of shape {tuple(batch.images.shape)} are not (B, 1, 36, 64); "
-                             "the simulated cells see images of 36 x 64 pixels: load the recording "
-                             "with kit.load(..., size=(36, 64))")
+            raise ValueError(
+                f"images of shape {tuple(batch.images.shape)} are not (B, 1, 36, 64); "
+                "the simulated cells see images of 36 x 64 pixels: load the recording "
+                "with kit.load(..., size=(36, 64))"
+            )
         if not batch.images.is_floating_point():
-            raise ValueError(f"images of {batch.images.dtype} are not z-scored; for pixels from 0 "
-                             "to 255 use the recording's statistics, images_mean and images_std")
+            raise ValueError(
+                f"images of {batch.images.dtype} are not z-scored; for pixels from 0 "
+                "to 255 use the recording's statistics, images_mean and images_std"
+            )
         inputs = batch.to(self.even)  # of the filters' device and type, float64
         rates = self.relative_rates(inputs.images, inputs.pupil_center)
         if inputs.behavior is not None:
@@ -176,8 +198,10 @@ class Cells(nn.Module):
     def resolve_mouse(self, mouse: str | None = None) -> str:
         """The mouse's id; raises ValueError for another mouse."""
         if mouse not in (None, self.mouse):
-            raise ValueError(f"these are the cells of mouse {self.mouse!r}, not of {mouse!r}; "
-                             f"use kit.truth({mouse!r}).cells")
+            raise ValueError(
+                f"these are the cells of mouse {self.mouse!r}, not of {mouse!r}; "
+                f"use kit.truth({mouse!r}).cells"
+            )
         return self.mouse
 
     def validate_data(self, data: Dataset) -> None:
@@ -185,16 +209,22 @@ class Cells(nn.Module):
         for mouse, recording in data.items():
             self.resolve_mouse(mouse)
             if tuple(recording.image_size) != IMAGE_SIZE:
-                raise ValueError(f"the simulated cells see {IMAGE_SIZE} images, the data are "
-                                 f"{tuple(recording.image_size)}; load them with "
-                                 f"kit.load(..., size={IMAGE_SIZE})")
+                raise ValueError(
+                    f"the simulated cells see {IMAGE_SIZE} images, the data are "
+                    f"{tuple(recording.image_size)}; load them with "
+                    f"kit.load(..., size={IMAGE_SIZE})"
+                )
             if not np.array_equal(recording.unit_ids, self.unit_ids):
-                raise ValueError(f"the recording of mouse {mouse} has other unit ids than these "
-                                 f"cells; open the simulated one, kit.load({mouse!r})")
+                raise ValueError(
+                    f"the recording of mouse {mouse} has other unit ids than these "
+                    f"cells; open the simulated one, kit.load({mouse!r})"
+                )
 
     def __repr__(self):
-        return (f"the {len(self.unit_ids)} simulated cells of mouse {self.mouse}, "
-                f"{int(self.is_complex.sum())} of them complex")
+        return (
+            f"the {len(self.unit_ids)} simulated cells of mouse {self.mouse}, "
+            f"{int(self.is_complex.sum())} of them complex"
+        )
 
 
 def shift_images(images: Tensor, shift: Tensor) -> Tensor:
@@ -220,8 +250,9 @@ def event_rates(fev: Tensor, rates: Tensor) -> Tensor:
     return (noise * fev / (1 - fev) / rates.var(0, correction=0)).clamp(max=1.2)
 
 
-def draw_responses(rates: np.ndarray, event_rate: np.ndarray,
-                   rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def draw_responses(
+    rates: np.ndarray, event_rate: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Noisy responses to rates of mean 1: a Poisson number of calcium events, each Gamma-sized.
 
     rates: (T, N) in the order of presentation; event_rate: (N,) mean number of events at rate 1.
@@ -246,7 +277,7 @@ def poisson_counts(means: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
     means, uniforms: arrays of one shape. Returns integers of that shape.
     """
     probability = np.exp(-means)  # of the count k
-    below = probability.copy()    # of a count up to k
+    below = probability.copy()  # of a count up to k
     counts = np.zeros(means.shape, int)
     for k in range(1, MAX_EVENTS + 1):
         more = uniforms >= below
@@ -255,8 +286,9 @@ def poisson_counts(means: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
         counts += more
         probability *= means / k
         below += probability
-    raise ValueError(f"a rate of {means.max():.0f} events per trial gives {MAX_EVENTS} or more; "
-                     "raise MAX_EVENTS")
+    raise ValueError(
+        f"a rate of {means.max():.0f} events per trial gives {MAX_EVENTS} or more; raise MAX_EVENTS"
+    )
 
 
 def gamma_sums(counts: np.ndarray, uniforms: np.ndarray) -> np.ndarray:

@@ -27,20 +27,26 @@ class Mouse:
     seed: int
     withholds: tuple[str, ...] = ()  # some of "responses" (of the test tiers) and "behavior"
     neurons: int = 600
-    train: int = 1600      # images shown once
+    train: int = 1600  # images shown once
     validation: int = 200  # images shown once
-    test: int = 60         # images shown about ten times; as many again in final_test
+    test: int = 60  # images shown about ten times; as many again in final_test
     final_test: int = 60
 
 
-MICE = {spec.id: spec for spec in (
-    Mouse("99001-1-1", 1, withholds=("responses", "behavior")),  # like 26872-17-20
-    Mouse("99002-1-1", 2, withholds=("responses",)),             # like 27204-5-13
-    Mouse("99003-1-1", 3, final_test=0),                         # like the open mice
-    Mouse("99004-1-1", 4, final_test=0),
-)}
-NAMES = {"sample": ["99001-1-1"], "sample+": ["99002-1-1"],
-         "sample-pretrain": ["99003-1-1", "99004-1-1"]}
+MICE = {
+    spec.id: spec
+    for spec in (
+        Mouse("99001-1-1", 1, withholds=("responses", "behavior")),  # like 26872-17-20
+        Mouse("99002-1-1", 2, withholds=("responses",)),  # like 27204-5-13
+        Mouse("99003-1-1", 3, final_test=0),  # like the open mice
+        Mouse("99004-1-1", 4, final_test=0),
+    )
+}
+NAMES = {
+    "sample": ["99001-1-1"],
+    "sample+": ["99002-1-1"],
+    "sample-pretrain": ["99003-1-1", "99004-1-1"],
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,23 +61,23 @@ class Truth:
     Responses and rates are in the recording's units: divided by each neuron's std.
     """
 
-    cells: Cells                   # the cells themselves: cells(batch) -> (B, N) rates
-    centers: np.ndarray            # (N, 2) x, y of the receptive field while the eye is at its mean
-    orientation: np.ndarray        # (N,) of the Gabor filter, in [0, pi)
+    cells: Cells  # the cells themselves: cells(batch) -> (B, N) rates
+    centers: np.ndarray  # (N, 2) x, y of the receptive field while the eye is at its mean
+    orientation: np.ndarray  # (N,) of the Gabor filter, in [0, pi)
     spatial_frequency: np.ndarray  # (N,) of the Gabor filter, cycles per pixel
-    phase: np.ndarray              # (N,) of the even Gabor filter at the centre, in [0, 2 pi)
-    envelope: np.ndarray           # (N, 2) std of the Gaussian along x and y, pixels
-    surround: np.ndarray           # (N,) size of the normalising window, in envelopes
-    is_complex: np.ndarray         # (N,) bool; the others are simple cells
-    tuned_share: np.ndarray        # (N,) share of the mean rate that images drive
-    gain_weights: np.ndarray       # (N, 2) log gain for one std of pupil size and of running speed
-    order: np.ndarray              # (T,) when each trial was shown: 0 is the first
-    gain: np.ndarray               # (T, N) factor of pupil and running on the rate
-    eye_shift: np.ndarray          # (T, 2) how far all fields moved, same units as centers
-    rates: np.ndarray              # (T, N) noiseless rate of every trial
-    frozen_rates: np.ndarray       # (T, N) rates with a gain of 1 and the eye at its mean
-    events: np.ndarray             # (T, N) number of calcium events behind every response
-    responses: np.ndarray          # (T, N) every response, also the withheld ones
+    phase: np.ndarray  # (N,) of the even Gabor filter at the centre, in [0, 2 pi)
+    envelope: np.ndarray  # (N, 2) std of the Gaussian along x and y, pixels
+    surround: np.ndarray  # (N,) size of the normalising window, in envelopes
+    is_complex: np.ndarray  # (N,) bool; the others are simple cells
+    tuned_share: np.ndarray  # (N,) share of the mean rate that images drive
+    gain_weights: np.ndarray  # (N, 2) log gain for one std of pupil size and of running speed
+    order: np.ndarray  # (T,) when each trial was shown: 0 is the first
+    gain: np.ndarray  # (T, N) factor of pupil and running on the rate
+    eye_shift: np.ndarray  # (T, 2) how far all fields moved, same units as centers
+    rates: np.ndarray  # (T, N) noiseless rate of every trial
+    frozen_rates: np.ndarray  # (T, N) rates with a gain of 1 and the eye at its mean
+    events: np.ndarray  # (T, N) number of calcium events behind every response
+    responses: np.ndarray  # (T, N) every response, also the withheld ones
 
     def __repr__(self):
         return f"the truth behind {len(self.order)} trials: {self.cells!r}"
@@ -109,8 +115,10 @@ def truth(name: str, folder: str | Path | None = None) -> Truth:
     """
     known = [*NAMES, *MICE]
     if not is_simulated(name):
-        raise ValueError(f"{name!r} is not a simulated mouse; {suggest(name, known)}the names are "
-                         f"{', '.join(known)}")
+        raise ValueError(
+            f"{name!r} is not a simulated mouse; {suggest(name, known)}the names are "
+            f"{', '.join(known)}"
+        )
     mouse, *others = NAMES.get(name, [name])
     if others:
         raise ValueError(f"{name!r} holds the mice {', '.join(NAMES[name])}; ask for one of them")
@@ -121,11 +129,13 @@ def truth(name: str, folder: str | Path | None = None) -> Truth:
             parameters = {name: saved[name] for name in Cells.PARAMETERS}
             return Truth(Cells(mouse, saved["unit_ids"], parameters), **arrays)
     except (*READ_ERRORS, KeyError):
-        raise ValueError(f"{file} is damaged; delete that file, and it is simulated "
-                         "again") from None
+        raise ValueError(
+            f"{file} is damaged; delete that file, and it is simulated again"
+        ) from None
 
 
 # ---- how a mouse is made ----
+
 
 def simulate(spec: Mouse, target: Path) -> None:
     """Simulate one mouse and write its recording and, before it, its truth.
@@ -150,11 +160,17 @@ def simulate(spec: Mouse, target: Path) -> None:
 
     order = order_rng.permutation(len(responses))  # when the trial of each file was shown
     _write_truth(_truth_file(target), cells, activity, order)
-    recording = {"images": session.pixels[session.image[order]], "responses": responses[order],
-                 "behavior": session.behavior[order], "pupil_center": session.pupil_center[order],
-                 "tiers": session.tiers[order], "frame_image_id": session.image_ids[order],
-                 "trial_idx": order, "unit_ids": drawn["unit_ids"],
-                 "cell_motor_coordinates": drawn["coordinates"]}
+    recording = {
+        "images": session.pixels[session.image[order]],
+        "responses": responses[order],
+        "behavior": session.behavior[order],
+        "pupil_center": session.pupil_center[order],
+        "tiers": session.tiers[order],
+        "frame_image_id": session.image_ids[order],
+        "trial_idx": order,
+        "unit_ids": drawn["unit_ids"],
+        "cell_motor_coordinates": drawn["coordinates"],
+    }
     public = session.public[order]
     if "responses" in spec.withholds:  # competition mice also hide the order of their trials
         recording["responses"][~public] = 0
@@ -186,8 +202,13 @@ def _calibrate(mouse, drawn, session):
     eye = torch.from_numpy((session.pupil_center - center.mean(0)) / center.std(0))
     unknown = np.ones(len(drawn["unit_ids"]))  # measured below, and by `simulate`
     measured = ("mean_drive", "mean_gain", "event_rate", "response_unit")
-    cells = Cells(mouse, drawn["unit_ids"], drawn | dict.fromkeys(measured, unknown) | {
-        "average_behavior": behavior[public].mean(0), "pixel_statistics": [mean, std]})
+    cells = Cells(
+        mouse,
+        drawn["unit_ids"],
+        drawn
+        | dict.fromkeys(measured, unknown)
+        | {"average_behavior": behavior[public].mean(0), "pixel_statistics": [mean, std]},
+    )
     images = (downsample(session.pixels) - mean) / std  # (images, 1, 36, 64)
     shown = torch.from_numpy(session.image)
 
@@ -198,8 +219,12 @@ def _calibrate(mouse, drawn, session):
     frozen = _in_blocks(cells.relative_rates, images)
     rates = _in_blocks(cells.relative_rates, images[shown], eye) * gain
     cells.event_rate.copy_(event_rates(torch.from_numpy(drawn["fev"]), frozen))
-    activity = {"rates": rates, "frozen_rates": frozen[shown], "gain": gain,
-                "eye_shift": cells.shift(eye)}
+    activity = {
+        "rates": rates,
+        "frozen_rates": frozen[shown],
+        "gain": gain,
+        "eye_shift": cells.shift(eye),
+    }
     return cells, {name: values.numpy() for name, values in activity.items()}
 
 
@@ -207,7 +232,7 @@ def _in_blocks(function, *arguments):
     """A function of (T, …) tensors, 256 rows at a time to save memory."""
     results = []
     for start in progress(range(0, len(arguments[0]), 256), desc="responding", unit="block"):
-        results.append(function(*[values[start:start + 256] for values in arguments]))
+        results.append(function(*[values[start : start + 256] for values in arguments]))
     return torch.cat(results)
 
 

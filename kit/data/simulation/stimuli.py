@@ -19,11 +19,11 @@ SHEET = ROWS * COLUMNS  # images
 class Session:
     """Stimuli and behaviour of one mouse: T trials in the order of presentation."""
 
-    pixels: np.ndarray        # (images, 1, 144, 256) uint8, each image once
-    image: np.ndarray         # (T,) index into pixels: the image of a trial
-    image_ids: np.ndarray     # (T,) their ids
-    tiers: np.ndarray         # (T,) str
-    behavior: np.ndarray      # (T, 3) pupil size, its change, running speed, in raw units
+    pixels: np.ndarray  # (images, 1, 144, 256) uint8, each image once
+    image: np.ndarray  # (T,) index into pixels: the image of a trial
+    image_ids: np.ndarray  # (T,) their ids
+    tiers: np.ndarray  # (T,) str
+    behavior: np.ndarray  # (T, 3) pupil size, its change, running speed, in raw units
     pupil_center: np.ndarray  # (T, 2) eye position, in raw units
 
     @property
@@ -32,8 +32,12 @@ class Session:
         return np.isin(self.tiers, ["train", "validation"])
 
 
-def draw_session(counts: dict[str, int], trial_rng: np.random.Generator,
-                 image_rng: np.random.Generator, behavior_rng: np.random.Generator) -> Session:
+def draw_session(
+    counts: dict[str, int],
+    trial_rng: np.random.Generator,
+    image_rng: np.random.Generator,
+    behavior_rng: np.random.Generator,
+) -> Session:
     """Draw a `Session`. counts: tier -> number of images."""
     trials = draw_trials(counts, trial_rng)
     pixels = paint_images(sum(counts.values()), image_rng)
@@ -70,7 +74,7 @@ def paint_images(count: int, rng: np.random.Generator) -> np.ndarray:
     images = np.empty((-(-count // SHEET) * SHEET, HEIGHT, WIDTH), np.float32)
     starts = range(0, count, SHEET)
     for start in progress(starts, desc="painting images", unit="sheet"):
-        images[start:start + SHEET] = _paint_sheet(leaves, texture, rng)
+        images[start : start + SHEET] = _paint_sheet(leaves, texture, rng)
     brightness = rng.normal(113.5, 38, (count, 1, 1))
     contrast = rng.normal(55, 18, (count, 1, 1)).clip(15, 100)
     pixels = np.empty((count, 1, HEIGHT, WIDTH), np.uint8)
@@ -93,8 +97,8 @@ def _paint_sheet(leaves, texture, rng):
         h, w = leaves[kind].shape
         y, x = int(down * (height - h)), int(right * (width - w))
         v, u = int(v * (1024 - h)), int(u * (1024 - w))
-        shade = texture[v:v + h, u:u + w] * 0.45 + (3 * tone - 1.5)
-        np.copyto(sheet[y:y + h, x:x + w], shade, where=leaves[kind])
+        shade = texture[v : v + h, u : u + w] * 0.45 + (3 * tone - 1.5)
+        np.copyto(sheet[y : y + h, x : x + w], shade, where=leaves[kind])
     sheet = sheet[MARGIN:-MARGIN, MARGIN:-MARGIN].reshape(ROWS, HEIGHT, COLUMNS, WIDTH)
     return sheet.swapaxes(1, 2).reshape(SHEET, HEIGHT, WIDTH)
 

@@ -1,4 +1,4 @@
-"""Train a baseline and make an entry: python quickstart.py recording.zip"""
+"""Train a baseline and make an entry: `python quickstart.py recording.zip`."""
 
 import sys
 import zipfile

@@ -1,3 +1,5 @@
+"""The scoring program of a challenge."""
+
 import sys
 
 from kit.hosting.scorer import main

@@ -1,0 +1,62 @@
+"""Tuning to the state of the animal: pupil, running, position of the eye."""
+
+import numpy as np
+from torch import nn
+
+from kit.lab import indices
+from kit.lab.experiment import State, Subject
+from kit.lab.tuning import Tuning
+
+RANGES = {
+    "pupil": (2, 6),
+    "pupil_change": (-2, 2),
+    "running": (0, 3),
+    "eye_x": (-2, 2),
+    "eye_y": (-2, 2),
+}  # what a mouse does in most trials, in std
+
+
+def state_tuning(
+    model: nn.Module,
+    quantity: str,
+    mouse: str | None = None,
+    images: np.ndarray | None = None,
+    state: State | None = None,
+) -> Tuning:
+    """Mean response over images as one quantity of the animal's state changes, the rest typical.
+
+    quantity: "pupil", "pupil_change", "running", "eye_x" or "eye_y". images: (n, 1, H, W),
+    z-scored; by default 64 of noise with the spectrum of natural images. `selectivity` is
+    (highest - lowest) / (highest + lowest). Raises ValueError if the model does not take the
+    quantity.
+    """
+    subject = Subject(model, mouse, state)
+    base = subject.state.changed(quantity, 0)
+    needed = "pupil_center" if quantity.startswith("eye") else "behavior"
+    if needed not in subject.takes:
+        raise ValueError(
+            f"this model does not take {quantity}, so its responses do not depend on "
+            "it; use a model of a Sensorium+ mouse, such as "
+            'kit.pretrained("sensorium+-cnn")'
+        )
+    if images is None:
+        images = subject.screen.natural_noise(64, seed=0)
+    subject.require_images(images)
+    values = np.linspace(*RANGES[quantity], 9)
+    curves, spread = [], []
+    for value in values:
+        shown = subject.in_state(base.changed(quantity, value)).respond(images)  # (n, N)
+        curves.append(shown.mean(0))
+        spread.append(shown.std(0))
+    curves, spread = np.stack(curves, 1), np.stack(spread, 1)  # (N, K)
+    unit = "z-scored" if quantity.startswith("eye") else "std"
+    return Tuning(
+        quantity,
+        unit,
+        values,
+        curves,
+        values[curves.argmax(1)],
+        indices.modulation(curves),
+        "modulation",
+        spread=spread,
+    )

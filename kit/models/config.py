@@ -1,0 +1,54 @@
+"""The settings of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from kit.checks import SEEDS, brief, check_settings
+
+if TYPE_CHECKING:
+    from kit.data.recordings import Dataset
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which parts a model has besides its core and readouts."""
+
+    behavior_channels: bool = False  # pupil, its change and running as three extra input images
+    shifter: bool = False  # eye position moves all readout positions
+    image_size: tuple[int, int] = (36, 64)  # height and width of the images
+    seed: int = 42  # fixes the first weights of all but the core
+    gain: bool = False  # behaviour scales each neuron's prediction
+    minmax_behavior: bool = False  # scale behaviour to 0-1 by its range in the train tier
+
+    def __post_init__(self) -> None:
+        check_settings(self, image_size=(1, 1024), seed=SEEDS)
+
+    @classmethod
+    def of(cls, data: Dataset, **changes: object) -> ModelConfig:
+        """The baseline for these data: behaviour channels and shifter if known. Then `changes`."""
+        if not hasattr(data, "image_size") or not hasattr(data, "values"):
+            raise ValueError(
+                f"a Dataset is needed, not a {type(data).__name__}; open one with kit.load, for "
+                'example kit.load("sample+")'
+            )
+        recordings = data.values()
+        behavior = all(recording.behavior is not None for recording in recordings)
+        eye = all(recording.pupil_center is not None for recording in recordings)
+        return replace(cls(behavior, eye, tuple(data.image_size)), **changes)
+
+    @property
+    def core_channels(self) -> int:
+        """Channels of the images that the core takes."""
+        return 4 if self.behavior_channels else 1
+
+
+def require_config(config: ModelConfig | None) -> ModelConfig | None:
+    """`config` itself. Raises ValueError unless it is a `ModelConfig` or None."""
+    if not isinstance(config, ModelConfig | None):
+        raise ValueError(
+            f"config={brief(config)!r} is not a ModelConfig; give "
+            "kit.ModelConfig(...), and a TrainConfig to kit.train"
+        )
+    return config
