@@ -120,13 +120,12 @@ class Row:
 
     def columns(self) -> dict[str, float]:
         """The numbers of the hosting platform's table. ValueError for what it cannot show."""
-        low, high = self.interval
-        columns = {"low": low, "high": high}
+        columns = {}
         for name in ("single_trial", "to_average", "feve"):
-            value = getattr(self.scores, name)
-            if value is None:
+            columns[name] = getattr(self.scores, name)
+            if columns[name] is None:
                 raise ValueError(f"{name} cannot be computed: it {self.scores.reason}")
-            columns[name] = value
+        columns["low"], columns["high"] = self.interval
         for name, value in columns.items():
             if not abs(value) < MAX_SCORE:  # so neither NaN nor infinity
                 raise ValueError(
