@@ -148,7 +148,7 @@ def read_state(path: str | Path) -> dict:
         raise type(problem)(
             f"{path} cannot be read as a checkpoint: {system_words(problem)}; name another file"
         ) from None
-    if not zipfile.is_zipfile(content):
+    if not content.getvalue().startswith(b"PK") or not zipfile.is_zipfile(content):
         raise ValueError(
             f"{path} is not a checkpoint that kit.train wrote, or not a whole one; "
             "name another file, or delete this one to start again"

@@ -232,7 +232,7 @@ def test_read_state_refuses_damaged_file(small, finished, tmp_path):
         (flipped, "damaged"),
         (other.getvalue(), "damaged, or is not one"),
         (b"", "not a checkpoint"),
-        (b"kit.train checkpoint 2\n" + content, "damaged"),
+        (b"kit.train checkpoint 2\n" + content, "not a checkpoint"),
         (b"PK\x03\x04 something else", "not a checkpoint"),
     ):
         path.write_bytes(damage)
