@@ -369,7 +369,7 @@ def test_train_one_of_a_models_mice(small, folder):
 def test_train_sample_mouse():
     data = kit.load("sample+")
     model = kit.cnn_baseline(data, channels=16)
-    log = kit.train(model, data, kit.TrainConfig.quick(device="cpu"))
+    log = kit.train(model, data, kit.TrainConfig.quick(device="cpu", epochs=4))
     mouse, truth = data.mouse, kit.truth("sample+")
     rows = mouse.rows("validation")
     ceiling = kit.metrics.correlation(truth.rates[rows], mouse.responses[rows]).mean()
