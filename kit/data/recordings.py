@@ -118,11 +118,16 @@ class Recording:
                 f'numbers from 0 to {len(self.tiers) - 1}, such as .rows("train")'
             )
         rows = chosen
-        withheld = np.isnan(self.responses[rows, 0]).any()  # a withheld trial is NaN throughout
-        others = None if withheld else self.responses, self.behavior, self.pupil_center
+        responses = self.responses[rows]
+        withheld = np.isnan(responses[:, 0]).any()  # a withheld trial is NaN throughout
+        state = [
+            None if array is None else torch.from_numpy(array[rows])
+            for array in (self.behavior, self.pupil_center)
+        ]
         return Batch(
             torch.from_numpy(self.images[rows]),
-            *[None if array is None else torch.from_numpy(array[rows]) for array in others],
+            None if withheld else torch.from_numpy(responses),
+            *state,
         )
 
     def first(self, tier: str, n: int) -> Batch:
