@@ -20,6 +20,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one thread a worker: more are slower 
     os.environ["OMP_NUM_THREADS"] = "1"
 
 import matplotlib  # noqa: E402
+import short  # noqa: E402
 import tiny  # noqa: E402
 import torch  # noqa: E402
 
@@ -63,27 +64,6 @@ def pytest_configure(config):
     config.option.loadscopereorder = False  # xdist would start with the groups of most tests
 
 
-# Notebooks that train for minutes do so briefly under nbval: `make tutorial` runs them as they are.
-BRIEF = {
-    "03_baselines": {"epochs": 2},
-    "06_many_mice": {"counts": [40, 50, 60], "members": 2},
-    "08_bring_your_own_core": {"epochs": 1, "epochs_vit": 1},
-    "template_core": {"epochs": 1},
-    "solutions/00_from_zero_to_a_submission": {"epochs": 1},
-    "solutions/03_baselines": {"epochs": 1, "epochs_by_hand": 1},
-    "solutions/07_digital_twin": {"count": 20, "few": 20},
-    "solutions/08_bring_your_own_core": {"epochs_vit": 1},
-}
-
-
-def cut_short(item):
-    """Give a notebook's parameters other values, as papermill does, if it trains for minutes."""
-    name = Path(os.path.relpath(item.path, ROOT / "notebooks")).with_suffix("").as_posix()
-    if name in BRIEF and "parameters" in item.cell.metadata.get("tags", []):
-        lines = [f"{key} = {value!r}" for key, value in BRIEF[name].items()]
-        item.cell.source = "\n".join([item.cell.source, *lines])
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     """With several workers, keep a file's tests together: what they share is then made once.
@@ -97,7 +77,7 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.xdist_group(os.path.relpath(item.path, ROOT)))
         if hasattr(item, "output_timeout"):  # nbval waits 5 s, whatever its option for a cell says
             item.output_timeout = config.option.nbval_cell_timeout
-            cut_short(item)
+            short.shorten(item.cell, item.path)
     length = Counter()
     for item in items:
         length[group(item)] = max(length[group(item)], expected_length(item))

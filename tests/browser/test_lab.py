@@ -13,6 +13,7 @@ from urllib.request import urlopen
 import ipykernel
 import nbformat
 import pytest
+import short
 from waiting import BEGIN, LIMIT, begin, wait_for_process, wait_until
 
 api = pytest.importorskip("playwright.sync_api")
@@ -22,12 +23,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "build" / "browser"
 MOVE = 120  # seconds for a picture to follow a slider: a second is usual
-SHORT = {
-    "00": {"channels": 8, "epochs": 2},
-    "01": {"trials": 40},
-    "03": {"channels": 8, "epochs": 2},
-    "07": {"count": 20, "steps": 5, "published": "sample-cnn"},
-}
+OWN = {"00": {}, "01": {"mouse": "99003-1-1"}, "03": {}, "07": {"published": "sample-cnn"}}
 SHUT_DOWN = """async () => {
     const headers = { "X-XSRFToken": document.cookie.match(/_xsrf=([^;]*)/)[1] };
     const kernels = await (await fetch("/api/kernels")).json();
@@ -60,7 +56,7 @@ def folder(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("lab") / "notebooks"
     folder.mkdir()
-    for number, parameters in SHORT.items():
+    for number, own in OWN.items():
         (original,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
         book = nbformat.read(original, as_version=4)
         if number != "00":
@@ -71,8 +67,7 @@ def folder(tmp_path_factory):
         for cell in book.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
-            if "parameters" in cell.metadata.get("tags", []):
-                cell.source = with_parameters(cell.source, parameters)
+            short.set_parameters(cell, short.PARAMETERS[number] | own)
             if "training_monitor" in cell.source:
                 cell.source, found = re.subn(r"kit\.TrainConfig.*\)$", LONG_TRAINING, cell.source,
                                              flags=re.M)  # fmt: skip
@@ -81,13 +76,6 @@ def folder(tmp_path_factory):
     one = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")], metadata=book.metadata)
     nbformat.write(one, folder / "one.ipynb")
     return folder
-
-
-def with_parameters(source, parameters):
-    for name, value in parameters.items():
-        source, found = re.subn(rf"^{name} = .*$", f"{name} = {value!r}", source, flags=re.M)
-        assert found == 1, f"there is no parameter {name}"
-    return source
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+import short
 import tiny
 from waiting import LIMIT
 
@@ -22,40 +23,9 @@ TEMPLATES = sorted(NOTEBOOKS.glob("template_*.ipynb"))
 SOLUTIONS = sorted((NOTEBOOKS / "solutions").glob("*.ipynb"))
 ALL = TUTORIALS + TEMPLATES + SOLUTIONS
 
-# Enough to run every line, not to learn much. By the notebook's number; solutions have their own.
-SHORT = {
-    "00": {"channels": 8, "epochs": 2},
-    "01": {"mouse": "sample", "trials": 40},  # withholds what can be withheld
-    "02": {"seeds": 3, "resamples": 2000},
-    "03": {"channels": 8, "epochs": 2},
-    "04": {"seeds": 1, "epochs": 1},
-    "05": {"channels": 4, "epochs": 1, "rivals": ["shifter-gain-1", "ln"]},
-    "06": {"counts": [40, 50, 60], "members": 2},
-    "07": {"count": 20, "steps": 5},
-    "08": {"channels": 4, "epochs": 1, "epochs_vit": 1},
-    "09": {"first": ["ln", "shifter-gain-1"], "more": ["shifter-1"], "members": 2},
-    "template": {"mouse": "sample", "epochs": 1},  # withholds what can be withheld
-}
-SHORT_SOLUTIONS = {
-    "02": {"resamples": 500},
-    "04": {"epochs": 1},
-    "06": {"few": 30, "members": 2},
-    "07": {"count": 20, "few": 20},
-    "08": {"epochs_vit": 1},
-}
-
 
 def name(path):
     return path.relative_to(NOTEBOOKS).with_suffix("").as_posix()
-
-
-def number_of(path):
-    return path.name.partition("_")[0]
-
-
-def short_parameters(path):
-    table = SHORT_SOLUTIONS if path.parent.name == "solutions" else SHORT
-    return table.get(number_of(path), {})
 
 
 def each(paths):
@@ -98,18 +68,15 @@ IGNORE = shutil.ignore_patterns(".*", "build")  # what notebooks wrote before
      for p in ALL],
 )  # fmt: skip
 def test_execute_with_short_parameters(path, tmp_path, request):
-    """Without nbval in the same session all, else those that run on no other mouse."""
+    """Without nbval in the same session all, else those that nbval runs as they are committed."""
     own = path in {item.path for item in request.session.items}
-    if own and (path in SOLUTIONS or number_of(path) in OTHER):
-        pytest.skip(
-            "nbval runs it with its own parameters, and a tutorial runs on other mice below"
-        )
-    given = short_parameters(path)
+    if own and (path in SOLUTIONS or short.number(path) in {*OTHER, *short.LONG}):
+        pytest.skip("nbval runs it, and a tutorial runs on other mice below")
 
     # In a copy: what a notebook writes beside itself must not reach the checkout.
     copy = shutil.copytree(NOTEBOOKS, tmp_path / "notebooks", ignore=IGNORE)
     papermill.execute_notebook(
-        copy / path.relative_to(NOTEBOOKS), tmp_path / "executed.ipynb", given,
+        copy / path.relative_to(NOTEBOOKS), tmp_path / "executed.ipynb", short.parameters(path),
         cwd=copy, execution_timeout=2 * LIMIT, **RUN["kernel_options"](),
     )  # fmt: skip
 
@@ -136,7 +103,7 @@ ONLY_SAMPLE = {
 def execute_on(number, mouse, folder):
     """The error of a notebook on a recording, as the runner says it; empty if there is none."""
     (path,) = NOTEBOOKS.glob(f"{number}_*.ipynb")
-    given = SHORT[number] | OTHER.get(number, {}) | {"mouse": str(mouse)}
+    given = short.PARAMETERS[number] | OTHER.get(number, {}) | {"mouse": str(mouse)}
     return RUN["execute"](path, folder / "executed.ipynb", given, folder).error
 
 
@@ -172,12 +139,11 @@ def test_execute_reports_a_timeout(tmp_path, monkeypatch):
 
 @each(ALL)
 def test_short_parameters_are_parameters(path):
-    assert set(short_parameters(path)) <= set(papermill.inspect_notebook(path))
+    assert set(short.parameters(path)) <= set(papermill.inspect_notebook(path))
 
 
 def test_short_parameters_are_of_existing_notebooks():
-    assert set(SHORT) <= {path.name.partition("_")[0] for path in TUTORIALS + TEMPLATES}
-    assert set(SHORT_SOLUTIONS) <= {path.name[:2] for path in SOLUTIONS}
+    assert set(short.PARAMETERS) | short.LONG <= set(map(short.number, ALL))
 
 
 # What is committed: notebooks, templates and solutions alike.

@@ -1,0 +1,57 @@
+"""Parameters with which a notebook runs every line in seconds. By its number."""
+
+import os
+from pathlib import Path
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+
+PARAMETERS = {
+    "00": {"channels": 8, "epochs": 2},
+    "01": {"mouse": "sample", "trials": 40},  # withholds what can be withheld
+    "02": {"seeds": 3, "resamples": 2000},
+    "03": {"channels": 8, "epochs": 2},
+    "04": {"seeds": 1, "epochs": 1},
+    "05": {"channels": 4, "epochs": 1, "rivals": ["shifter-gain-1", "ln"]},
+    "06": {"counts": [40, 50, 60], "members": 2},
+    "07": {"count": 20, "steps": 5},
+    "08": {"channels": 4, "epochs": 1, "epochs_vit": 1},
+    "09": {"first": ["ln", "shifter-gain-1"], "more": ["shifter-1"], "members": 2},
+    "template": {"mouse": "sample", "epochs": 1},  # withholds what can be withheld
+    "solutions/00": {"epochs": 1},
+    "solutions/02": {"resamples": 500},
+    "solutions/03": {"epochs": 1, "epochs_by_hand": 1},
+    "solutions/04": {"epochs": 1},
+    "solutions/06": {"few": 30, "members": 2},
+    "solutions/07": {"count": 20, "few": 20},
+    "solutions/08": {"epochs_vit": 1},
+}
+
+# These train for minutes, so nbval shortens them too; `make tutorial` runs them as they are.
+LONG = {
+    *("00", "03", "06", "07", "08", "template"),
+    *("solutions/00", "solutions/03", "solutions/07", "solutions/08"),
+}
+
+
+def number(path):
+    """What a notebook is called here: 03, template or solutions/03."""
+    name = Path(os.path.relpath(path, NOTEBOOKS)).as_posix()
+    return name.partition("_")[0]
+
+
+def parameters(path):
+    return PARAMETERS.get(number(path), {})
+
+
+def set_parameters(cell, values):
+    """Append assignments to the cell of parameters, as papermill does."""
+    if "parameters" in cell.metadata.get("tags", []):
+        lines = [f"{name} = {value!r}" for name, value in values.items()]
+        cell.source = "\n".join([cell.source, *lines])
+
+
+def shorten(cell, path):
+    """Shorten a long notebook, but keep its mouse and channels, which outputs mention."""
+    if number(path) in LONG:
+        values = parameters(path).items()
+        set_parameters(cell, {k: v for k, v in values if k not in ("mouse", "channels")})
