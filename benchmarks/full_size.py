@@ -35,17 +35,21 @@ def write(path, trials=TRIALS, neurons=NEURONS):
     rng = np.random.default_rng(0)
     names, shares = ("train", "validation", "test", "final_test"), np.array([45, 5, 10, 10]) / 70
     tiers = np.repeat(names, (shares * trials).round().astype(int))
-    tiers = np.resize(tiers, trials)
+    tiers = rng.permutation(np.resize(tiers, trials))
+    image_ids = np.arange(trials)
+    for tier in ("test", "final_test"):  # each image ten times
+        rows = np.flatnonzero(tiers == tier)
+        image_ids[rows] = rows[np.arange(len(rows)) // 10 * 10]
     kit.data.official.write(
         path,
         {
-            "images": rng.integers(0, 256, (trials, 1, 144, 256), np.uint8),
+            "images": rng.integers(0, 256, (trials, 1, 144, 256), np.uint8)[image_ids],
             "responses": rng.standard_exponential((trials, neurons), np.float32),
             "behavior": rng.random((trials, 3)),
             "pupil_center": rng.random((trials, 2)),
-            "tiers": rng.permutation(tiers),
+            "tiers": tiers,
             "trial_idx": np.arange(trials),
-            "frame_image_id": np.arange(trials),
+            "frame_image_id": image_ids,
             "unit_ids": np.arange(neurons),
             "cell_motor_coordinates": rng.random((neurons, 3)),
         },
