@@ -19,7 +19,7 @@ from kit.data.recordings import Dataset, Recording, require_dataset
 from kit.evaluation.leaderboard import leaderboard_row
 from kit.files import atomic_write
 from kit.hosting.competition import write_competition
-from kit.hosting.settings import BundleConfig
+from kit.hosting.settings import BundleConfig, require_config
 
 
 def bundle(
@@ -46,91 +46,67 @@ def bundle(
     'challenge.zip'
     """
     recording = require_dataset(data).mouse
-    config = BundleConfig() if config is None else config
-    if not isinstance(config, BundleConfig):
-        raise ValueError(
-            f"a BundleConfig is needed, not a {type(config).__name__}; give "
-            'kit.BundleConfig(title="…")'
-        )
-    track = config.track or track_of(recording)
-    config = replace(config, track=track)
+    config = require_config(config, BundleConfig)
     truth, path = require_path("truth", truth), require_path("path", path)
-    if path.suffix.lower() != ".zip":
-        raise ValueError(f"path={str(path)!r} does not end with .zip, as the platform needs it")
-    _require_public(recording, track)
-    _require_free(path)
-    if not truth.is_dir():
-        raise ValueError(
-            f"truth={str(truth)!r} is not a folder; give the one that "
-            "kit.write_ground_truth or kit.withhold wrote"
-        )
-    files = {tier: truth / name for tier, name in TRUTH_FILES.items()}
-    known = {tier: _read_truth(file, recording, tier) for tier, file in files.items()}
-    metric = RANKING_METRIC[track]
+    _require_bundle(path)
+    _require_withheld(recording)
+    measured = {
+        tier: _read_truth(truth / name, recording, tier) for tier, name in TRUTH_FILES.items()
+    }
+    track = track_of(recording)
+    for stated in (config.track, measured["test"].track):
+        if stated not in (None, track):
+            raise ValueError(
+                f'mouse {recording.mouse}, of track="{track}", does not suit track="{stated}" of '
+                f"the settings or {truth}; give a recording that does"
+            )
     with atomic_write(path) as temporary:
-        entry = dict(zip(TRUTH_FILES, submit(model, data, temporary.parent / "entry"), strict=True))
+        entry = submit(model, data, temporary.parent / "entry")
         expected = {}
-        for tier, file in entry.items():
-            row = leaderboard_row(read_submission(file, known[tier]), known[tier], metric)
+        for tier, file in zip(measured, entry, strict=True):
+            predictions = read_submission(file, measured[tier])
+            row = leaderboard_row(predictions, measured[tier], RANKING_METRIC[track])
             expected[tier] = row.columns()
-        write_competition(temporary, config, recording, files, entry, expected)
+        config = replace(config, track=track)
+        write_competition(temporary, config, recording, truth, entry, expected)
     return path
 
 
-def _require_free(path):
-    """Raise FileExistsError if there is a zip of another kind, which must not be lost."""
+def _require_bundle(path):
+    """Raise an error if `path` is no name of a zip, or a zip of another kind, not to be lost."""
+    if path.suffix.lower() != ".zip":
+        raise ValueError(f"path={str(path)!r} does not end with .zip, as the platform needs it")
     if path.is_file() and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as found:
-            if "competition.yaml" not in found.namelist():
-                raise FileExistsError(
-                    f"{path} exists and is not the bundle of a challenge; name another file"
-                )
+        with zipfile.ZipFile(path) as archive:
+            if "competition.yaml" not in archive.namelist():
+                raise FileExistsError(f"{path} is not a challenge's bundle; name another file")
 
 
-def _require_public(recording: Recording, track):
-    """Raise ValueError if the recording shows, or lacks, what it must not."""
-    for tier, name in TEST_SETS.items():
+def _require_withheld(recording):
+    """Raise ValueError if the recording shows the responses of a test set."""
+    for tier in TEST_SETS:
         if not recording.withheld(tier):
             raise ValueError(
-                f"mouse {recording.mouse} shows the responses of the {name} test set "
-                f"(tier {tier!r}), so everyone could copy them; give the recording "
-                "without them"
+                f"mouse {recording.mouse} shows the responses of tier {tier!r}; withhold them"
             )
-    other = track_of(recording)
-    if track != other:
-        has = "has" if other == "sensorium+" else "has no"
-        raise ValueError(
-            f"mouse {recording.mouse} {has} behaviour, which does not suit "
-            f'track="{track}"; give track="{other}", or another recording'
-        )
 
 
-def _read_truth(path, recording, tier) -> GroundTruth:
+def _read_truth(path, recording: Recording, tier) -> GroundTruth:
     """The ground truth of a tier. Raises ValueError unless it is the recording's."""
-    known, rows = read_ground_truth(path), recording.rows(tier)
-    images = zip(recording.trial_ids[rows].astype(str), image_texts(recording, tier), strict=True)
-    if dict(images) != dict(zip(known.trials, known.images, strict=True)):
+    truth = read_ground_truth(path)
+    trials = recording.trial_ids[recording.rows(tier)].astype(str)
+    images = dict(zip(trials, image_texts(recording, tier), strict=True))
+    same_images = images == dict(zip(truth.trials, truth.images, strict=True))
+    if not same_images or not np.array_equal(truth.unit_ids, np.sort(recording.unit_ids)):
         raise ValueError(
-            f"{path} has other trials or images than tier {tier!r} of mouse "
-            f"{recording.mouse}; give the recording that belongs to it, such as the "
-            "public zip of kit.withhold"
+            f"{path} has other {'neurons' if same_images else 'trials or images'} than tier "
+            f"{tier!r} of mouse {recording.mouse}; give the recording that was withheld with it"
         )
-    if not np.array_equal(known.unit_ids, np.sort(recording.unit_ids)):
+    stds = truth.responses.std(0)
+    std = float(np.median(stds[stds > 0])) if stds.any() else 1.0  # scores tell of silence
+    if not 0.1 < std < 10:
         raise ValueError(
-            f"{path} has other neurons than mouse {recording.mouse}; write it with "
-            "kit.write_ground_truth"
+            f"the responses in {path} have a std of {std:.2g} in the middle neuron, not around 1; "
+            "write them with kit.write_ground_truth or kit.withhold"
         )
-    if known.track not in (None, track_of(recording)):
-        raise ValueError(
-            f"{path.parent} is of track {known.track!r}, and mouse {recording.mouse} "
-            f"of {track_of(recording)!r}; give the recording that belongs to it"
-        )
-    spread = known.responses.std(0)
-    spread = float(np.median(spread[spread > 0])) if spread.any() else 1.0  # scores tell of silence
-    if not 0.1 < spread < 10:
-        raise ValueError(
-            f"the responses in {path} have a std of {spread:.2g} in the middle "
-            "neuron, so they are not divided by each neuron's std; write them with "
-            "kit.write_ground_truth or kit.withhold"
-        )
-    return known
+    return truth

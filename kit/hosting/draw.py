@@ -24,11 +24,6 @@ class PublicTrials:
     trial_ids: np.ndarray  # (T,) 32 hexadecimal digits
     image_ids: np.ndarray  # (T,) int: repeats of an image share it
 
-    @property
-    def hidden(self) -> np.ndarray:
-        """(T,) bool: the trials with withheld responses."""
-        return np.isin(self.tiers, list(TEST_SETS))
-
 
 def draw_trials(recording: Recording, final_share: float, seed: int | None) -> PublicTrials:
     """Draw the test sets, the order of the trials, and all ids.
@@ -43,10 +38,10 @@ def draw_trials(recording: Recording, final_share: float, seed: int | None) -> P
     images = _index_images(recording, rows)
     tiers = recording.tiers[rows].astype("<U10")
     if "final_test" not in tiers:
-        shown = np.unique(images[tiers == "test"]).tolist()
-        final = rng.sample(shown, round(final_share * len(shown)))
+        tested = np.unique(images[tiers == "test"]).tolist()
+        final = rng.sample(tested, round(final_share * len(tested)))
         tiers[np.isin(images, final) & (tiers == "test")] = "final_test"
-    _require_fair(recording, rows, tiers, images)
+    _require_fair(tiers, images)
     order = rng.sample(range(len(rows)), len(rows))
     image_ids = np.array(rng.sample(IMAGE_IDS, images.max() + 1))
     trial_ids = np.array([rng.randbytes(16).hex() for _ in rows])
@@ -60,45 +55,32 @@ def _index_images(recording, rows):
 
     Raises ValueError if one id has two pictures.
     """
-    _, first, image = np.unique(recording.image_ids[rows], return_index=True, return_inverse=True)
-    digests = [blake2b(recording.images[row].tobytes()).digest() for row in rows]
-    for row, digest, own in zip(rows, digests, first[image], strict=True):
-        if digest != digests[own]:
+    ids, images = recording.image_ids[rows], np.empty(len(rows), int)
+    image_of_pixels, image_of_id = {}, {}
+    for k in np.argsort(ids, kind="stable"):  # not by pixels: the last digits do not matter
+        pixels = blake2b(recording.images[rows[k]].tobytes()).digest()
+        images[k] = image_of_pixels.setdefault(pixels, len(image_of_pixels))
+        if image_of_id.setdefault(ids[k], images[k]) != images[k]:
             raise ValueError(
-                f"image id {recording.image_ids[row]} of mouse {recording.mouse} has "
-                f"different pixels in trials {recording.trial_ids[rows[own]]} and "
-                f"{recording.trial_ids[row]}; give each picture an id of its own"
+                f"image id {ids[k]} of mouse {recording.mouse} has different pixels in several "
+                "trials; give each picture an id of its own"
             )
-    index = {}  # digest -> index, in order of the ids: the last digits do not matter
-    same = [index.setdefault(digests[k], len(index)) for k in first]
-    return np.array(same)[image]
+    return images
 
 
-def _require_fair(recording, rows, tiers, images):
+def _require_fair(tiers, images):
     """Raise ValueError unless every test set is withheld by all, and large enough to score."""
-    for tier in ("test", "final_test"):
-        here = tiers == tier
-        shown, counts = np.unique(images[here], return_counts=True)
-        if not np.isfinite(recording.responses[rows[here]]).all():
+    for tier in TEST_SETS:
+        inside = tiers == tier
+        tested, counts = np.unique(images[inside], return_counts=True)
+        if len(tested) < FEWEST_IMAGES or counts.max() == 1:
             raise ValueError(
-                f"the responses of tier {tier!r} of mouse {recording.mouse} are "
-                "withheld; put in the true ones: dataclasses.replace(recording, "
-                "responses=…), for a sample mouse kit.truth(name).responses"
+                f"tier {tier!r} would have {len(tested)} images and {inside.sum()} trials; a test "
+                f"set needs {FEWEST_IMAGES} images, or twice as many to be split, and repeats"
             )
-        if len(shown) < FEWEST_IMAGES:
-            raise ValueError(
-                f"tier {tier!r} would have {len(shown)} images; a test set needs at "
-                f"least {FEWEST_IMAGES}, and one that is split in two, twice as many"
-            )
-        if counts.max() == 1:
-            raise ValueError(
-                f"no image of tier {tier!r} would be shown twice, and without repeats "
-                "there is no noise to compare a model with"
-            )
-        elsewhere = np.isin(images, shown) & ~here
+        elsewhere = np.isin(images, tested) & ~inside
         if elsewhere.any():
             raise ValueError(
-                f"{len(np.unique(images[elsewhere]))} images of tier {tier!r} are "
-                f"also shown in tier '{tiers[elsewhere][0]}', which tells what is "
-                'withheld; give those trials another tier, such as "unused"'
+                f"images of tier {tier!r} are also shown in tier '{tiers[elsewhere][0]}', which "
+                'tells what is withheld; give those trials another tier, such as "unused"'
             )

@@ -5,21 +5,22 @@ import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from kit.challenge.csv_files import write_rows
-from kit.challenge.tracks import TRACK_FILE, TRUTH_FILES, track_of
+from kit.challenge.tracks import TEST_SETS, TRACK_FILE, TRUTH_FILES, track_of
 from kit.checks import require_path, system_words
 from kit.data.layout import KINDS
 from kit.data.official import open_source, read_meta, write
 from kit.data.packing import is_possible, standardisation
-from kit.data.recordings import Dataset, Recording
+from kit.data.recordings import Recording
 from kit.files import atomic_write, temporary_folder
 from kit.hosting.croissant import write_croissant
 from kit.hosting.draw import PublicTrials, draw_trials
-from kit.hosting.settings import WithholdConfig, require_plain
+from kit.hosting.settings import WithholdConfig, require_config
 
 BITS = 16  # of a value that are kept; float32 has 24, and the last show how it was made
 
@@ -63,23 +64,17 @@ def withhold(
     >>> sorted(path.name for path in private.iterdir())
     ['ground_truth_file_final_test.csv', 'ground_truth_file_test.csv', 'key.csv', 'track.txt']
     """
-    config = _require_kinds(recording, WithholdConfig() if config is None else config)
-    mouse = recording.mouse if config.mouse is None else config.mouse
-    require_plain(mouse)
+    config = _complete(require_config(config, WithholdConfig), recording)
     out = _require_new(out)
     trials = draw_trials(recording, config.final_share, config.seed)
-    _require_possible(recording, trials, config)
-    try:
-        with atomic_write(out, folder=True, exclusive=True) as part:
-            path = part / "public" / f"static{mouse}-GrayImageNet-withheld.zip"
-            path.parent.mkdir(parents=True)
-            write_public(path, recording, trials, config.track)
-            _require_opens(path, recording)
-            write_croissant(path, mouse, trials.tiers, len(recording.unit_ids), config.license)
-            _write_private(part / "private", recording, trials, path, config.track)
-    except OSError:
-        _require_new(out)  # another process was first
-        raise
+    _require_possible(recording, trials.rows, config.track)
+    with atomic_write(out, folder=True, exclusive=True) as part:
+        path = part / "public" / f"static{config.mouse}-GrayImageNet-withheld.zip"
+        path.parent.mkdir(parents=True)
+        write_public(path, recording, trials, config.track)
+        neurons = len(recording.unit_ids)
+        write_croissant(path, config.mouse, trials.tiers, neurons, config.license)
+        _write_private(part / "private", recording, trials, path, config.track)
     return out / "public" / path.name, out / "private"
 
 
@@ -95,11 +90,10 @@ def private_folder(out: str | Path) -> Generator[Path]:
         with temporary_folder(out) as folder:
             yield folder
     except OSError as problem:
-        if problem.errno is None:  # has its sentence already
-            raise type(problem)(str(problem).replace(str(folder), str(out))) from None
-        raise OSError(
-            f"{out} cannot be written: {system_words(problem)}; name another place"
-        ) from None
+        sentence = str(problem).replace(str(folder), str(out))
+        if problem.errno is not None:  # the system's words
+            sentence = f"{out} cannot be written: {system_words(problem)}; name another place"
+        raise type(problem)(sentence) from None
 
 
 # ---- checks ----
@@ -109,77 +103,49 @@ def _require_new(out):
     """`out` as a path. Raises FileExistsError if there is anything."""
     out = require_path("out", out)
     if os.path.lexists(out):
-        raise FileExistsError(
-            f"{out} exists already, and a challenge is never replaced, because "
-            "its truth could not be made again; name a new folder"
-        )
+        raise FileExistsError(f"{out} exists already and is never replaced; name a new folder")
     return out
 
 
-def _require_kinds(recording, config):
-    """The settings, with a track. Raises ValueError unless the arguments hold what they must."""
-    if isinstance(recording, Dataset):
-        raise ValueError(
-            "a Recording is needed, not a Dataset; give data.mouse, or one of several "
-            "as data[mouse]"
-        )
+def _complete(config, recording):
+    """The settings with the recording's id and track for None.
+
+    Raises ValueError if the recording lacks what they need.
+    """
     if not isinstance(recording, Recording):
         raise ValueError(
-            f"a Recording is needed, not a {type(recording).__name__}; open one with "
-            'kit.load, for example kit.load("99003-1-1").mouse'
+            f"a Recording is needed, not a {type(recording).__name__}; give kit.load(…).mouse"
         )
-    if not isinstance(config, WithholdConfig):
+    config = replace(
+        config, mouse=config.mouse or recording.mouse, track=config.track or track_of(recording)
+    )
+    missing = [
+        kind
+        for kind in _kinds(config.track)
+        if getattr(recording, kind) is None or f"{kind}_std" not in recording.statistics
+    ]
+    if missing:
         raise ValueError(
-            f"config is a {type(config).__name__}; give a WithholdConfig, such as "
-            'WithholdConfig(track="sensorium")'
-        )
-    if recording.responses is None or len(recording.responses) != len(recording.tiers):
-        raise ValueError(
-            f"mouse {recording.mouse} has {len(recording.tiers)} trials, and not as "
-            "many responses; give a row of them for each trial"
-        )
-    config = replace(config, track=config.track or track_of(recording))
-    kinds = _kinds(config)
-    if any(getattr(recording, kind) is None for kind in kinds):
-        raise ValueError(
-            f"mouse {recording.mouse} has no behaviour or no eye position; give "
-            'WithholdConfig(track="sensorium")'
-        )
-    if any(f"{kind}_std" not in recording.statistics for kind in kinds):
-        raise ValueError(
-            f"mouse {recording.mouse} has no statistics, so its raw values are not "
-            "known; open it with kit.load"
+            f"mouse {recording.mouse} has no {' and '.join(missing)}, or no statistics of it; open "
+            'it with kit.load, and without behaviour give WithholdConfig(track="sensorium")'
         )
     return config
 
 
-def _kinds(config):
+def _kinds(track):
     """The kinds of data that become public."""
-    return KINDS if config.track == "sensorium+" else KINDS[:2]
+    return KINDS if track == "sensorium+" else KINDS[:2]
 
 
-def _require_possible(recording, trials, config):
+def _require_possible(recording, rows, track):
     """Raise ValueError unless every value can be in a recording that others open."""
-    for kind in _kinds(config):
-        for row in trials.rows:
-            if not is_possible(kind, getattr(recording, kind)[row]):
-                raise ValueError(
-                    f"trial {recording.trial_ids[row]} of mouse {recording.mouse} "
-                    f"holds a value of {kind} that is negative or not finite; put it "
-                    'right, or leave the trial out by giving it the tier "unused"'
-                )
-
-
-def _require_opens(path, recording):
-    """Raise ValueError unless the ids and places in a public zip are as a recording's must be."""
-    try:
-        with open_source(path) as source:
-            read_meta(source)
-    except ValueError as problem:
-        raise ValueError(
-            f"mouse {recording.mouse} cannot be withheld, because nobody could open "
-            f"the result: {str(problem).replace(str(path), path.name)}"
-        ) from None
+    for kind, row in product(_kinds(track), rows):
+        if not is_possible(kind, getattr(recording, kind)[row]):
+            raise ValueError(
+                f"{kind} of trial {recording.trial_ids[row]} of mouse {recording.mouse} are "
+                "withheld, negative or not finite; put in the true ones by dataclasses.replace, "
+                'for a sample mouse kit.truth(name).responses, or give the trial the tier "unused"'
+            )
 
 
 # ---- what becomes public ----
@@ -187,7 +153,7 @@ def _require_opens(path, recording):
 
 def write_public(path: Path, recording: Recording, trials: PublicTrials, track: str) -> None:
     """Write the public zip, trial by trial. track: "sensorium" has zeros for behaviour."""
-    count, hidden = len(trials.rows), trials.hidden
+    count, hidden = len(trials.rows), np.isin(trials.tiers, list(TEST_SETS))
     pixel_type = _pixel_type(recording, trials)
 
     def images(trial):
@@ -198,27 +164,20 @@ def write_public(path: Path, recording: Recording, trials: PublicTrials, track: 
             return np.zeros(len(recording.unit_ids), np.float32)
         return raw_responses(recording, trials, trial)
 
+    arrays = {
+        "images": _LazyArray(images, count),
+        "responses": _LazyArray(responses, count),
+        "behavior": np.zeros((count, 3), np.float32),
+        "pupil_center": np.zeros((count, 2), np.float32),
+        "tiers": trials.tiers,
+        "trial_idx": trials.trial_ids,
+        "frame_image_id": trials.image_ids,
+        "unit_ids": recording.unit_ids,
+        "cell_motor_coordinates": recording.coordinates,
+    }
     if track == "sensorium+":
-        state = {kind: raw_values(recording, kind, trials.rows) for kind in KINDS[2:]}
-    else:
-        state = {
-            "behavior": np.zeros((count, 3), np.float32),
-            "pupil_center": np.zeros((count, 2), np.float32),
-        }
-    write(
-        path,
-        {
-            "images": _Lazy(images, count),
-            "responses": _Lazy(responses, count),
-            **state,
-            "tiers": trials.tiers,
-            "trial_idx": trials.trial_ids,
-            "frame_image_id": trials.image_ids,
-            "unit_ids": recording.unit_ids,
-            "cell_motor_coordinates": recording.coordinates,
-        },
-        statistics_from=~hidden,
-    )
+        arrays |= {kind: raw_values(recording, kind, trials.rows) for kind in KINDS[2:]}
+    write(path, arrays, statistics_from=~hidden)
 
 
 def raw_values(recording: Recording, kind: str, rows: np.ndarray | int) -> np.ndarray:
@@ -226,9 +185,9 @@ def raw_values(recording: Recording, kind: str, rows: np.ndarray | int) -> np.nd
 
     Pixels become the whole numbers that they were.
     """
-    std = np.asarray(recording.statistics[f"{kind}_std"], float)
+    std = np.float64(recording.statistics[f"{kind}_std"])
     values = getattr(recording, kind)[rows] * std + recording.statistics[f"{kind}_mean"]
-    return _keep_bits(values, std, np.rint)
+    return _keep_bits(values, std)
 
 
 def raw_responses(recording: Recording, trials: PublicTrials, trial: int) -> np.ndarray:
@@ -237,9 +196,8 @@ def raw_responses(recording: Recording, trials: PublicTrials, trial: int) -> np.
     Each is rounded up or down at random, the same way each time (stochastic rounding), so that its
     last bits do not reveal the std that it was divided by. Values of 16 bits stay as they are.
     """
-    values = recording.responses[trials.rows[trial]] * np.asarray(
-        recording.statistics["responses_std"], float
-    )
+    std = np.float64(recording.statistics["responses_std"])
+    values = recording.responses[trials.rows[trial]] * std
     chance = np.random.default_rng([trials.secret, trial]).random(values.shape)
 
     def round_randomly(scaled):
@@ -248,7 +206,7 @@ def raw_responses(recording: Recording, trials: PublicTrials, trial: int) -> np.
     return _keep_bits(values, values, round_randomly)
 
 
-def _keep_bits(values, scale, rounding):
+def _keep_bits(values, scale, rounding=np.rint):
     """Values as float32, rounded to 16 bits of the scale."""
     _, exponent = np.frexp(scale)
     rounded = np.ldexp(rounding(np.ldexp(values, BITS - exponent)), exponent - BITS)
@@ -260,20 +218,20 @@ def _pixel_type(recording, trials):
     _, first = np.unique(trials.image_ids, return_index=True)
     for row in trials.rows[first]:
         pixels = raw_values(recording, "images", row)
-        if pixels.min() < 0 or pixels.max() > 255 or (pixels != np.rint(pixels)).any():
+        if (pixels != pixels.round().clip(0, 255)).any():
             return np.float32
     return np.uint8
 
 
 @dataclass(frozen=True)
-class _Lazy:
-    """The values (T, …) of all trials, each of them computed when it is needed."""
+class _LazyArray:
+    """Values (T, …), those of each trial computed when they are needed."""
 
     read: Callable[[int], np.ndarray]  # the values of one trial
-    trials: int
+    length: int
 
     def __len__(self):
-        return self.trials
+        return self.length
 
     def __getitem__(self, index):
         """One trial by its number, or several by a mask (T,)."""
@@ -281,10 +239,8 @@ class _Lazy:
             return self.read(index)
         chosen = np.flatnonzero(index)
         example = self.read(chosen[0])
-        values = np.empty((len(chosen), *example.shape), example.dtype)
-        for place, trial in enumerate(chosen):
-            values[place] = self.read(trial)
-        return values
+        kind = np.dtype((example.dtype, example.shape))
+        return np.fromiter(map(self.read, chosen), kind, len(chosen))
 
 
 # ---- what stays private ----
@@ -296,14 +252,12 @@ def _write_private(folder, recording, trials, public_zip, track):
     _write_key(folder / "key.csv", recording, trials)
     (folder / TRACK_FILE).write_text(f"{track}\n", encoding="ascii")
     with open_source(public_zip) as source:
+        read_meta(source)  # its ids and places are as a recording's must be
         _, std = standardisation(source, "responses", recording.unit_ids.shape)
     # only ids are written: the arrays of the recording are in another order
     ids = replace(
         recording,
-        images=None,
-        responses=None,
-        behavior=None,
-        pupil_center=None,
+        **dict.fromkeys(KINDS),
         tiers=trials.tiers,
         trial_ids=trials.trial_ids,
         image_ids=trials.image_ids,

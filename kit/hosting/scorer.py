@@ -10,6 +10,7 @@ This file and what it imports need numpy alone: the scoring program of a bundle 
 import json
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from kit.challenge.ground_truth import read_ground_truth, read_submission, resolve_track
@@ -29,7 +30,8 @@ def main(arguments: list[str]) -> int:
     try:
         scores, page = score(folder)
     except (ValueError, OSError, MemoryError) as problem:
-        sentence = one_line(problem, 2000) or "the entry needs more memory than there is"
+        sentence = str(problem) or "the entry needs more memory than there is"
+        sentence = one_line(sentence.replace(f"{folder}{os.sep}", ""), 2000)
         _write(output / "detailed_results.html", results_page.problem(sentence))
         print(sentence, file=sys.stderr)
         return 1
@@ -43,59 +45,38 @@ def score(folder: Path) -> tuple[dict[str, float], str]:
 
     Raises ValueError, with what is wrong, if there is nothing that can be scored.
     """
-    truth = find_truth(folder / "ref")
-    known, tier = read_ground_truth(truth), TIERS[truth.name]
-    track = resolve_track(None, known, truth)
-    path = find_entry(folder / "res", SUBMISSION_FILES[tier])
-    try:
-        predictions = read_submission(path, known)
-    except (ValueError, OSError) as problem:
-        raise ValueError(str(problem).replace(str(path), path.name)) from None
-    row = leaderboard_row(predictions, known, RANKING_METRIC[track])
+    path = find_file(folder / "ref", "the organisers' reference data", TIERS)
+    truth, tier = read_ground_truth(path), TIERS[path.name]
+    track = resolve_track(None, truth, path)
+    entry = find_file(folder / "res", "the entry", [SUBMISSION_FILES[tier]])
+    metric = RANKING_METRIC[track]
+    row = leaderboard_row(read_submission(entry, truth), truth, metric)
     counts = {
-        "trials": len(known.images),
-        "images": len(set(known.images)),
-        "neurons": len(known.unit_ids),
+        "trials": len(truth.images),
+        "images": len(set(truth.images)),
+        "neurons": len(truth.unit_ids),
     }
-    scores, values = row.columns(), row.scores.per_neuron[RANKING_METRIC[track]]
+    scores, values = row.columns(), row.scores.per_neuron[metric]
     return scores, results_page.result(track, TEST_SETS[tier], values, scores, counts)
 
 
 # ---- files ----
 
 
-def find_truth(folder: Path) -> Path:
-    """The ground truth among the reference data. Raises ValueError unless there is exactly one."""
-    found = [path for path in _files(folder) if path.name in TIERS]
-    if len(found) != 1:
-        raise ValueError(
-            "the reference data must hold one ground-truth file, and hold "
-            f"{len(found)}; this is the organisers' mistake, so tell them"
-        )
-    return found[0]
+def find_file(folder: Path, owner: str, names: Collection[str]) -> Path:
+    """The one file of these names below a folder, which may have a top folder and other files.
 
-
-def find_entry(folder: Path, name: str) -> Path:
-    """The file of a test set in an entry, which may have a top folder and files of an archiver.
-
-    Raises ValueError if there is none, or more than one.
+    owner: words for an error message. Raises ValueError if there is none, or more than one.
     """
-    files = [path for path in _files(folder) if path != folder / "metadata"]  # the platform's own
-    found = [path for path in files if path.name == name]
-    if not files:
+    paths = [path for path in _files(folder) if path != folder / "metadata"]  # the platform's own
+    matches = [path for path in paths if path.name in names]
+    if len(matches) != 1:
+        content = one_line(", ".join(path.name for path in paths[:4])) or "nothing"
         raise ValueError(
-            f"the entry is empty: give a zip that holds {name}; leave out a file "
-            "metadata or metadata.yaml, for which the platform takes it for a program"
+            f"{owner} must have one file {' or '.join(names)}, for this phase to score, and no "
+            f"metadata.yaml, which would make it a program; it holds {content}"
         )
-    if not found:
-        here = ", ".join(one_line(path.name, 60) for path in files[:3])
-        more = ", …" if len(files) > 3 else ""
-        raise ValueError(
-            f"the entry has no file {name}, which this phase scores; it holds {here}{more}"
-        )
-    if len(found) > 1:
-        raise ValueError(f"the entry has {len(found)} files named {name}; keep one")
-    return found[0]
+    return matches[0]
 
 
 def _write(path, text):
@@ -107,7 +88,7 @@ def _write(path, text):
 
 def _files(folder):
     """The ordinary files below a folder, sorted, without hidden ones and macOS's own."""
-    found, folders = [], [folder] if folder.is_dir() else []
+    files, folders = [], [folder] if folder.is_dir() else []
     while folders:  # a list, because an entry may have more folders in each other than calls can
         for entry in os.scandir(folders.pop()):
             if entry.name.startswith(".") or entry.name == "__MACOSX":
@@ -115,5 +96,5 @@ def _files(folder):
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
             elif entry.is_file(follow_symlinks=False):
-                found.append(Path(entry.path))
-    return sorted(found)
+                files.append(Path(entry.path))
+    return sorted(files)

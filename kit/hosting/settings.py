@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from math import inf
+from typing import Any
 
-from kit.challenge.tracks import require_track
-from kit.checks import check_settings
+from kit.challenge.tracks import TRACKS
+from kit.checks import brief, check_settings
 
-PLAIN_MOUSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")  # it becomes part of a file's name
+PLAIN_MOUSE = re.compile(
+    r"(?!.*GrayImageNet)[A-Za-z0-9][A-Za-z0-9_-]{0,79}"
+)  # it becomes part of a file's name
 TEXT_LENGTHS = {
     "title": 255,
     "organizer": 200,
@@ -18,6 +21,13 @@ TEXT_LENGTHS = {
     "public_data": 1000,
 }
 DATES = ("live_start", "live_end", "final_start", "final_end")
+
+
+def require_config(config: Any, kind: type) -> Any:
+    """The settings, or the default ones for None. Raises ValueError unless they are of a kind."""
+    if config is not None and not isinstance(config, kind):
+        raise ValueError(f"config={brief(config)} is not possible; give a kit.{kind.__name__}")
+    return kind() if config is None else config
 
 
 @dataclass(frozen=True)
@@ -37,24 +47,16 @@ class WithholdConfig:
     license: str | None = None  # address of the licence for croissant.json; None leaves it out
 
     def __post_init__(self) -> None:
-        require_track(self.track)
-        if self.mouse is not None:
-            require_plain(self.mouse)
-        check_settings(self, final_share=(0.01, 0.99), seed=(0, inf))
-
-
-def require_plain(mouse: object) -> None:
-    """Raise ValueError unless the id of a mouse can be part of any file's name."""
-    if not isinstance(mouse, str) or not PLAIN_MOUSE.fullmatch(mouse) or "GrayImageNet" in mouse:
-        raise ValueError(
-            f"the mouse id {str(mouse)[:80]!r} is not plain; give up to 80 letters, "
-            'digits, _ and -, such as WithholdConfig(mouse="7-1-1")'
-        )
+        check_settings(self, track=tuple(TRACKS), final_share=(0.01, 0.99), seed=(0, inf))
+        if self.mouse is not None and not PLAIN_MOUSE.fullmatch(self.mouse):
+            raise ValueError(
+                f"mouse={self.mouse!r:.80} is not plain; give up to 80 letters, digits, _ and -"
+            )
 
 
 def _in_days(days):
     """A date so many days from today, for a challenge that opens when it is uploaded."""
-    return field(default_factory=lambda: str((datetime.now(UTC) + timedelta(days=days)).date()))
+    return field(default_factory=lambda: str(datetime.now(UTC).date() + timedelta(days)))
 
 
 @dataclass(frozen=True)
@@ -77,54 +79,36 @@ class BundleConfig:
     auto_approve: bool = True  # False: you let in each participant yourself
 
     def __post_init__(self) -> None:
-        require_track(self.track)
-        for name, length in TEXT_LENGTHS.items():
-            _require_text(name, getattr(self, name), length)
-        dates = {
-            name: self.time(name) for name in DATES if name != "final_end" or self.final_end != ""
-        }
-        for earlier, later in pairwise(dates):
-            if dates[earlier] >= dates[later]:
-                raise ValueError(
-                    f"{later}={getattr(self, later)!r} is not later than {earlier}="
-                    f"{getattr(self, earlier)!r}; give dates in the order "
-                    f"{', '.join(DATES)}"
-                )
         check_settings(
             self,
+            track=tuple(TRACKS),
+            submissions_per_day=(1, 10_000),
             max_submissions=(1, 10_000),
             final_submissions=(1, 10_000),
-            submissions_per_day=(1, 10_000),
         )
-        if self.submissions_per_day > self.max_submissions:
-            raise ValueError(
-                f"submissions_per_day={self.submissions_per_day} is more than "
-                f"max_submissions={self.max_submissions}; give at most as many"
-            )
+        for name, length in TEXT_LENGTHS.items():
+            text = getattr(self, name)
+            if not (text.strip() and text.isprintable() and len(text) <= length):
+                raise ValueError(
+                    f"{name}={text!r:.80} is not possible; give 1 to {length} visible characters"
+                )
+        for earlier, later in pairwise(DATES if self.final_end else DATES[:-1]):
+            if self.time(earlier) >= self.time(later):
+                raise ValueError(
+                    f"{later}={getattr(self, later)!r} is not later than {earlier}="
+                    f"{getattr(self, earlier)!r}; give dates in the order {', '.join(DATES)}"
+                )
 
     def time(self, name: str) -> datetime:
         """One of the four dates, to the second. Raises ValueError if it is not one."""
         text = getattr(self, name)
         try:
             date = datetime.fromisoformat(text)
-        except (TypeError, ValueError):
-            date = None
-        if date is None or date.year < 2000:
+        except ValueError:
+            date = datetime.min
+        if date.year < 2000 or date.tzinfo is not None:
             raise ValueError(
-                f"{name}={str(text)[:40]!r} is not a date; give one such as "
+                f"{name}={text!r:.80} is not a date in UTC; give one without a time zone, such as "
                 '"2027-03-01" or "2027-03-01 12:00"'
             )
-        if date.tzinfo is not None:
-            raise ValueError(
-                f"{name}={text!r} has a time zone, which the platform would drop; "
-                f"give UTC without one: {date.astimezone(UTC):%Y-%m-%d %H:%M}"
-            )
         return date.replace(microsecond=0)
-
-
-def _require_text(name, text, length):
-    if not (isinstance(text, str) and text.strip() and text.isprintable() and len(text) <= length):
-        raise ValueError(
-            f"{name}={str(text)[:60]!r} is not possible; give 1 to {length} "
-            "characters on one line, with plain blanks and nothing invisible"
-        )

@@ -19,17 +19,14 @@ def write_html(
     path: str | Path,
     template: Path,
     values: Mapping[str, object],
-    filters: Mapping[str, Callable] | None = None,
+    filters: Mapping[str, Callable],
 ) -> Path:
     """Render a jinja2 template with values, name -> value, and write the page. Returns its path.
 
     The template has the filters given and `policy`; `tojson` turns an array into {"float32": text},
     see `base64_float32`. Raises OSError, with what to do, if the path cannot be written.
     """
-    environment = _environment(template.parent, autoescape=True)
-    environment.policies["json.dumps_kwargs"] = {"default": base64_float32, "allow_nan": False}
-    environment.filters |= {"policy": policy, **(filters or {})}
-    text = environment.get_template(template.name).render(values)
+    text = _render(template, values, filters, autoescape=True)
     path = require_path("path", path)
     _require_page(path)
     with atomic_write(path) as temporary:
@@ -48,20 +45,22 @@ def _require_page(path):
 
 def render_text(template: Path, values: Mapping[str, object]) -> str:
     """Render a jinja2 template of plain text, such as Markdown. Nothing is escaped."""
-    environment = _environment(template.parent, autoescape=False)
-    return environment.get_template(template.name).render(values)
+    return _render(template, values, {}, autoescape=False)
 
 
-def _environment(folder, autoescape):
+def _render(template, values, filters, autoescape):
     import jinja2  # only pages need it
 
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(template.parent),
         autoescape=autoescape,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"default": base64_float32, "allow_nan": False}
+    environment.filters |= {"policy": policy, **filters}
+    return environment.get_template(template.name).render(values)
 
 
 def policy(script: str) -> str:

@@ -31,17 +31,11 @@ def write_page(
     state; screen: "pixels", the mean and std of pixels, and "top", the response at which the
     colours end.
     """
-    twin = (
-        parameters(model, mouse)
-        | screen
-        | {"size": model.image_size, "shape": model.feature_shape, "state": state}
-    )
+    sizes = {"size": model.image_size, "shape": model.feature_shape}
     values = {
-        "twin": twin,
+        "twin": {**parameters(model, mouse), **screen, **sizes, "state": state},
         "mouse": mouse,
-        "neurons": len(model.readouts[mouse].bias),
-        "stimulus": [control for control in controls if control.name not in state],
-        "animal": [control for control in controls if control.name in state],
+        "controls": controls,
         "description": repr(model).splitlines(),
     }
     return write_html(path, Path(__file__).with_name("twin.html"), values, {"plain": one_line})
