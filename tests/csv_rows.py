@@ -17,3 +17,9 @@ def write(path, header, rows):
         writer.writerow(header)
         writer.writerows([str(cell) for cell in row] for row in rows)
     return path
+
+
+def change(path, change_rows):
+    """Write a file again with its rows changed by a function."""
+    header, rows = read(path)
+    write(path, header, change_rows(rows))

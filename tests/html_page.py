@@ -46,3 +46,17 @@ class Page(HTMLParser):
             [(a, text.strip()) for tag, a, text in row.elements if tag in ("td", "th")]
             for row in inner
         ]
+
+
+def assert_loads_nothing(page):
+    """A page loads nothing, and its policy lets at most one script run, known by its hash."""
+    keys = {key for _, attributes, _ in page.elements for key in attributes}
+    assert not keys & {"src", "href", "srcset", "style", "action", "data", "poster", "xlink:href"}
+    assert not page.find("link") and not page.find("base")
+    ((_, css),) = page.find("style")
+    assert "url(" not in css and "@import" not in css
+    ((policy, _),) = page.find("meta", **{"http-equiv": "Content-Security-Policy"})
+    assert policy["content"].startswith("default-src 'none'")
+    scripts = [rule for rule in policy["content"].split("; ") if rule.startswith("script")]
+    assert len(scripts) == len(page.find("script")[-1:])
+    assert all(re.fullmatch(r"script-src 'sha256-[\w+/]{43}='", rule) for rule in scripts)

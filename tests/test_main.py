@@ -324,7 +324,7 @@ BAD = {  # arguments, and words of the sentence
         "rank {tmp}/folder {tmp}/folder --page {tmp}/new --watch",
         "holds no ground_truth_file_test.csv",
     ),
-    "withhold what is withheld": ("withhold {zip} {tmp}/new", "are withheld; put in the true"),
+    "withhold what is withheld": ("withhold {zip} {tmp}/new", "withheld, negative or not finite"),
     "withhold into a file": ("withhold {other} {tmp}/file", "exists already"),
     "bundle nothing": ("bundle nothing {truths} {tmp}/new.zip {model}", "'nothing'"),
     "bundle without model": ("bundle {zip} {truths} {tmp}/new.zip {tmp}/none", "there is no file"),
@@ -340,7 +340,7 @@ BAD = {  # arguments, and words of the sentence
     "bundle with a bad date": (f"{BUNDLE} --final-end soon", "final_end='soon' is not a date"),
     "bundle another mouse": (
         "bundle {other} {truths} {tmp}/new.zip {model} --track sensorium+",
-        "shows the responses of the live test set",
+        "shows the responses of tier 'test'",
     ),
     "grade nothing": ("grade {tmp}/none.csv {truth}", "none.csv"),
     "grade a folder": ("grade {tmp}/folder {truth}", "folder"),

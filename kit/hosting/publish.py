@@ -13,7 +13,7 @@ import numpy as np
 from kit.challenge.csv_files import write_rows
 from kit.challenge.tracks import TEST_SETS, TRACK_FILE, TRUTH_FILES, track_of
 from kit.checks import require_path, system_words
-from kit.data.layout import KINDS
+from kit.data.layout import KINDS, TIERS
 from kit.data.official import open_source, read_meta, write
 from kit.data.packing import is_possible, standardisation
 from kit.data.recordings import Recording
@@ -65,9 +65,9 @@ def withhold(
     ['ground_truth_file_final_test.csv', 'ground_truth_file_test.csv', 'key.csv', 'track.txt']
     """
     config = _complete(require_config(config, WithholdConfig), recording)
+    _require_possible(recording, config.track)
     out = _require_new(out)
     trials = draw_trials(recording, config.final_share, config.seed)
-    _require_possible(recording, trials.rows, config.track)
     with atomic_write(out, folder=True, exclusive=True) as part:
         path = part / "public" / f"static{config.mouse}-GrayImageNet-withheld.zip"
         path.parent.mkdir(parents=True)
@@ -137,8 +137,9 @@ def _kinds(track):
     return KINDS if track == "sensorium+" else KINDS[:2]
 
 
-def _require_possible(recording, rows, track):
+def _require_possible(recording, track):
     """Raise ValueError unless every value can be in a recording that others open."""
+    rows = np.flatnonzero(np.isin(recording.tiers, TIERS))
     for kind, row in product(_kinds(track), rows):
         if not is_possible(kind, getattr(recording, kind)[row]):
             raise ValueError(

@@ -73,8 +73,8 @@ def find_file(folder: Path, owner: str, names: Collection[str]) -> Path:
     if len(matches) != 1:
         content = one_line(", ".join(path.name for path in paths[:4])) or "nothing"
         raise ValueError(
-            f"{owner} must have one file {' or '.join(names)}, for this phase to score, and no "
-            f"metadata.yaml, which would make it a program; it holds {content}"
+            f"{owner} must have one file {' or '.join(names)}, and no metadata.yaml, which would "
+            f"make it a program; it has {len(matches)} of them, and holds {content}"
         )
     return matches[0]
 

@@ -1,5 +1,6 @@
 """A tiny challenge of each track, and its bundle."""
 
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,29 +19,37 @@ class Hosted(NamedTuple):
     bundle: Path
 
 
-@pytest.fixture(scope="session", params=["sensorium", "sensorium+"])
-def hosted(request, tmp_path_factory):
-    """A tiny challenge of each track and its bundle."""
-    return host(tmp_path_factory.mktemp("hosted"), request.param)
-
-
 @pytest.fixture(scope="session")
-def plus_hosted(tmp_path_factory):
+def host(tmp_path_factory):
+    """A function from a track to its tiny challenge."""
+
+    @cache
+    def make(track):
+        folder = tmp_path_factory.mktemp("hosted")
+        recording = tiny.arrays(test={"test": (4, 4, 3, 3), "final_test": (4, 3, 3)})
+        withholds = ["responses"] if track == "sensorium+" else ["responses", "behavior"]
+        data = kit.load(tiny.write(folder, recording, withholds=withholds), folder=folder / "data")
+        model = kit.linear_baseline(data, channels=2)
+        kit.write_ground_truth(data, tiny.standardised(recording), folder / "truth")
+        config = kit.BundleConfig(
+            title="A tiny challenge", track=track, organizer="Us & <them>",
+            contact="us@example.org", baseline="linear_baseline",
+            public_data="https://example.org/tiny_1.zip", live_start="2027-03-01",
+            live_end="2027-05-01 12:00", final_start="2027-05-01 12:01", final_end="2027-06-01",
+        )  # fmt: skip
+        path = kit.bundle(data, folder / "truth", folder / "tiny.zip", model, config)
+        return Hosted(folder, data, model, folder / "truth", config, path)
+
+    return make
+
+
+@pytest.fixture(params=["sensorium", "sensorium+"])
+def hosted(request, host):
+    """A tiny challenge of each track and its bundle."""
+    return host(request.param)
+
+
+@pytest.fixture
+def plus_hosted(host):
     """A tiny challenge of the Sensorium+ track and its bundle."""
-    return host(tmp_path_factory.mktemp("plus_hosted"), "sensorium+")
-
-
-def host(folder, track):
-    recording = tiny.arrays(test={"test": (4, 4, 3, 3), "final_test": (4, 3, 3)})
-    withholds = ["responses"] if track == "sensorium+" else ["responses", "behavior"]
-    data = kit.load(tiny.write(folder, recording, withholds=withholds), folder=folder / "data")
-    model = kit.linear_baseline(data, channels=2)
-    kit.write_ground_truth(data, tiny.standardised(recording), folder / "truth")
-    config = kit.BundleConfig(
-        title="A tiny challenge", track=track, organizer="Us & <them>", contact="us@example.org",
-        baseline="linear_baseline", public_data="https://example.org/tiny_1.zip",
-        live_start="2027-03-01", live_end="2027-05-01 12:00", final_start="2027-05-01 12:01",
-        final_end="2027-06-01",
-    )  # fmt: skip
-    path = kit.bundle(data, folder / "truth", folder / "tiny.zip", model, config)
-    return Hosted(folder, data, model, folder / "truth", config, path)
+    return host("sensorium+")

@@ -56,11 +56,8 @@ def test_withhold_writes_two_folders(mouse, tmp_path):
     assert public == tmp_path / "mine" / "public" / "static9-8-7-GrayImageNet-withheld.zip"
     assert private == tmp_path / "mine" / "private"
     assert {path.name for path in public.parent.iterdir()} == {public.name, "croissant.json"}
-    assert {path.name for path in private.iterdir()} == {
-        *TRUTH_FILES.values(),
-        "key.csv",
-        "track.txt",
-    }
+    files = {*TRUTH_FILES.values(), "key.csv", "track.txt"}
+    assert {path.name for path in private.iterdir()} == files
     assert {path.name for path in public.parents[1].iterdir()} == {"public", "private"}
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]  # nothing temporary
     if sys.platform != "win32":
@@ -139,9 +136,8 @@ def test_withhold_images_that_are_not_whole_numbers(tmp_path):
     _, private = kit.withhold(mouse, tmp_path / "mine")
     members = withheld.members(tmp_path / "mine")
     for trial, row in enumerate(rows_of(private)):
-        np.testing.assert_allclose(
-            members[f"data/images/{trial}"], arrays["images"][row], atol=1e-3
-        )
+        image = members[f"data/images/{trial}"]
+        np.testing.assert_allclose(image, arrays["images"][row], atol=1e-3)
 
 
 def test_withhold_keeps_the_size_of_images(arrays, tmp_path):
@@ -220,18 +216,17 @@ def test_submit_check_grade_rank(challenge, tmp_path):
         assert len(ranking) == 2 and not ranking.broken
 
 
-@pytest.mark.parametrize("track", ["sensorium", "sensorium+"])
-def test_withhold_records_the_track_of_the_truth(mouse, tmp_path, track):
-    _, private = kit.withhold(mouse, tmp_path / "mine", kit.WithholdConfig(track))
-    for name in TRUTH_FILES.values():
-        assert kit.challenge.read_ground_truth(private / name).track == track
-
-
-def test_withhold_takes_the_track_of_the_recording(mouse, tmp_path):
+def test_withhold_records_the_track_that_is_given_or_the_recordings(mouse, tmp_path):
     blind = replace(mouse, behavior=None, pupil_center=None)
-    for recording, track in ((mouse, "sensorium+"), (blind, "sensorium")):
-        _, private = kit.withhold(recording, tmp_path / track)
-        assert (private / "track.txt").read_text() == f"{track}\n"
+    cases = [
+        (mouse, None, "sensorium+"),
+        (blind, None, "sensorium"),
+        (mouse, "sensorium", "sensorium"),
+    ]
+    for case, (recording, track, expected) in enumerate(cases):
+        _, private = kit.withhold(recording, tmp_path / str(case), kit.WithholdConfig(track))
+        for name in TRUTH_FILES.values():
+            assert kit.challenge.read_ground_truth(private / name).track == expected
 
 
 # ---- all or nothing ----
@@ -240,9 +235,12 @@ def test_withhold_takes_the_track_of_the_recording(mouse, tmp_path):
 def test_withhold_never_replaces(mouse, tmp_path):
     kit.withhold(mouse, tmp_path / "mine")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
-    with pytest.raises(FileExistsError, match=r"mine exists already, .*name a new folder"):
+    with pytest.raises(FileExistsError, match="mine exists already and is never replaced; name a"):
         kit.withhold(mouse, tmp_path / "mine")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(FileExistsError, match="exists already"):
+        kit.withhold(mouse, tmp_path / "link")
 
 
 @pytest.mark.parametrize("step", ["write_public", "write_croissant", "write_rows", "_write_key"])
@@ -298,39 +296,30 @@ def test_withhold_writes_nothing_into_the_recording(mouse, folder, tmp_path):
 # ---- what is refused ----
 
 
-def swapped(arrays, **changes):
-    return arrays | {name: change(arrays[name]) for name, change in changes.items()}
-
-
-def same_picture(images):
-    """The first train trial shows the pixels of a test image."""
-    images = images.copy()
-    tiers = open_mouse()["tiers"]
-    images[np.flatnonzero(tiers == "train")[0]] = images[np.flatnonzero(tiers == "test")[0]]
-    return images
-
-
-def same_image_id(images):
-    images, tiers = images.copy(), open_mouse()["tiers"]
-    images[tiers == "train"] = images[np.flatnonzero(tiers == "test")[0]]
-    return images
+def of_a_test_trial(name):
+    """Arrays in which train trials have the pixels, or the image id, of a test trial."""
+    arrays = open_mouse()
+    values, tiers = arrays[name].copy(), arrays["tiers"]
+    values[np.flatnonzero(tiers == "train")[0]] = values[np.flatnonzero(tiers == "test")[0]]
+    return arrays | {name: values}
 
 
 RECORDINGS = {
     "five test images": (lambda: open_mouse(test={"test": (4,) * 5}),
-                         r"would have 2 images; .* and one that is split in two, twice as many"),
+                         "would have 2 images and 8 trials; .* or twice as many to be split"),
     "two live images": (lambda: tiny.arrays(test={"test": (4, 4), "final_test": (4,) * 3}),
-                        "tier 'test' would have 2 images; a test set needs at least 3"),
+                        "tier 'test' would have 2 images and 8 trials; a test set needs 3 images"),
     "two final images": (lambda: tiny.arrays(test={"test": (4,) * 3, "final_test": (4, 4)}),
                          "tier 'final_test' would have 2 images"),
-    "no repeats": (lambda: open_mouse(test={"test": (1,) * 8}), "no image of tier 'test' .* twice"),
+    "no repeats": (lambda: open_mouse(test={"test": (1,) * 8}),
+                   "would have 4 images and 4 trials; .*, and repeats"),
     "no test tier": (lambda: open_mouse(test={}), "has no tier 'test'; its tiers are train, vali"),
     "no train tier": (lambda: open_mouse(tiers={"validation": 9}), "has no tier 'train'"),
     "no validation": (lambda: open_mouse(tiers={"train": 9}), "has no tier 'validation'"),
-    "a test picture in train": (lambda: swapped(open_mouse(), images=same_picture),
-                                "1 images of tier '(final_)?test' are also shown in tier 'train'"),
-    "its id in train": (lambda: swapped(open_mouse(), frame_image_id=same_image_id),
-                        "image id .* has different pixels in trials .*; give each picture an id"),
+    "a test picture in train": (lambda: of_a_test_trial("images"),
+                                "images of tier '(final_)?test' are also shown in tier 'train'"),
+    "its id in train": (lambda: of_a_test_trial("frame_image_id"),
+                        "image id .* has different pixels in several trials; give each picture"),
 }  # fmt: skip
 
 
@@ -351,12 +340,13 @@ def spoiled(mouse, kind, value):
 
 
 VALUES = {
-    "NaN in behavior": (lambda mouse: spoiled(mouse, "behavior", np.nan), "a value of behavior"),
-    "inf in an image": (lambda mouse: spoiled(mouse, "images", np.inf), "a value of images"),
-    "NaN in train": (lambda mouse: spoiled(mouse, "responses", np.nan), "a value of responses"),
-    "a negative response": (lambda mouse: spoiled(mouse, "responses", -1), "a value of responses"),
+    "NaN in behavior": (lambda mouse: spoiled(mouse, "behavior", np.nan), "behavior of trial "),
+    "inf in an image": (lambda mouse: spoiled(mouse, "images", np.inf), "images of trial "),
+    "NaN in train": (lambda mouse: spoiled(mouse, "responses", np.nan), "responses of trial "),
+    "a negative response": (lambda mouse: spoiled(mouse, "responses", -1),
+                            "are withheld, negative or not finite; put in the true ones"),
     "a neuron twice": (lambda mouse: {"unit_ids": np.zeros_like(mouse.unit_ids)},
-                       "nobody could open the result: meta/neurons/unit_ids.npy in static7-1-1"),
+                       "unit_ids.npy in .*mine/public/static7-1-1.* none repeated: put it right"),
 }  # fmt: skip
 
 
@@ -365,7 +355,7 @@ def test_withhold_refuses_what_nobody_could_open(mouse, tmp_path, name):
     change, message = VALUES[name]
     with pytest.raises(ValueError, match=message) as caught:
         kit.withhold(replace(mouse, **change(mouse)), tmp_path / "mine")
-    assert str(tmp_path) not in str(caught.value)
+    assert ".part-" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -380,43 +370,36 @@ def test_withhold_replaces_nothing_that_comes_meanwhile(mouse, tmp_path, monkeyp
         return croissant.write_croissant(path, *arguments)
 
     monkeypatch.setattr(publish, "write_croissant", write_croissant)
-    with pytest.raises(FileExistsError, match=r"mine exists already, .*name a new folder"):
+    with pytest.raises(FileExistsError, match="mine exists already, and is never replaced; name"):
         kit.withhold(mouse, tmp_path / "mine", kit.WithholdConfig(mouse="8-1-1"))
     assert other[0].exists() and list(tmp_path.iterdir()) == [tmp_path / "mine"]
 
 
-def test_withhold_leaves_links_alone(mouse, tmp_path):
-    (tmp_path / "mine").symlink_to("nowhere")
-    with pytest.raises(FileExistsError, match="exists already"):
-        kit.withhold(mouse, tmp_path / "mine")
-
-
 def test_withhold_refuses_withheld_responses(plus, tmp_path):
-    with pytest.raises(ValueError, match=r"tier 'test' of mouse 7-1-1 are withheld; put in the"):
+    with pytest.raises(ValueError, match=r"responses of trial \w+ of mouse 7-1-1 are withheld"):
         kit.withhold(plus.mouse, tmp_path / "mine")
 
 
 def test_withhold_without_behavior(mouse, tmp_path):
     mouse = replace(mouse, pupil_center=None)
-    with pytest.raises(ValueError, match=r"no eye position; give WithholdConfig.track=.sensorium"):
+    with pytest.raises(
+        ValueError, match=r"no pupil_center, .* give WithholdConfig.track=.sensorium"
+    ):
         kit.withhold(mouse, tmp_path / "mine")
     public, _ = kit.withhold(mouse, tmp_path / "mine", kit.WithholdConfig("sensorium"))
     assert kit.load(public, folder=tmp_path).mouse.behavior is None
 
 
 ARGUMENTS = {
-    "a dataset": (lambda mouse: (kit.Dataset([mouse]), "x"), "not a Dataset; give data.mouse"),
-    "a path": (lambda mouse: ("sample+", "x"), "a Recording is needed, not a str; open one with"),
-    "no statistics": (lambda mouse: (replace(mouse, statistics={}), "x"), "open it with kit.load"),
-    "no responses": (lambda mouse: (replace(mouse, responses=None), "x"), "not as many responses"),
-    "few responses": (
-        lambda mouse: (replace(mouse, responses=mouse.responses[:9]), "x"),
-        "give a row of them for each trial",
-    ),
-    "an odd mouse": (lambda mouse: (replace(mouse, mouse="a b"), "x"), "'a b' is not plain; give"),
+    "a dataset": (lambda mouse: (kit.Dataset([mouse]), "x"), "not a Dataset; give kit.load"),
+    "a path": (lambda mouse: ("sample+", "x"), "a Recording is needed, not a str; give kit.load"),
+    "no statistics": (lambda mouse: (replace(mouse, statistics={}), "x"),
+                      "no images and responses and behavior and pupil_center, or no statistics"),
+    "no responses": (lambda mouse: (replace(mouse, responses=None), "x"), "has no responses, or"),
+    "an odd mouse": (lambda mouse: (replace(mouse, mouse="a b"), "x"), "mouse='a b' is not plain"),
     "no path": (lambda mouse: (mouse, 7), "out='7' is not a path"),
-    "a dict": (lambda mouse: (mouse, "x", {"seed": 1}), "config is a dict; give a WithholdConfig"),
-}
+    "a dict": (lambda mouse: (mouse, "x", {"seed": 1}), "is not possible; give a kit.WithholdConf"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
@@ -430,21 +413,19 @@ def test_withhold_refuses_arguments(mouse, tmp_path, monkeypatch, name):
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [
-        ({"track": "sensorium++"}, r"track='sensorium\+\+' is unknown; give"),
-        ({"track": ""}, "track='' is unknown"),
-        ({"final_share": 0}, "final_share=0 is not possible; give a number from 0.01"),
-        ({"final_share": 1.0}, "final_share=1.0 is not possible"),
-        ({"final_share": "half"}, "final_share='half' is not possible"),
-        ({"seed": -1}, "seed=-1 is not possible"),
-        ({"seed": "secret"}, "seed='secret' is not possible"),
-        ({"mouse": "../x"}, r"the mouse id '\.\./x' is not plain"),
-        ({"mouse": "1-GrayImageNet"}, "is not plain"),
-        ({"mouse": "a" * 81}, "is not plain"),
-        ({"mouse": 7}, "the mouse id '7' is not plain"),
-        ({"license": 7}, "license=7 is not possible; give a text or None"),
-    ],
-)
+    [({"track": "sensorium++"}, "give one of sensorium, sensorium\\+ or None"),
+     ({"track": ""}, "track='' is not possible"),
+     ({"final_share": 0}, "final_share=0 is not possible; give a number from 0.01"),
+     ({"final_share": 1.0}, "final_share=1.0 is not possible"),
+     ({"seed": -1}, "seed=-1 is not possible"),
+     ({"seed": "secret"}, "seed='secret' is not possible"),
+     ({"mouse": "../x"}, r"mouse='\.\./x' is not plain; give up to 80 letters"),
+     ({"mouse": "1-GrayImageNet"}, "is not plain"),
+     ({"mouse": ""}, "is not plain"),
+     ({"mouse": "a" * 81}, "is not plain"),
+     ({"mouse": 7}, "mouse=7 is not possible; give a text or None"),
+     ({"license": 7}, "license=7 is not possible; give a text or None")],
+)  # fmt: skip
 def test_withhold_config_refuses(setting, message):
     with pytest.raises(ValueError, match=message):
         kit.WithholdConfig(**setting)

@@ -36,10 +36,25 @@ def test_write_html_replaces_pages_alone(tmp_path):
     template.write_text("<!DOCTYPE html>{{ number }}")
     truth.write_text("trial_indices,image_ids")
     with pytest.raises(FileExistsError, match=r"truth.csv exists and is not an HTML page; name"):
-        write_html(truth, template, {"number": 1})
+        write_html(truth, template, {"number": 1}, {})
     assert truth.read_text() == "trial_indices,image_ids"
     for number in (1, 2):
-        assert write_html(page, template, {"number": number}).read_text().endswith(f">{number}")
+        assert write_html(page, template, {"number": number}, {}).read_text().endswith(f">{number}")
+
+
+def test_write_html_that_fails_leaves_the_older_page(tmp_path, monkeypatch):
+    template, page = tmp_path / "template", tmp_path / "new" / "page.html"
+    template.write_text("new")
+    page.parent.mkdir()
+    page.write_text("old")
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", fail)
+    with pytest.raises(OSError, match="cannot be written"):
+        write_html(page, template, {}, {})
+    assert page.read_bytes() == b"old" and list(page.parent.iterdir()) == [page]
 
 
 def test_render_text_escapes_nothing(tmp_path):
