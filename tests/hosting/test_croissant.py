@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 
-import kit
 from kit.hosting.croissant import write_croissant
 
 
@@ -35,13 +34,3 @@ def test_write_croissant(tmp_path, license):
         "encodingFormat": "application/zip",
         "sha256": hashlib.sha256(b"0123456789").hexdigest(),
     }
-
-
-def test_croissant_describes_the_zip_beside_it(tmp_path):
-    mouse = kit.load("99003-1-1").mouse.subset(5)
-    path, _ = kit.withhold(mouse, tmp_path / "mine", kit.WithholdConfig(license="CC0-1.0"))
-    described = json.loads(path.with_name("croissant.json").read_text())
-    (file,) = described["distribution"]
-    assert (path.parent / file["contentUrl"]).read_bytes() == path.read_bytes()
-    assert file["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert described["license"] == "CC0-1.0"
