@@ -1,5 +1,6 @@
 """The content of a Codabench bundle: competition.yaml, pages, scoring program, starting kit."""
 
+import html
 import json
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -38,9 +39,8 @@ SCORER = (  # what the scoring program imports, in the folder that holds kit
     "kit/hosting/results_page.py",
     "kit/hosting/bundle_files/detailed_results.html",
 )
-MARKDOWN = str.maketrans(  # "$": the platform takes what is between two for mathematics
-    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": r"&\#36;"}
-    | {letter: f"\\{letter}" for letter in r"\`*_[]()#|~!"}
+MARKDOWN = str.maketrans(  # the platform takes what is between two $ for mathematics
+    {letter: f"\\{letter}" for letter in r"\`*_[]()#|~!"} | {"$": r"&\#36;"}
 )
 
 
@@ -136,4 +136,4 @@ def _markdown(text):
     """Text from outside for a Markdown page: an address becomes a link, all else stays as it is."""
     if text.startswith(("http://", "https://")) and not set(text) & set(" <>|$"):
         return f"<{text}>"
-    return text.translate(MARKDOWN)
+    return html.escape(text, quote=False).translate(MARKDOWN)

@@ -1,4 +1,4 @@
-"""Which trials of a recording become public, in what order and under what ids."""
+"""The draw of a challenge: its public trials, their order, and their ids."""
 
 import random
 from dataclasses import dataclass

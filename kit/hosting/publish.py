@@ -226,7 +226,7 @@ def _pixel_type(recording, trials):
 
 @dataclass(frozen=True)
 class _LazyArray:
-    """Values (T, …), those of each trial computed when they are needed."""
+    """Values (T, …), computed for each trial when they are needed."""
 
     read: Callable[[int], np.ndarray]  # the values of one trial
     length: int

@@ -79,7 +79,7 @@ def histogram(values: np.ndarray, metric: str) -> str:
     high = max(low + 0.2, np.ceil(values.max() * 10) / 10)
     counts, edges = np.histogram(values, np.linspace(low, high, round((high - low) / 0.02) + 1))
 
-    def place(value):
+    def position(value):
         return LEFT + (RIGHT - LEFT) * (value - low) / (high - low)
 
     mean = values.mean()
@@ -88,9 +88,9 @@ def histogram(values: np.ndarray, metric: str) -> str:
         label=f"Histogram of the {metric} of {len(values)} neurons, from {_digits(values.min())} "
         f"to {_digits(values.max())}, mean {_digits(mean)}",
         grid=_count_lines(counts.max()),
-        bars=_bars(place(edges), (BASE - TOP) * counts / counts.max()),
-        ticks=_ticks(low, high, place),
-        mean=f"{place(mean):.2f}",
+        bars=_bars(position(edges), (BASE - TOP) * counts / counts.max()),
+        ticks=_ticks(low, high, position),
+        mean=f"{position(mean):.2f}",
         anchor="start" if share < 0.25 else "end" if share > 0.75 else "middle",
         score=_digits(mean),
         metric=metric,
@@ -119,15 +119,15 @@ def _bars(edges, heights):
     )
 
 
-def _ticks(low, high, place):
-    """Labels of the axis; place: from a value to its place."""
+def _ticks(low, high, position):
+    """Labels of the axis; position: the place of a value."""
     span = high - low
     step = 0.1 if span < 0.85 else 0.2 if span < 1.65 else 0.5
     values = step * np.arange(-20, 21)
     values = values[(values > low - 1e-9) & (values < high + 1e-9)]
     return "\n".join(
         f'<text x="{x:.2f}" y="{BASE + 18}" text-anchor="middle">{_digits(value, 1)}</text>'
-        for x, value in zip(place(values), values, strict=True)
+        for x, value in zip(position(values), values, strict=True)
     )
 
 

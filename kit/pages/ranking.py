@@ -47,7 +47,7 @@ def write_page(
         "ranks": _ranks,
         "p": _p,
         "shorten": _shorten,
-        "place": partial(_place, ticks),
+        "position": partial(_position, ticks),
     }
     return write_html(path, Path(__file__).with_name("ranking.html"), values, filters)
 
@@ -102,7 +102,7 @@ def _labelled(ticks):
     return [(tick, f"{tick:.{digits}f}".replace("-", "−")) for tick in ticks]
 
 
-def _place(ticks, score):
+def _position(ticks, score):
     """The place of a score in % of the figure's width, so that it fits a screen of any width."""
     width = 100 - 2 * MARGIN
     return round(MARGIN + width * (score - ticks[0]) / (ticks[-1] - ticks[0]), 2)

@@ -121,7 +121,7 @@ def _of_raw_behavior(model, mouse, linear):
     return {"weight": weight, "bias": linear["bias"] - weight @ _array(scaler.low)}
 
 
-def _within_square(places):
-    """Places (N, 2), centred and at one scale for x and y, from -1 to 1."""
-    low, high = places.min(0), places.max(0)
-    return (places - (low + high) / 2) / max((high - low).max() / 2, 1e-6)
+def _within_square(positions):
+    """Positions (N, 2), centred and at one scale for x and y, from -1 to 1."""
+    low, high = positions.min(0), positions.max(0)
+    return (positions - (low + high) / 2) / max((high - low).max() / 2, 1e-6)
