@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from kit.checks import brief, check_settings, suggest
+from kit.checks import brief, check_settings, require
 from kit.data.recordings import TYPICAL_BEHAVIOR, Batch, require_z_scored
 from kit.files import progress
 from kit.lab.stimuli import PIXEL_STATISTICS, Screen
@@ -55,12 +55,7 @@ class State:
 
     def changed(self, quantity: str, value: float) -> "State":
         """The same state but for one quantity, such as "running". ValueError for another name."""
-        if not isinstance(quantity, str) or quantity not in self.__dataclass_fields__:
-            names = list(self.__dataclass_fields__)
-            raise ValueError(
-                f"a state has no {brief(repr(quantity))}; {suggest(quantity, names)}"
-                f"it has {', '.join(names)}"
-            )
+        quantity = require("quantity", quantity, str, tuple(vars(self)))
         return replace(self, **{quantity: value})
 
 
@@ -86,14 +81,10 @@ class Subject:
                 "an ensemble, or the cells of a simulated mouse, "
                 'kit.truth("sample+").cells'
             )
-        self.model, self.state = model, given("state", state, State)
+        self.model, self.state = model, settings_or_default("state", state, State)
         self.mouse = getattr(model, "resolve_mouse", lambda mouse: mouse)(mouse)
         self.image_size = tuple(getattr(model, "image_size", (36, 64)))
         self.takes = tuple(getattr(model, "state_inputs", ("behavior", "pupil_center")))
-
-    def in_state(self, state: State) -> "Subject":
-        """The same mouse in another state."""
-        return Subject(self.model, self.mouse, state)
 
     @cached_property
     def neurons(self) -> int:
@@ -225,7 +216,7 @@ def screen_of(
     return replace(Subject(model, mouse).screen, degrees_per_pixel=degrees_per_pixel)
 
 
-def given(name: str, settings: object, kind: type[Settings]) -> Settings:
+def settings_or_default(name: str, settings: object, kind: type[Settings]) -> Settings:
     """The settings, or their default if they are None. ValueError if they are of another kind."""
     if settings is None:
         return kind()

@@ -9,18 +9,11 @@ from torch import nn
 from kit.data.simulation import Truth
 from kit.evaluation import metrics
 from kit.lab import indices
-from kit.lab.experiment import Neurons, Subject, given
+from kit.lab.experiment import Neurons, Subject, settings_or_default
 from kit.lab.fields import field_centers, receptive_fields
 from kit.lab.stimuli import Gratings
 from kit.lab.synthesis import AscentConfig, most_exciting_images, project
-from kit.lab.tuning import (
-    BestGratings,
-    frequency_curves,
-    orientation_curves,
-    phase_curves,
-    show_gratings,
-    size_curves,
-)
+from kit.lab.tuning import FullField
 
 SELECTIVE = 0.2  # gOSI from which a preferred orientation means something
 SUPPRESSED = 0.1  # suppression index from which a cell counts as suppressed
@@ -49,12 +42,10 @@ class ReportCard:
 
     def __getitem__(self, what: str) -> float | None:
         """The value of a line, such as card["spatial frequency"]. KeyError if there is none."""
-        for row in self.rows:
-            if row.what == what:
-                return row.value
-        raise KeyError(
-            f"there is no line {what!r}; there are {', '.join(row.what for row in self.rows)}"
-        )
+        values = {row.what: row.value for row in self.rows}
+        if what not in values:
+            raise KeyError(f"there is no line {what!r}; there are {', '.join(values)}")
+        return values[what]
 
     def __str__(self) -> str:
         lines = [
@@ -62,9 +53,8 @@ class ReportCard:
             f"{'':24} {'twin':>6} {'truth':>6}",
         ]
         for row in self.rows:
-            twin, truth = [
-                "–" if value is None else f"{value:.3f}" for value in (row.twin, row.truth)
-            ]
+            twin = "–" if row.twin is None else f"{row.twin:.3f}"
+            truth = "–" if row.truth is None else f"{row.truth:.3f}"
             compared = "too few neurons" if row.value is None else row.measure.format(row.value)
             lines.append(f"{row.what:24} {twin:>6} {truth:>6}   {compared}")
         return "\n".join(lines)
@@ -92,53 +82,48 @@ def report_card(
     """
     if not isinstance(truth, Truth):
         raise ValueError(
-            f"the truth behind a sample mouse is needed, not a {type(truth).__name__};"
-            ' give kit.truth("sample+")'
+            f"the truth behind a sample mouse is needed, not a {type(truth).__name__}; "
+            'give kit.truth("sample+")'
         )
-    cells, grid = truth.cells, given("grid", grid, Gratings)
-    ascent = given("ascent", ascent or ASCENT, AscentConfig)
+    cells, ascent = truth.cells, settings_or_default("ascent", ascent or ASCENT, AscentConfig)
     subject = Subject(model, cells.mouse)
-    chosen, known = subject.choose(neurons), len(truth.orientation)
-    if subject.image_size != cells.image_size:
+    chosen, neurons_of_truth = subject.choose(neurons), len(truth.orientation)
+    if (subject.image_size, subject.neurons) != (cells.image_size, neurons_of_truth):
         raise ValueError(
-            f"the model takes {subject.image_size} images, the cells see "
-            f"{cells.image_size}; give a model of that size"
+            f"the model takes {subject.image_size} images and predicts {subject.neurons} neurons, "
+            f"mouse {cells.mouse} has {cells.image_size} and {neurons_of_truth}; give a model "
+            f"that was trained on kit.load({cells.mouse!r})"
         )
-    if subject.neurons != known:
-        raise ValueError(
-            f"the model predicts {subject.neurons} neurons of mouse {cells.mouse}, "
-            f"which has {known}; give a model that was trained on "
-            f"kit.load({cells.mouse!r})"
-        )
-    twin = measure(subject, chosen, grid, ascent)
-    true = measure(Subject(cells), chosen, grid, ascent)
-    for measured in (twin, true):
-        images = measured["most_exciting_image"]
-        measured["filter_correlation"] = filter_correlation(images, truth, chosen)
-        measured["response_share"] = response_share(images, truth, chosen, ascent.contrast)
+    twin = measure(subject, truth, chosen, grid, ascent)
+    true = measure(Subject(cells), truth, chosen, grid, ascent)
     return ReportCard(chosen, twin, true, tuple(compare(twin, true)))
 
 
 def measure(
-    subject: Subject, neurons: np.ndarray, grid: Gratings, ascent: AscentConfig
+    subject: Subject,
+    truth: Truth,
+    neurons: np.ndarray,
+    grid: Gratings | None,
+    ascent: AscentConfig,
 ) -> dict[str, np.ndarray]:
     """All that a report card says of chosen neurons, of a twin or of the cells: name -> (n, …)."""
     model, mouse = subject.model, subject.mouse
-    shown = show_gratings(subject, grid)
-    orientation, phase = orientation_curves(shown, grid), phase_curves(shown, grid)
+    full_field = FullField(subject, grid)
+    orientation = full_field.orientation_tuning()
     fields = receptive_fields(model, neurons, mouse)
     centers = field_centers(fields)
-    gratings = BestGratings.of(shown).parameters(grid, neurons)
-    size = size_curves(subject, neurons, gratings, centers, grid)
+    images = most_exciting_images(model, neurons, mouse, ascent).images
     return {
         "orientation": orientation.preferred[neurons],  # radians
         "gosi": orientation.selectivity[neurons],
-        "spatial_frequency": frequency_curves(shown, grid).preferred[neurons],  # cycles/pixel
-        "f1_f0": phase.selectivity[neurons],
-        "suppression": size.selectivity,
+        "spatial_frequency": full_field.frequency_tuning().preferred[neurons],  # cycles/pixel
+        "f1_f0": full_field.phase_tuning().selectivity[neurons],
+        "suppression": full_field.size_tuning(neurons, centers).selectivity,
         "field": fields,  # (n, H, W)
         "center": centers,  # (n, 2) pixels
-        "most_exciting_image": most_exciting_images(model, neurons, mouse, ascent).images,
+        "most_exciting_image": images,  # (n, 1, H, W)
+        "filter_correlation": filter_correlation(images, truth, neurons),
+        "response_share": response_share(images, truth, neurons, ascent.contrast),
     }
 
 
@@ -150,8 +135,8 @@ def filter_correlation(images: np.ndarray, truth: Truth, neurons: np.ndarray) ->
     even, odd = (unit_rows(filters[neurons]) for filters in truth.cells.filters())
     image = unit_rows(images - images.mean((1, 2, 3), keepdims=True))
     odd = unit_rows(odd - (odd * even).sum(1, keepdims=True) * even)  # at a right angle to even
-    simple = (image * even).sum(1)
-    return np.where(truth.is_complex[neurons], np.hypot(simple, (image * odd).sum(1)), simple)
+    with_even, with_odd = (image * even).sum(1), (image * odd).sum(1)
+    return np.where(truth.is_complex[neurons], np.hypot(with_even, with_odd), with_even)
 
 
 def unit_rows(values: np.ndarray) -> np.ndarray:
@@ -163,79 +148,81 @@ def unit_rows(values: np.ndarray) -> np.ndarray:
 def response_share(
     images: np.ndarray, truth: Truth, neurons: np.ndarray, contrast: float
 ) -> np.ndarray:
-    """True response of each cell to its image, as a share of that to its own filter: (n,).
+    """True response of each cell to its image, divided by its response to its own filter: (n,).
 
     The filter is shown as an image of the same contrast and range.
     """
-    filters = torch.from_numpy(truth.cells.filters()[0][neurons, None]).float()
     cells = Subject(truth.cells)
-    own = project(filters, contrast, cells.screen)
-    pairs = np.arange(len(neurons)), neurons
-    return cells.respond(images)[pairs] / cells.respond(own)[pairs]
+    filters = torch.from_numpy(truth.cells.filters()[0][neurons, None]).float()
+    filters = project(filters, contrast, cells.screen)
+    pairs = range(len(neurons)), neurons
+    return cells.respond(images)[pairs] / cells.respond(filters)[pairs]
+
+
+def _median(values):
+    return float(np.median(values)) if len(values) else None
+
+
+def _correlation(twin, truth):
+    return float(metrics.correlation(twin[:, None], truth[:, None])[0]) if len(twin) > 2 else None
+
+
+def _agreement(twin, truth):
+    """Percent of neurons on the same side of a threshold."""
+    return float(100 * np.mean(twin == truth))
 
 
 def compare(twin: dict, truth: dict) -> list[Row]:
     """The lines of a report card, from what was measured on the twin and on the true cells."""
-
-    def row(what, name, value, measure):
-        return Row(what, median(twin[name]), median(truth[name]), value, measure)
-
-    def correlation(name, change=np.asarray):
-        if len(twin[name]) < 3:
-            return None
-        return float(
-            metrics.correlation(change(twin[name])[:, None], change(truth[name])[:, None])[0]
-        )
-
-    def agreement(name, threshold):
-        return float(100 * np.mean((twin[name] >= threshold) == (truth[name] >= threshold)))
-
-    def median(values):
-        return float(np.median(values)) if len(values) else None
-
     turned = np.degrees(indices.orientation_difference(twin["orientation"], truth["orientation"]))
     selective = truth["gosi"] >= SELECTIVE
     distance = np.hypot(*(twin["center"] - truth["center"]).T)
-    image, share = twin["filter_correlation"], twin["response_share"]
+
+    def row(what, value, measure, name=None):
+        return Row(what, _median(twin.get(name, [])), _median(truth.get(name, [])), value, measure)
+
     return [
-        Row(
+        row(
             "preferred orientation",
-            None,
-            None,
-            median(turned[selective]),
+            _median(turned[selective]),
             f"{{:.1f}} degrees apart (median, {selective.sum()} neurons of gOSI >= {SELECTIVE})",
         ),
-        row("orientation: gOSI", "gosi", correlation("gosi"), "r = {:.2f}"),
+        row("orientation: gOSI", _correlation(twin["gosi"], truth["gosi"]), "r = {:.2f}", "gosi"),
         row(
             "spatial frequency",
-            "spatial_frequency",
-            correlation("spatial_frequency", np.log),
+            _correlation(np.log(twin["spatial_frequency"]), np.log(truth["spatial_frequency"])),
             "r = {:.2f} of the logs; cycles per pixel",
+            "spatial_frequency",
         ),
         row(
             "simple or complex: F1/F0",
-            "f1_f0",
-            agreement("f1_f0", 1),
+            _agreement(twin["f1_f0"] >= 1, truth["f1_f0"] >= 1),
             "{:.0f} % on the same side of 1",
+            "f1_f0",
         ),
-        row("size: suppression index", "suppression", correlation("suppression"), "r = {:.2f}"),
+        row(
+            "size: suppression index",
+            _correlation(twin["suppression"], truth["suppression"]),
+            "r = {:.2f}",
+            "suppression",
+        ),
         row(
             "suppressed by size",
-            "suppression",
-            agreement("suppression", SUPPRESSED),
+            _agreement(twin["suppression"] >= SUPPRESSED, truth["suppression"] >= SUPPRESSED),
             f"{{:.0f}} % on the same side of {SUPPRESSED}",
+            "suppression",
         ),
-        Row("field centre", None, None, median(distance), "{:.2f} pixels apart (median)"),
+        row("field centre", _median(distance), "{:.2f} pixels apart (median)"),
         row(
             "most exciting image",
-            "filter_correlation",
-            median(image),
+            _median(twin["filter_correlation"]),
             "r = {:.2f} with the true filter (median)",
+            "filter_correlation",
         ),
         row(
             "true response to it",
-            "response_share",
-            median(share),
+            _median(twin["response_share"]),
             "{:.2f} of that to the cell's own filter (median)",
+            "response_share",
         ),
     ]

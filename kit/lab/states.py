@@ -45,9 +45,10 @@ def state_tuning(
     values = np.linspace(*RANGES[quantity], 9)
     curves, spread = [], []
     for value in values:
-        shown = subject.in_state(base.changed(quantity, value)).respond(images)  # (n, N)
-        curves.append(shown.mean(0))
-        spread.append(shown.std(0))
+        changed = Subject(model, mouse, base.changed(quantity, value))
+        responses = changed.respond(images)  # (n, N)
+        curves.append(responses.mean(0))
+        spread.append(responses.std(0))
     curves, spread = np.stack(curves, 1), np.stack(spread, 1)  # (N, K)
     unit = "z-scored" if quantity.startswith("eye") else "std"
     return Tuning(

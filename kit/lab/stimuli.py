@@ -22,15 +22,16 @@ Numbers = float | Sequence[float] | np.ndarray  # one number for all stimuli, or
 
 NATURAL_CONTRAST = 0.8  # median RMS contrast of the benchmark's images, 52 of 64.6 pixel values
 PIXEL_STATISTICS = (1, 254)  # what the mean and the std of pixels from 0 to 255 can be
+MAX_IMAGES = 100_000  # at a time
 
 
 @dataclass(frozen=True)
 class Screen:
     """The screen that a model sees: it draws stimuli of the model's image size and units.
 
-    Stimuli are (n, 1, H, W) float32 arrays, z-scored like a recording's images: 0 is the grey that
-    is the mean of all images. Contrast is RMS contrast in the same units: a standard deviation of 1
-    is that of all images; natural images have about .8. Orientations are radians of the direction
+    Stimuli are (n, 1, H, W) float32 arrays, z-scored like a recording's images: 0 is their mean
+    grey. Contrast is RMS contrast, an image's own standard deviation in these units; natural images
+    have about .8. Orientations are radians of the direction
     across the stripes: 0 has upright stripes, pi / 2 level ones. Positions are from the centre
     of the image, x to the right and y downwards. Lengths are in pixels and frequencies in cycles
     per pixel; if degrees_per_pixel is given, in degrees and cycles per degree. Every parameter is a
@@ -67,7 +68,7 @@ class Screen:
 
     def blank(self, n: int = 1) -> np.ndarray:
         """Grey screens."""
-        return np.zeros((_count(n), 1, *self.size), np.float32)
+        return np.zeros((require_int("n", n, 1, MAX_IMAGES), 1, *self.size), np.float32)
 
     def grating(
         self,
@@ -83,7 +84,7 @@ class Screen:
         Within a disc of this radius around center, grey outside; by default everywhere.
         """
         wave = self._wave(orientation, frequency, phase, (0, 0))
-        return self._shown(wave * self._disc(center, radius), contrast, 2**0.5)
+        return self._images(wave * self._disc(center, radius), contrast, 2**0.5)
 
     def gabor(
         self,
@@ -98,10 +99,10 @@ class Screen:
 
         phase is meant at the window's centre, contrast without a window.
         """
-        dx, dy = self._offsets(center)
-        window = np.exp(-(dx**2 + dy**2) / (2 * _lengths("sigma", sigma) ** 2))
+        x, y = self._offsets(center)
+        window = np.exp(-(x**2 + y**2) / (2 * _column("sigma", sigma, 1e-6) ** 2))
         wave = self._wave(orientation, frequency, phase, center)
-        return self._shown(wave * window, contrast, 2**0.5)
+        return self._images(wave * window, contrast, 2**0.5)
 
     def bar(
         self,
@@ -112,94 +113,98 @@ class Screen:
         length: Numbers = np.inf,
     ) -> np.ndarray:
         """Bars on grey; orientation is the direction across them. A negative contrast is dark."""
-        dx, dy = self._offsets(center)
+        x, y = self._offsets(center)
         angle = _angles(orientation)
-        across = _within(np.cos(angle) * dx + np.sin(angle) * dy, _lengths("width", width))
-        along = _within(np.cos(angle) * dy - np.sin(angle) * dx, _lengths("length", length))
-        return self._shown(across & along, contrast)
+        across = np.cos(angle) * x + np.sin(angle) * y  # (n, H, W)
+        along = np.cos(angle) * y - np.sin(angle) * x
+        inside = _within(across, _column("width", width, 0))
+        return self._images(inside & _within(along, _column("length", length, 0)), contrast)
 
     def disc(
         self, radius: Numbers, contrast: Numbers = NATURAL_CONTRAST, center: Numbers = (0, 0)
     ) -> np.ndarray:
         """Uniform discs on grey around center. A negative contrast is dark."""
-        return self._shown(self._disc(center, radius), contrast)
+        return self._images(self._disc(center, radius), contrast)
 
     def white_noise(self, n: int, seed: Any, contrast: float = NATURAL_CONTRAST) -> np.ndarray:
         """Images of independent Gaussian pixels, clipped to black and white."""
-        return self._noise(_rng(seed).standard_normal((_count(n), *self.size)), contrast)
+        return self._noise(_gaussian(n, seed, *self.size), contrast)
 
     def natural_noise(self, n: int, seed: int, contrast: float = NATURAL_CONTRAST) -> np.ndarray:
         """Images of Gaussian noise with the 1/f amplitude spectrum of natural images, clipped."""
         height, width = self.size
-        sheet = _rng(seed).standard_normal((_count(n), 2 * height, 2 * width))
+        sheet = _gaussian(n, seed, 2 * height, 2 * width)
         frequency = np.hypot(np.fft.fftfreq(2 * height)[:, None], np.fft.rfftfreq(2 * width))
         frequency[0, 0] = np.inf
-        noise = np.fft.irfft2(np.fft.rfft2(sheet) / frequency)[:, :height, :width]
-        return self._noise(noise, contrast)
+        noise = np.fft.irfft2(np.fft.rfft2(sheet) / frequency)
+        return self._noise(noise[:, :height, :width], contrast)
 
     # ---- how stimuli are drawn ----
 
+    @property
+    def _pixel(self):
+        """The side of a pixel in the screen's unit, pixels or degrees."""
+        return self.degrees_per_pixel or 1
+
     def _offsets(self, center):
-        """Distances (n, 1, W) and (n, H, 1) of all pixels from the centre, in the screen's unit."""
-        places = require_finite("center", require_array("center", center, (2,), ("n", 2)))
-        x, y = np.atleast_2d(places).T[..., None, None]  # (n, 1, 1)
-        height, width = self.size
-        unit = self.degrees_per_pixel or 1
-        columns = (np.arange(width) - (width - 1) / 2) * unit
-        rows = (np.arange(height) - (height - 1) / 2) * unit
-        return columns - x, rows[:, None] - y
+        """Distances x (n, 1, W) and y (n, H, 1) of all pixels from center, in the screen's unit."""
+        centers = require_finite("center", require_array("center", center, (2,), ("n", 2)))
+        centers = centers.reshape(-1, 2, 1, 1)
+        y, x = (from_middle(length) * self._pixel for length in self.size)
+        return x - centers[:, 0], y[:, None] - centers[:, 1]
 
     def _wave(self, orientation, frequency, phase, center):
-        dx, dy = self._offsets(center)
+        """Gratings (n, H, W) from -1 to 1, of this phase at center."""
+        x, y = self._offsets(center)
         angle, frequency = _angles(orientation), _column("frequency", frequency)
-        finest = 0.5 / (self.degrees_per_pixel or 1)
-        if np.abs(frequency).max() > finest:
+        highest, finest = np.abs(frequency).max(), 0.5 / self._pixel
+        if highest > finest:
             raise ValueError(
-                f"frequency={np.abs(frequency).max():.3g} is too fine for the pixels; "
-                f"give at most {finest:.3g} cycles per "
-                f"{'degree' if self.degrees_per_pixel else 'pixel'}"
+                f"frequency={highest:.3g} is too fine for this screen; give at most {finest:.3g}"
             )
-        across = np.cos(angle) * dx + np.sin(angle) * dy  # (n, H, W)
+        across = np.cos(angle) * x + np.sin(angle) * y
         return np.cos(2 * np.pi * frequency * across + _column("phase", phase))
 
     def _disc(self, center, radius):
-        return np.hypot(*self._offsets(center)) <= _lengths("radius", radius)
+        """Whether pixels (n, H, W) lie in a disc."""
+        return np.hypot(*self._offsets(center)) <= _column("radius", radius, 0)
 
-    def _shown(self, pattern, contrast, amplitude=1.0):
+    def _images(self, pattern, contrast, amplitude=1.0):
         """Patterns (n, H, W) from -1 to 1 at a contrast: (n, 1, H, W)."""
-        shown = amplitude * _column("contrast", contrast) * pattern
+        images = amplitude * _column("contrast", contrast) * pattern
         black, white = self.limits
-        if shown.min() < black or shown.max() > white:
+        if images.min() < black or images.max() > white:
             raise ValueError(
-                f"contrast={np.abs(contrast).max():.3g} needs pixels below 0 or above "
-                f"255; a grating can have up to {self.max_contrast:.3g}, a bar or a "
-                f"disc from {black:.3g} to {white:.3g}"
+                f"contrast={brief(contrast)} needs pixels below 0 or above 255; a grating can have "
+                f"up to {self.max_contrast:.3g}, a bar or a disc {black:.3g} to {white:.3g}"
             )
-        return shown.astype(np.float32)[:, None]
+        return images.astype(np.float32)[:, None]
 
     def _noise(self, noise, contrast):
         return set_contrast(noise[:, None], contrast).clip(*self.limits).astype(np.float32)
 
 
-def _count(n):
-    return require_int("n", n, 1, 100_000)
+def from_middle(length: int) -> np.ndarray:
+    """Positions of a row of pixels, in pixels from its middle: (length,)."""
+    return np.arange(length) - (length - 1) / 2
 
 
-def _rng(seed):
-    known = isinstance(seed, np.random.SeedSequence)
-    return np.random.default_rng(seed if known else require_int("seed", seed, 0))
+def _gaussian(n, seed, height, width):
+    """Independent Gaussian pixels (n, height, width)."""
+    n = require_int("n", n, 1, MAX_IMAGES)
+    return np.random.default_rng(seed).standard_normal((n, height, width))
 
 
-def _column(name, values):
+def _column(name, values, lowest=-np.inf):
     """A number or (n,) numbers as (n, 1, 1), to combine with (n, H, W)."""
     try:
         column = np.asarray(values, float).reshape(-1, 1, 1)
     except (TypeError, ValueError):
-        column = np.array(np.nan)
-    if not column.size or np.isnan(column).any():
+        column = np.array([])
+    if not column.size or not (column >= lowest).all():  # NaN is not
         raise ValueError(
-            f"{name}={brief(values)} cannot be drawn; give a number, or an array "
-            "with one for each stimulus"
+            f"{name}={brief(values)} cannot be drawn; give a number, or an array with one for "
+            "each stimulus; lengths are positive"
         )
     return column
 
@@ -208,13 +213,6 @@ def _angles(orientation):
     angles = _column("orientation", orientation)
     require_radians("orientation", angles)
     return angles
-
-
-def _lengths(name, values):
-    column = _column(name, values)
-    if (column < 0).any() or (name == "sigma" and not column.all()):
-        raise ValueError(f"{name}={brief(values)} is not a length; give positive numbers")
-    return column
 
 
 def _within(distance, width):
@@ -237,19 +235,17 @@ class Gratings:
     contrasts: tuple[float, ...] = tuple(np.geomspace(0.02, 1.2, 10))  # RMS; the screen's end: 1.2
 
     def __post_init__(self) -> None:
+        lists = ("frequencies", "radii", "contrasts")
+        positive = dict.fromkeys(lists, (1e-6, 1e6))
         check_settings(
-            self,
-            orientations=(2, 360),
-            phases=(3, 360),
-            contrast=(1e-6, 10),
-            **dict.fromkeys(("frequencies", "radii", "contrasts"), (1e-6, 1e6)),
+            self, orientations=(2, 360), phases=(3, 360), contrast=(1e-6, 10), **positive
         )
-        for name in ("frequencies", "radii", "contrasts"):
+        for name in lists:
             values = getattr(self, name)
-            if len(values) < 3 or (np.diff(values) <= 0).any():
+            if len(values) < 3 or sorted(set(values)) != list(values):
                 raise ValueError(
-                    f"{name}={brief(values)} is not possible; give three or more "
-                    "positive numbers in rising order"
+                    f"{name}={brief(values)} is not possible; give three or more positive numbers "
+                    "in rising order"
                 )
 
     @property
@@ -262,14 +258,18 @@ class Gratings:
         """The phases in radians."""
         return np.arange(self.phases) * 2 * np.pi / self.phases
 
+    @property
+    def combinations(self) -> np.ndarray:
+        """Angle, frequency and phase of all gratings: (3, orientations, frequencies, phases)."""
+        values = self.angles, self.frequencies, self.phase_angles
+        return np.stack(np.meshgrid(*values, indexing="ij"))
+
 
 def set_contrast(images: np.ndarray, contrast: float, mean: float = 0) -> np.ndarray:
     """Images (n, …) of this RMS contrast and mean, in their units. A blank stays blank."""
     images = require_array("images", images, ("n", "H", "W"), ("n", 1, "H", "W"))
-    contrast, mean = (
-        require(name, value, float, (low, 1e6))
-        for name, value, low in (("contrast", contrast, 0), ("mean", mean, -1e6))
-    )
+    contrast = require("contrast", contrast, float, (0, 1e6))
+    mean = require("mean", mean, float, (-1e6, 1e6))
     pixels = tuple(range(1, images.ndim))
     images = images - images.mean(pixels, keepdims=True)
     std = images.std(pixels, keepdims=True)

@@ -10,7 +10,7 @@ from torch.nn.functional import conv2d
 
 from kit.checks import SEEDS, check_settings
 from kit.files import progress
-from kit.lab.experiment import Neurons, State, Subject, given
+from kit.lab.experiment import Neurons, State, Subject, settings_or_default
 from kit.lab.stimuli import Screen
 
 TOGETHER = 50  # neurons that are done at once
@@ -109,7 +109,10 @@ def most_exciting_images(
     >>> found.images.shape, found.activations.shape
     ((2, 1, 36, 64), (2, 20))
     """
-    subject, config = Subject(model, mouse, state), given("config", config, AscentConfig)
+    subject, config = (
+        Subject(model, mouse, state),
+        settings_or_default("config", config, AscentConfig),
+    )
     chosen, screen = subject.choose(neurons), subject.screen
     best = None if natural is None else _best_response(subject, natural, chosen)
     images, activations = [], []

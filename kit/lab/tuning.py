@@ -10,7 +10,7 @@ from torch import nn
 from kit.checks import brief, require
 from kit.files import progress
 from kit.lab import indices
-from kit.lab.experiment import BLOCK, Neurons, State, Subject, given
+from kit.lab.experiment import BLOCK, Neurons, State, Subject, settings_or_default
 from kit.lab.fields import field_centers, receptive_fields
 from kit.lab.stimuli import Gratings
 
@@ -33,13 +33,12 @@ class Tuning:
     def row(self, neuron: int) -> int:
         """The row of a neuron in `curves`. Raises ValueError if it was not measured."""
         neurons = range(len(self.curves)) if self.neurons is None else self.neurons.tolist()
-        if not isinstance(neuron, int | np.integer) or neuron not in neurons:
+        if neuron not in neurons:
             raise ValueError(
-                f"neuron {brief(neuron)} is not among the {len(neurons)} whose "
-                f"{self.quantity} tuning was measured; choose one of {neurons[0]} to "
-                f"{neurons[-1]}"
+                f"neuron {brief(neuron)} is not among the {len(neurons)} of this {self.quantity} "
+                f"tuning; choose one of {neurons[0]} to {neurons[-1]}"
             )
-        return list(neurons).index(neuron)
+        return neurons.index(neuron)
 
     def in_degrees(self, degrees_per_pixel: float) -> Tuning:
         """The same with pixels as degrees of visual angle; ValueError if there are no pixels."""
@@ -47,12 +46,15 @@ class Tuning:
         factors = {"pixels": degrees_per_pixel, "cycles per pixel": 1 / degrees_per_pixel}
         if self.unit not in factors:
             raise ValueError(
-                f"{self.quantity} is in {self.unit}; only what is in pixels can be "
-                "given in degrees: sizes and spatial frequencies"
+                f"{self.quantity} is in {self.unit}; only sizes and spatial frequencies, in "
+                "pixels, can be given in degrees"
             )
-        factor, unit = factors[self.unit], self.unit.replace("pixel", "degree")
+        factor = factors[self.unit]
         return replace(
-            self, unit=unit, values=self.values * factor, preferred=self.preferred * factor
+            self,
+            unit=self.unit.replace("pixel", "degree"),
+            values=self.values * factor,
+            preferred=self.preferred * factor,
         )
 
     def __repr__(self):
@@ -65,7 +67,103 @@ class Tuning:
         )
 
 
-# ---- full-field gratings ----
+class FullField:
+    """Responses to all full-field gratings of a grid, and each neuron's best grating.
+
+    Its orientation and frequency are the best in the mean over phases. Raises ValueError if grid
+    is none.
+    """
+
+    def __init__(self, subject: Subject, grid: Gratings | None) -> None:
+        self.subject = subject
+        self.grid = grid = settings_or_default("grid", grid, Gratings)
+        self.gratings = grid.combinations  # (3, orientations, frequencies, phases)
+        images = subject.screen.grating(*self.gratings.reshape(3, -1), grid.contrast)
+        responses = subject.respond(images).T
+        self.responses = responses.reshape(-1, *self.gratings.shape[1:])  # (N, as above)
+        means = self.responses.mean(3)  # (N, orientations, frequencies)
+        best = means.reshape(len(means), -1).argmax(1)
+        self.orientation, self.frequency = np.unravel_index(best, means.shape[1:])  # indices (N,)
+        self.neurons = np.arange(len(means))
+
+    @property
+    def best(self) -> np.ndarray:
+        """Orientation, frequency and phase of each neuron's best grating: (3, N)."""
+        phase = self.responses[self.neurons, self.orientation, self.frequency].argmax(1)
+        return self.gratings[:, self.orientation, self.frequency, phase]
+
+    def orientation_tuning(self) -> Tuning:
+        """Orientation tuning at the best frequency."""
+        angles = self.grid.angles
+        by_phase = self.responses[self.neurons, :, self.frequency]  # (N, orientations, phases)
+        curves = by_phase.mean(2)
+        return Tuning(
+            "orientation",
+            "radians",
+            angles,
+            curves,
+            indices.preferred_orientation(curves, angles),
+            indices.gosi(curves, angles),
+            "gOSI",
+            spread=by_phase.std(2),
+            measures={"OSI": indices.osi(curves, angles)},
+        )
+
+    def frequency_tuning(self) -> Tuning:
+        """Spatial-frequency tuning at the best orientation."""
+        frequencies = np.asarray(self.grid.frequencies)
+        by_phase = self.responses[self.neurons, self.orientation]  # (N, frequencies, phases)
+        curves = by_phase.mean(2)
+        return Tuning(
+            "spatial frequency",
+            "cycles per pixel",
+            frequencies,
+            curves,
+            indices.interpolated_peak(curves, frequencies),
+            indices.modulation(curves),
+            "modulation",
+            spread=by_phase.std(2),
+        )
+
+    def phase_tuning(self) -> Tuning:
+        """Phase tuning at the best orientation and frequency."""
+        curves = self.responses[self.neurons, self.orientation, self.frequency]  # (N, phases)
+        return Tuning(
+            "phase",
+            "radians",
+            self.grid.phase_angles,
+            curves,
+            indices.preferred_phase(curves),
+            indices.f1_f0(curves),
+            "F1/F0",
+        )
+
+    def size_tuning(self, neurons: np.ndarray, centers: np.ndarray) -> Tuning:
+        """Size tuning of n neurons with their best gratings around centers (n, 2), in pixels."""
+        radii, gratings = np.asarray(self.grid.radii), self.best[:, neurons]
+        curves = np.empty((len(neurons), len(radii)), np.float32)
+        together = max(1, BLOCK // len(radii))  # neurons that share a block of images
+        for start in progress(range(0, len(neurons), together), desc="sizes", unit="block"):
+            rows = slice(start, start + together)
+            block = neurons[rows]
+            images = self.subject.screen.grating(
+                *np.repeat(gratings[:, rows], len(radii), axis=1),
+                self.grid.contrast,
+                np.repeat(centers[rows], len(radii), axis=0),
+                np.tile(radii, len(block)),
+            )
+            responses = self.subject.respond(images).reshape(len(block), len(radii), -1)
+            curves[rows] = responses[range(len(block)), :, block]
+        return Tuning(
+            "size",
+            "pixels",
+            radii,
+            curves,
+            indices.preferred_size(curves, radii),
+            indices.suppression_index(curves),
+            "suppression index",
+            neurons=neurons,
+        )
 
 
 def grating_responses(
@@ -75,47 +173,7 @@ def grating_responses(
     state: State | None = None,
 ) -> np.ndarray:
     """Responses to full-field gratings: (orientations, frequencies, phases, N)."""
-    return show_gratings(Subject(model, mouse, state), given("grid", grid, Gratings))
-
-
-def show_gratings(subject: Subject, grid: Gratings) -> np.ndarray:
-    """Responses to full-field gratings: (orientations, frequencies, phases, N)."""
-    angles, frequencies, phases = np.meshgrid(
-        grid.angles, grid.frequencies, grid.phase_angles, indexing="ij"
-    )
-    images = subject.screen.grating(
-        angles.ravel(), frequencies.ravel(), phases.ravel(), grid.contrast
-    )
-    return subject.respond(images).reshape(*angles.shape, -1)
-
-
-@dataclass(frozen=True, eq=False)
-class BestGratings:
-    """The grating of each neuron's highest response; orientation and frequency by mean of phases.
-
-    All are indices (N,) into the grid.
-    """
-
-    orientation: np.ndarray
-    frequency: np.ndarray
-    phase: np.ndarray
-
-    @classmethod
-    def of(cls, shown: np.ndarray) -> BestGratings:
-        """From responses (orientations, frequencies, phases, N)."""
-        means = shown.mean(2)  # (orientations, frequencies, N)
-        best = means.reshape(-1, means.shape[-1]).argmax(0)
-        orientation, frequency = np.unravel_index(best, means.shape[:2])
-        phase = shown[orientation, frequency, :, np.arange(len(best))].argmax(1)
-        return cls(orientation, frequency, phase)
-
-    def parameters(self, grid: Gratings, neurons: np.ndarray) -> tuple:
-        """Orientation, frequency and phase of chosen neurons' best gratings, three arrays (n,)."""
-        return (
-            grid.angles[self.orientation[neurons]],
-            np.asarray(grid.frequencies)[self.frequency[neurons]],
-            grid.phase_angles[self.phase[neurons]],
-        )
+    return np.moveaxis(FullField(Subject(model, mouse, state), grid).responses, 0, 3)
 
 
 def orientation_tuning(
@@ -133,26 +191,7 @@ def orientation_tuning(
     >>> tuning.curves.shape, tuning.preferred.shape
     ((600, 12), (600,))
     """
-    grid = given("grid", grid, Gratings)
-    return orientation_curves(grating_responses(model, mouse, grid, state), grid)
-
-
-def orientation_curves(shown: np.ndarray, grid: Gratings) -> Tuning:
-    """Orientation tuning from responses (orientations, frequencies, phases, N)."""
-    rows = np.arange(shown.shape[-1])
-    by_phase = shown[:, BestGratings.of(shown).frequency, :, rows]  # (N, orientations, phases)
-    curves = by_phase.mean(2)
-    return Tuning(
-        "orientation",
-        "radians",
-        grid.angles,
-        curves,
-        indices.preferred_orientation(curves, grid.angles),
-        indices.gosi(curves, grid.angles),
-        "gOSI",
-        spread=by_phase.std(2),
-        measures={"OSI": indices.osi(curves, grid.angles)},
-    )
+    return FullField(Subject(model, mouse, state), grid).orientation_tuning()
 
 
 def spatial_frequency_tuning(
@@ -166,25 +205,7 @@ def spatial_frequency_tuning(
     `preferred` is in cycles per pixel, between the grid's frequencies by a parabola through the
     peak; `selectivity` is (highest - lowest) / (highest + lowest) response.
     """
-    grid = given("grid", grid, Gratings)
-    return frequency_curves(grating_responses(model, mouse, grid, state), grid)
-
-
-def frequency_curves(shown: np.ndarray, grid: Gratings) -> Tuning:
-    """Spatial-frequency tuning from responses (orientations, frequencies, phases, N)."""
-    rows, frequencies = np.arange(shown.shape[-1]), np.asarray(grid.frequencies)
-    by_phase = shown[BestGratings.of(shown).orientation, :, :, rows]  # (N, frequencies, phases)
-    curves = by_phase.mean(2)
-    return Tuning(
-        "spatial frequency",
-        "cycles per pixel",
-        frequencies,
-        curves,
-        indices.interpolated_peak(curves, frequencies),
-        indices.modulation(curves),
-        "modulation",
-        spread=by_phase.std(2),
-    )
+    return FullField(Subject(model, mouse, state), grid).frequency_tuning()
 
 
 def phase_tuning(
@@ -198,26 +219,7 @@ def phase_tuning(
     `preferred` is in radians at the middle of the image; `selectivity` is F1/F0: above 1 a cell is
     simple.
     """
-    grid = given("grid", grid, Gratings)
-    return phase_curves(grating_responses(model, mouse, grid, state), grid)
-
-
-def phase_curves(shown: np.ndarray, grid: Gratings) -> Tuning:
-    """Phase tuning from responses (orientations, frequencies, phases, N)."""
-    best, rows = BestGratings.of(shown), np.arange(shown.shape[-1])
-    curves = shown[best.orientation, best.frequency, :, rows]  # (N, phases)
-    return Tuning(
-        "phase",
-        "radians",
-        grid.phase_angles,
-        curves,
-        indices.preferred_phase(curves),
-        indices.f1_f0(curves),
-        "F1/F0",
-    )
-
-
-# ---- each neuron's own grating ----
+    return FullField(Subject(model, mouse, state), grid).phase_tuning()
 
 
 def contrast_tuning(
@@ -231,23 +233,14 @@ def contrast_tuning(
     `preferred` is the contrast of the highest response, `selectivity` (highest - lowest) / (highest
     + lowest). `measures` has the Naka-Rushton fit: "c50", "exponent", "r_max", "baseline".
     """
-    subject, grid = Subject(model, mouse, state), given("grid", grid, Gratings)
-    contrasts = np.asarray(grid.contrasts)
-    best = BestGratings.of(show_gratings(subject, grid))
-    gratings, which = np.unique(
-        np.stack([best.orientation, best.frequency, best.phase]), axis=1, return_inverse=True
-    )  # each grating is shown once for all neurons
-    which = which.ravel()
-    curves = np.empty((len(which), len(contrasts)), np.float32)
-    for i, (orientation, frequency, phase) in enumerate(progress(gratings.T, desc="contrasts")):
-        images = subject.screen.grating(
-            grid.angles[orientation],
-            grid.frequencies[frequency],
-            grid.phase_angles[phase],
-            contrasts,
-        )
-        mine = which == i
-        curves[mine] = subject.respond(images)[:, mine].T
+    subject = Subject(model, mouse, state)
+    full_field = FullField(subject, grid)
+    best, contrasts = full_field.best.T, np.asarray(full_field.grid.contrasts)
+    curves = np.empty((len(best), len(contrasts)), np.float32)
+    for grating in progress(np.unique(best, axis=0), desc="contrasts"):
+        neurons = (best == grating).all(1)
+        images = subject.screen.grating(*grating, contrasts)
+        curves[neurons] = subject.respond(images)[:, neurons].T
     return Tuning(
         "contrast",
         "RMS, in std of all pixels",
@@ -273,39 +266,7 @@ def size_tuning(
     neurons take minutes: choose some with `neurons`. values: radii in pixels. `preferred` is the
     smallest with 95 % of the peak, `selectivity` the suppression index: suppressed from .1 on.
     """
-    subject, grid = Subject(model, mouse, state), given("grid", grid, Gratings)
-    neurons = subject.choose(neurons)
-    best = BestGratings.of(show_gratings(subject, grid))
-    centers = field_centers(receptive_fields(model, neurons, mouse, state=state))
-    return size_curves(subject, neurons, best.parameters(grid, neurons), centers, grid)
-
-
-def size_curves(
-    subject: Subject, neurons: np.ndarray, gratings: tuple, centers: np.ndarray, grid: Gratings
-) -> Tuning:
-    """Size tuning of chosen neurons with known gratings and centres (n, 2), in pixels."""
-    radii = np.asarray(grid.radii)
-    curves = np.empty((len(neurons), len(radii)), np.float32)
-    together = max(1, BLOCK // len(radii))  # neurons that share a block of images
-    for start in progress(range(0, len(neurons), together), desc="sizes", unit="block"):
-        block = slice(start, start + together)
-        count = len(neurons[block])
-        own = [np.repeat(values[block], len(radii)) for values in gratings]
-        images = subject.screen.grating(
-            *own,
-            grid.contrast,
-            np.repeat(centers[block], len(radii), axis=0),
-            np.tile(radii, count),
-        )
-        shown = subject.respond(images).reshape(count, len(radii), -1)
-        curves[block] = shown[np.arange(count), :, neurons[block]]
-    return Tuning(
-        "size",
-        "pixels",
-        radii,
-        curves,
-        indices.preferred_size(curves, radii),
-        indices.suppression_index(curves),
-        "suppression index",
-        neurons=neurons,
-    )
+    subject = Subject(model, mouse, state)
+    chosen = subject.choose(neurons)
+    centers = field_centers(receptive_fields(model, chosen, mouse, state=state))
+    return FullField(subject, grid).size_tuning(chosen, centers)
