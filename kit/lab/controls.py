@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import nn
 
-from kit.lab.experiment import State, Subject
-from kit.lab.stimuli import NATURAL_CONTRAST, Screen
+from kit.lab.experiment import Mouse, State, Subject
+from kit.lab.stimuli import NATURAL_CONTRAST, Screen, across
 
 
 class Control(NamedTuple):
@@ -22,56 +22,51 @@ class Control(NamedTuple):
     start: float
 
 
-def controls(model: nn.Module, mouse: str | None = None) -> tuple[Control, ...]:
+def controls(model: nn.Module, mouse: Mouse = None) -> tuple[Control, ...]:
     """The controls of a model's playground. State that it does not take has none.
 
     Raises ValueError if it has no such mouse.
     """
-    subject, typical = Subject(model, mouse), State()
-    screen = subject.screen
-    half_height, half_width = (pixels // 2 for pixels in screen.size)
-    highest = np.floor(screen.max_contrast * 20) / 20
-    stimulus = (
+    subject = Subject(model, mouse)
+    half_height, half_width = (pixels // 2 for pixels in subject.image_size)
+    largest = max(half_width, half_height) + 8
+    highest = np.floor(subject.screen.max_contrast * 20) / 20
+    contrast = min(NATURAL_CONTRAST, highest)
+    chosen = [
         Control("orientation", "orientation", "degrees", 0, 180, 5, 45),
         Control("frequency", "spatial frequency", "cycles/pixel", 0.02, 0.2, 0.01, 0.06),
-        Control("radius", "radius", "pixels", 1, max(half_width, half_height) + 8, 1, half_height),
+        Control("radius", "radius", "pixels", 1, largest, 1, half_height),
         Control("x", "position, right", "pixels", -half_width, half_width, 1, 0),
         Control("y", "position, down", "pixels", -half_height, half_height, 1, 0),
-        Control(
-            "contrast", "contrast", "RMS, std", 0, highest, 0.05, min(NATURAL_CONTRAST, highest)
-        ),
-    )
-    behavior = (
-        Control("pupil", "pupil size", "std", 2, 6, 0.25, typical.pupil),
-        Control("running", "running speed", "std", 0, 3, 0.25, typical.running),
-    )
-    eye = (
-        Control("eye_x", "eye position, x", "z-scored", -2, 2, 0.25, typical.eye_x),
-        Control("eye_y", "eye position, y", "z-scored", -2, 2, 0.25, typical.eye_y),
-    )
-    shown = stimulus
+        Control("contrast", "contrast", "RMS, std", 0, highest, 0.05, contrast),
+    ]
     if "behavior" in subject.takes:
-        shown += behavior
+        chosen += [
+            Control("pupil", "pupil size", "std", 2, 6, 0.25, State.pupil),
+            Control("running", "running speed", "std", 0, 3, 0.25, State.running),
+        ]
     if "pupil_center" in subject.takes:
-        shown += eye
-    return shown
+        chosen += [
+            Control("eye_x", "eye position, x", "z-scored", -2, 2, 0.25, State.eye_x),
+            Control("eye_y", "eye position, y", "z-scored", -2, 2, 0.25, State.eye_y),
+        ]
+    return tuple(chosen)
 
 
 def draw(screen: Screen, values: Mapping[str, float]) -> np.ndarray:
     """The grating (1, 1, H, W) for the values of the controls, bright at the centre of its disc."""
-    angle, x, y = np.radians(values["orientation"]), values["x"], values["y"]
-    across = np.cos(angle) * x + np.sin(angle) * y  # from the middle of the image to the centre
-    phase = -2 * np.pi * values["frequency"] * across
+    angle, center = np.radians(values["orientation"]), (values["x"], values["y"])
+    phase = -2 * np.pi * values["frequency"] * across(angle, *center)
     return screen.grating(
-        angle, values["frequency"], phase, values["contrast"], (x, y), values["radius"]
+        angle, values["frequency"], phase, values["contrast"], center, values["radius"]
     )
 
 
 def respond(
-    model: nn.Module, values: Mapping[str, float], mouse: str | None = None
+    model: nn.Module, values: Mapping[str, float], mouse: Mouse = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The stimulus (H, W) for the values of the controls, and all responses to it (N,)."""
-    state = State(**{name: values[name] for name in State.__dataclass_fields__ if name in values})
+    state = State(**{name: values[name] for name in vars(State()) if name in values})
     subject = Subject(model, mouse, state)
     image = draw(subject.screen, values)
     return image[0, 0], subject.respond(image)[0]

@@ -1,11 +1,11 @@
 """The subject of an experiment: a model as one mouse in one state, and its responses to images."""
 
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from torch.func import functional_call
 from kit.checks import brief, check_settings, require
 from kit.data.recordings import TYPICAL_BEHAVIOR, Batch, require_z_scored
 from kit.files import progress
-from kit.lab.stimuli import PIXEL_STATISTICS, Screen
+from kit.lab.stimuli import Screen
 from kit.machine import fastest_threads
 from kit.models.layers import eval_mode
 
 Neurons = Sequence | np.ndarray | slice | int | None  # indices, not unit ids; None: all
+
+Mouse = str | None  # the id of a mouse; None: the only one of a model
 
 Settings = TypeVar("Settings")
 
@@ -46,12 +48,8 @@ class State:
     def batch(self, images: np.ndarray | Tensor) -> Batch:
         """Images (B, 1, H, W), z-scored, as the animal sees them in this state."""
         batch = Batch.typical(images)
-        behavior = batch.images.new_tensor([self.pupil, self.pupil_change, self.running])
-        eye = batch.images.new_tensor([self.eye_x, self.eye_y])
-        return batch._replace(
-            behavior=behavior.expand(len(batch.images), -1),
-            pupil_center=eye.expand(len(batch.images), -1),
-        )
+        state = batch.images.new_tensor(astuple(self)).expand(len(batch.images), -1)  # (B, 5)
+        return batch._replace(behavior=state[:, :3], pupil_center=state[:, 3:])
 
     def changed(self, quantity: str, value: float) -> "State":
         """The same state but for one quantity, such as "running". ValueError for another name."""
@@ -67,19 +65,16 @@ class Subject:
     Raises ValueError if the model has no such mouse, or is none.
     """
 
-    def __init__(
-        self, model: nn.Module, mouse: str | None = None, state: State | None = None
-    ) -> None:
+    def __init__(self, model: nn.Module, mouse: Mouse = None, state: State | None = None) -> None:
+        if not isinstance(model, nn.Module):
+            raise ValueError(
+                f"a model is needed, not a {type(model).__name__}; give a kit.Model, an ensemble, "
+                'or the cells of a simulated mouse, kit.truth("sample+").cells'
+            )
         if not isinstance(mouse, str | None):
             raise ValueError(
                 f"mouse={brief(mouse)} is not the id of a mouse; give a text such as "
                 '"27204-5-13", and chosen neurons as neurons=[...]'
-            )
-        if not isinstance(model, nn.Module):
-            raise ValueError(
-                f"a model is needed, not a {type(model).__name__}; give a kit.Model, "
-                "an ensemble, or the cells of a simulated mouse, "
-                'kit.truth("sample+").cells'
             )
         self.model, self.state = model, settings_or_default("state", state, State)
         self.mouse = getattr(model, "resolve_mouse", lambda mouse: mouse)(mouse)
@@ -89,7 +84,7 @@ class Subject:
     @cached_property
     def neurons(self) -> int:
         """How many neurons the model predicts, found by showing it one grey image."""
-        return self.respond(np.zeros((1, *self.image_size))).shape[1]
+        return self.respond(self.screen.blank()).shape[1]
 
     @cached_property
     def screen(self) -> Screen:
@@ -99,46 +94,43 @@ class Subject:
         do recordings with pixels of another range than 0-255: in z-scored units black and white are
         then about what they are in natural images.
         """
-        known = getattr(self.model, "image_statistics", lambda mouse: None)(self.mouse)
-        low, high = PIXEL_STATISTICS
-        if known and low <= min(known) <= max(known) <= high:
-            return Screen(self.image_size, known)
-        return Screen(self.image_size)
+        statistics: Any = getattr(self.model, "image_statistics", lambda mouse: None)(self.mouse)
+        try:
+            return Screen(self.image_size, statistics)
+        except ValueError:  # unknown, or of another range
+            return Screen(self.image_size)
 
     def require_images(self, images: np.ndarray | Tensor) -> None:
         """Raise ValueError unless images (n, 1, H, W) or (n, H, W) are z-scored and fit the model.
 
         Warns of photographs from 0 to 1.
         """
-        shape = tuple(np.shape(images)) if isinstance(images, np.ndarray | Tensor) else ()
+        shape = tuple(getattr(images, "shape", ()))
         if len(shape) < 3 or not shape[0] or shape[-2:] != self.image_size:
             raise ValueError(
-                f"this model takes images (n, 1, H, W) of {self.image_size} pixels, "
-                f"these are {shape or type(images).__name__}; draw them on "
-                "kit.lab.screen_of(model)"
+                f"this model takes images (n, 1, H, W) of {self.image_size} pixels, these are "
+                f"{shape or type(images).__name__}; draw them on kit.lab.screen_of(model)"
             )
-        lowest, highest = np.inf, -np.inf
-        for start in range(0, len(images), 512):  # in blocks, to save memory
-            low, high = require_z_scored(images[start : start + 512])
-            lowest, highest = min(low, lowest), max(high, highest)
-        if lowest >= 0 and 0.5 < highest <= 1 and _looks_like_photographs(images):
+        limits = np.array(
+            [require_z_scored(images[block]) for block in blocks(len(images), 512)]
+        )  # it copies what it is given
+        if limits.min() >= 0 and 0.5 < limits.max() <= 1 and _looks_like_photographs(images):
             warnings.warn(
-                "all pixels of these images lie from 0 to 1, where z-scored ones lie "
-                "around 0; for pixels from 0 to 1 use (255 * images - 113.5) / 64.6, "
-                "the benchmark's mean and std",
+                "all pixels of these images lie from 0 to 1, where z-scored ones lie around 0; for "
+                "pixels from 0 to 1 use (255 * images - 113.5) / 64.6, the benchmark's mean and "
+                "std",
                 stacklevel=3,
             )
 
     def respond(self, images: np.ndarray | Tensor) -> np.ndarray:
         """The responses (n, N) to images (n, 1, H, W) or (n, H, W) that fit the model."""
-        blocks, starts = [], range(0, len(images), BLOCK)
-        if len(starts) > 8:  # short ones are part of something that has a bar
-            starts = progress(starts, desc="showing images", unit="block")
+        bar = "showing images" if len(images) > 8 * BLOCK else None  # short ones are part of a bar
+        responses = []
         with eval_mode(self.model), torch.inference_mode(), fastest_threads():
-            for start in starts:
-                batch = self.state.batch(images[start : start + BLOCK])
-                blocks.append(self.model(batch, self.mouse).float().cpu().numpy())
-        return np.concatenate(blocks)
+            for block in blocks(len(images), BLOCK, bar):
+                batch = self.state.batch(images[block])
+                responses.append(self.model(batch, self.mouse).float().cpu().numpy())
+        return np.concatenate(responses)
 
     def choose(self, neurons: Neurons) -> np.ndarray:
         """The indices (n,) of chosen neurons; None chooses all. ValueError for unknown ones."""
@@ -146,17 +138,16 @@ class Subject:
             neurons = list(neurons)
         every = np.arange(self.neurons)
         try:
-            chosen = np.atleast_1d(every[slice(None) if neurons is None else neurons])
+            chosen = np.atleast_1d(every if neurons is None else every[neurons])
         except (IndexError, TypeError, ValueError):
-            chosen = np.array([])
-        if chosen.ndim == 1 and len(chosen):
-            return chosen
-        raise ValueError(
-            f"neurons={brief(neurons)} are not neurons of mouse {self.mouse}; give "
-            f"one or more whole numbers from 0 to {len(every) - 1}, or leave it out "
-            "for all; of unit ids, "
-            "np.flatnonzero(np.isin(recording.unit_ids, ids))"
-        )
+            chosen = every[:0]
+        if chosen.ndim > 1 or not len(chosen):
+            raise ValueError(
+                f"neurons={brief(neurons)} are not neurons of mouse {self.mouse}; give one or more "
+                f"whole numbers from 0 to {len(every) - 1}; of unit ids, "
+                "np.flatnonzero(np.isin(recording.unit_ids, ids))"
+            )
+        return chosen
 
     @contextmanager
     def differentiable(self) -> Generator[Callable[[Tensor], Tensor]]:
@@ -183,14 +174,11 @@ class Subject:
     def device(self) -> torch.device:
         """The device of the model's tensors."""
         tensors = self.model.state_dict().values()
-        return next(iter(tensors)).device if tensors else torch.device("cpu")
+        return next(iter(tensors), torch.empty(0)).device
 
 
 def responses(
-    model: nn.Module,
-    images: np.ndarray | Tensor,
-    mouse: str | None = None,
-    state: State | None = None,
+    model: nn.Module, images: np.ndarray | Tensor, mouse: Mouse = None, state: State | None = None
 ) -> np.ndarray:
     """The responses of every neuron to images of your own: (n, N), in units of its std.
 
@@ -207,13 +195,20 @@ def responses(
 
 
 def screen_of(
-    model: nn.Module, mouse: str | None = None, degrees_per_pixel: float | None = None
+    model: nn.Module, mouse: Mouse = None, degrees_per_pixel: float | None = None
 ) -> Screen:
     """The screen on which a model's images are shown, see `Subject.screen`.
 
     Raises ValueError if it has no such mouse.
     """
     return replace(Subject(model, mouse).screen, degrees_per_pixel=degrees_per_pixel)
+
+
+def blocks(count: int, size: int, bar: str | None = None) -> Iterator[slice]:
+    """Slices of at most `size` of `count` rows, with a progress bar if it has a name."""
+    starts = range(0, count, size)
+    for start in progress(starts, desc=bar, unit="block") if bar else starts:
+        yield slice(start, min(start + size, count))
 
 
 def settings_or_default(name: str, settings: object, kind: type[Settings]) -> Settings:

@@ -7,7 +7,8 @@ from torch import nn
 from kit.checks import require_array, require_int
 from kit.data.recordings import Batch
 from kit.files import progress
-from kit.lab.experiment import BLOCK, Neurons, State, Subject
+from kit.lab.experiment import BLOCK, Mouse, Neurons, State, Subject, blocks
+from kit.lab.stimuli import from_middle
 
 MAX_IMAGES = 256  # half a gigabyte with a core of 16 channels
 IMAGES = 16  # at which gradients are taken: with twice as many, fields hardly change
@@ -16,7 +17,7 @@ IMAGES = 16  # at which gradients are taken: with twice as many, fields hardly c
 def receptive_fields(
     model: nn.Module,
     neurons: Neurons = None,
-    mouse: str | None = None,
+    mouse: Mouse = None,
     images: np.ndarray | None = None,
     state: State | None = None,
 ) -> np.ndarray:
@@ -45,15 +46,16 @@ def receptive_fields(
             f"gradients at {len(images)} images need too much memory; give at most "
             f"{MAX_IMAGES}; {IMAGES} are nearly as good"
         )
-    fields = np.empty((len(chosen), *images.shape[-2:]), np.float32)
+    fields = []
     with subject.differentiable() as respond:
         pixels = Batch.typical(images).images.to(subject.device, copy=True)
         pixels.requires_grad_()  # (m, 1, H, W)
         totals = respond(pixels).sum(0)  # (N,)
-        for i, neuron in enumerate(progress(chosen, desc="receptive fields", unit="neuron")):
+        for neuron in progress(chosen, desc="receptive fields", unit="neuron"):
             (gradient,) = torch.autograd.grad(totals[neuron], pixels, retain_graph=True)
-            fields[i] = principal_component(gradient[:, 0].double().cpu().numpy())
-    return fields
+            field = principal_component(gradient[:, 0].double().cpu().numpy())
+            fields.append(field.astype(np.float32))
+    return np.stack(fields)
 
 
 def principal_component(gradients: np.ndarray) -> np.ndarray:
@@ -74,18 +76,18 @@ def field_centers(fields: np.ndarray) -> np.ndarray:
     fields: (n, H, W). A field of zeros has the centre 0, 0.
     """
     energy = require_array("fields", fields, ("n", "H", "W")).astype(float) ** 2
-    height, width = energy.shape[1:]
+    _, height, width = energy.shape
     total = energy.sum((1, 2))
     total[total == 0] = 1
-    x = energy.sum(1) @ (np.arange(width) - (width - 1) / 2) / total
-    y = energy.sum(2) @ (np.arange(height) - (height - 1) / 2) / total
+    x = energy.sum(1) @ from_middle(width) / total
+    y = energy.sum(2) @ from_middle(height) / total
     return np.stack([x, y], 1)
 
 
 def sparse_noise_fields(
     model: nn.Module,
     neurons: Neurons = None,
-    mouse: str | None = None,
+    mouse: Mouse = None,
     spot: int = 3,
     state: State | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -97,30 +99,32 @@ def sparse_noise_fields(
     """
     subject = Subject(model, mouse, state)
     chosen, screen = subject.choose(neurons), subject.screen
-    height, width = screen.size
-    require_int("spot", spot, 1, min(height, width))
-    value = min(-screen.limits[0], screen.limits[1])
-    rest = subject.respond(screen.blank())[0, chosen]
-    maps = np.empty((2, len(chosen), height * width), np.float32)
-    places = np.arange(height * width)
-    for start in progress(range(0, len(places), BLOCK), desc="sparse noise", unit="block"):
-        block = places[start : start + BLOCK]
-        spots = np.zeros((len(block), 1, height, width), np.float32)
-        for image, place in zip(spots[:, 0], block, strict=True):
-            y, x = divmod(place, width)
-            first_y, first_x = max(y - spot // 2, 0), max(x - spot // 2, 0)
-            image[first_y : y - spot // 2 + spot, first_x : x - spot // 2 + spot] = value
-        for sign, polarity in enumerate((spots, -spots)):
-            shown = subject.respond(polarity)[:, chosen] - rest
-            maps[sign][:, block] = shown.T
-    on, off = maps.reshape(2, len(chosen), height, width)
-    return on, off
+    require_int("spot", spot, 1, min(screen.size))
+    black, white = screen.limits
+    brightness = np.float32(min(-black, white))
+    grey_image = screen.blank()
+    grey = subject.respond(grey_image)[0, chosen]
+    pixels = np.arange(grey_image.size)
+    on, off = np.empty((2, len(chosen), len(pixels)), np.float32)
+    for block in blocks(len(pixels), BLOCK, "sparse noise"):
+        spots = brightness * _spots(pixels[block], spot, screen.size)
+        on[:, block] = (subject.respond(spots)[:, chosen] - grey).T
+        off[:, block] = (subject.respond(-spots)[:, chosen] - grey).T
+    return on.reshape(-1, *screen.size), off.reshape(-1, *screen.size)
+
+
+def _spots(pixels, side, size):
+    """Squares around pixels (b,) of images of this size, counted row by row: (b, 1, H, W) bool."""
+    rows, columns = np.indices(size)
+    y, x = np.unravel_index(pixels[:, None, None, None], size)  # (b, 1, 1, 1)
+    down, right = rows - y + side // 2, columns - x + side // 2  # in the square
+    return (down >= 0) & (down < side) & (right >= 0) & (right < side)
 
 
 def spike_triggered_averages(
     model: nn.Module,
     neurons: Neurons = None,
-    mouse: str | None = None,
+    mouse: Mouse = None,
     images: int = 4096,
     seed: int = 0,
     state: State | None = None,
@@ -134,15 +138,14 @@ def spike_triggered_averages(
     subject = Subject(model, mouse, state)
     chosen, screen = subject.choose(neurons), subject.screen
     require_int("images", images, 2)
-    weighted = np.zeros((len(chosen), *screen.size))
-    plain, total = np.zeros(screen.size), np.zeros(len(chosen))
-    starts = range(0, images, BLOCK)
-    seeds = np.random.SeedSequence(seed).spawn(len(starts))
-    for start, block_seed in zip(progress(starts, desc="noise", unit="block"), seeds, strict=True):
-        noise = screen.white_noise(min(BLOCK, images - start), block_seed)
-        shown = subject.respond(noise)[:, chosen]  # (b, n)
-        weighted += np.tensordot(shown.T, noise[:, 0], 1)
-        plain += noise[:, 0].sum(0)
-        total += shown.sum(0)
-    mean = total[:, None, None] / images
-    return (weighted - mean * plain) / np.where(total > 0, total, 1)[:, None, None]
+    weighted, plain = np.zeros((len(chosen), *screen.size)), np.zeros(screen.size)
+    total = np.zeros(len(chosen))
+    seeds = iter(np.random.SeedSequence(seed).spawn(-(-images // BLOCK)))
+    for block in blocks(images, BLOCK, "noise"):
+        noise = screen.white_noise(block.stop - block.start, next(seeds))[:, 0]  # (b, H, W)
+        responses = subject.respond(noise)[:, chosen]  # (b, n)
+        weighted += np.tensordot(responses.T, noise, 1)
+        plain += noise.sum(0)
+        total += responses.sum(0)
+    divisor = np.where(total > 0, total, 1)[:, None, None]
+    return (weighted - np.multiply.outer(total / images, plain)) / divisor

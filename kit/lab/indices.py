@@ -4,6 +4,8 @@ N neurons, K stimuli. Responses are rates, not negative. The formulas are those 
 uses to compare models with V1 (Marques, Schrimpf and DiCarlo, bioRxiv 2021.03.01.433495).
 """
 
+import itertools
+
 import numpy as np
 
 from kit.checks import require_radians
@@ -33,18 +35,18 @@ def _orientation_vector(curves, orientations):
 def osi(curves: np.ndarray, orientations: np.ndarray) -> np.ndarray:
     """Orientation selectivity (R_pref - R_orth) / (R_pref + R_orth): (N,).
 
-    R_pref is the highest response, R_orth that 90 degrees away, interpolated if it was not shown.
+    R_pref is the highest response, R_orth the one 90 degrees away, interpolated if not shown.
     """
     require_radians("orientations", orientations)
     orthogonal = orientations[curves.argmax(1)] + np.pi / 2
-    best = curves.max(1)
-    orth = np.array(
+    at_best = curves.max(1)
+    at_orthogonal = np.array(
         [
             np.interp(angle, orientations, curve, period=np.pi)
             for angle, curve in zip(orthogonal, curves, strict=True)
         ]
     )
-    return ratio(best - orth, best + orth)
+    return ratio(at_best - at_orthogonal, at_best + at_orthogonal)
 
 
 def f1_f0(responses: np.ndarray) -> np.ndarray:
@@ -98,12 +100,15 @@ def interpolated_peak(curves: np.ndarray, values: np.ndarray) -> np.ndarray:
 
     values: (K,) rising; the parabola is over their logarithms. A peak at either end stays there.
     """
-    logs, rows, peak = np.log(values), np.arange(len(curves)), curves.argmax(1)
+    logs, peak, neurons = np.log(values), curves.argmax(1), np.arange(len(curves))
     middle = peak.clip(1, len(logs) - 2)
-    below, above = logs[middle - 1] - logs[middle], logs[middle + 1] - logs[middle]
-    fall, rise = (curves[rows, middle + step] - curves[rows, middle] for step in (-1, 1))
-    # through (below, fall), (0, 0) and (above, rise)
-    top = ratio(fall * above**2 - rise * below**2, 2 * (fall * above - rise * below))
+    neighbours = np.array([middle - 1, middle + 1])  # (2, N)
+    # the parabola goes through (x_left, y_left), (0, 0) and (x_right, y_right)
+    x_left, x_right = logs[neighbours] - logs[middle]
+    y_left, y_right = curves[neurons, neighbours] - curves[neurons, middle]
+    top = ratio(
+        y_left * x_right**2 - y_right * x_left**2, 2 * (y_left * x_right - y_right * x_left)
+    )
     return np.exp(logs[peak] + np.where(peak == middle, top, 0))
 
 
@@ -114,27 +119,27 @@ def naka_rushton(contrasts: np.ndarray, curves: np.ndarray) -> dict[str, np.ndar
     R_max and b. Returns "c50", "exponent", "r_max" and "baseline", each (N,).
     """
     contrasts, curves = np.asarray(contrasts, float), np.asarray(curves, float)
-    deviations = curves - curves.mean(1, keepdims=True)  # (N, K)
-    best = {name: np.zeros(len(curves)) for name in ("c50", "exponent", "r_max", "baseline")}
-    lowest_error = np.full(len(curves), np.inf)
-    for c50 in np.geomspace(contrasts[contrasts > 0].min(), contrasts.max(), 60):
-        for exponent in np.arange(0.5, 5.01, 0.125):
-            shape = contrasts**exponent / (c50**exponent + contrasts**exponent)  # (K,)
-            centred = shape - shape.mean()
-            slope = deviations @ centred / (centred @ centred)  # (N,)
-            error = ((deviations - slope[:, None] * centred) ** 2).sum(1)
-            better = error < lowest_error
-            lowest_error[better] = error[better]
-            found = (c50, exponent, slope, curves.mean(1) - slope * shape.mean())
-            for name, values in zip(best, found, strict=True):
-                best[name][better] = np.broadcast_to(values, better.shape)[better]
-    return best
+    means = curves.mean(1)
+    deviations = curves - means[:, None]  # (N, K)
+    best = np.zeros((5, len(curves)))  # error, c50, exponent, R_max, b
+    best[0] = np.inf
+    c50s = np.geomspace(contrasts[contrasts > 0].min(), contrasts.max(), 60)
+    for c50, exponent in itertools.product(c50s, np.arange(0.5, 5.01, 0.125)):
+        shape = contrasts**exponent / (c50**exponent + contrasts**exponent)  # (K,)
+        centred = shape - shape.mean()
+        r_max = deviations @ centred / (centred @ centred)  # (N,)
+        error = ((deviations - r_max[:, None] * centred) ** 2).sum(1)
+        baseline = means - r_max * shape.mean()
+        fit = np.stack(np.broadcast_arrays(error, c50, exponent, r_max, baseline))
+        best = np.where(error < best[0], fit, best)
+    return dict(zip(("c50", "exponent", "r_max", "baseline"), best[1:], strict=True))
 
 
-def orientation_difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def orientation_difference(orientations: np.ndarray, others: np.ndarray) -> np.ndarray:
     """The angle between orientations, from 0 to pi / 2 radians."""
-    require_radians("orientations", np.concatenate([np.ravel(one), np.ravel(other)]))
-    difference = np.abs(np.asarray(one) - other) % np.pi
+    require_radians("orientations", orientations)
+    require_radians("orientations", others)
+    difference = np.abs(np.subtract(orientations, others)) % np.pi
     return np.minimum(difference, np.pi - difference)
 
 

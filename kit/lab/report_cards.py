@@ -100,11 +100,7 @@ def report_card(
 
 
 def measure(
-    subject: Subject,
-    truth: Truth,
-    neurons: np.ndarray,
-    grid: Gratings | None,
-    ascent: AscentConfig,
+    subject: Subject, truth: Truth, neurons: np.ndarray, grid: Gratings | None, ascent: AscentConfig
 ) -> dict[str, np.ndarray]:
     """All that a report card says of chosen neurons, of a twin or of the cells: name -> (n, …)."""
     model, mouse = subject.model, subject.mouse

@@ -4,7 +4,7 @@ import numpy as np
 from torch import nn
 
 from kit.lab import indices
-from kit.lab.experiment import State, Subject
+from kit.lab.experiment import Mouse, State, Subject
 from kit.lab.tuning import Tuning
 
 RANGES = {
@@ -19,7 +19,7 @@ RANGES = {
 def state_tuning(
     model: nn.Module,
     quantity: str,
-    mouse: str | None = None,
+    mouse: Mouse = None,
     images: np.ndarray | None = None,
     state: State | None = None,
 ) -> Tuning:

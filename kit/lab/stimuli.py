@@ -1,7 +1,5 @@
 """Stimuli: gratings, Gabors, bars, discs and noise on a screen, drawn with numpy alone."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +19,6 @@ from kit.checks import (
 Numbers = float | Sequence[float] | np.ndarray  # one number for all stimuli, or one for each
 
 NATURAL_CONTRAST = 0.8  # median RMS contrast of the benchmark's images, 52 of 64.6 pixel values
-PIXEL_STATISTICS = (1, 254)  # what the mean and the std of pixels from 0 to 255 can be
 MAX_IMAGES = 100_000  # at a time
 
 
@@ -51,7 +48,7 @@ class Screen:
 
     def __post_init__(self) -> None:
         check_settings(
-            self, size=(1, 1024), pixel_statistics=PIXEL_STATISTICS, degrees_per_pixel=(1e-3, 100)
+            self, size=(1, 1024), pixel_statistics=(1, 254), degrees_per_pixel=(1e-3, 100)
         )
 
     @property
@@ -84,7 +81,7 @@ class Screen:
         Within a disc of this radius around center, grey outside; by default everywhere.
         """
         wave = self._wave(orientation, frequency, phase, (0, 0))
-        return self._images(wave * self._disc(center, radius), contrast, 2**0.5)
+        return self._gratings(wave * self._disc(center, radius), contrast)
 
     def gabor(
         self,
@@ -102,7 +99,7 @@ class Screen:
         x, y = self._offsets(center)
         window = np.exp(-(x**2 + y**2) / (2 * _column("sigma", sigma, 1e-6) ** 2))
         wave = self._wave(orientation, frequency, phase, center)
-        return self._images(wave * window, contrast, 2**0.5)
+        return self._gratings(wave * window, contrast)
 
     def bar(
         self,
@@ -115,16 +112,15 @@ class Screen:
         """Bars on grey; orientation is the direction across them. A negative contrast is dark."""
         x, y = self._offsets(center)
         angle = _angles(orientation)
-        across = np.cos(angle) * x + np.sin(angle) * y  # (n, H, W)
-        along = np.cos(angle) * y - np.sin(angle) * x
-        inside = _within(across, _column("width", width, 0))
-        return self._images(inside & _within(along, _column("length", length, 0)), contrast)
+        inside = _within(across(angle, x, y), _column("width", width, 0))
+        inside = inside & _within(across(angle, y, -x), _column("length", length, 0))
+        return self._shapes(inside, contrast)
 
     def disc(
         self, radius: Numbers, contrast: Numbers = NATURAL_CONTRAST, center: Numbers = (0, 0)
     ) -> np.ndarray:
         """Uniform discs on grey around center. A negative contrast is dark."""
-        return self._images(self._disc(center, radius), contrast)
+        return self._shapes(self._disc(center, radius), contrast)
 
     def white_noise(self, n: int, seed: Any, contrast: float = NATURAL_CONTRAST) -> np.ndarray:
         """Images of independent Gaussian pixels, clipped to black and white."""
@@ -156,29 +152,24 @@ class Screen:
     def _wave(self, orientation, frequency, phase, center):
         """Gratings (n, H, W) from -1 to 1, of this phase at center."""
         x, y = self._offsets(center)
-        angle, frequency = _angles(orientation), _column("frequency", frequency)
-        highest, finest = np.abs(frequency).max(), 0.5 / self._pixel
-        if highest > finest:
-            raise ValueError(
-                f"frequency={highest:.3g} is too fine for this screen; give at most {finest:.3g}"
-            )
-        across = np.cos(angle) * x + np.sin(angle) * y
-        return np.cos(2 * np.pi * frequency * across + _column("phase", phase))
+        finest = 0.5 / self._pixel
+        frequency = _column("frequency", frequency, -finest, finest)
+        waves = 2 * np.pi * frequency * across(_angles(orientation), x, y)
+        return np.cos(waves + _column("phase", phase))
 
     def _disc(self, center, radius):
         """Whether pixels (n, H, W) lie in a disc."""
         return np.hypot(*self._offsets(center)) <= _column("radius", radius, 0)
 
-    def _images(self, pattern, contrast, amplitude=1.0):
-        """Patterns (n, H, W) from -1 to 1 at a contrast: (n, 1, H, W)."""
-        images = amplitude * _column("contrast", contrast) * pattern
-        black, white = self.limits
-        if images.min() < black or images.max() > white:
-            raise ValueError(
-                f"contrast={brief(contrast)} needs pixels below 0 or above 255; a grating can have "
-                f"up to {self.max_contrast:.3g}, a bar or a disc {black:.3g} to {white:.3g}"
-            )
-        return images.astype(np.float32)[:, None]
+    def _gratings(self, waves, contrast):
+        """Waves (n, H, W) from -1 to 1 at an RMS contrast: (n, 1, H, W)."""
+        contrast = _column("contrast", contrast, -self.max_contrast, self.max_contrast)
+        return (2**0.5 * contrast * waves).astype(np.float32)[:, None]
+
+    def _shapes(self, inside, contrast):
+        """Shapes (n, H, W) that are black, white or between, on grey: (n, 1, H, W)."""
+        contrast = _column("contrast", contrast, *self.limits)
+        return (contrast * inside).astype(np.float32)[:, None]
 
     def _noise(self, noise, contrast):
         return set_contrast(noise[:, None], contrast).clip(*self.limits).astype(np.float32)
@@ -195,16 +186,18 @@ def _gaussian(n, seed, height, width):
     return np.random.default_rng(seed).standard_normal((n, height, width))
 
 
-def _column(name, values, lowest=-np.inf):
+def across(angle: Any, x: Any, y: Any) -> Any:
+    """The distance of points (x, y) across stripes of an orientation, from those through 0, 0."""
+    return np.cos(angle) * x + np.sin(angle) * y
+
+
+def _column(name, values, lowest=-np.inf, highest=np.inf):
     """A number or (n,) numbers as (n, 1, 1), to combine with (n, H, W)."""
-    try:
-        column = np.asarray(values, float).reshape(-1, 1, 1)
-    except (TypeError, ValueError):
-        column = np.array([])
-    if not column.size or not (column >= lowest).all():  # NaN is not
+    column = require_array(name, values, (), ("n",)).astype(float).reshape(-1, 1, 1)
+    if not ((column >= lowest) & (column <= highest)).all():  # NaN is neither
         raise ValueError(
-            f"{name}={brief(values)} cannot be drawn; give a number, or an array with one for "
-            "each stimulus; lengths are positive"
+            f"{name}={brief(values)} cannot be drawn on this screen; give one number, or one for "
+            f"each stimulus, from {lowest:.3g} to {highest:.3g}"
         )
     return column
 

@@ -10,7 +10,7 @@ from torch.nn.functional import conv2d
 
 from kit.checks import SEEDS, check_settings
 from kit.files import progress
-from kit.lab.experiment import Neurons, State, Subject, settings_or_default
+from kit.lab.experiment import Mouse, Neurons, State, Subject, blocks, settings_or_default
 from kit.lab.stimuli import Screen
 
 TOGETHER = 50  # neurons that are done at once
@@ -47,12 +47,12 @@ class MostExcitingImages:
 
     @property
     def contrast(self) -> np.ndarray:
-        """(n,) RMS contrast, in std of the recording's pixels; clipping lowers that asked for."""
+        """(n,) RMS contrast, in std of the recording's pixels; clipping lowers it."""
         return self.images.std((1, 2, 3))
 
     @property
     def extrapolates(self) -> np.ndarray:
-        """(n,) bool: whether the response exceeds that to the best natural image.
+        """(n,) bool: whether the response exceeds the one to the best natural image.
 
         Raises ValueError if no natural images were given.
         """
@@ -64,26 +64,23 @@ class MostExcitingImages:
         return self.activations[:, -1] > self.natural_best
 
     def __repr__(self):
-        last = self.activations[:, -1]
+        last, natural = self.activations[:, -1], self.natural_best
+        silent = (last if natural is None else natural) <= 0
+        response = f"predicted response: {np.median(last):.2f} (median)"
+        comparison = "not compared with natural images (natural=None)"
+        if natural is not None:
+            if not silent.all():
+                ratio = np.median(last[~silent] / natural[~silent])
+                response += f", {ratio:.2f} times that to the best natural image (median)"
+            comparison = f"above every natural image: {self.extrapolates.sum()} of {len(last)}"
+            if self.extrapolates.any():
+                comparison += ", an extrapolation, which only an experiment can confirm"
         lines = [
             f"most exciting images of {len(last)} neurons: RMS contrast "
             f"{np.median(self.contrast):.2f} (median), pixels from 0 to 255",
-            f"predicted response: {np.median(last):.2f} (median)",
+            response,
+            comparison,
         ]
-        if self.natural_best is None:
-            lines.append("not compared with natural images (natural=None)")
-        else:
-            beyond = self.extrapolates.sum()
-            responding = self.natural_best > 0
-            ratio = last[responding] / self.natural_best[responding]
-            if len(ratio):
-                lines[1] += (
-                    f", {np.median(ratio):.2f} times that to the best natural image (median)"
-                )
-            lines.append(f"above every natural image: {beyond} of {len(last)}")
-            if beyond:
-                lines[-1] += ", an extrapolation, which only an experiment can confirm"
-        silent = (last <= 0) if self.natural_best is None else self.natural_best <= 0
         if silent.any():
             lines.append(f"never respond: {silent.sum()} of {len(last)}, which no ratio counts")
         return "\n".join(lines)
@@ -92,7 +89,7 @@ class MostExcitingImages:
 def most_exciting_images(
     model: nn.Module,
     neurons: Neurons = None,
-    mouse: str | None = None,
+    mouse: Mouse = None,
     config: AscentConfig | None = None,
     natural: np.ndarray | None = None,
     state: State | None = None,
@@ -109,52 +106,53 @@ def most_exciting_images(
     >>> found.images.shape, found.activations.shape
     ((2, 1, 36, 64), (2, 20))
     """
-    subject, config = (
-        Subject(model, mouse, state),
-        settings_or_default("config", config, AscentConfig),
-    )
+    subject = Subject(model, mouse, state)
+    config = settings_or_default("config", config, AscentConfig)
     chosen, screen = subject.choose(neurons), subject.screen
-    best = None if natural is None else _best_response(subject, natural, chosen)
-    images, activations = [], []
+    best = None
+    if natural is not None:
+        subject.require_images(natural)
+        best = subject.respond(natural)[:, chosen].max(0).astype(float)
     bar = progress(total=config.steps * len(chosen), desc="ascent")
     with subject.differentiable() as respond, bar:
         noise = torch.from_numpy(screen.white_noise(STARTS, config.seed)).to(subject.device)
         noise = project(noise, config.contrast, screen)
-        favourite = subject.respond(noise)[:, chosen].argmax(0)  # (n,)
-        for start in range(0, len(chosen), TOGETHER):
-            block = slice(start, start + TOGETHER)
-            image, activation = _ascend(
-                respond, noise[favourite[block]], chosen[block], config, screen, bar
-            )
-            images.append(image.cpu().numpy())
-            activations.append(activation.cpu().numpy())
-    return MostExcitingImages(np.concatenate(images), np.concatenate(activations), chosen, best)
+        favourites = subject.respond(noise)[:, chosen].argmax(0)  # (n,)
+        ascents = [
+            _ascend(respond, noise[favourites[block]], chosen[block], config, screen, bar)
+            for block in blocks(len(chosen), TOGETHER)
+        ]
+    images, activations = map(np.concatenate, zip(*ascents, strict=True))
+    return MostExcitingImages(images, activations, chosen, best)
 
 
-def _ascend(respond, image, neurons, config, screen, bar):
+def _ascend(respond, images, neurons, config, screen, bar):
     """Images (n, 1, H, W), one for each neuron, and the responses (n, steps) after every step."""
-    neurons = torch.from_numpy(neurons).to(image.device)[:, None]
+    columns = torch.from_numpy(neurons).to(images.device)[:, None]
     activations = []
+    images.requires_grad_()
+    response = respond(images).gather(1, columns)  # (n, 1)
     for step in range(config.steps):
-        image = image.detach().requires_grad_()
-        response = respond(image).gather(1, neurons)[:, 0]  # (n,)
-        (gradient,) = torch.autograd.grad(response.sum(), image)
+        (gradient,) = torch.autograd.grad(response.sum(), images)
         gradient = blurred(gradient, config.blur)
-        size = gradient.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-20)
         length = config.lr * config.contrast * (1 - step / config.steps)
-        image = project(image.detach() + length * gradient / size, config.contrast, screen)
+        images = images.detach() + length * gradient / _rms(gradient)
+        images = project(images, config.contrast, screen).requires_grad_()
+        response = respond(images).gather(1, columns)
         activations.append(response.detach())
-        bar.update(len(image))
-    with torch.no_grad():
-        activations.append(respond(image).gather(1, neurons)[:, 0])
-    return image, torch.stack(activations[1:], 1)
+        bar.update(len(images))
+    return images.detach().cpu().numpy(), torch.cat(activations, 1).cpu().numpy()
 
 
 def project(images: Tensor, contrast: float, screen: Screen) -> Tensor:
     """Images (n, 1, H, W) of mean 0 and this RMS contrast, then clipped to black and white."""
     images = images - images.mean((1, 2, 3), keepdim=True)
-    std = images.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-20)
-    return (images * (contrast / std)).clamp(*screen.limits)
+    return (images * (contrast / _rms(images))).clamp(*screen.limits)
+
+
+def _rms(images):
+    """The root mean square of each image (n, 1, H, W), never quite 0: (n, 1, 1, 1)."""
+    return images.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-20)
 
 
 def blurred(images: Tensor, sigma: float) -> Tensor:
@@ -162,18 +160,8 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
     if sigma == 0:
         return images
     reach = int(np.ceil(3 * sigma))
-    steps = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
+    steps = torch.arange(-reach, reach + 1).to(images)
     weights = torch.exp(-(steps**2) / (2 * sigma**2))
     weights = weights / weights.sum()
-    images = conv2d(images, weights.view(1, 1, -1, 1), padding=(reach, 0))
-    return conv2d(images, weights.view(1, 1, 1, -1), padding=(0, reach))
-
-
-def _best_response(subject, images, neurons):
-    """The highest response (n,) of each neuron to any of the images, in blocks to save memory."""
-    subject.require_images(images)
-    best = np.full(len(neurons), -np.inf)
-    for start in range(0, len(images), 512):
-        shown = subject.respond(images[start : start + 512])[:, neurons]
-        best = np.maximum(best, shown.max(0))
-    return best
+    images = conv2d(images, weights.view(1, 1, -1, 1), padding="same")
+    return conv2d(images, weights.view(1, 1, 1, -1), padding="same")

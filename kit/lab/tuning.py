@@ -1,7 +1,5 @@
 """Tuning curves: the responses of every neuron as one property of the stimulus changes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,7 +8,15 @@ from torch import nn
 from kit.checks import brief, require
 from kit.files import progress
 from kit.lab import indices
-from kit.lab.experiment import BLOCK, Neurons, State, Subject, settings_or_default
+from kit.lab.experiment import (
+    BLOCK,
+    Mouse,
+    Neurons,
+    State,
+    Subject,
+    blocks,
+    settings_or_default,
+)
 from kit.lab.fields import field_centers, receptive_fields
 from kit.lab.stimuli import Gratings
 
@@ -40,7 +46,7 @@ class Tuning:
             )
         return neurons.index(neuron)
 
-    def in_degrees(self, degrees_per_pixel: float) -> Tuning:
+    def in_degrees(self, degrees_per_pixel: float) -> "Tuning":
         """The same with pixels as degrees of visual angle; ValueError if there are no pixels."""
         degrees_per_pixel = require("degrees_per_pixel", degrees_per_pixel, float, (1e-3, 100))
         factors = {"pixels": degrees_per_pixel, "cycles per pixel": 1 / degrees_per_pixel}
@@ -143,8 +149,7 @@ class FullField:
         radii, gratings = np.asarray(self.grid.radii), self.best[:, neurons]
         curves = np.empty((len(neurons), len(radii)), np.float32)
         together = max(1, BLOCK // len(radii))  # neurons that share a block of images
-        for start in progress(range(0, len(neurons), together), desc="sizes", unit="block"):
-            rows = slice(start, start + together)
+        for rows in blocks(len(neurons), together, "sizes"):
             block = neurons[rows]
             images = self.subject.screen.grating(
                 *np.repeat(gratings[:, rows], len(radii), axis=1),
@@ -167,20 +172,14 @@ class FullField:
 
 
 def grating_responses(
-    model: nn.Module,
-    mouse: str | None = None,
-    grid: Gratings | None = None,
-    state: State | None = None,
+    model: nn.Module, mouse: Mouse = None, grid: Gratings | None = None, state: State | None = None
 ) -> np.ndarray:
     """Responses to full-field gratings: (orientations, frequencies, phases, N)."""
     return np.moveaxis(FullField(Subject(model, mouse, state), grid).responses, 0, 3)
 
 
 def orientation_tuning(
-    model: nn.Module,
-    mouse: str | None = None,
-    grid: Gratings | None = None,
-    state: State | None = None,
+    model: nn.Module, mouse: Mouse = None, grid: Gratings | None = None, state: State | None = None
 ) -> Tuning:
     """Orientation tuning to full-field gratings, at the best frequency, mean over phases.
 
@@ -195,10 +194,7 @@ def orientation_tuning(
 
 
 def spatial_frequency_tuning(
-    model: nn.Module,
-    mouse: str | None = None,
-    grid: Gratings | None = None,
-    state: State | None = None,
+    model: nn.Module, mouse: Mouse = None, grid: Gratings | None = None, state: State | None = None
 ) -> Tuning:
     """Spatial-frequency tuning at the best orientation, mean over phases.
 
@@ -209,10 +205,7 @@ def spatial_frequency_tuning(
 
 
 def phase_tuning(
-    model: nn.Module,
-    mouse: str | None = None,
-    grid: Gratings | None = None,
-    state: State | None = None,
+    model: nn.Module, mouse: Mouse = None, grid: Gratings | None = None, state: State | None = None
 ) -> Tuning:
     """Phase tuning at the best orientation and frequency; it tells simple from complex cells.
 
@@ -223,10 +216,7 @@ def phase_tuning(
 
 
 def contrast_tuning(
-    model: nn.Module,
-    mouse: str | None = None,
-    grid: Gratings | None = None,
-    state: State | None = None,
+    model: nn.Module, mouse: Mouse = None, grid: Gratings | None = None, state: State | None = None
 ) -> Tuning:
     """Contrast tuning with each neuron's best full-field grating, phase included.
 
@@ -255,7 +245,7 @@ def contrast_tuning(
 
 def size_tuning(
     model: nn.Module,
-    mouse: str | None = None,
+    mouse: Mouse = None,
     neurons: Neurons = None,
     grid: Gratings | None = None,
     state: State | None = None,

@@ -1,19 +1,18 @@
 """A model as one HTML page to play with."""
 
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from torch import nn
 
 from kit.lab.controls import controls
-from kit.lab.experiment import State, Subject
+from kit.lab.experiment import Mouse, State, Subject
 from kit.models.layers import ConvCore
 from kit.models.model import Model
 from kit.pages.twin import write_page
 
 
-def page(model: nn.Module, path: str | Path, mouse: str | None = None) -> Path:
+def page(model: nn.Module, path: str | Path, mouse: Mouse = None) -> Path:
     """Write a model as one HTML page to play with: gratings and states in, responses out.
 
     model: a `kit.Model` with the core of the baselines. The page holds its weights (about 150 kB,
@@ -25,25 +24,14 @@ def page(model: nn.Module, path: str | Path, mouse: str | None = None) -> Path:
     >>> kit.lab.page(twin, "twin.html").name  # open it in a browser
     'twin.html'
     """
-    _require_baseline(model)
-    subject = Subject(model, mouse)
-    screen = {"pixels": subject.screen.pixel_statistics, "top": colour_top(subject)}
-    return write_page(
-        path, cast(Model, model), subject.mouse, controls(model, mouse), vars(State()), screen
-    )
-
-
-def _require_baseline(model):
-    """Raise ValueError unless the page's script can compute this model."""
-    given = type(model).__name__
-    if isinstance(model, Model):
-        given += f" with the core {type(model.core).__name__}"
     if type(model) is not Model or type(model.core) is not ConvCore:  # nor what may differ from it
         raise ValueError(
-            f"a page cannot compute this {given}; give a kit.Model with a "
-            'kit.layers.ConvCore, such as kit.pretrained("sample+-cnn"), and of an '
-            "ensemble one of its members"
+            f"a page cannot compute this {type(model).__name__}; give a kit.Model with a "
+            'kit.layers.ConvCore, such as kit.pretrained("sample+-cnn"), or a member of an ensemble'
         )
+    subject = Subject(model, mouse)
+    screen = {"pixels": subject.screen.pixel_statistics, "top": colour_top(subject)}
+    return write_page(path, model, subject.mouse, controls(model, mouse), vars(State()), screen)
 
 
 def colour_top(subject: Subject) -> float:
@@ -53,9 +41,9 @@ def colour_top(subject: Subject) -> float:
     """
     angles, frequencies = np.meshgrid(np.arange(4) * np.pi / 4, [0.04, 0.08, 0.16])
     images = subject.screen.grating(angles.ravel(), frequencies.ravel())
-    shown = subject.respond(images)  # (12, N)
-    if not np.isfinite(shown).all():
+    responses = subject.respond(images)  # (12, N)
+    if not np.isfinite(responses).all():
         raise ValueError(
             "some predictions of this model are not finite numbers; train it again, at a lower rate"
         )
-    return max(0.5, float(np.ceil(2 * np.percentile(shown, 99.5)) / 2))
+    return max(0.5, float(np.ceil(2 * np.percentile(responses, 99.5)) / 2))

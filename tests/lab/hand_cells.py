@@ -29,6 +29,10 @@ def gabor(phase=PHASE):
     return window(SIGMA) * np.cos(2 * np.pi * FREQUENCY * across + phase)
 
 
+def correlation(one, other):
+    return np.corrcoef(one.ravel(), other.ravel())[0, 1]
+
+
 class Cell(nn.Module):
     """Filters the images; subclasses say how the responses follow."""
 

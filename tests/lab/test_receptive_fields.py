@@ -2,15 +2,11 @@
 
 import numpy as np
 import pytest
-from hand_cells import CENTER, PHASE, SIZE, Energy, Simple, gabor
+from hand_cells import CENTER, PHASE, SIZE, Energy, Simple, correlation, gabor
 
 import kit
 from kit.lab import receptive_fields
 from kit.lab.fields import principal_component
-
-
-def correlation(one, other):
-    return np.corrcoef(one.ravel(), other.ravel())[0, 1]
 
 
 def test_receptive_fields_of_a_simple_cell_is_its_filter():

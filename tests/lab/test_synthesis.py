@@ -3,17 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from hand_cells import PHASE, SIZE, Energy, Simple, gabor
+from hand_cells import PHASE, SIZE, Energy, Simple, correlation, gabor
 
 import kit
 from kit.lab import AscentConfig, Screen, most_exciting_images
 from kit.lab.synthesis import blurred, project
 
 QUICK = AscentConfig(steps=40)
-
-
-def correlation(one, other):
-    return np.corrcoef(one.ravel(), other.ravel())[0, 1]
 
 
 def test_most_exciting_image_of_a_simple_cell_is_its_filter():

@@ -17,7 +17,8 @@ from hand_cells import (
 
 import kit
 from kit.lab import Gratings, indices
-from kit.lab.tuning import BestGratings
+from kit.lab.experiment import Subject
+from kit.lab.tuning import FullField
 
 GRID = Gratings()
 ANGLE_STEP = np.pi / GRID.orientations
@@ -120,23 +121,22 @@ def size_curve(radii, angle, frequency, phase):
 def test_size_tuning_of_a_divisive_surround():
     cell, radii = Surround(), np.array(GRID.radii)
     tuning = kit.lab.size_tuning(cell, neurons=[0])
-    best = BestGratings.of(kit.lab.grating_responses(cell)).parameters(GRID, np.array([0]))
-    expected = size_curve(radii, *(float(value[0]) for value in best))
-    found = tuning.curves[0] / tuning.curves[0].max()
-    np.testing.assert_allclose(found, expected / expected.max(), atol=0.04)
+    best = FullField(Subject(cell), GRID).best[:, 0]
+    expected = size_curve(radii, *best)
+    curve = tuning.curves[0] / tuning.curves[0].max()
+    np.testing.assert_allclose(curve, expected / expected.max(), atol=0.04)
     assert tuning.preferred[0] == indices.preferred_size(expected[None], radii)[0]
     suppression = 1 - expected[-1] / expected.max()
     assert suppression > 0.3
     assert tuning.selectivity[0] == pytest.approx(suppression, abs=0.01)
 
 
-def test_size_tuning_of_chosen_neurons_is_that_of_all():
+def test_size_tuning_of_chosen_neurons_is_the_same_as_of_all():
     cell = Surround()
-    some = kit.lab.size_tuning(cell, neurons=[1, 0])
-    all_of_them = kit.lab.size_tuning(cell)
-    np.testing.assert_array_equal(some.curves[::-1], all_of_them.curves)
-    assert (some.row(0), all_of_them.row(0)) == (1, 0)
-    with pytest.raises(ValueError, match="neuron 5 is not among the 2 whose size tuning was"):
+    some, everyone = kit.lab.size_tuning(cell, neurons=[1, 0]), kit.lab.size_tuning(cell)
+    np.testing.assert_array_equal(some.curves[::-1], everyone.curves)
+    assert (some.row(0), everyone.row(0)) == (1, 0)
+    with pytest.raises(ValueError, match="neuron 5 is not among the 2 of this size tuning; choose"):
         some.row(5)
 
 
@@ -152,7 +152,7 @@ def test_in_degrees():
     frequencies = kit.lab.spatial_frequency_tuning(Energy()).in_degrees(2)
     assert (degrees.unit, frequencies.unit) == ("degrees", "cycles per degree")
     np.testing.assert_allclose(frequencies.values, np.array(GRID.frequencies) / 2)
-    with pytest.raises(ValueError, match="orientation is in radians; only what is in pixels"):
+    with pytest.raises(ValueError, match="orientation is in radians; only sizes and"):
         kit.lab.orientation_tuning(Energy()).in_degrees(2)
     with pytest.raises(ValueError, match="degrees_per_pixel=0 is not possible; give a number"):
         sizes.in_degrees(0)
@@ -175,7 +175,7 @@ def test_state_tuning_refuses_what_the_model_does_not_take(plus):
     for one in (model, kit.ensemble([model])):
         with pytest.raises(ValueError, match="does not take running, so its responses do not"):
             kit.lab.state_tuning(one, "running")
-    with pytest.raises(ValueError, match=r"a state has no 'speed'.* it has pupil"):
+    with pytest.raises(ValueError, match="quantity='speed' is not possible; give one of"):
         kit.lab.state_tuning(model, "speed")
 
 
@@ -194,5 +194,5 @@ def test_gratings_refuses_what_cannot_be_shown(changes, message):
 
 
 def test_gratings_contrast_is_the_screens_to_refuse():
-    with pytest.raises(ValueError, match="contrast=3 needs pixels below 0 or above 255"):
+    with pytest.raises(ValueError, match="contrast=3 cannot be drawn on this screen"):
         kit.lab.orientation_tuning(Energy(), grid=Gratings(contrast=3))
