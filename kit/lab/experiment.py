@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from kit.checks import brief, check_settings, require
-from kit.data.recordings import TYPICAL_BEHAVIOR, Batch, require_z_scored
+from kit.data.recordings import TYPICAL_BEHAVIOR, Batch
 from kit.files import progress
 from kit.lab.stimuli import Screen
 from kit.machine import fastest_threads
@@ -61,7 +61,7 @@ class Subject:
     """The subject of an experiment: one mouse of a model, in one state.
 
     model: a `Model`, an ensemble, the cells of a simulated mouse, or a module of your own, called
-    with a batch and a mouse; of what `kit.models.model.Predictor` lists it may lack all but that.
+    with a batch and a mouse; it may lack all else that `kit.models.model.Predictor` lists.
     Raises ValueError if the model has no such mouse, or is none.
     """
 
@@ -71,12 +71,8 @@ class Subject:
                 f"a model is needed, not a {type(model).__name__}; give a kit.Model, an ensemble, "
                 'or the cells of a simulated mouse, kit.truth("sample+").cells'
             )
-        if not isinstance(mouse, str | None):
-            raise ValueError(
-                f"mouse={brief(mouse)} is not the id of a mouse; give a text such as "
-                '"27204-5-13", and chosen neurons as neurons=[...]'
-            )
-        self.model, self.state = model, settings_or_default("state", state, State)
+        mouse = require("mouse", mouse, Mouse)
+        self.model, self.state = model, require_settings("state", state, State)
         self.mouse = getattr(model, "resolve_mouse", lambda mouse: mouse)(mouse)
         self.image_size = tuple(getattr(model, "image_size", (36, 64)))
         self.takes = tuple(getattr(model, "state_inputs", ("behavior", "pupil_center")))
@@ -101,9 +97,9 @@ class Subject:
             return Screen(self.image_size)
 
     def require_images(self, images: np.ndarray | Tensor) -> None:
-        """Raise ValueError unless images (n, 1, H, W) or (n, H, W) are z-scored and fit the model.
+        """Raise ValueError unless images (n, 1, H, W) or (n, H, W) fit the model.
 
-        Warns of photographs from 0 to 1.
+        Warns of photographs from 0 to 1. (A batch refuses what else is not z-scored.)
         """
         shape = tuple(getattr(images, "shape", ()))
         if len(shape) < 3 or not shape[0] or shape[-2:] != self.image_size:
@@ -111,10 +107,7 @@ class Subject:
                 f"this model takes images (n, 1, H, W) of {self.image_size} pixels, these are "
                 f"{shape or type(images).__name__}; draw them on kit.lab.screen_of(model)"
             )
-        limits = np.array(
-            [require_z_scored(images[block]) for block in blocks(len(images), 512)]
-        )  # it copies what it is given
-        if limits.min() >= 0 and 0.5 < limits.max() <= 1 and _looks_like_photographs(images):
+        if _looks_like_photographs(images):
             warnings.warn(
                 "all pixels of these images lie from 0 to 1, where z-scored ones lie around 0; for "
                 "pixels from 0 to 1 use (255 * images - 113.5) / 64.6, the benchmark's mean and "
@@ -173,8 +166,7 @@ class Subject:
     @property
     def device(self) -> torch.device:
         """The device of the model's tensors."""
-        tensors = self.model.state_dict().values()
-        return next(iter(tensors), torch.empty(0)).device
+        return next(iter(self.model.state_dict().values()), torch.empty(0)).device
 
 
 def responses(
@@ -211,7 +203,7 @@ def blocks(count: int, size: int, bar: str | None = None) -> Iterator[slice]:
         yield slice(start, min(start + size, count))
 
 
-def settings_or_default(name: str, settings: object, kind: type[Settings]) -> Settings:
+def require_settings(name: str, settings: object, kind: type[Settings]) -> Settings:
     """The settings, or their default if they are None. ValueError if they are of another kind."""
     if settings is None:
         return kind()
@@ -224,6 +216,8 @@ def settings_or_default(name: str, settings: object, kind: type[Settings]) -> Se
 
 
 def _looks_like_photographs(images):
-    """Whether images vary and hardly any pixel is exactly 0, the grey around a stimulus."""
+    """Whether pixels from 0 to 1 vary, and hardly one is exactly 0, the grey around a stimulus."""
     images = np.asarray(images.detach().cpu() if isinstance(images, Tensor) else images)
+    if images.min() < 0 or not 0.5 < images.max() <= 1:
+        return False
     return images.std() > 0.05 and images.mean() > 0.2 and np.mean(images == 0) < 0.1

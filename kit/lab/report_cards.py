@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from kit.checks import require_result
 from kit.data.simulation import Truth
 from kit.evaluation import metrics
 from kit.lab import indices
-from kit.lab.experiment import Neurons, Subject, settings_or_default
+from kit.lab.experiment import Neurons, Subject, require_settings
 from kit.lab.fields import field_centers, receptive_fields
 from kit.lab.stimuli import Gratings
 from kit.lab.synthesis import AscentConfig, most_exciting_images, project
@@ -42,10 +43,7 @@ class ReportCard:
 
     def __getitem__(self, what: str) -> float | None:
         """The value of a line, such as card["spatial frequency"]. KeyError if there is none."""
-        values = {row.what: row.value for row in self.rows}
-        if what not in values:
-            raise KeyError(f"there is no line {what!r}; there are {', '.join(values)}")
-        return values[what]
+        return {row.what: row.value for row in self.rows}[what]
 
     def __str__(self) -> str:
         lines = [
@@ -80,12 +78,8 @@ def report_card(
     >>> card["preferred orientation"] < 20  # degrees
     True
     """
-    if not isinstance(truth, Truth):
-        raise ValueError(
-            f"the truth behind a sample mouse is needed, not a {type(truth).__name__}; "
-            'give kit.truth("sample+")'
-        )
-    cells, ascent = truth.cells, settings_or_default("ascent", ascent or ASCENT, AscentConfig)
+    require_result("truth", truth, "cells")
+    cells, ascent = truth.cells, require_settings("ascent", ascent or ASCENT, AscentConfig)
     subject = Subject(model, cells.mouse)
     chosen, neurons_of_truth = subject.choose(neurons), len(truth.orientation)
     if (subject.image_size, subject.neurons) != (cells.image_size, neurons_of_truth):
@@ -119,7 +113,7 @@ def measure(
         "center": centers,  # (n, 2) pixels
         "most_exciting_image": images,  # (n, 1, H, W)
         "filter_correlation": filter_correlation(images, truth, neurons),
-        "response_share": response_share(images, truth, neurons, ascent.contrast),
+        "response_share": _response_share(images, truth, neurons, ascent.contrast),
     }
 
 
@@ -128,22 +122,20 @@ def filter_correlation(images: np.ndarray, truth: Truth, neurons: np.ndarray) ->
 
     Of a complex cell: with the best sum of its two filters, so that the phase does not matter.
     """
-    even, odd = (unit_rows(filters[neurons]) for filters in truth.cells.filters())
-    image = unit_rows(images - images.mean((1, 2, 3), keepdims=True))
-    odd = unit_rows(odd - (odd * even).sum(1, keepdims=True) * even)  # at a right angle to even
+    even, odd = (_unit_rows(filters[neurons]) for filters in truth.cells.filters())
+    image = _unit_rows(images - images.mean((1, 2, 3), keepdims=True))
+    odd = _unit_rows(odd - (odd * even).sum(1, keepdims=True) * even)  # at a right angle to even
     with_even, with_odd = (image * even).sum(1), (image * odd).sum(1)
     return np.where(truth.is_complex[neurons], np.hypot(with_even, with_odd), with_even)
 
 
-def unit_rows(values: np.ndarray) -> np.ndarray:
+def _unit_rows(values):
     """Each entry of values (n, …) as one row of norm 1."""
     rows = values.reshape(len(values), -1)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def response_share(
-    images: np.ndarray, truth: Truth, neurons: np.ndarray, contrast: float
-) -> np.ndarray:
+def _response_share(images, truth, neurons, contrast):
     """True response of each cell to its image, divided by its response to its own filter: (n,).
 
     The filter is shown as an image of the same contrast and range.
@@ -171,7 +163,7 @@ def _agreement(twin, truth):
 def compare(twin: dict, truth: dict) -> list[Row]:
     """The lines of a report card, from what was measured on the twin and on the true cells."""
     turned = np.degrees(indices.orientation_difference(twin["orientation"], truth["orientation"]))
-    selective = truth["gosi"] >= SELECTIVE
+    turned = turned[truth["gosi"] >= SELECTIVE]
     distance = np.hypot(*(twin["center"] - truth["center"]).T)
 
     def row(what, value, measure, name=None):
@@ -180,8 +172,8 @@ def compare(twin: dict, truth: dict) -> list[Row]:
     return [
         row(
             "preferred orientation",
-            _median(turned[selective]),
-            f"{{:.1f}} degrees apart (median, {selective.sum()} neurons of gOSI >= {SELECTIVE})",
+            _median(turned),
+            f"{{:.1f}} degrees apart (median, {len(turned)} neurons of gOSI >= {SELECTIVE})",
         ),
         row("orientation: gOSI", _correlation(twin["gosi"], truth["gosi"]), "r = {:.2f}", "gosi"),
         row(

@@ -137,25 +137,21 @@ class Screen:
 
     # ---- how stimuli are drawn ----
 
-    @property
-    def _pixel(self):
-        """The side of a pixel in the screen's unit, pixels or degrees."""
-        return self.degrees_per_pixel or 1
-
     def _offsets(self, center):
         """Distances x (n, 1, W) and y (n, H, 1) of all pixels from center, in the screen's unit."""
         centers = require_finite("center", require_array("center", center, (2,), ("n", 2)))
         centers = centers.reshape(-1, 2, 1, 1)
-        y, x = (from_middle(length) * self._pixel for length in self.size)
+        pixel = self.degrees_per_pixel or 1
+        y, x = (from_middle(length) * pixel for length in self.size)
         return x - centers[:, 0], y[:, None] - centers[:, 1]
 
     def _wave(self, orientation, frequency, phase, center):
         """Gratings (n, H, W) from -1 to 1, of this phase at center."""
         x, y = self._offsets(center)
-        finest = 0.5 / self._pixel
+        finest = 0.5 / (self.degrees_per_pixel or 1)
         frequency = _column("frequency", frequency, -finest, finest)
         waves = 2 * np.pi * frequency * across(_angles(orientation), x, y)
-        return np.cos(waves + _column("phase", phase))
+        return np.cos(waves + _column("phase", phase, -1e6, 1e6))
 
     def _disc(self, center, radius):
         """Whether pixels (n, H, W) lie in a disc."""

@@ -10,7 +10,7 @@ from torch.nn.functional import conv2d
 
 from kit.checks import SEEDS, check_settings
 from kit.files import progress
-from kit.lab.experiment import Mouse, Neurons, State, Subject, blocks, settings_or_default
+from kit.lab.experiment import Mouse, Neurons, State, Subject, blocks, require_settings
 from kit.lab.stimuli import Screen
 
 TOGETHER = 50  # neurons that are done at once
@@ -65,25 +65,24 @@ class MostExcitingImages:
 
     def __repr__(self):
         last, natural = self.activations[:, -1], self.natural_best
-        silent = (last if natural is None else natural) <= 0
-        response = f"predicted response: {np.median(last):.2f} (median)"
-        comparison = "not compared with natural images (natural=None)"
-        if natural is not None:
-            if not silent.all():
-                ratio = np.median(last[~silent] / natural[~silent])
-                response += f", {ratio:.2f} times that to the best natural image (median)"
-            comparison = f"above every natural image: {self.extrapolates.sum()} of {len(last)}"
-            if self.extrapolates.any():
-                comparison += ", an extrapolation, which only an experiment can confirm"
-        lines = [
+        text = (
             f"most exciting images of {len(last)} neurons: RMS contrast "
-            f"{np.median(self.contrast):.2f} (median), pixels from 0 to 255",
-            response,
-            comparison,
-        ]
-        if silent.any():
-            lines.append(f"never respond: {silent.sum()} of {len(last)}, which no ratio counts")
-        return "\n".join(lines)
+            f"{np.median(self.contrast):.2f} (median), pixels from 0 to 255\n"
+            f"predicted response: {np.median(last):.2f} (median)"
+        )
+        if natural is None:
+            return f"{text}\nnot compared with natural images (natural=None)"
+        responding, beyond = natural > 0, self.extrapolates
+        if responding.any():
+            ratio = np.median(last[responding] / natural[responding])
+            text += f", {ratio:.2f} times that to the best natural image (median)"
+        text += f"\nabove every natural image: {beyond.sum()} of {len(last)}"
+        if beyond.any():
+            text += ", an extrapolation, which only an experiment can confirm"
+        if not responding.all():
+            silent = len(last) - responding.sum()
+            text += f"\nnever respond: {silent} of {len(last)}, which no ratio counts"
+        return text
 
 
 def most_exciting_images(
@@ -107,7 +106,7 @@ def most_exciting_images(
     ((2, 1, 36, 64), (2, 20))
     """
     subject = Subject(model, mouse, state)
-    config = settings_or_default("config", config, AscentConfig)
+    config = require_settings("config", config, AscentConfig)
     chosen, screen = subject.choose(neurons), subject.screen
     best = None
     if natural is not None:

@@ -8,15 +8,7 @@ from torch import nn
 from kit.checks import brief, require
 from kit.files import progress
 from kit.lab import indices
-from kit.lab.experiment import (
-    BLOCK,
-    Mouse,
-    Neurons,
-    State,
-    Subject,
-    blocks,
-    settings_or_default,
-)
+from kit.lab.experiment import BLOCK, Mouse, Neurons, State, Subject, blocks, require_settings
 from kit.lab.fields import field_centers, receptive_fields
 from kit.lab.stimuli import Gratings
 
@@ -41,8 +33,8 @@ class Tuning:
         neurons = range(len(self.curves)) if self.neurons is None else self.neurons.tolist()
         if neuron not in neurons:
             raise ValueError(
-                f"neuron {brief(neuron)} is not among the {len(neurons)} of this {self.quantity} "
-                f"tuning; choose one of {neurons[0]} to {neurons[-1]}"
+                f"neuron {brief(neuron)} is not among the {len(neurons)} of this tuning; choose "
+                f"one of {neurons[0]} to {neurons[-1]}"
             )
         return neurons.index(neuron)
 
@@ -64,12 +56,11 @@ class Tuning:
         )
 
     def __repr__(self):
-        low, middle, high = np.percentile(self.selectivity, [25, 50, 75])
-        neurons, count = self.curves.shape
+        low, median, high = np.percentile(self.selectivity, [25, 50, 75])
         return (
-            f"{self.quantity} tuning of {neurons} neurons at {count} values from "
-            f"{self.values[0]:.3g} to {self.values[-1]:.3g} {self.unit}\n"
-            f"{self.index}: median {middle:.2f}, quartiles {low:.2f} to {high:.2f}"
+            f"{self.quantity} tuning of {len(self.curves)} neurons at {len(self.values)} values "
+            f"from {self.values[0]:.3g} to {self.values[-1]:.3g} {self.unit}\n"
+            f"{self.index}: median {median:.2f}, quartiles {low:.2f} to {high:.2f}"
         )
 
 
@@ -82,7 +73,7 @@ class FullField:
 
     def __init__(self, subject: Subject, grid: Gratings | None) -> None:
         self.subject = subject
-        self.grid = grid = settings_or_default("grid", grid, Gratings)
+        self.grid = grid = require_settings("grid", grid, Gratings)
         self.gratings = grid.combinations  # (3, orientations, frequencies, phases)
         images = subject.screen.grating(*self.gratings.reshape(3, -1), grid.contrast)
         responses = subject.respond(images).T

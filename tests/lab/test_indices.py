@@ -13,15 +13,12 @@ def test_gosi_and_preferred_orientation_of_a_cosine():
     preferred = np.array([0, 0.3, 1.5, 3.0])[:, None]
     curves = 1 + 0.6 * np.cos(2 * (ANGLES - preferred))
     np.testing.assert_allclose(indices.gosi(curves, ANGLES), 0.3)
-    np.testing.assert_allclose(indices.preferred_orientation(curves, ANGLES), preferred.ravel(), 1e-9)
-
-
-def test_gosi_ends():
-    one = np.eye(12)[[4]]
-    assert indices.gosi(one, ANGLES) == pytest.approx([1])
-    assert indices.preferred_orientation(one, ANGLES) == pytest.approx([ANGLES[4]])
-    assert indices.gosi(np.ones((1, 12)), ANGLES) == pytest.approx([0], abs=1e-12)
-    assert indices.gosi(np.zeros((1, 12)), ANGLES) == [0]  # never responds
+    np.testing.assert_allclose(
+        indices.preferred_orientation(curves, ANGLES), preferred.ravel(), 1e-9
+    )
+    ends = np.stack([np.eye(12)[4], np.ones(12), np.zeros(12)])  # the last never responds
+    np.testing.assert_allclose(indices.gosi(ends, ANGLES), [1, 0, 0], atol=1e-12)
+    assert indices.preferred_orientation(ends, ANGLES)[0] == pytest.approx(ANGLES[4])
 
 
 def test_osi():
@@ -39,13 +36,10 @@ def test_f1_f0():
     assert indices.preferred_phase(curves)[[0, 2]] == pytest.approx([0, 1], abs=0.05)
 
 
-def test_suppression_index_and_preferred_size():
+def test_suppression_index_preferred_size_and_modulation():
     curves = np.array([[0, 5, 10, 8, 6], [0, 1, 2, 3, 4], [9.6, 10, 9, 9, 9], [0, 0, 0, 0, 0]])
     np.testing.assert_allclose(indices.suppression_index(curves), [0.4, 0, 0.1, 0])
     np.testing.assert_array_equal(indices.preferred_size(curves[:3], [1, 2, 4, 8, 16]), [4, 16, 1])
-
-
-def test_modulation():
     np.testing.assert_allclose(indices.modulation(np.array([[1, 3], [2, 2], [0, 0]])), [0.5, 0, 0])
 
 

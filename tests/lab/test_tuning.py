@@ -129,6 +129,7 @@ def test_size_tuning_of_a_divisive_surround():
     suppression = 1 - expected[-1] / expected.max()
     assert suppression > 0.3
     assert tuning.selectivity[0] == pytest.approx(suppression, abs=0.01)
+    assert kit.lab.size_tuning(Energy(), neurons=[0]).selectivity[0] < 0.02  # has no surround
 
 
 def test_size_tuning_of_chosen_neurons_is_the_same_as_of_all():
@@ -136,12 +137,8 @@ def test_size_tuning_of_chosen_neurons_is_the_same_as_of_all():
     some, everyone = kit.lab.size_tuning(cell, neurons=[1, 0]), kit.lab.size_tuning(cell)
     np.testing.assert_array_equal(some.curves[::-1], everyone.curves)
     assert (some.row(0), everyone.row(0)) == (1, 0)
-    with pytest.raises(ValueError, match="neuron 5 is not among the 2 of this size tuning; choose"):
+    with pytest.raises(ValueError, match="neuron 5 is not among the 2 of this tuning; choose one"):
         some.row(5)
-
-
-def test_size_tuning_without_a_surround_is_not_suppressed():
-    assert kit.lab.size_tuning(Energy(), neurons=[0]).selectivity[0] < 0.02
 
 
 def test_in_degrees():
@@ -193,6 +190,6 @@ def test_gratings_refuses_what_cannot_be_shown(changes, message):
         Gratings(**changes)
 
 
-def test_gratings_contrast_is_the_screens_to_refuse():
+def test_gratings_of_too_much_contrast_are_refused_by_the_screen():
     with pytest.raises(ValueError, match="contrast=3 cannot be drawn on this screen"):
         kit.lab.orientation_tuning(Energy(), grid=Gratings(contrast=3))

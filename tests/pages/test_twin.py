@@ -176,9 +176,9 @@ PLACES = {"7-1-1": np.eye(2)}
     ("model", "named"),
     [
         (kit.ensemble([tiny.twin(), tiny.twin()]), "this Ensemble; "),
-        (kit.Model(torch.nn.Conv2d(1, 2, 9), PLACES), "this Model with the core Conv2d; "),
-        (kit.Model(OtherCore(2), PLACES), "this Model with the core OtherCore; "),
-        (OtherModel(kit.layers.ConvCore(2), PLACES), "this OtherModel with the core ConvCore; "),
+        (kit.Model(torch.nn.Conv2d(1, 2, 9), PLACES), "this Model; "),
+        (kit.Model(OtherCore(2), PLACES), "this Model; "),
+        (OtherModel(kit.layers.ConvCore(2), PLACES), "this OtherModel; "),
         (tiny.twin().state_dict(), "this OrderedDict; "),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
