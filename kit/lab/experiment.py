@@ -79,7 +79,7 @@ class Subject:
 
     @cached_property
     def neurons(self) -> int:
-        """How many neurons the model predicts, found by showing it one grey image."""
+        """The number of neurons that the model predicts, by its responses to a grey image."""
         return self.respond(self.screen.blank()).shape[1]
 
     @cached_property

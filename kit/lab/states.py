@@ -3,6 +3,7 @@
 import numpy as np
 from torch import nn
 
+from kit.checks import require
 from kit.lab import indices
 from kit.lab.experiment import Mouse, State, Subject
 from kit.lab.tuning import Tuning
@@ -31,26 +32,26 @@ def state_tuning(
     quantity.
     """
     subject = Subject(model, mouse, state)
-    base = subject.state.changed(quantity, 0)
-    needed = "pupil_center" if quantity.startswith("eye") else "behavior"
+    require("quantity", quantity, str, tuple(RANGES))
+    needed, unit = "behavior", "std"
+    if quantity.startswith("eye"):
+        needed, unit = "pupil_center", "z-scored"
     if needed not in subject.takes:
         raise ValueError(
-            f"this model does not take {quantity}, so its responses do not depend on "
-            "it; use a model of a Sensorium+ mouse, such as "
-            'kit.pretrained("sensorium+-cnn")'
+            f"this model does not take {quantity}, so its responses do not depend on it; use a "
+            'model of a Sensorium+ mouse, such as kit.pretrained("sensorium+-cnn")'
         )
     if images is None:
         images = subject.screen.natural_noise(64, seed=0)
     subject.require_images(images)
     values = np.linspace(*RANGES[quantity], 9)
-    curves, spread = [], []
+    means, spread = [], []
     for value in values:
-        changed = Subject(model, mouse, base.changed(quantity, value))
+        changed = Subject(model, mouse, subject.state.changed(quantity, value))
         responses = changed.respond(images)  # (n, N)
-        curves.append(responses.mean(0))
+        means.append(responses.mean(0))
         spread.append(responses.std(0))
-    curves, spread = np.stack(curves, 1), np.stack(spread, 1)  # (N, K)
-    unit = "z-scored" if quantity.startswith("eye") else "std"
+    curves = np.stack(means, 1)  # (N, K)
     return Tuning(
         quantity,
         unit,
@@ -59,5 +60,5 @@ def state_tuning(
         values[curves.argmax(1)],
         indices.modulation(curves),
         "modulation",
-        spread=spread,
+        spread=np.stack(spread, 1),
     )

@@ -211,7 +211,7 @@ def _within(distance, width):
 
 @dataclass(frozen=True)
 class Gratings:
-    """Which gratings are shown. Lengths are in pixels of the model's images.
+    """The gratings of tuning curves. Lengths are in pixels of the model's images.
 
     Raises ValueError for values that are not possible.
     """

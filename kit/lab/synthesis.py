@@ -19,7 +19,7 @@ STARTS = 64  # noise images to begin with; each neuron takes the one it likes be
 
 @dataclass(frozen=True)
 class AscentConfig:
-    """How most exciting images are made, after Walker et al. (Nature Neuroscience 2019).
+    """Settings of the ascent to best images, after Walker et al. (Nature Neuroscience 2019).
 
     Raises ValueError for values that are not possible.
     """
@@ -101,8 +101,9 @@ def most_exciting_images(
     Raises ValueError for unknown neurons.
 
     >>> twin = kit.pretrained("sample+-cnn")
-    >>> found = kit.lab.most_exciting_images(twin, [3, 17], config=kit.lab.AscentConfig(steps=20))
-    >>> found.images.shape, found.activations.shape
+    >>> config = kit.lab.AscentConfig(steps=20)
+    >>> liked = kit.lab.most_exciting_images(twin, [3, 17], config=config)
+    >>> liked.images.shape, liked.activations.shape
     ((2, 1, 36, 64), (2, 20))
     """
     subject = Subject(model, mouse, state)

@@ -1,6 +1,6 @@
-"""Cells whose tuning can be worked out by hand: a Gabor, an energy cell, a divisive surround.
+"""Cells with a tuning that can be worked out by hand: a Gabor, an energy cell, a divisive surround.
 
-Each is a module of two neurons, the second of which never responds.
+Each is a module of two neurons; the second never responds.
 """
 
 import numpy as np
@@ -29,8 +29,8 @@ def gabor(phase=PHASE):
     return window(SIGMA) * np.cos(2 * np.pi * FREQUENCY * across + phase)
 
 
-def correlation(one, other):
-    return np.corrcoef(one.ravel(), other.ravel())[0, 1]
+def correlation(image, expected):
+    return np.corrcoef(image.ravel(), expected.ravel())[0, 1]
 
 
 class Cell(nn.Module):

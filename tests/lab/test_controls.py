@@ -83,16 +83,16 @@ def test_draw_moves_disc_and_stripes_of_a_grating_together(x, y):
 
 def test_respond_in_the_state_of_the_controls():
     values = starts(Arousal())
-    image, shown = respond(Arousal(), values | {"pupil": 5, "running": 2, "eye_x": -1})
-    np.testing.assert_allclose(shown, [6, 4])  # (5 - 3) (1 + 2), and 5 - 1
+    image, responses = respond(Arousal(), values | {"pupil": 5, "running": 2, "eye_x": -1})
+    np.testing.assert_allclose(responses, [6, 4])  # (5 - 3) (1 + 2), and 5 - 1
     np.testing.assert_array_equal(image, draw(Screen(), values)[0, 0])
     typical = kit.lab.responses(Arousal(), image[None], state=State())[0]
     np.testing.assert_allclose(respond(Arousal(), values)[1], typical)
 
 
 def test_respond_of_one_of_several_mice_without_controls_of_state():
-    place = {"a": PLACE, "b": PLACE[:3]}
-    twin = kit.Model(nn.Conv2d(1, 2, 5), place, kit.ModelConfig(image_size=(18, 32)))
-    image, shown = respond(twin, starts(twin, "b"), "b")
-    np.testing.assert_array_equal(shown, kit.lab.responses(twin, image[None], "b")[0])
-    assert image.shape == (18, 32) and shown.shape == (3,)
+    places = {"a": PLACE, "b": PLACE[:3]}
+    twin = kit.Model(nn.Conv2d(1, 2, 5), places, kit.ModelConfig(image_size=(18, 32)))
+    image, responses = respond(twin, starts(twin, "b"), "b")
+    np.testing.assert_array_equal(responses, kit.lab.responses(twin, image[None], "b")[0])
+    assert image.shape == (18, 32) and responses.shape == (3,)

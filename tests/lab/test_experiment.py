@@ -1,4 +1,4 @@
-"""How a model is asked: blocks, states, choices of neurons, and a model that stays as it was."""
+"""Questions to a model: blocks, states, choices of neurons, and a model that stays as it was."""
 
 import numpy as np
 import pytest
@@ -20,12 +20,12 @@ def model(plus):
 
 def test_responses_are_the_models_in_a_typical_state(model):
     images = screen_of(model).white_noise(BLOCK + 3, 0)  # more than a block
-    shown = kit.lab.responses(model, images)
+    responses = kit.lab.responses(model, images)
     with kit.layers.eval_mode(model), torch.no_grad():
         expected = model(kit.Batch.typical(images)).numpy()
-    np.testing.assert_allclose(shown, expected, rtol=1e-5)
-    np.testing.assert_array_equal(shown, kit.lab.responses(model, torch.from_numpy(images)))
-    np.testing.assert_array_equal(shown, kit.lab.responses(model, images[:, 0]))
+    np.testing.assert_allclose(responses, expected, rtol=1e-5)
+    for same in (torch.from_numpy(images), images[:, 0]):
+        np.testing.assert_array_equal(kit.lab.responses(model, same), responses)
 
 
 def test_responses_in_another_state():

@@ -1,4 +1,4 @@
-"""Indices of tuning curves, on curves whose values are known."""
+"""Indices of tuning curves, on curves of known values."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Receptive fields of cells whose filters are known."""
+"""Receptive fields of cells with known filters."""
 
 import numpy as np
 import pytest

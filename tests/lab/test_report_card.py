@@ -24,7 +24,7 @@ def card(truth):
 
 
 def test_a_shipped_twin_passes(card):
-    """What the kit promises of its twin; measured on all neurons it is 4.8, .78, .86, .90, .84."""
+    """The kit promises this of its twin; measured on all neurons it is 4.8, .78, .86, .90, .84."""
     assert card["preferred orientation"] <= 8  # degrees
     assert card["field centre"] <= 1  # pixels
     assert card["spatial frequency"] >= 0.6
@@ -38,8 +38,8 @@ def test_what_is_measured_on_the_cells_is_what_they_are(card, truth):
     turned = orientation_difference(true["orientation"], truth.orientation[chosen])
     assert np.degrees(np.median(turned)) < 6
     for centers, distance in ((true["center"], 0.3), (card.twin["center"], 1)):
-        away = np.hypot(*(centers - truth.centers[chosen] * [32, 18]).T)
-        assert np.median(away) < distance
+        errors = np.hypot(*(centers - truth.centers[chosen] * [32, 18]).T)
+        assert np.median(errors) < distance
     assert np.mean((true["f1_f0"] < 1) == truth.is_complex[chosen]) > 0.97
     logs = np.log([true["spatial_frequency"], truth.spatial_frequency[chosen]])
     assert np.corrcoef(logs)[0, 1] > 0.9

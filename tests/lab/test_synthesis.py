@@ -1,4 +1,4 @@
-"""Most exciting images of cells whose best image is known."""
+"""Most exciting images of cells with known best images."""
 
 import numpy as np
 import pytest

@@ -112,9 +112,9 @@ def size_curve(radii, angle, frequency, phase):
     across = 2 * np.pi * FREQUENCY * (np.cos(ORIENTATION) * x + np.sin(ORIENTATION) * y)
     curve = []
     for radius in radii:
-        shown = image * (np.hypot(x, y) < radius)
-        filtered = (windows[0] * np.exp(1j * across) * shown).sum()
-        curve.append(abs(filtered) ** 2 / (SEMI_SATURATION + (windows[1] * shown**2).sum()))
+        disc = image * (np.hypot(x, y) < radius)
+        filtered = (windows[0] * np.exp(1j * across) * disc).sum()
+        curve.append(abs(filtered) ** 2 / (SEMI_SATURATION + (windows[1] * disc**2).sum()))
     return np.array(curve)
 
 
@@ -169,9 +169,9 @@ def test_state_tuning():
 def test_state_tuning_refuses_what_the_model_does_not_take(plus):
     model = kit.linear_baseline(plus, 2, kit.ModelConfig.of(plus, behavior_channels=False))
     assert kit.lab.state_tuning(model, "eye_x").curves.shape == (24, 9)
-    for one in (model, kit.ensemble([model])):
+    for twin in (model, kit.ensemble([model])):
         with pytest.raises(ValueError, match="does not take running, so its responses do not"):
-            kit.lab.state_tuning(one, "running")
+            kit.lab.state_tuning(twin, "running")
     with pytest.raises(ValueError, match="quantity='speed' is not possible; give one of"):
         kit.lab.state_tuning(model, "speed")
 

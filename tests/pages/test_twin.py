@@ -157,7 +157,7 @@ def test_page_of_one_of_two_mice(page):
     for mouse in (None, "9"):
         with pytest.raises(ValueError, match=r"no readout for mouse .* it knows 7-1-1, 8-1-1"):
             page(model, mouse)
-    with pytest.raises(ValueError, match="is not the id of a mouse"):
+    with pytest.raises(ValueError, match="mouse=8 is not possible; give a text"):
         page(model, 8)
 
 
