@@ -71,14 +71,16 @@ class MostExcitingImages:
             f"predicted response: {np.median(last):.2f} (median)"
         )
         if natural is None:
-            return f"{text}\nnot compared with natural images (natural=None)"
-        responding, beyond = natural > 0, self.extrapolates
-        if responding.any():
-            ratio = np.median(last[responding] / natural[responding])
-            text += f", {ratio:.2f} times that to the best natural image (median)"
-        text += f"\nabove every natural image: {beyond.sum()} of {len(last)}"
-        if beyond.any():
-            text += ", an extrapolation, which only an experiment can confirm"
+            responding = last > 0
+            text += "\nnot compared with natural images (natural=None)"
+        else:
+            responding, beyond = natural > 0, self.extrapolates
+            if responding.any():
+                ratio = np.median(last[responding] / natural[responding])
+                text += f", {ratio:.2f} times that to the best natural image (median)"
+            text += f"\nabove every natural image: {beyond.sum()} of {len(last)}"
+            if beyond.any():
+                text += ", an extrapolation, which only an experiment can confirm"
         if not responding.all():
             silent = len(last) - responding.sum()
             text += f"\nnever respond: {silent} of {len(last)}, which no ratio counts"

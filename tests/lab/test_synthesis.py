@@ -113,4 +113,5 @@ def test_most_exciting_images_count_neurons_that_never_respond():
     assert "1.75 times that to the best natural image (median)" in text
     assert "never respond: 2 of 4" in text and "nan" not in text
     assert "never respond: 2 of 2" in repr(images_of([0, 0], [0, 0]))
+    assert "never respond: 1 of 2" in repr(images_of([0, 1], None))
     assert "never respond" not in repr(images_of([1, 1], [1, 2]))
