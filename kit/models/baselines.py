@@ -1,14 +1,12 @@
 """The three baselines."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch import nn
 
-from kit.checks import brief
-from kit.data.recordings import Dataset, require_dataset
-from kit.models.config import ModelConfig, require_config
+from kit.checks import require
+from kit.data.recordings import Dataset
+from kit.models.config import ModelConfig
 from kit.models.layers import ConvCore
 from kit.models.model import Model
 from kit.models.vit import ViTConfig, ViTCore
@@ -28,12 +26,14 @@ def cnn_baseline(data: Dataset, channels: int = 64, config: ModelConfig | None =
     >>> kit.predict(model, data, "validation").shape
     (200, 600)
     """
-    return _convolutional(data, channels, config, layers=4, nonlinear=True)
+    config = _config(config, ModelConfig.of(data))
+    return _build(data, config, ConvCore, channels, config.core_channels, 4, True)
 
 
 def linear_baseline(data: Dataset, channels: int = 64, config: ModelConfig | None = None) -> Model:
     """The linear-nonlinear (LN) baseline of 2022: as `cnn_baseline`, 3 layers without ELU."""
-    return _convolutional(data, channels, config, layers=3, nonlinear=False)
+    config = _config(config, ModelConfig.of(data))
+    return _build(data, config, ConvCore, channels, config.core_channels, 3, False)
 
 
 def vit_baseline(
@@ -54,35 +54,24 @@ def vit_baseline(
     >>> model.feature_shape  # channels, rows and columns of patches
     (16, 6, 13)
     """
-    if not isinstance(vit, ViTConfig | None):
-        raise ValueError(
-            f"vit={brief(vit)!r} is not a ViTConfig; give kit.ViTConfig(...), and "
-            "a ModelConfig as config="
-        )
     usual = ModelConfig.of(data)
-    config = require_config(config) or replace(usual, behavior_channels=False)
     if takes_state is None:
         takes_state = usual.behavior_channels and usual.shifter
-    return _seeded(
-        data, config, lambda: ViTCore(vit, config.image_size, config.core_channels, takes_state)
-    )
+    config = _config(config, replace(usual, behavior_channels=False))
+    vit = require("vit", vit, ViTConfig | None)
+    return _build(data, config, ViTCore, vit, config.image_size, config.core_channels, takes_state)
 
 
-def _convolutional(
-    data: Dataset, channels: int, config: ModelConfig | None, layers: int, nonlinear: bool
-) -> Model:
-    config = require_config(config) or ModelConfig.of(data)
-    return _seeded(
-        data, config, lambda: ConvCore(channels, config.core_channels, layers, nonlinear)
-    )
+def _config(config, default):
+    return require("config", config, ModelConfig | None) or default
 
 
 @torch.inference_mode(False)
-def _seeded(data: Dataset, config: ModelConfig, build_core: Callable[[], nn.Module]) -> Model:
-    """A model; the config's seed fixes its core's weights."""
+def _build(data, config, core_class, *settings) -> Model:
+    """A model whose core, too, starts from the weights that the config's seed fixes."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        core = build_core().float()
-    model = Model(core, require_dataset(data).neurons, config)
+        core = core_class(*settings).float()
+    model = Model(core, data.neurons, config)
     model.validate_data(data)
     return model

@@ -1,14 +1,9 @@
 """The settings of a model."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from kit.checks import SEEDS, brief, check_settings
-
-if TYPE_CHECKING:
-    from kit.data.recordings import Dataset
+from kit.checks import SEEDS, check_settings
+from kit.data.recordings import Dataset, require_dataset
 
 
 @dataclass(frozen=True)
@@ -26,29 +21,14 @@ class ModelConfig:
         check_settings(self, image_size=(1, 1024), seed=SEEDS)
 
     @classmethod
-    def of(cls, data: Dataset, **changes: object) -> ModelConfig:
+    def of(cls, data: Dataset, **changes: object) -> "ModelConfig":
         """The baseline for these data: behaviour channels and shifter if known. Then `changes`."""
-        if not hasattr(data, "image_size") or not hasattr(data, "values"):
-            raise ValueError(
-                f"a Dataset is needed, not a {type(data).__name__}; open one with kit.load, for "
-                'example kit.load("sample+")'
-            )
-        recordings = data.values()
+        recordings = require_dataset(data).values()
         behavior = all(recording.behavior is not None for recording in recordings)
         eye = all(recording.pupil_center is not None for recording in recordings)
-        return replace(cls(behavior, eye, tuple(data.image_size)), **changes)
+        return replace(cls(behavior, eye, data.image_size), **changes)
 
     @property
     def core_channels(self) -> int:
         """Channels of the images that the core takes."""
         return 4 if self.behavior_channels else 1
-
-
-def require_config(config: ModelConfig | None) -> ModelConfig | None:
-    """`config` itself. Raises ValueError unless it is a `ModelConfig` or None."""
-    if not isinstance(config, ModelConfig | None):
-        raise ValueError(
-            f"config={brief(config)!r} is not a ModelConfig; give "
-            "kit.ModelConfig(...), and a TrainConfig to kit.train"
-        )
-    return config

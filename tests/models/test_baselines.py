@@ -43,7 +43,9 @@ def test_cnn_baseline_impossible_channels(plus, channels):
 
 
 def test_vit_baseline_refuses_other_configs(plus):
-    with pytest.raises(ValueError, match=r"ModelConfig.* is not a ViTConfig; give kit"):
+    with pytest.raises(
+        ValueError, match=r"vit=ModelConfig.* is not possible; give a ViTConfig or None"
+    ):
         kit.vit_baseline(plus, kit.ModelConfig(image_size=SIZE))
 
 
