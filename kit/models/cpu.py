@@ -62,14 +62,14 @@ class DepthwiseFunction(torch.autograd.Function):
         to_features = depthwise_reference(gradient, weight.flip(2, 3))
         to_weight = None
         if ctx.needs_input_grad[1]:
-            left = three_columns(pad(features, (2, -2)), gradient)
-            middle = three_columns(features, gradient)
-            right = three_columns(pad(features, (-2, 2)), gradient)
+            left = _three_columns(pad(features, (2, -2)), gradient)
+            middle = _three_columns(features, gradient)
+            right = _three_columns(pad(features, (-2, 2)), gradient)
             to_weight = torch.cat([left[..., :2], middle, right[..., 1:]], -1)  # (C, 1, 7, 7)
         return to_features, to_weight
 
 
-def three_columns(features: Tensor, gradient: Tensor) -> Tensor:
+def _three_columns(features, gradient):
     """The gradient of depthwise filters of three columns: (C, 1, 7, 3)."""
     channels = features.shape[1]
     shape = (channels, 1, 7, 3)
@@ -94,12 +94,12 @@ def gaussian_readout(features: Tensor, grid: Tensor, weights: Tensor) -> Tensor:
         return gaussian_readout_reference(features, grid, weights)
     if torch.is_grad_enabled():
         return GaussianReadoutFunction.apply(features, grid, weights)
-    pixels, corner_weights, _, _ = bilinear_corners(grid, features.shape[2:])
-    output = torch.empty_like(grid[..., 0])  # (B, N)
-    for i, rows in enumerate(pixel_rows(features)):
-        sampled = weighted_sums(pixels[i], rows, corner_weights[i])  # (N, C)
-        output[i] = (sampled * weights).sum(1)
-    return output
+    pixels, corner_weights, _, _ = _bilinear_corners(grid, features.shape[2:])
+    outputs = []
+    for image in zip(pixels, _pixel_rows(features), corner_weights, strict=True):
+        sampled = _weighted_sums(*image)  # (N, C)
+        outputs.append((sampled * weights).sum(1))
+    return torch.stack(outputs)  # (B, N)
 
 
 class GaussianReadoutFunction(torch.autograd.Function):
@@ -122,10 +122,9 @@ class GaussianReadoutFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, grid: Tensor, weights: Tensor) -> Tensor:
-        pixels, corner_weights, slopes_x, slopes_y = bilinear_corners(grid, features.shape[2:])
-        dots = torch.empty_like(corner_weights)  # (B, N, 4)
-        for i, rows in enumerate(pixel_rows(features)):
-            dots[i] = corner_dots(pixels[i], rows, weights)
+        pixels, corner_weights, slopes_x, slopes_y = _bilinear_corners(grid, features.shape[2:])
+        images = zip(pixels, _pixel_rows(features), strict=True)
+        dots = torch.stack([_corner_dots(*image, weights) for image in images])  # (B, N, 4)
         slopes = [(slopes_x * dots).sum(-1), (slopes_y * dots).sum(-1)]
         ctx.save_for_backward(features, weights, pixels, corner_weights, torch.stack(slopes, -1))
         return (corner_weights * dots).sum(-1)  # (B, N)
@@ -134,25 +133,23 @@ class GaussianReadoutFunction(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple:
         features, weights, pixels, corner_weights, slopes = ctx.saved_tensors
-        rows, (h, w) = pixel_rows(features), features.shape[2:]
+        rows, (h, w) = _pixel_rows(features), features.shape[2:]
         gradient = gradients[0][..., None]  # (B, N, 1)
         factors = gradient * corner_weights  # (B, N, 4)
         to_rows, to_weights = torch.zeros_like(rows), torch.zeros_like(weights)
         for i in range(len(rows)):
-            to_weights += weighted_sums(pixels[i], rows[i], factors[i])
-            add_rows_gradient(to_rows[i], pixels[i, :, 0], factors[i], weights, w)
+            to_weights += _weighted_sums(pixels[i], rows[i], factors[i])
+            _add_rows_gradient(to_rows[i], pixels[i, :, 0], factors[i], weights, w)
         to_features = to_rows.unflatten(1, (h, w)).permute(0, 3, 1, 2)  # (B, C, h, w)
         return to_features, gradient * slopes, to_weights
 
 
-def pixel_rows(features: Tensor) -> Tensor:
+def _pixel_rows(features):
     """(B, C, h, w) as (B, h * w, C); no copy if channels are last in memory."""
     return features.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
 
 
-def weighted_sums(
-    indices: Tensor, rows: Tensor, factors: Tensor, starts: Tensor | None = None
-) -> Tensor:
+def _weighted_sums(indices, rows, factors, starts=None):
     """Sums of factors times rows (R, C), one sum for each line of indices (N, 4): (N, C).
 
     With `starts` (S,), indices (n,) are one list, and a sum goes from each start to the next.
@@ -160,7 +157,7 @@ def weighted_sums(
     return embedding_bag(indices, rows, starts, mode="sum", per_sample_weights=factors)
 
 
-def corner_dots(pixels: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+def _corner_dots(pixels, rows, weights):
     """Dot products of each neuron's weights (N, C) with its four pixels' rows: (N, 4).
 
     They are the slopes of (sum of factor[n, k] * row[n, k] over k) . weights[n] along the factors,
@@ -169,13 +166,11 @@ def corner_dots(pixels: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     with torch.enable_grad():
         factors = rows.new_zeros(pixels.shape).requires_grad_()
         rows = rows.detach().requires_grad_()  # torch 2.4 needs it for the slopes along factors
-        sums = weighted_sums(pixels, rows, factors)  # (N, C)
+        sums = _weighted_sums(pixels, rows, factors)  # (N, C)
     return torch.autograd.grad(sums, factors, weights)[0]
 
 
-def add_rows_gradient(
-    total: Tensor, first: Tensor, factors: Tensor, weights: Tensor, width: int
-) -> None:
+def _add_rows_gradient(total, first, factors, weights, width):
     """Add factors (N, 4) times weights (N, C) of all neurons to their pixels' rows in `total`.
 
     total: (h * w, C). first: (N,) the first pixel of each neuron. Once sorted by it, the neurons of
@@ -188,11 +183,11 @@ def add_rows_gradient(
     starts = (counts.cumsum(0) - counts).int()
     steps = (0, 1, width, width + 1)
     for step, factor in zip(steps, factors[order].T.contiguous(), strict=True):
-        sums = weighted_sums(order, weights, factor, starts)  # (h * w, C)
+        sums = _weighted_sums(order, weights, factor, starts)  # (h * w, C)
         total[step:] += sums[: len(total) - step]
 
 
-def bilinear_corners(grid: Tensor, size: tuple) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _bilinear_corners(grid, size):
     """The four pixels around every position, their bilinear weights, and the weights' slopes.
 
     grid: (B, N, 2) x, y in [-1, 1]; pixels beyond the edge count as 0, as in `grid_sample`.
@@ -200,22 +195,22 @@ def bilinear_corners(grid: Tensor, size: tuple) -> tuple[Tensor, Tensor, Tensor,
     left, top right, bottom left, bottom right.
     """
     h, w = size
-    x, weights_x, slopes_x = bilinear_1d(grid[..., 0], w)
-    y, weights_y, slopes_y = bilinear_1d(grid[..., 1], h)
+    x, weights_x, slopes_x = _bilinear_1d(grid[..., 0], w)
+    y, weights_y, slopes_y = _bilinear_1d(grid[..., 1], h)
     pixels = (y * w + x).int()[..., None] + torch.tensor([0, 1, w, w + 1], dtype=torch.int32)
-    corner_weights = corner_products(weights_y, weights_x)
-    along_x = corner_products(weights_y, slopes_x)
-    along_y = corner_products(slopes_y, weights_x)
+    corner_weights = _corner_products(weights_y, weights_x)
+    along_x = _corner_products(weights_y, slopes_x)
+    along_y = _corner_products(slopes_y, weights_x)
     return pixels, corner_weights, along_x, along_y
 
 
-def corner_products(y: Tensor, x: Tensor) -> Tensor:
+def _corner_products(y, x):
     """Products of (top, bottom) and (left, right), both (2, B, N), for the corners: (B, N, 4)."""
     (top, bottom), (left, right) = y, x
     return torch.stack([top * left, top * right, bottom * left, bottom * right], -1)
 
 
-def bilinear_1d(position: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+def _bilinear_1d(position, size):
     """The index (B, N) of the pixel before each position (B, N) in [-1, 1], as floats.
 
     Then the weights of this pixel and the next, 1 - distance, and their slopes, both (2, B, N). For
@@ -247,15 +242,14 @@ def reuse_freed_memory() -> Generator[None]:
     """
     try:
         libc = ctypes.CDLL("libc.so.6")
-        mallopt, malloc_trim = libc.mallopt, libc.malloc_trim
-    except (OSError, AttributeError):  # not Linux, or another C library
+    except OSError:  # not Linux, or another C library
         yield
         return
-    mallopt(M_MMAP_THRESHOLD, 2**30)
-    mallopt(M_TRIM_THRESHOLD, 2**30)
+    libc.mallopt(M_MMAP_THRESHOLD, 2**30)
+    libc.mallopt(M_TRIM_THRESHOLD, 2**30)
     try:
         yield
     finally:
-        mallopt(M_MMAP_THRESHOLD, 2**25)  # where the library's own adjustment ends
-        mallopt(M_TRIM_THRESHOLD, 2**26)
-        malloc_trim(0)
+        libc.mallopt(M_MMAP_THRESHOLD, 2**25)  # where the library's own adjustment ends
+        libc.mallopt(M_TRIM_THRESHOLD, 2**26)
+        libc.malloc_trim(0)
