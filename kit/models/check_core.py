@@ -32,96 +32,83 @@ def check_core(
     image_size = require("image_size", image_size, tuple[int, int], (1, 1024))
     require_int("channels", channels, 1, 1024)
     if not isinstance(core, nn.Module):
-        return Report(
-            core,
-            (
-                "a core must be an nn.Module; write a class that inherits from "
-                "torch.nn.Module and make one, such as MyCore()",
-            ),
-            "",
+        problem = (
+            "a core must be an nn.Module; write a class that inherits from torch.nn.Module and "
+            "make one, such as MyCore()"
         )
+        return Report(core, (problem,), "")
     name = type(core).__name__
     try:
         core = copy.deepcopy(core).eval()
     except Exception as error:
-        return Report(
-            name,
-            (
-                f"it cannot be copied, {error!r:.200}; keep only modules, parameters, "
-                "buffers and plain values in its attributes, and detach() a tensor "
-                "that a call computed",
-            ),
-            "",
+        problem = (
+            f"it cannot be copied, {error!r:.200}; keep only modules, parameters, buffers and "
+            "plain values in its attributes, and detach() a tensor that a call computed"
         )
+        return Report(name, (problem,), "")
     devices = {p.device for p in core.parameters() if p.is_cuda}
     with torch.random.fork_rng(devices), torch.no_grad():
         torch.default_generator.manual_seed(0)  # torch.manual_seed would seed every GPU too
-        probe = _Probe(core, channels, *image_size)
-        unregistered = list(_unregistered(core))
-        problems = [*_problems(probe), *_registration_problems(core, unregistered)]
-    return Report(name, tuple(problems), "" if problems else probe.summary())
+        inputs = _inputs(core, channels, *image_size)
+        unregistered = _unregistered(core)
+        problems = [*_problems(core, inputs), *_registration_problems(core, unregistered)]
+        summary = "" if problems else _summary(core, inputs)
+    return Report(name, tuple(problems), summary)
 
 
-class _Probe:
-    """A core, and three images to call it with."""
-
-    def __init__(self, core, channels, height, width):
-        images = torch.randn(3, channels, height, width, dtype=torch.float32)
-        images[2] = 0  # a grey image
-        device = [*core.state_dict().values(), images][0].device
-        self.core = core
-        self.images = images.to(device)  # (3, C, H, W)
-        self.features = torch.empty(0)  # (3, C', h, w), once it was called
-        self.inputs = [self.images]
-        if getattr(core, "takes_state", False):
-            self.inputs.append(torch.rand(3, 5).to(device))
-
-    def run(self, rows):
-        """Features of some of the images, a slice."""
-        return self.core(*[value[rows].clone() for value in self.inputs])
-
-    def summary(self):
-        """The shapes and the number of parameters, for the report."""
-        images = ", ".join(map(str, self.images.shape[1:]))
-        features = ", ".join(map(str, self.features.shape[1:]))
-        count = sum(p.numel() for p in self.core.parameters() if p.requires_grad)
-        return f"images (B, {images}) -> features (B, {features}), {count:,} parameters to train"
+def _inputs(core, channels, height, width):
+    """Three images (3, C, H, W), and states (3, 5) if the core takes them."""
+    images = torch.randn(3, channels, height, width, dtype=torch.float32)
+    images[2] = 0  # a grey image
+    inputs = [images]
+    if getattr(core, "takes_state", False):
+        inputs.append(torch.rand(3, 5))
+    device = [*core.state_dict().values(), images][0].device
+    return [values.to(device) for values in inputs]
 
 
-def _problems(probe):
+def _call(core, inputs, images=slice(None)):
+    """The features of some of the images, all by default."""
+    return core(*[values[images].clone() for values in inputs])
+
+
+def _summary(core, inputs):
+    """The shapes and the number of parameters, for the report."""
+    images, features = tuple(inputs[0].shape), tuple(_call(core, inputs).shape)
+    count = sum(p.numel() for p in core.parameters() if p.requires_grad)
+    text = f"images {images} -> features {features}, {count:,} parameters to train"
+    return text.replace("(3,", "(B,")
+
+
+def _problems(core, inputs):
     """Sentences about what goes wrong when the core is called."""
     try:
-        yield from _input_problems(probe)
-        probe.features = probe.run(slice(3))
-        unusable = list(_shape_problems(probe)) or list(_value_problems(probe))
+        copies = [values.clone() for values in inputs]
+        features = core(*copies)
+        if not torch.equal(copies[0], inputs[0]):
+            yield (
+                "it changes the images it is given; put no in-place step (+=, relu_, "
+                "inplace=True) before the first layer that makes a new tensor"
+            )
+        unusable = [*_shape_problems(features, inputs[0])] or [*_value_problems(features)]
         yield from unusable
         if not unusable:
-            yield from _consistency_problems(probe)
-            yield from _regularizer_problems(probe)
-            yield from _training_problems(probe)
+            features = features.clone()  # the next call may overwrite what this one returned
+            yield from _consistency_problems(core, inputs, features)
+            yield from _regularizer_problems(core)
+            yield from _training_problems(core, inputs, features.shape)
     except Exception as error:
-        mode = "training" if probe.core.training else "eval"
+        mode = "training" if core.training else "eval"
         yield (
             f"it raises {error!r:.300} in {mode} mode; for other images than "
-            f"{tuple(probe.images.shape)}, call kit.check_core(core, image_size=…, channels=…)"
+            f"{tuple(inputs[0].shape)}, call kit.check_core(core, image_size=…, channels=…)"
         )
 
 
 # ---- in eval mode: each check yields sentences ----
 
 
-def _input_problems(probe):
-    inputs = [value.clone() for value in probe.inputs]
-    probe.core(*inputs)
-    if not torch.equal(inputs[0], probe.images):
-        yield (
-            "it changes the images it is given; put no in-place step (+=, relu_, inplace=True) "
-            "before the first layer that makes a new tensor"
-        )
-
-
-def _shape_problems(probe):
-    features, images = probe.features, probe.images
+def _shape_problems(features, images):
     if not isinstance(features, Tensor):
         yield (
             f"it returns a {type(features).__name__}; return the feature map alone, one tensor "
@@ -140,13 +127,13 @@ def _shape_problems(probe):
             f"its features {tuple(features.shape)} are empty; use fewer or smaller filters "
             "without padding"
         )
-    for found, expected in ((features.dtype, images.dtype), (features.device, images.device)):
-        if found != expected:
-            yield f"its features are {found}, images are {expected}; return features.to(images)"
+    for name in ("dtype", "device"):
+        actual, expected = getattr(features, name), getattr(images, name)
+        if actual != expected:
+            yield f"its features are {actual}, images are {expected}; return features.to(images)"
 
 
-def _value_problems(probe):
-    features = probe.features
+def _value_problems(features):
     count = (~features.isfinite()).sum()
     if count:
         yield (
@@ -157,16 +144,15 @@ def _value_problems(probe):
         yield "features are the same for any image; compute them from the images"
 
 
-def _consistency_problems(probe):
-    features = probe.features.clone()  # the next call may overwrite what the first returned
-    if not _close(features, probe.run(slice(3))):
+def _consistency_problems(core, inputs, features):
+    if not _close(features, _call(core, inputs)):
         yield (
             "two calls with the same images differ in eval mode; use randomness in training "
             "only, with nn.Dropout or dropout(x, training=self.training), and keep nothing from "
             "one call to the next"
         )
         return
-    singles = [probe.run(slice(i, i + 1)) for i in range(3)]
+    singles = [_call(core, inputs, slice(i, i + 1)) for i in range(3)]
     if not _close(features, torch.cat(singles)):
         yield (
             "an image by itself gives other features than in a batch in eval mode; keep all "
@@ -175,31 +161,28 @@ def _consistency_problems(probe):
         )
 
 
-def _regularizer_problems(probe):
-    if hasattr(probe.core, "regularizer"):
-        value = torch.as_tensor(probe.core.regularizer())
-        if value.numel() != 1 or not value.isfinite():
-            yield (
-                f"regularizer() gives a tensor {tuple(value.shape)}; return one finite number, "
-                "which training adds to the loss"
-            )
+def _regularizer_problems(core):
+    penalty = torch.as_tensor(getattr(core, "regularizer", int)())  # int() is 0
+    if penalty.numel() != 1 or not penalty.isfinite():
+        yield (
+            f"regularizer() gives a tensor {tuple(penalty.shape)}; return one finite number, "
+            "which training adds to the loss"
+        )
 
 
 # ---- in training mode ----
 
 
-def _training_problems(probe):
-    core = probe.core.train()
-    core.zero_grad()
-    images, *state = [value.clone() for value in probe.inputs]
+def _training_problems(core, inputs, shape):
+    core.train()
+    images, *state = [values.clone() for values in inputs]
     images.requires_grad_()
-    images.grad = torch.zeros_like(images)
     with torch.enable_grad():
         features = core(images * 1, *state)  # * 1: in-place steps are refused on a leaf
-    if features.shape != probe.features.shape:
+    if features.shape != shape:
         yield (
             f"in training mode its features are {tuple(features.shape)}, in eval mode "
-            f"{tuple(probe.features.shape)}; return the same shape in both"
+            f"{tuple(shape)}; return the same shape in both"
         )
     elif not features.requires_grad:
         yield (
@@ -207,25 +190,27 @@ def _training_problems(probe):
             ".detach(), .data and numpy in forward"
         )
     else:
-        features.backward(torch.randn_like(features))  # weights: a plain sum may be constant
-        yield from _gradient_problems(core, images)
+        yield from _gradient_problems(core, images, features)
 
 
-def _gradient_problems(core, images):
-    if not images.grad.any():
+def _gradient_problems(core, images, features):
+    parameters = {name: p for name, p in core.named_parameters() if p.requires_grad}
+    sources = [images, *parameters.values()]
+    upstream = torch.randn_like(features)  # not ones: the plain sum may be constant
+    gradients = torch.autograd.grad(features, sources, upstream, allow_unused=True)
+    to_images, *to_parameters = gradients
+    if to_images is None or not to_images.any():
         yield (
             "no gradient reaches the images, though features depend on them; leave out "
             ".detach(), and steps without a slope: rounding, sign, comparisons, argmax"
         )
-    parameters = {name: p for name, p in core.named_parameters() if p.requires_grad}
-    unused = [name for name, p in parameters.items() if p.grad is None]
+    unused = [name for name, g in zip(parameters, to_parameters, strict=True) if g is None]
     if unused:
         yield (
             f"no gradient reaches {', '.join(unused[:3])} ({len(unused)} in all); use it in "
             "forward, remove it or set its requires_grad to False"
         )
-    norm = nn.utils.clip_grad_norm_([images, *parameters.values()], 1)
-    if not norm.isfinite():
+    if not all(g is None or g.isfinite().all() for g in gradients):
         yield (
             "some gradients are not finite; a root of or a division by what may be 0, as for "
             "a grey image, needs a small constant inside: (x + 1e-6).sqrt()"
@@ -236,10 +221,9 @@ def _gradient_problems(core, images):
 
 
 def _registration_problems(core, unregistered):
-    """unregistered: (name, value) before the core was called."""
-    kept = {id(value) for _, value in _unregistered(core)}
-    names = [name for name, value in unregistered if id(value) in kept]  # else made by every call
-    for name in dict.fromkeys(names):
+    """unregistered: value -> name, before the core was called; it may make others in every call."""
+    kept = unregistered.keys() & _unregistered(core).keys()
+    for name in sorted({unregistered[value] for value in kept}):
         yield (
             f"self.{name} is not registered with torch: it is not trained, saved, switched to "
             "eval mode or moved to a GPU with the rest; use nn.ModuleList or nn.ModuleDict for "
@@ -248,34 +232,31 @@ def _registration_problems(core, unregistered):
 
 
 def _unregistered(core):
-    """(name, value) of the modules and tensors in plain attributes and their containers."""
-    registered = [*core.modules(), *core.parameters(), *core.buffers()]
-    known = set(map(id, registered))
+    """Value -> name of the modules and tensors in plain attributes and their containers."""
+    registered, names = {*core.modules(), *core.parameters(), *core.buffers()}, {}
     for prefix, module in core.named_modules():
         for name, attribute in vars(module).items():
             for value in _contents(attribute):
-                if id(value) not in known:
-                    yield f"{prefix}.{name}".lstrip("."), value
+                if value not in registered:
+                    names[value] = f"{prefix}.{name}".lstrip(".")
+    return names
 
 
 def _contents(value):
-    """Tensors in a value and its containers, and modules that training or eval mode changes."""
-    if isinstance(value, nn.Module):
-        dropout = any("Dropout" in type(part).__name__ for part in value.modules())
-        if dropout or value.state_dict():
-            yield value
-    elif isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        yield from _contents(list(value.values()))
-    elif isinstance(value, list | tuple | set):
+    """Tensors in a value and its containers, and modules with weights or buffers."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple | set):
         for item in value:
             yield from _contents(item)
+    elif isinstance(value, Tensor) or (isinstance(value, nn.Module) and value.state_dict()):
+        yield value
 
 
 # ---- helpers ----
 
 
-def _close(one, other):
-    tolerance = TOLERANCE * one.abs().max().item()
-    return one.shape == other.shape and torch.allclose(one, other, rtol=0, atol=tolerance)
+def _close(features_a, features_b):
+    tolerance = TOLERANCE * features_a.abs().max().item()
+    same_shape = features_a.shape == features_b.shape
+    return same_shape and torch.allclose(features_a, features_b, rtol=0, atol=tolerance)
