@@ -5,19 +5,16 @@ from the features at one position. A shifter moves the positions with the eye, a
 the predictions with behaviour.
 """
 
-from collections.abc import Generator, ItemsView, Mapping
+from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Generic, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, elu
 
-from kit.checks import require, require_array, require_finite, require_int
+from kit.checks import require, require_int
 from kit.models.cpu import depthwise, gaussian_readout
-
-Part = TypeVar("Part", bound=nn.Module)
 
 
 def full_precision(device: torch.device) -> AbstractContextManager:
@@ -28,12 +25,12 @@ def full_precision(device: torch.device) -> AbstractContextManager:
 
 
 @contextmanager
-def eval_mode(module: nn.Module) -> Generator[nn.Module]:
+def eval_mode(module: nn.Module) -> Generator[None]:
     """Put a module in eval mode within the block, then each of its parts back in its own mode."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
-        yield module
+        yield
     finally:
         for part, mode in modes.items():
             part.training = mode
@@ -53,35 +50,32 @@ class ConvCore(nn.Module):
         self, channels: int = 64, in_channels: int = 1, layers: int = 4, nonlinear: bool = True
     ) -> None:
         super().__init__()
-        channels = require_int("channels", channels, 1, 1024)  # 16 times the published number
-        in_channels = require_int("in_channels", in_channels, 1, 1024)
-        layers = require_int("layers", layers, 1, 64)
-        nonlinear = require("nonlinear", nonlinear, bool)
         self.settings = {
-            "channels": channels,
-            "in_channels": in_channels,
-            "layers": layers,
-            "nonlinear": nonlinear,
+            "channels": require_int("channels", channels, 1, 1024),  # 16 times the published number
+            "in_channels": require_int("in_channels", in_channels, 1, 1024),
+            "layers": require_int("layers", layers, 1, 64),
+            "nonlinear": require("nonlinear", nonlinear, bool),
         }  # enough to build the same core again
         kind = "CNN" if nonlinear else "linear-nonlinear (LN) model"
         self.label = f"{kind} of {layers} convolutional layers"  # for the repr of a Model
         self.layers = nn.ModuleList()
         for i in range(layers):
-            layer = nn.Sequential()
             if i == 0:
-                layer.append(nn.Conv2d(in_channels, channels, 9, bias=False))
+                layer = nn.Sequential(nn.Conv2d(in_channels, channels, 9, bias=False))
             else:
-                layer.append(nn.Conv2d(channels, channels, 1, bias=False))
-                layer.append(DepthwiseConv(channels))
-                layer.append(nn.Conv2d(channels, channels, 1, bias=False))
+                layer = nn.Sequential(
+                    nn.Conv2d(channels, channels, 1, bias=False),
+                    DepthwiseConv(channels),
+                    nn.Conv2d(channels, channels, 1, bias=False),
+                )
             # momentum .9 as in 2022: the last batch nearly decides the running statistics
             layer.append(nn.BatchNorm2d(channels, momentum=0.9))
             if nonlinear:
                 layer.append(nn.ELU(inplace=True))
             self.layers.append(layer)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.xavier_normal_(module.weight)
+        for value in self.parameters():
+            if value.ndim == 4:  # filters
+                nn.init.xavier_normal_(value)
 
     def forward(self, images: Tensor) -> Tensor:
         features = images
@@ -113,39 +107,11 @@ class DepthwiseConv(nn.Conv2d):
         return depthwise(input, self.weight)
 
 
-def require_neurons(neurons: object) -> None:
-    """Raise ValueError unless neurons are mouse -> coordinates (N, 2 or 3)."""
-    if not isinstance(neurons, Mapping) or hasattr(neurons, "neurons") or not neurons:
-        raise ValueError(
-            f"neurons are a mapping from mouse to coordinates, not a "
-            f"{type(neurons).__name__}; give data.neurons"
-        )
-    for mouse, coordinates in neurons.items():
-        if not isinstance(mouse, str) or "." in mouse or hasattr(nn.ModuleDict, mouse or "."):
-            raise ValueError(
-                f"{mouse!r} cannot be the id of a mouse here; give a text without a "
-                "dot, such as '27204-5-13'"
-            )
-        name = f"neurons[{mouse!r}]"
-        require_finite(name, require_array(name, coordinates, ("N", 2), ("N", 3)))
-
-
 def cortical_positions(coordinates: np.ndarray) -> Tensor:
     """Coordinates (N, 2 or 3) as x and y (N, 2) from the middle, the largest of them 1 or -1."""
     cortical = torch.from_numpy(np.asarray(coordinates)[:, :2].astype(np.float32))
     cortical = cortical - cortical.mean(0)
     return cortical / cortical.abs().max().clamp(min=1e-6)
-
-
-class PerMouse(nn.ModuleDict, Generic[Part]):
-    """Mouse -> its part of a model, all of one kind."""
-
-    def __getitem__(self, key: str) -> Part:
-        return cast(Part, super().__getitem__(key))
-
-    def items(self) -> ItemsView[str, Part]:
-        """Pairs of a mouse and its part."""
-        return cast(ItemsView[str, Part], super().items())
 
 
 class GaussianReadout(nn.Module):
@@ -236,10 +202,9 @@ class Gain(nn.Module):
 
     def __init__(self, neurons: int) -> None:
         super().__init__()
-        first, last = nn.Linear(3, 10), nn.Linear(10, neurons)
-        self.mlp = nn.Sequential(first, nn.Tanh(), last)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        self.mlp = nn.Sequential(nn.Linear(3, 10), nn.Tanh(), nn.Linear(10, neurons))
+        for value in self.mlp[2].parameters():
+            nn.init.zeros_(value)
 
     def forward(self, behavior: Tensor) -> Tensor:
         return elu(self.mlp(behavior)) + 1
@@ -258,7 +223,7 @@ class MinMaxScaler(nn.Module):
 
     def fit(self, behavior: np.ndarray) -> None:
         """Take the range of behavior (T, 3). A value that never varies becomes 0."""
-        low, high = torch.from_numpy(behavior.min(0)), torch.from_numpy(behavior.max(0))
+        low, high = torch.from_numpy(behavior).aminmax(dim=0)
         self.low.copy_(low)
         self.span.copy_(torch.where(high > low, high - low, 1))
 

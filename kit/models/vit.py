@@ -29,16 +29,9 @@ class ViTConfig:
 
     def __post_init__(self) -> None:
         sizes = dict.fromkeys(self.__dataclass_fields__, (1, 4096))
-        check_settings(
-            self,
-            **sizes
-            | {
-                "depth": (1, 64),
-                "heads": (1, 64),
-                "patch_dropout": (0, 0.99),
-                "dropout": (0, 0.99),
-            },
-        )
+        few, share = (1, 64), (0, 0.99)
+        others = {"depth": few, "heads": few, "patch_dropout": share, "dropout": share}
+        check_settings(self, **sizes | others)
 
     @classmethod
     def published(cls, **changes: int | float) -> "ViTConfig":
@@ -77,20 +70,14 @@ class ViTCore(nn.Module):
         super().__init__()
         if not isinstance(config, ViTConfig):
             config = ViTConfig(**(config or {}))
-        image_size = require("image_size", image_size, tuple[int, int], (1, 1024))
-        channels = require_int("channels", channels, 1, 1024)
-        takes_state = require("takes_state", takes_state, bool)
         patch, stride, dim = config.patch, config.stride, config.dim
-        if min(image_size) < patch:
-            raise ValueError(
-                f"patches of {patch} pixels do not fit into {image_size} "
-                "images; give smaller ones, ViTConfig(patch=...)"
-            )
+        image_size = require("image_size", image_size, tuple[int, int], (1, 1024))
+        require_int("patch", patch, 1, min(image_size))
         self.settings = {
             "config": asdict(config),
-            "image_size": list(image_size),
-            "channels": channels,
-            "takes_state": takes_state,
+            "image_size": image_size,
+            "channels": require_int("channels", channels, 1, 1024),
+            "takes_state": require("takes_state", takes_state, bool),
         }
         self.takes_state = takes_state  # Model gives the state to cores with this attribute
         state = " that take behaviour and eye position" if takes_state else ""
@@ -104,15 +91,13 @@ class ViTCore(nn.Module):
         self.pos_embedding = nn.Parameter(0.02 * torch.randn(1 + rows * columns, dim))
         self.dropout = nn.Dropout(config.patch_dropout)
         self.blocks = nn.ModuleList(Block(config, takes_state) for _ in range(config.depth))
-        for module in self.blocks.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        for name, value in self.blocks.named_parameters():
+            if value.ndim == 2:  # of a linear layer; those of a layer norm start as 1 and 0
+                nn.init.trunc_normal_(value, std=0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(value)
 
     def forward(self, images: Tensor, state: Tensor | None = None) -> Tensor:
-        if self.takes_state and state is None:
-            raise ValueError("this core takes the mouse's state (B, 5) too: core(images, state)")
         patches = self.patch_embed(images)  # (B, dim, rows, columns)
         tokens = patches.flatten(2).mT  # (B, rows * columns, dim)
         tokens = torch.cat([self.cls.expand(len(tokens), -1, -1), tokens], 1)  # (B, T, dim)
