@@ -3,11 +3,11 @@
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from pickle import UnpicklingError
+from types import NoneType
 
 import torch
 
-from kit.checks import require_path, suggest
+from kit.checks import require, require_path, suggest
 from kit.data import catalog
 from kit.models.checkpoints import build_model, load_model
 from kit.models.model import Model
@@ -53,63 +53,30 @@ def pretrained(
     torch.Size([8, 600])
     """
     name = str(name)
-    shipped = {file.stem: file for file in sorted(SHIPPED.rglob("*.safetensors"))}
+    shipped = {file.stem: file for file in SHIPPED.rglob("*.safetensors")}
     if name in shipped:
-        if path is not None:
-            raise ValueError(
-                f"{name} comes with the kit; leave path out, or read a model that "
-                "kit.save wrote with kit.load_model(path)"
-            )
+        require("path", path, NoneType)  # it comes with the kit
         return load_model(shipped[name])
-    known = [*catalog.WEIGHTS, *shipped]
-    if name not in known:
-        main = [each for each in known if not each[-1].isdigit()]
+    if name not in catalog.WEIGHTS:
         raise ValueError(
-            f"there is no trained model {name!r}; {suggest(name, known)}"
-            f"names are {', '.join(main)}, and those in kit/weights/README.md"
+            f"there is no trained model {name!r}; {suggest(name, [*catalog.WEIGHTS, *shipped])}"
+            f"names are {', '.join(catalog.WEIGHTS)}, and those in kit/weights/README.md"
         )
     if path is None:
         path = catalog.fetch_weights(name, folder)
-    return _published(name, require_path("path", path))
-
-
-def _published(name, path):
-    """A baseline of 2022 from its file. Nothing in the file is executed."""
-    entry = catalog.WEIGHTS[name]
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no file {path}; leave path out and kit.pretrained({name!r}) downloads it"
-        )
-    content = path.read_bytes()  # once: what is hashed is what is opened
-    found = sha256(content).hexdigest()
-    if found != entry.sha256:
+    content = require_path("path", path).read_bytes()  # once: what is hashed is what is opened
+    if sha256(content).hexdigest() != catalog.WEIGHTS[name].sha256:
         raise ValueError(
-            f"{path} is not the published file of {name}: its SHA-256 is {found}, "
-            f"expected {entry.sha256}; remove it, and kit.pretrained({name!r}) "
-            "downloads the right one"
-        )
-    try:
-        tensors = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
-        return _from_2022(tensors, entry)
-    except (
-        AttributeError,
-        EOFError,
-        KeyError,
-        OSError,
-        RuntimeError,
-        TypeError,
-        UnpicklingError,
-        ValueError,
-    ) as error:
-        raise ValueError(
-            f"{path} does not hold the tensors of {name}; remove it, and "
+            f"{path} is not the published file of {name}, by its SHA-256; remove it, and "
             f"kit.pretrained({name!r}) downloads the right one"
-        ) from error
+        )
+    tensors = torch.load(BytesIO(content), map_location="cpu", weights_only=True)  # runs no code
+    return _from_2022(tensors, catalog.WEIGHTS[name])
 
 
 def _from_2022(published, entry):
     """A model from the tensors of 2022, name -> tensor."""
-    tensors = {}
+    weights = {}
     for name, value in published.items():
         for old, new in RENAMED.items():
             name = name.replace(old, new)
@@ -117,23 +84,19 @@ def _from_2022(published, entry):
             value = value.squeeze((0, 2)).mT.contiguous()  # (1, C, 1, N) -> (N, C)
         elif name.endswith(".sigma"):
             value = value[0]  # (1, N, 2, 2) -> (N, 2, 2)
-        if name != LAPLACE:
-            tensors[f"model/{name}"] = value
-    linear = entry.kind == "LN"
+        weights[name] = value
+    del weights[LAPLACE]
     plus = entry.track == "Sensorium+"
-    settings = {
-        "channels": 64,
-        "in_channels": 4 if plus else 1,
-        "layers": 3 if linear else 4,
-        "nonlinear": not linear,
-    }
+    settings = {"in_channels": 4 if plus else 1}
+    if entry.kind == "LN":
+        settings |= {"layers": 3, "nonlinear": False}
     header = {
-        "config": {"behavior_channels": plus, "shifter": plus, "image_size": (36, 64)},
+        "config": {"behavior_channels": plus, "shifter": plus},
         "core": {"class": "ConvCore", "settings": settings},
         "neurons": [entry.mouse],
         "description": _description(entry),
     }
-    return build_model(header, tensors)
+    return build_model(header, weights)
 
 
 def _description(entry):
