@@ -24,10 +24,10 @@ MISTAKES = {
         lambda data, model: data.mouse["images"], TypeError, "write recording.images"),
     "a core's class": (
         lambda data, model: kit.Model(Core, data.neurons),
-        ValueError, "the class Core"),
+        ValueError, "is not possible; give a Module"),
     "a dataset for neurons": (
         lambda data, model: kit.Model(Core(), data),
-        ValueError, "data.neurons"),
+        ValueError, "neurons['7-1-1'] must be numbers (N, 2) or (N, 3), these are Recording"),
     "a rate in quotes": (
         lambda data, model: kit.TrainConfig(lr="0.01"),
         ValueError, "lr='0.01'"),
@@ -45,13 +45,13 @@ MISTAKES = {
         ValueError, "build='cnn'"),
     "a recipe for a model": (
         lambda data, model: kit.vit_baseline(data, config=kit.TrainConfig()),
-        ValueError, "give kit.ModelConfig(...)"),
+        ValueError, "is not possible; give a ModelConfig or None"),
     "images for a batch": (
         lambda data, model: model(data.mouse.images[:2]),
         ValueError, "a model takes a kit.Batch, not a memmap; give kit.Batch.typical(images)"),
     "a dataset for its recording": (
         lambda data, model: model.centers(data),
-        ValueError, "is not a Recording; give data.mouse"),
+        ValueError, "is not possible; give a Recording"),
     "a list for a mouse": (
         lambda data, model: model(data.mouse.first("train", 2), ["7-1-1"]),
         ValueError, "this model has no readout for mouse ['7-1-1']"),

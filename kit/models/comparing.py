@@ -1,8 +1,9 @@
-"""Comparisons of recordings and weights with those that a model remembers."""
+"""Comparisons of recordings and weights with what a model remembers."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -14,53 +15,28 @@ def recording_statistics(recording: "Recording") -> dict[str, np.ndarray]:
     return {"unit_ids": recording.unit_ids.copy(), **recording.statistics}
 
 
-def require_same_places(mouse: str, ours: Tensor, theirs: Tensor) -> None:
-    """Raise ValueError if a model's neurons (N, 2) are not at the recording's places in cortex.
-
-    By correlation, as another program may have scaled them; neurons without places may be any.
-    """
-    ours, theirs = ours.float().numpy().ravel(), theirs.numpy().ravel()
-    if ours.any() and theirs.any() and np.corrcoef(ours, theirs)[0, 1] < 0.9:
-        raise ValueError(
-            f"this model has the neurons of mouse {mouse} at other places in cortex "
-            "than the recording, perhaps another mouse's; build the model from "
-            "data.neurons"
-        )
-
-
-def require_same_statistics(mouse: str, ours: dict, recording: "Recording") -> None:
-    """Raise ValueError if a model was trained with other ids or units of a recording."""
-    theirs = recording_statistics(recording)
-    name = different_statistic(ours, theirs)
-    if name:
-        one, two = first_values(ours[name]), first_values(theirs.get(name))
-        raise ValueError(
-            f"this model was trained with {name} {one} of mouse {mouse}, the "
-            f"recording has {two}; open the recording it was trained on, or train a "
-            "new model"
-        )
-
-
-def different_statistic(one: dict, two: dict) -> str | None:
-    """The first name in `one` with other ids or statistics than in `two`."""
-    for name, value in one.items():
-        if not same_statistics(name, value, two.get(name)):
+def different_statistic(statistics_a: dict, statistics_b: dict) -> str | None:
+    """The first name in `statistics_a` with other ids or other units in `statistics_b`."""
+    for name, values_a in statistics_a.items():
+        values_b = statistics_b.get(name, np.nan)  # nan is equal to nothing
+        tolerance = 0 if name == "unit_ids" else 1e-4
+        same_shape = np.shape(values_a) == np.shape(values_b)
+        if not same_shape or not np.allclose(values_a, values_b, rtol=tolerance):
             return name
     return None
 
 
-def same_statistics(name: str, value: np.ndarray, other: np.ndarray | None) -> bool:
-    """Whether unit ids or statistics are of the same neurons in the same units."""
-    if other is None or value.shape != other.shape:
+def same_neurons(positions_a: Tensor, positions_b: Tensor) -> bool:
+    """Whether neurons (N, 2) are as many, and at the same places in cortex.
+
+    By correlation, as another program may have scaled them; neurons without places may be any.
+    """
+    if positions_a.shape != positions_b.shape:
         return False
-    return np.allclose(value, other, rtol=0 if name == "unit_ids" else 1e-4)
-
-
-def first_values(value: np.ndarray | None) -> str:
-    """The first three values of an array, for an error message."""
-    if value is None:
-        return "none"
-    return "[" + ", ".join(f"{v:.5g}" for v in value.ravel()[:3]) + ", …]"
+    if not positions_a.any() or not positions_b.any():
+        return True
+    both = torch.stack([positions_a.flatten(), positions_b.flatten()])  # (2, 2N)
+    return not torch.corrcoef(both)[0, 1] < 0.9
 
 
 def shapes(tensors: dict[str, Tensor]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from kit.checks import brief
 from kit.data.recordings import Batch, Dataset
 from kit.models.comparing import different_statistic
 from kit.models.model import Model
@@ -24,24 +25,19 @@ def ensemble(models: Iterable[Model]) -> "Ensemble":
     >>> kit.predict(both, kit.load("sample"), "validation").shape
     (200, 600)
     """
-    if not isinstance(models, Iterable):
+    members = list(models) if isinstance(models, Iterable) else []
+    if not members or not all(isinstance(member, Model) for member in members):
         raise ValueError(
-            f"an ensemble needs a list of models, not one {type(models).__name__}; "
-            "give [model, ...], or what kit.train_many returned"
-        )
-    members = list(models)
-    if not members:
-        raise ValueError(
-            "an ensemble needs one or more models, not an empty list; give, for "
-            "example, what kit.train_many returned"
+            f"an ensemble needs a list of one or more models, not {brief(repr(models))}; give what "
+            "kit.train_many or kit.load_model returned"
         )
     for member in members:
-        if not isinstance(member, Model):
+        difference = _difference(members[0], member)
+        if difference:
             raise ValueError(
-                f"an ensemble is made of models, not of {type(member).__name__}; give "
-                "a list of what kit.train_many or kit.load_model returned"
+                "the members of an ensemble predict the same neurons in the same units from "
+                f"images of one size, and two differ in {difference}; leave one out"
             )
-        _require_same_task(members[0], member)
     return Ensemble(members)
 
 
@@ -51,6 +47,10 @@ class Ensemble(nn.Module):
     def __init__(self, members: list[Model]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
+        self.image_size = members[0].image_size  # height and width
+        self.state_inputs = {}  # field of a batch -> its name, for all that some member takes
+        for member in members:
+            self.state_inputs |= member.state_inputs
 
     @property
     def models(self) -> list[Model]:
@@ -76,18 +76,6 @@ class Ensemble(nn.Module):
         """Mean and std of the raw pixels of a mouse's recording; None if it is not known."""
         return self.models[0].image_statistics(mouse)
 
-    @property
-    def state_inputs(self) -> dict[str, str]:
-        """Field of a batch -> its name, for all that some member takes besides the images."""
-        return {
-            field: name for member in self.models for field, name in member.state_inputs.items()
-        }
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width of the images."""
-        return self.models[0].image_size
-
     def __repr__(self) -> str:
         """Number of members, then each kind of member with its number."""
         lines = [f"the mean of {_count(len(self.members))}"]
@@ -96,29 +84,18 @@ class Ensemble(nn.Module):
         return "\n".join(lines)
 
 
-def _count(n: int) -> str:
+def _count(n):
     return "1 model" if n == 1 else f"{n} models"
 
 
-def _require_same_task(first: Model, other: Model) -> None:
-    """Raise ValueError if two models differ in image size, mice, neurons or units."""
-    one = f"{first.image_size} images of mouse {_mice(first)}"
-    two = f"{other.image_size} images of mouse {_mice(other)}"
-    if one != two:
-        raise ValueError(
-            "the members of an ensemble predict the same neurons from images of one "
-            f"size, and one takes {one}, another {two}; leave one out"
-        )
-    for mouse in first.data_statistics.keys() & other.data_statistics.keys():
-        name = different_statistic(first.data_statistics[mouse], other.data_statistics[mouse])
+def _difference(model_a, model_b):
+    """The first difference between the images and the neurons of two models, or None."""
+    for name in ("image_size", "neuron_counts"):
+        value_a, value_b = getattr(model_a, name), getattr(model_b, name)
+        if value_a != value_b:
+            return f"{name}, {value_a} and {value_b}"
+    for mouse, statistics in model_a.data_statistics.items():
+        name = different_statistic(statistics, model_b.data_statistics.get(mouse, statistics))
         if name:
-            raise ValueError(
-                "the members of an ensemble predict the same neurons in the same "
-                f"units, and two were trained with different {name} of mouse {mouse}; "
-                "train both on one recording"
-            )
-
-
-def _mice(model: Model) -> str:
-    counts = [f"{mouse} ({len(part.bias)} neurons)" for mouse, part in model.readouts.items()]
-    return ", ".join(sorted(counts))
+            return f"the {name} of mouse {mouse} that they were trained with"
+    return None

@@ -23,6 +23,12 @@ def build(data, seed=0):
     return model
 
 
+def other_ids(data):
+    """The same recording with the ids of its neurons in another order."""
+    ids = data.mouse.unit_ids[::-1].copy()
+    return kit.Dataset([dataclasses.replace(data.mouse, unit_ids=ids)])
+
+
 @pytest.fixture(scope="module")
 def models(data):
     return [build(data, seed) for seed in (0, 1, 2)]
@@ -91,34 +97,30 @@ def test_ensemble_refuses_other_members(models, data, other, folder):
             kit.ensemble(members)
         assert "\n" not in str(caught.value)
 
-    refused([], "needs one or more models, not an empty list; give")
-    refused([models[0], "model"], "made of models, not of str; give a list")
-    refused(models[0], "needs a list of models, not one Model; give")
-    refused([kit.ensemble(models)], "not of Ensemble")
-    refused([models[0], build(other)], r"mouse 7-1-1 \(24 neurons\), another .* mouse 8-1-1 \(10 n")
+    for members in ([], models[0], [models[0], "model"], [kit.ensemble(models)]):
+        refused(members, "an ensemble needs a list of one or more models, not .*; give what")
+    refused([models[0], build(other)], "neuron_counts, {'7-1-1': 24} and {'8-1-1': 10}; leave one")
     fewer = kit.Model(models[0].core, {"7-1-1": np.zeros((23, 2))}, models[0].config)
-    refused([models[0], fewer], r"mouse 7-1-1 \(24 neurons\), another .* mouse 7-1-1 \(23 n")
+    refused([models[0], fewer], "neuron_counts, {'7-1-1': 24} and {'7-1-1': 23}; leave one out")
     large = kit.load(folder / "static7-1-1-GrayImageNet-tiny.zip", (27, 48), folder / "data")
-    refused([models[0], build(large)], r"takes \(18, 32\) images .*, another \(27, 48\) images")
+    refused([models[0], build(large)], r"image_size, \(18, 32\) and \(27, 48\); leave one out")
     stranger = kit.linear_baseline(data, 2)
-    turned = dataclasses.replace(data.mouse, unit_ids=data.mouse.unit_ids[::-1].copy())
-    stranger.register_data(kit.Dataset([turned]))
-    refused([models[0], stranger], "trained with different unit_ids of mouse 7-1-1; train both")
+    stranger.register_data(other_ids(data))
+    refused([models[0], stranger], "the unit_ids of mouse 7-1-1 that they were trained with; leave")
 
 
 def test_ensemble_validate_data(models, data, other):
     ensemble = kit.ensemble(models)
     with pytest.raises(ValueError, match="no readout for mouse '8-1-1'"):
         kit.predict(ensemble, other, "test")
-    changed = dataclasses.replace(data.mouse, unit_ids=data.mouse.unit_ids[::-1].copy())
-    with pytest.raises(ValueError, match="trained with unit_ids"):
-        kit.score(ensemble, kit.Dataset([changed]), "validation")
+    with pytest.raises(ValueError, match="trained with other unit_ids"):
+        kit.score(ensemble, other_ids(data), "validation")
 
 
 def test_ensemble_cannot_be_trained_or_saved(models, data, tmp_path):
     ensemble = kit.ensemble(models)
     with pytest.raises(ValueError, match="a Model is needed to train, not Ensemble; "):
         kit.train(ensemble, data)
-    with pytest.raises(ValueError, match="a file holds one Model, not Ensemble; "):
+    with pytest.raises(ValueError, match=r"model=.* is not possible; give a Model"):
         kit.save(ensemble, tmp_path / "out")
     assert not (tmp_path / "out").exists()

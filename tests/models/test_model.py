@@ -43,21 +43,21 @@ def test_forward_uses_the_parts_of_its_config(plus, behavior, shifter):
     assert torch.equal(before, looked) == (not shifter)
 
 
-def parts(config):
-    """What a model of a mouse with 24 neurons has besides its core and readout."""
-    model = kit.Model(ConvCore(2, 4 if config.behavior_channels else 1), {"m": PLACES}, config)
-    named = {name.split(".")[0] for name, _ in model.named_parameters()}
-    return named - {"core", "readouts"}
+@pytest.mark.parametrize("setting, parts", [
+    ({}, set()), ({"behavior_channels": True}, set()), ({"shifter": True}, {"shifters"}),
+    ({"gain": True}, {"gains"}), ({"gain": True, "minmax_behavior": True}, {"gains"}),
+])  # fmt: skip
+def test_model_config_parts(setting, parts):
+    """Besides the core and the readout, of a mouse with 24 neurons."""
+    config = kit.ModelConfig(**setting)
+    model = kit.Model(ConvCore(2, config.core_channels), {"m": PLACES}, config)
+    names = {name.split(".")[0] for name, _ in model.named_parameters()}
+    assert names - {"core", "readouts"} == parts
 
 
-def test_model_config_parts():
-    assert parts(kit.ModelConfig()) == set()
-    assert parts(kit.ModelConfig(behavior_channels=True)) == set()
-    assert parts(kit.ModelConfig(shifter=True)) == {"shifters"}
-    assert parts(kit.ModelConfig(gain=True)) == {"gains"}
-    assert parts(kit.ModelConfig(gain=True, minmax_behavior=True)) == {"gains"}
-    with pytest.raises(ValueError, match="minmax_behavior=True has no effect"):
-        parts(kit.ModelConfig(shifter=True, minmax_behavior=True))
+def test_model_refuses_a_setting_without_effect():
+    with pytest.raises(ValueError, match="minmax_behavior=True needs a model that takes behaviour"):
+        kit.Model(ConvCore(2), {"m": PLACES}, kit.ModelConfig(shifter=True, minmax_behavior=True))
 
 
 def test_forward_is_elu_plus_one(plain):
@@ -147,15 +147,15 @@ def test_forward_trials_independent(plus):
 
 def test_model_order_of_mice(two):
     turned = kit.Dataset([two["9-2-2"], two["9-1-1"]])
-    model, other = kit.cnn_baseline(two, channels=2), kit.cnn_baseline(turned, channels=2)
-    other.load_state_dict(model.state_dict())
+    model_a, model_b = kit.cnn_baseline(two, channels=2), kit.cnn_baseline(turned, channels=2)
+    model_b.load_state_dict(model_a.state_dict())
     for mouse in two:
-        one = kit.predict(model, two, "test", mouse)
-        np.testing.assert_array_equal(one, kit.predict(other, turned, "test", mouse))
-    one, again = kit.score(model, two, "test"), kit.score(other, turned, "test")
-    assert one.single_trial == pytest.approx(again.single_trial, abs=1e-12)
-    assert one.to_average == pytest.approx(again.to_average, abs=1e-12)
-    assert len(one.per_neuron["single_trial"]) == 34
+        predictions = kit.predict(model_a, two, "test", mouse)
+        np.testing.assert_array_equal(predictions, kit.predict(model_b, turned, "test", mouse))
+    scores_a, scores_b = kit.score(model_a, two, "test"), kit.score(model_b, turned, "test")
+    assert scores_a.single_trial == pytest.approx(scores_b.single_trial, abs=1e-12)
+    assert scores_a.to_average == pytest.approx(scores_b.to_average, abs=1e-12)
+    assert len(scores_a.per_neuron["single_trial"]) == 34
 
 
 def test_model_leaves_global_random_state(plus):
@@ -251,36 +251,31 @@ def test_model_own_core(plus):
     assert kit.predict(model, plus, "test").shape == (11, 24)
 
 
-def test_model_refuses_core_without_feature_map(plus):
-    flat = nn.Sequential(nn.Flatten(), nn.Linear(18 * 32, 5))
-    with pytest.raises(ValueError, match=r"18, 32\) into \(1, 5\) torch.float32; it must"):
-        kit.Model(flat, plus.neurons, kit.ModelConfig(image_size=SIZE))
-
-
-def test_model_refuses_core_with_other_arguments(plus):
-    with pytest.raises(ValueError, match=r"the core cannot take images \(1, 4, 36, 64\): "):
-        kit.Model(nn.Bilinear(64, 64, 3), plus.neurons, kit.ModelConfig(behavior_channels=True))
-
-
-def test_model_refuses_core_for_other_inputs(plus):
-    """Four channels are given where the core takes one."""
-    with pytest.raises(ValueError, match=r"the core .*\(1, 4, 18, 32\)"):
-        kit.Model(Tiny(1), plus.neurons, kit.ModelConfig(True, image_size=SIZE))
-    with pytest.raises(ValueError, match=r"the core .*\(1, 1, 6, 6\)"):  # smaller than its filters
-        kit.Model(ConvCore(2), plus.neurons, kit.ModelConfig(image_size=(6, 6)))
+@pytest.mark.parametrize("core, config, message", [
+    (nn.Sequential(nn.Flatten(), nn.Linear(18 * 32, 5)), {},
+     r"\(1, 1, 18, 32\): not enough values to unpack .*; see kit.check_core"),
+    (nn.Bilinear(64, 64, 3), {"behavior_channels": True}, r"\(1, 4, 18, 32\): "),
+    (Tiny(1), {"behavior_channels": True}, r"\(1, 4, 18, 32\): .*channels"),  # it takes one
+    (ConvCore(2), {"image_size": (6, 6)}, r"\(1, 1, 6, 6\): "),  # smaller than its filters
+], ids=["no map", "other arguments", "other channels", "small images"])  # fmt: skip
+def test_model_refuses_cores(plus, core, config, message):
+    config = kit.ModelConfig(**{"image_size": SIZE} | config)
+    with pytest.raises(ValueError, match=f"the core cannot take images {message}"):
+        kit.Model(core, plus.neurons, config)
 
 
 def test_validate_data_image_size(cnn, folder):
     full = kit.load(folder / "static7-1-1-GrayImageNet-tiny.zip", folder=folder / "data")
-    for call in (lambda: kit.predict(cnn, full, "test"), lambda: cnn.register_data(full)):
-        with pytest.raises(ValueError, match=r"takes \(18, 32\) images, .*\(36, 64\); load them w"):
-            call()
+    with pytest.raises(ValueError, match=r"takes \(18, 32\) images, .*\(36, 64\); load them w"):
+        kit.predict(cnn, full, "test")
 
 
 def test_validate_data_number_of_neurons(cnn, tmp_path):
     path = tiny.write(tmp_path, tiny.arrays(neurons=10))
     other = kit.load(path, SIZE, tmp_path / "data")
-    with pytest.raises(ValueError, match="has 24 neurons for mouse 7-1-1, the recording has 10"):
+    with pytest.raises(
+        ValueError, match="has 24 neurons of mouse 7-1-1, and the recording has 10, or"
+    ):
         kit.predict(cnn, other, "test")
 
 
@@ -295,10 +290,8 @@ def test_validate_data_statistics(cnn, plus, name):
     cnn.validate_data(plus)
     statistics[name] = value.copy()
     statistics[name].flat[-1] += 1
-    with pytest.raises(ValueError, match=f"was trained with {name}.*the recording has") as caught:
+    with pytest.raises(ValueError, match=f"was trained with other {name} of mouse 7-1-1; open"):
         kit.predict(cnn, plus, "test")
-    for shown in (value, statistics[name]):
-        assert f"[{shown.ravel()[0]:.5g}, " in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -367,32 +360,13 @@ def test_model_takes_images_of_float64(plain):
 
 @pytest.mark.parametrize("neurons, message", [
     ({}, "give data.neurons"),
-    ({7: PLACES}, "7 cannot be the id of a mouse here"),
-    ({"7.1": PLACES}, "a text without a dot"),
-    ({"items": PLACES}, "'items' cannot be the id"),
     ({"m": PLACES[0]}, r"neurons\['m'\] must be numbers \(N, 2\) or \(N, 3\), these are \(3,\)"),
     ({"m": PLACES * np.nan}, "are not finite numbers"),
     ({"m": None}, "these are NoneType"),
-], ids=["none", "number", "dot", "word", "one", "nan", "nothing"])  # fmt: skip
+], ids=["none", "one", "nan", "nothing"])  # fmt: skip
 def test_model_refuses_neurons(neurons, message):
     with pytest.raises(ValueError, match=message):
         kit.Model(ConvCore(2), neurons)
-
-
-class Rounded(nn.Conv2d):
-    def forward(self, images):
-        return super().forward(images).to(torch.int64)
-
-
-class Bright(nn.Conv2d):
-    def forward(self, images):
-        return super().forward(images) > 0
-
-
-@pytest.mark.parametrize("core, kind", [(Rounded, "int64"), (Bright, "bool")])
-def test_model_refuses_features_that_are_not_floats(plus, core, kind):
-    with pytest.raises(ValueError, match=f"torch.{kind}; it must give one tensor .* of floats"):
-        kit.Model(core(1, 2, 5), plus.neurons, kit.ModelConfig(image_size=SIZE))
 
 
 class Odd(nn.Conv2d):
@@ -419,21 +393,14 @@ def test_forward_refuses_features_of_another_shape_in_training(plus, change):
         model.train()(plus.mouse.first("train", 4))
 
 
-@pytest.mark.parametrize("penalty", [None, "0", torch.ones(2)])
-def test_regularizer_refuses_what_is_not_one_number(plus, penalty):
+def test_regularizer_refuses_what_is_not_one_number(plus):
     core = Odd(1, 2, 3)
-    core.penalty = penalty
+    core.penalty = torch.ones(2)
     model = kit.Model(core, plus.neurons, kit.ModelConfig(image_size=SIZE))
-    with pytest.raises(ValueError, match=r"regularizer\(\) gives .*; it must give one number"):
+    with pytest.raises(ValueError, match=r"regularizer\(\) gives \(2,\); it must give one number"):
         model.regularizer()
     for core.penalty in (1, 1.0, np.float32(1), torch.ones(()), torch.ones(1)):
         assert model.regularizer() >= 1
-
-
-def test_model_refuses_core_without_channels(plus):
-    core = nn.ConstantPad2d(-9, 0)  # 18 rows become none
-    with pytest.raises(ValueError, match=r"\(1, 1, 0, 14\) .*; it must give one tensor"):
-        kit.Model(core, plus.neurons, kit.ModelConfig(image_size=SIZE))
 
 
 def test_score_in_half_precision(cnn, plus):
@@ -447,7 +414,9 @@ def test_validate_data_refuses_the_neurons_of_another_mouse(folder):
     data = kit.load(paths, SIZE, folder / "data")
     swapped = dict(zip(data, reversed(data.neurons.values()), strict=True))
     model = kit.Model(ConvCore(2), swapped, kit.ModelConfig(image_size=SIZE))
-    with pytest.raises(ValueError, match="neurons of mouse 6-1-1 at other places in cortex"):
+    with pytest.raises(
+        ValueError, match=r"24 neurons of mouse 6-1-1, .* or others by their places in cortex"
+    ):
         kit.train(model, data)
     kit.Model(ConvCore(2), data.neurons, model.config).validate_data(data)
     scaled = {mouse: places / 1000 for mouse, places in data.neurons.items()}
