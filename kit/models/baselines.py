@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from kit.checks import require
-from kit.data.recordings import Dataset
+from kit.data.recordings import Dataset, require_dataset
 from kit.models.config import ModelConfig
 from kit.models.layers import ConvCore
 from kit.models.model import Model
@@ -26,13 +26,13 @@ def cnn_baseline(data: Dataset, channels: int = 64, config: ModelConfig | None =
     >>> kit.predict(model, data, "validation").shape
     (200, 600)
     """
-    config = _config(config, ModelConfig.of(data))
+    config = _config(config, ModelConfig.of(require_dataset(data)))
     return _build(data, config, ConvCore, channels, config.core_channels, 4, True)
 
 
 def linear_baseline(data: Dataset, channels: int = 64, config: ModelConfig | None = None) -> Model:
     """The linear-nonlinear (LN) baseline of 2022: as `cnn_baseline`, 3 layers without ELU."""
-    config = _config(config, ModelConfig.of(data))
+    config = _config(config, ModelConfig.of(require_dataset(data)))
     return _build(data, config, ConvCore, channels, config.core_channels, 3, False)
 
 
@@ -54,7 +54,7 @@ def vit_baseline(
     >>> model.feature_shape  # channels, rows and columns of patches
     (16, 6, 13)
     """
-    usual = ModelConfig.of(data)
+    usual = ModelConfig.of(require_dataset(data))
     if takes_state is None:
         takes_state = usual.behavior_channels and usual.shifter
     config = _config(config, replace(usual, behavior_channels=False))

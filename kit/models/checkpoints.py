@@ -52,7 +52,7 @@ def save(model: Model, path: str | Path) -> None:
     }
     tensors = {}
     for name, value in model.state_dict().items():
-        if value.is_floating_point() and not (own and name.startswith("core.")):
+        if value.is_floating_point() and not own:
             value = value.float()  # as `load_model` builds it, whatever .double() or .half() did
         tensors[f"model/{name}"] = value.cpu().contiguous().clone()
     for mouse, statistics in model.data_statistics.items():
@@ -76,8 +76,7 @@ def _require_finite(model):
     for name, value in model.state_dict().items():
         if not value.isfinite().all():
             raise ValueError(
-                f"{name} of this model has values that are not finite numbers; build it again and "
-                "train it at a lower rate"
+                f"{name} has values that are not finite; train the model again at a lower rate"
             )
 
 
@@ -126,8 +125,7 @@ def _parse(content):
     header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["kit"])
     if header["format"] != FORMAT:
         raise ValueError(
-            f"it has model format {header['format']}, this kit reads {FORMAT}; train the model "
-            "again, or read it with the version that wrote it"
+            f"it has format {header['format']}, not {FORMAT}; read it with the kit that wrote it"
         )
     tensors = from_bytes(content)
     if "sha256" in header and header.pop("sha256") != _digest(header, tensors):

@@ -1,9 +1,12 @@
 """The settings of a model."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from kit.checks import SEEDS, check_settings
-from kit.data.recordings import Dataset, require_dataset
+from kit.checks import SEEDS, check_settings, require_result
+
+if TYPE_CHECKING:
+    from kit.data.recordings import Dataset
 
 
 @dataclass(frozen=True)
@@ -21,9 +24,10 @@ class ModelConfig:
         check_settings(self, image_size=(1, 1024), seed=SEEDS)
 
     @classmethod
-    def of(cls, data: Dataset, **changes: object) -> "ModelConfig":
+    def of(cls, data: "Dataset", **changes: object) -> "ModelConfig":
         """The baseline for these data: behaviour channels and shifter if known. Then `changes`."""
-        recordings = require_dataset(data).values()
+        require_result("data", data, "neurons")
+        recordings = data.values()
         behavior = all(recording.behavior is not None for recording in recordings)
         eye = all(recording.pupil_center is not None for recording in recordings)
         return replace(cls(behavior, eye, data.image_size), **changes)

@@ -206,8 +206,8 @@ def _bilinear_corners(grid, size):
 
 def _corner_products(y, x):
     """Products of (top, bottom) and (left, right), both (2, B, N), for the corners: (B, N, 4)."""
-    (top, bottom), (left, right) = y, x
-    return torch.stack([top * left, top * right, bottom * left, bottom * right], -1)
+    products = y[:, None] * x  # (2, 2, B, N)
+    return products.flatten(0, 1).movedim(0, -1).contiguous()
 
 
 def _bilinear_1d(position, size):

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,21 +28,19 @@ def ensemble(models: Iterable[Model]) -> "Ensemble":
     members = list(models) if isinstance(models, Iterable) else []
     if not members or not all(isinstance(member, Model) for member in members):
         raise ValueError(
-            f"an ensemble needs a list of one or more models, not {brief(repr(models))}; give what "
-            "kit.train_many or kit.load_model returned"
+            f"an ensemble needs a list of models as of kit.train_many, not {brief(repr(models))}"
         )
     for member in members:
         difference = _difference(members[0], member)
         if difference:
-            raise ValueError(
-                "the members of an ensemble predict the same neurons in the same units from "
-                f"images of one size, and two differ in {difference}; leave one out"
-            )
+            raise ValueError(f"two members of an ensemble differ in {difference}; leave one out")
     return Ensemble(members)
 
 
 class Ensemble(nn.Module):
     """The mean of several models' predictions: called as a `Model`, (batch, mouse) -> (B, N)."""
+
+    members: Any  # an nn.ModuleList of Models
 
     def __init__(self, members: list[Model]) -> None:
         super().__init__()
@@ -55,26 +53,26 @@ class Ensemble(nn.Module):
     @property
     def models(self) -> list[Model]:
         """The members."""
-        return cast(list[Model], list(self.members))
+        return list(self.members)
 
     def forward(self, batch: Batch, mouse: str | None = None) -> Tensor:
-        predictions = [member(batch, mouse) for member in self.models]
+        predictions = [member(batch, mouse) for member in self.members]
         device = predictions[0].device
         predictions = torch.stack([values.to(device) for values in predictions])  # (members, B, N)
         return predictions.sort(0).values.mean(0)  # sorted: the order of members changes no digit
 
     def validate_data(self, data: Dataset) -> None:
         """Raise ValueError if data do not fit a member: image size, mice, neurons, units."""
-        for member in self.models:
+        for member in self.members:
             member.validate_data(data)
 
     def resolve_mouse(self, mouse: str | None = None) -> str:
         """The id of a mouse that has a readout; None stands for the only mouse."""
-        return self.models[0].resolve_mouse(mouse)
+        return self.members[0].resolve_mouse(mouse)
 
     def image_statistics(self, mouse: str) -> tuple[float, float] | None:
         """Mean and std of the raw pixels of a mouse's recording; None if it is not known."""
-        return self.models[0].image_statistics(mouse)
+        return self.members[0].image_statistics(mouse)
 
     def __repr__(self) -> str:
         """Number of members, then each kind of member with its number."""

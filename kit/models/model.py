@@ -58,11 +58,11 @@ class Model(nn.Module):
         self.core = require("core", core, nn.Module)
         self._core_takes_state = getattr(core, "takes_state", False)
         self.config = config = require("config", config, ModelConfig | None) or ModelConfig()
+        self.image_size = config.image_size  # height and width
         _require_neurons(neurons)
         if config.minmax_behavior and "behavior" not in self.state_inputs:
             raise ValueError(
-                "minmax_behavior=True needs a model that takes behaviour; add gain=True or "
-                "behavior_channels=True"
+                "minmax_behavior=True needs behavior_channels=True or gain=True; add one of them"
             )
         limit_threads()
         with torch.random.fork_rng(devices=[]):  # leaves the global random state alone
@@ -124,11 +124,6 @@ class Model(nn.Module):
         if learns and not any(learns):
             self.core.eval()  # its batch norm keeps the statistics that it was trained with
         return self
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width of the images."""
-        return self.config.image_size
 
     @property
     def neuron_counts(self) -> dict[str, int]:
@@ -217,9 +212,7 @@ class Model(nn.Module):
         """A scalar that the loss adds to keep the core smooth and the readout sparse."""
         penalty = torch.as_tensor(getattr(self.core, "regularizer", int)())  # int() is 0
         if penalty.numel() != 1:
-            raise ValueError(
-                f"the core's regularizer() gives {tuple(penalty.shape)}; it must give one number"
-            )
+            raise ValueError(f"regularizer() of the core must give one number, not {penalty}")
         return penalty + self.readouts[self.resolve_mouse(mouse)].regularizer()
 
     @torch.no_grad()
@@ -287,8 +280,7 @@ class Model(nn.Module):
             if not same_neurons(positions, cortical_positions(recording.coordinates)):
                 raise ValueError(
                     f"this model has {len(positions)} neurons of mouse {mouse}, and the recording "
-                    f"has {len(recording.unit_ids)}, or others by their places in cortex; build "
-                    "the model from data.neurons"
+                    "has others, by number or place; build the model from data.neurons"
                 )
             name = different_statistic(
                 self.data_statistics.get(mouse, {}), recording_statistics(recording)

@@ -80,20 +80,6 @@ def test_load_model_restores_settings(data, tmp_path, build, behavior, shifter):
     assert_same_predictions(model, again, data)
 
 
-def test_load_model_of_several_mice(tmp_path):
-    paths = [
-        tiny.write(tmp_path, tiny.arrays(s, n), m) for s, n, m in ((1, 9, "8-1"), (2, 5, "8-2"))
-    ]
-    data = kit.load(paths, SIZE, tmp_path / "data")
-    model = kit.cnn_baseline(data, channels=2)
-    model.register_data(data)
-    kit.save(model, tmp_path / "model")
-    again = kit.load_model(tmp_path / "model")
-    assert list(again.readouts) == ["8-1", "8-2"]
-    for mouse in data:
-        assert_same_predictions(model, again, data, mouse)
-
-
 @pytest.mark.parametrize("build", [kit.cnn_baseline, kit.vit_baseline])
 def test_save_and_load_model_leave_all_else_as_it_was(data, tmp_path, build):
     model = build(data).train()
@@ -140,14 +126,9 @@ def test_load_model_takes_a_copy_of_the_recording(file, trained, tmp_path):
 def test_load_model_refuses_other_data(file, tmp_path, options, named):
     model = kit.load_model(file)
     other = reloaded(tmp_path, **options)
-    for call in (
-        lambda: kit.predict(model, other, "test"),
-        lambda: kit.score(model, other, "validation"),
-        lambda: kit.submit(model, other, tmp_path / "mine"),
-        lambda: kit.train(model, other),
-    ):
+    for use in (kit.train, lambda *given: kit.submit(*given, tmp_path / "mine")):
         with pytest.raises(ValueError, match=named):
-            call()
+            use(model, other)
     assert not (tmp_path / "mine").exists()
 
 
@@ -222,13 +203,13 @@ def add_tensor(header, tensors):
 @pytest.mark.parametrize(
     "change, expected",
     [
-        (changed("format", 1), "it has model format 1, this kit reads 2; train the model again"),
-        (changed("format", 99), "it has model format 99"),
+        (changed("format", 1), "it has format 1, not 2; read it with the kit"),
+        (changed("format", 99), "it has format 99"),
         (changed("core.settings.channels", 1000), "size mismatch for core.layers.0.0.weight"),
         (changed("core.settings.layers", 10**9), "layers=1000000000 is not possible"),
         (changed("config.image_size", [-18, 32]), r"image_size=\[-18, 32\] is not possible"),
         (set_bfloat16, "unsupported ScalarType BFloat16"),
-        (set_nan, "readouts.7-1-1.bias of this model has values that are not finite numbers"),
+        (set_nan, "readouts.7-1-1.bias has values that are not finite"),
         (without("core"), "'core'"),
         (without("model/readouts.7-1-1.bias"), "readouts.7-1-1.bias"),
         (without("model/readouts.7-1-1.sigma"), "Missing key.*readouts.7-1-1.sigma"),
@@ -285,7 +266,7 @@ def test_load_model_keeps_its_weights_when_the_file_changes(file, data, tmp_path
 def test_save_refuses_weights_that_are_not_finite(data, tmp_path):
     model = kit.cnn_baseline(data, channels=2)
     model.readouts["7-1-1"].bias.data[3] = np.inf
-    with pytest.raises(ValueError, match="bias of this model has values that are not finite"):
+    with pytest.raises(ValueError, match="bias has values that are not finite"):
         kit.save(model, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
@@ -351,13 +332,6 @@ def test_save_that_fails_leaves_the_old_file(trained, tmp_path, monkeypatch):
         kit.save(trained, path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
-
-
-def test_save_onto_a_folder(trained, tmp_path):
-    (tmp_path / "runs").mkdir()
-    with pytest.raises(OSError, match="runs"):
-        kit.save(trained, tmp_path / "runs")
-    assert list((tmp_path / "runs").iterdir()) == []
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
