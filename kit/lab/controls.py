@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from torch import nn
 
 from kit.lab.experiment import Mouse, State, Subject
 from kit.lab.stimuli import NATURAL_CONTRAST, Screen, across
+from kit.models.model import Predictor
 
 
 class Control(NamedTuple):
@@ -22,7 +22,7 @@ class Control(NamedTuple):
     start: float
 
 
-def controls(model: nn.Module, mouse: Mouse = None) -> tuple[Control, ...]:
+def controls(model: Predictor, mouse: Mouse = None) -> tuple[Control, ...]:
     """The controls of a model's playground. State that it does not take has none.
 
     Raises ValueError if it has no such mouse.
@@ -63,7 +63,7 @@ def draw(screen: Screen, values: Mapping[str, float]) -> np.ndarray:
 
 
 def respond(
-    model: nn.Module, values: Mapping[str, float], mouse: Mouse = None
+    model: Predictor, values: Mapping[str, float], mouse: Mouse = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The stimulus (H, W) for the values of the controls, and all responses to it (N,)."""
     state = State(**{name: values[name] for name in vars(State()) if name in values})

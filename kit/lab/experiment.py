@@ -18,6 +18,7 @@ from kit.files import progress
 from kit.lab.stimuli import Screen
 from kit.machine import fastest_threads
 from kit.models.layers import eval_mode
+from kit.models.model import Predictor
 
 Neurons = Sequence | np.ndarray | slice | int | None  # indices, not unit ids; None: all
 
@@ -65,7 +66,7 @@ class Subject:
     Raises ValueError if the model has no such mouse, or is none.
     """
 
-    def __init__(self, model: nn.Module, mouse: Mouse = None, state: State | None = None) -> None:
+    def __init__(self, model: Predictor, mouse: Mouse = None, state: State | None = None) -> None:
         if not isinstance(model, nn.Module):
             raise ValueError(
                 f"a model is needed, not a {type(model).__name__}; give a kit.Model, an ensemble, "
@@ -170,7 +171,7 @@ class Subject:
 
 
 def responses(
-    model: nn.Module, images: np.ndarray | Tensor, mouse: Mouse = None, state: State | None = None
+    model: Predictor, images: np.ndarray | Tensor, mouse: Mouse = None, state: State | None = None
 ) -> np.ndarray:
     """The responses of every neuron to images of your own: (n, N), in units of its std.
 
@@ -187,7 +188,7 @@ def responses(
 
 
 def screen_of(
-    model: nn.Module, mouse: Mouse = None, degrees_per_pixel: float | None = None
+    model: Predictor, mouse: Mouse = None, degrees_per_pixel: float | None = None
 ) -> Screen:
     """The screen on which a model's images are shown, see `Subject.screen`.
 

@@ -2,20 +2,20 @@
 
 import numpy as np
 import torch
-from torch import nn
 
 from kit.checks import require_array, require_int
 from kit.data.recordings import Batch
 from kit.files import progress
 from kit.lab.experiment import BLOCK, Mouse, Neurons, State, Subject, blocks
 from kit.lab.stimuli import from_middle
+from kit.models.model import Predictor
 
 MAX_IMAGES = 256  # half a gigabyte with a core of 16 channels
 IMAGES = 16  # at which gradients are taken: with twice as many, fields hardly change
 
 
 def receptive_fields(
-    model: nn.Module,
+    model: Predictor,
     neurons: Neurons = None,
     mouse: Mouse = None,
     images: np.ndarray | None = None,
@@ -85,7 +85,7 @@ def field_centers(fields: np.ndarray) -> np.ndarray:
 
 
 def sparse_noise_fields(
-    model: nn.Module,
+    model: Predictor,
     neurons: Neurons = None,
     mouse: Mouse = None,
     spot: int = 3,
@@ -122,7 +122,7 @@ def _spots(pixels, side, size):
 
 
 def spike_triggered_averages(
-    model: nn.Module,
+    model: Predictor,
     neurons: Neurons = None,
     mouse: Mouse = None,
     images: int = 4096,

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 
 from kit.checks import require_result
 from kit.data.simulation import Truth
@@ -15,6 +14,7 @@ from kit.lab.fields import field_centers, receptive_fields
 from kit.lab.stimuli import Gratings
 from kit.lab.synthesis import AscentConfig, most_exciting_images, project
 from kit.lab.tuning import FullField
+from kit.models.model import Predictor
 
 SELECTIVE = 0.2  # gOSI from which a preferred orientation means something
 SUPPRESSED = 0.1  # suppression index from which a cell counts as suppressed
@@ -61,7 +61,7 @@ class ReportCard:
 
 
 def report_card(
-    model: nn.Module,
+    model: Predictor,
     truth: Truth,
     neurons: Neurons = None,
     grid: Gratings | None = None,

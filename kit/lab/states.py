@@ -1,12 +1,12 @@
 """Tuning to the state of the animal: pupil, running, position of the eye."""
 
 import numpy as np
-from torch import nn
 
 from kit.checks import require
 from kit.lab import indices
 from kit.lab.experiment import Mouse, State, Subject
 from kit.lab.tuning import Tuning
+from kit.models.model import Predictor
 
 RANGES = {
     "pupil": (2, 6),
@@ -18,7 +18,7 @@ RANGES = {
 
 
 def state_tuning(
-    model: nn.Module,
+    model: Predictor,
     quantity: str,
     mouse: Mouse = None,
     images: np.ndarray | None = None,

@@ -5,13 +5,14 @@ from math import inf
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import conv2d
 
 from kit.checks import SEEDS, check_settings
 from kit.files import progress
 from kit.lab.experiment import Mouse, Neurons, State, Subject, blocks, require_settings
 from kit.lab.stimuli import Screen
+from kit.models.model import Predictor
 
 TOGETHER = 50  # neurons that are done at once
 STARTS = 64  # noise images to begin with; each neuron takes the one it likes best
@@ -88,7 +89,7 @@ class MostExcitingImages:
 
 
 def most_exciting_images(
-    model: nn.Module,
+    model: Predictor,
     neurons: Neurons = None,
     mouse: Mouse = None,
     config: AscentConfig | None = None,

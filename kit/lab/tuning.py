@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from torch import nn
 
 from kit.checks import brief, require
 from kit.files import progress
@@ -11,6 +10,7 @@ from kit.lab import indices
 from kit.lab.experiment import BLOCK, Mouse, Neurons, State, Subject, blocks, require_settings
 from kit.lab.fields import field_centers, receptive_fields
 from kit.lab.stimuli import Gratings
+from kit.models.model import Predictor
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,14 +163,14 @@ class FullField:
 
 
 def grating_responses(
-    model: nn.Module, mouse: Mouse = None, grid: Gratings | None = None, state: State | None = None
+    model: Predictor, mouse: Mouse = None, grid: Gratings | None = None, state: State | None = None
 ) -> np.ndarray:
     """Responses to full-field gratings: (orientations, frequencies, phases, N)."""
     return np.moveaxis(FullField(Subject(model, mouse, state), grid).responses, 0, 3)
 
 
 def orientation_tuning(
-    model: nn.Module, mouse: Mouse = None, grid: Gratings | None = None, state: State | None = None
+    model: Predictor, mouse: Mouse = None, grid: Gratings | None = None, state: State | None = None
 ) -> Tuning:
     """Orientation tuning to full-field gratings, at the best frequency, mean over phases.
 
@@ -185,7 +185,7 @@ def orientation_tuning(
 
 
 def spatial_frequency_tuning(
-    model: nn.Module, mouse: Mouse = None, grid: Gratings | None = None, state: State | None = None
+    model: Predictor, mouse: Mouse = None, grid: Gratings | None = None, state: State | None = None
 ) -> Tuning:
     """Spatial-frequency tuning at the best orientation, mean over phases.
 
@@ -196,7 +196,7 @@ def spatial_frequency_tuning(
 
 
 def phase_tuning(
-    model: nn.Module, mouse: Mouse = None, grid: Gratings | None = None, state: State | None = None
+    model: Predictor, mouse: Mouse = None, grid: Gratings | None = None, state: State | None = None
 ) -> Tuning:
     """Phase tuning at the best orientation and frequency; it tells simple from complex cells.
 
@@ -207,7 +207,7 @@ def phase_tuning(
 
 
 def contrast_tuning(
-    model: nn.Module, mouse: Mouse = None, grid: Gratings | None = None, state: State | None = None
+    model: Predictor, mouse: Mouse = None, grid: Gratings | None = None, state: State | None = None
 ) -> Tuning:
     """Contrast tuning with each neuron's best full-field grating, phase included.
 
@@ -235,7 +235,7 @@ def contrast_tuning(
 
 
 def size_tuning(
-    model: nn.Module,
+    model: Predictor,
     mouse: Mouse = None,
     neurons: Neurons = None,
     grid: Gratings | None = None,

@@ -3,16 +3,15 @@
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
 from kit.lab.controls import controls
 from kit.lab.experiment import Mouse, State, Subject
 from kit.models.layers import ConvCore
-from kit.models.model import Model
+from kit.models.model import Model, Predictor
 from kit.pages.twin import write_page
 
 
-def page(model: nn.Module, path: str | Path, mouse: Mouse = None) -> Path:
+def page(model: Predictor, path: str | Path, mouse: Mouse = None) -> Path:
     """Write a model as one HTML page to play with: gratings and states in, responses out.
 
     model: a `kit.Model` with the core of the baselines. The page holds its weights (about 150 kB,
