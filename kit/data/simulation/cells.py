@@ -1,7 +1,7 @@
 """The simulated cells: their filters, their rate for any image, and their noisy responses."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -17,24 +17,22 @@ FEV_BETA = (5.6, 16.0)  # FEV over cells is Beta, mean .26, before event rates a
 EVENT_SHAPE = 0.5  # of the Gamma distribution of one calcium event's size; `gamma_sums` needs .5
 MAX_EVENTS = 96  # in one trial: twice the highest rate of a sample mouse
 # shift of every field for one standard deviation of eye position, in half images
-EYE_TO_SHIFT = np.array([[0.035, 0.004], [-0.004, 0.030]])
+EYE_TO_SHIFT = torch.tensor([[0.035, 0.004], [-0.004, 0.030]], dtype=torch.float64)
 
 
 def draw_cells(neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Draw each cell's position, field, tuning, gain and noise. A dict of arrays (N, …)."""
-    coordinates = np.column_stack(
-        [rng.uniform(0, 616, (neurons, 2)), 200 + 5 * rng.integers(0, 10, neurons)]
-    )
-    position = (coordinates[:, :2] - 308) / 308  # -1 to 1
+    position = rng.uniform(0, 616, (neurons, 2))  # micrometres
+    depth = 200 + 5 * rng.integers(0, 10, neurons)
     # retinotopy: an affine map, rotated by about 90 degrees, and a modest scatter of single cells
     retinotopy = np.array([[0.03, -0.20], [0.20, 0.02]])
     scatter = 0.03 * rng.standard_normal((neurons, 2))
-    centers = position @ retinotopy + [0.05, -0.04] + scatter
+    centers = (position - 308) / 308 @ retinotopy + [0.05, -0.04] + scatter
     # long, as mice see low frequencies: .04 cycles per degree, if a pixel of 36 x 64 is 2 degrees
     wavelength = 13 * 2 ** rng.normal(0, 0.65, neurons).clip(-1.4, 1.4)  # pixels
     size = (wavelength / 13) ** 0.5 * np.exp(0.12 * rng.standard_normal(neurons))
     return {
-        "coordinates": coordinates,
+        "coordinates": np.column_stack([position, depth]),
         "centers": centers,
         "spatial_frequency": 1 / wavelength,
         "unit_ids": np.sort(rng.choice(12 * neurons, neurons, replace=False)),
@@ -68,8 +66,8 @@ class Cells(nn.Module):
     the contrast around it (Heeger, Visual Neuroscience 1992). Mean luminance has no effect.
     """
 
-    # first what is drawn for each cell, then what is measured on the simulated trials
     PARAMETERS = (
+        # drawn for each cell
         "centers",
         "orientation",
         "spatial_frequency",
@@ -79,82 +77,61 @@ class Cells(nn.Module):
         "is_complex",
         "tuned_share",
         "gain_weights",
+        # measured on the simulated trials
         "mean_drive",  # (N,) over all images of the recording, eye at its mean
         "mean_gain",  # (N,) over all trials, before division by it
         "event_rate",  # (N,) mean number of calcium events at the mean rate
         "response_unit",  # (N,) a relative rate of 1 in the recording's units
         "average_behavior",  # (3,) in std units
-        "pixel_statistics",
-    )  # (2,) mean and std of the recording's pixels, 0-255
-    centers: Tensor
-    orientation: Tensor
-    spatial_frequency: Tensor
-    phase: Tensor
-    envelope: Tensor
-    surround: Tensor
-    is_complex: Tensor
-    tuned_share: Tensor
-    gain_weights: Tensor
-    mean_drive: Tensor
-    mean_gain: Tensor
-    event_rate: Tensor
-    response_unit: Tensor
-    average_behavior: Tensor
-    pixel_statistics: Tensor
-    even: Tensor  # (36 * 64, N)
-    odd: Tensor
-    pool: Tensor
+        "pixel_statistics",  # (2,) mean and std of the recording's pixels, 0-255
+    )
     image_size = IMAGE_SIZE
     state_inputs: ClassVar = {"behavior": "behaviour", "pupil_center": "eye position"}
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Tensor: ...
 
     def __init__(self, mouse: str, unit_ids: np.ndarray, parameters: Mapping[str, np.ndarray]):
         super().__init__()
         self.mouse, self.unit_ids = mouse, unit_ids
         for name in self.PARAMETERS:
-            self.register_buffer(name, torch.as_tensor(np.array(parameters[name])))
-        for name, values in self._make_filters().items():
-            self.register_buffer(name, values, persistent=False)  # (36 * 64, N)
+            self.register_buffer(name, torch.tensor(parameters[name]))
+        self._register_filters()
 
-    def _make_filters(self):
-        """The two Gabor filters of every cell, and the window in which contrast is measured."""
+    def _register_filters(self):
+        """Make each cell's two Gabor filters, and its window for contrast: (36 * 64, N) buffers."""
         height, width = IMAGE_SIZE
-        y = torch.arange(height, dtype=torch.float64) - (height - 1) / 2
-        x = torch.arange(width, dtype=torch.float64) - (width - 1) / 2
-        y, x = torch.meshgrid(y, x, indexing="ij")
-        dx = x.reshape(-1, 1) - width / 2 * self.centers[:, 0]  # (36 * 64, N) pixels
-        dy = y.reshape(-1, 1) - height / 2 * self.centers[:, 1]
-        across = torch.cos(self.orientation) * dx + torch.sin(self.orientation) * dy
-        wave = 2 * np.pi * self.spatial_frequency * across + self.phase
-        squared_distance = (dx / self.envelope[:, 0]) ** 2 + (dy / self.envelope[:, 1]) ** 2
+        size = torch.tensor([width, height])
+        pixels = torch.cartesian_prod(torch.arange(height), torch.arange(width)).flip(1)  # x, y
+        offset = (pixels - (size - 1) / 2)[:, None] - size / 2 * self.centers  # (36 * 64, N, 2)
+        direction = torch.stack([torch.cos(self.orientation), torch.sin(self.orientation)], 1)
+        wave = 2 * np.pi * self.spatial_frequency * (direction * offset).sum(2) + self.phase
+        squared_distance = ((offset / self.envelope) ** 2).sum(2)
         envelope = torch.exp(-squared_distance / 2)
         envelope = envelope / envelope.sum(0)
         pool = torch.exp(-squared_distance / 2 / self.surround**2)
+        self.register_buffer("pool", pool / pool.sum(0), persistent=False)
         # a quadrature pair: "even" has the cell's own phase, "odd" is a quarter of a cycle off
-        even, odd = envelope * torch.cos(wave), envelope * torch.sin(wave)
-        return {
-            "even": even - envelope * even.sum(0),  # sums to 0: blind to mean luminance
-            "odd": odd - envelope * odd.sum(0),
-            "pool": pool / pool.sum(0),
-        }
+        for name, carrier in (("even", torch.cos(wave)), ("odd", torch.sin(wave))):
+            gabor = envelope * carrier
+            gabor = gabor - envelope * gabor.sum(0)  # sums to 0: blind to mean luminance
+            self.register_buffer(name, gabor, persistent=False)
 
     def forward(self, batch: Batch, mouse: str | None = None) -> Tensor:
         self.resolve_mouse(mouse)
-        if batch.images.ndim != 4 or batch.images.shape[1:] != (1, *IMAGE_SIZE):
+        images = batch.images
+        if images.shape[1:] != (1, *IMAGE_SIZE) or not images.is_floating_point():
             raise ValueError(
-                f"images of shape {tuple(batch.images.shape)} are not (B, 1, 36, 64); "
-                "the simulated cells see images of 36 x 64 pixels: load the recording "
-                "with kit.load(..., size=(36, 64))"
-            )
-        if not batch.images.is_floating_point():
-            raise ValueError(
-                f"images of {batch.images.dtype} are not z-scored; for pixels from 0 "
-                "to 255 use the recording's statistics, images_mean and images_std"
+                f"images {tuple(images.shape)} of {images.dtype} are not z-scored images "
+                "(B, 1, 36, 64), which the simulated cells see; open the recording with "
+                "kit.load(..., size=(36, 64)), z-score pixels with its images_mean and images_std"
             )
         inputs = batch.to(self.even)  # of the filters' device and type, float64
         rates = self.relative_rates(inputs.images, inputs.pupil_center)
         if inputs.behavior is not None:
             rates = rates * self.gain(inputs.behavior)
-        return (rates * self.response_unit).to(batch.images.dtype)  # (B, N)
+        return (rates * self.response_unit).to(images.dtype)  # (B, N)
 
     def relative_rates(self, images: Tensor, pupil_center: Tensor | None = None) -> Tensor:
         """Rates (B, N) before gain, of mean 1 over the recording's images."""
@@ -175,7 +152,7 @@ class Cells(nn.Module):
 
     def shift(self, pupil_center: Tensor) -> Tensor:
         """Shift (B, 2) of all fields for eye positions (B, 2), z-scored: x, y in half images."""
-        return pupil_center @ torch.as_tensor(EYE_TO_SHIFT).to(pupil_center)
+        return pupil_center @ EYE_TO_SHIFT.to(pupil_center)
 
     def gain(self, behavior: Tensor) -> Tensor:
         """Factor (B, N) of behaviour (B, 3) on each rate, of mean 1 over the recording."""
@@ -187,13 +164,13 @@ class Cells(nn.Module):
 
         A simple cell uses only the even one.
         """
-        even, odd = self.even.T.cpu().numpy(), self.odd.T.cpu().numpy()  # (N, 36 * 64)
-        return even.reshape(-1, *IMAGE_SIZE), odd.reshape(-1, *IMAGE_SIZE)
+        even, odd = (each.T.reshape(-1, *IMAGE_SIZE) for each in (self.even, self.odd))
+        return even.cpu().numpy(), odd.cpu().numpy()
 
     def image_statistics(self, mouse: str) -> tuple[float, float]:
         """Mean and std of the raw pixels of the recording."""
-        mean, std = self.pixel_statistics
-        return float(mean), float(std)
+        mean, std = self.pixel_statistics.tolist()
+        return mean, std
 
     def resolve_mouse(self, mouse: str | None = None) -> str:
         """The mouse's id; raises ValueError for another mouse."""
@@ -205,19 +182,12 @@ class Cells(nn.Module):
         return self.mouse
 
     def validate_data(self, data: Dataset) -> None:
-        """Raise ValueError if data are of another mouse, other neurons or another image size."""
+        """Raise ValueError if data hold other neurons than these cells."""
         for mouse, recording in data.items():
-            self.resolve_mouse(mouse)
-            if tuple(recording.image_size) != IMAGE_SIZE:
-                raise ValueError(
-                    f"the simulated cells see {IMAGE_SIZE} images, the data are "
-                    f"{tuple(recording.image_size)}; load them with "
-                    f"kit.load(..., size={IMAGE_SIZE})"
-                )
             if not np.array_equal(recording.unit_ids, self.unit_ids):
                 raise ValueError(
-                    f"the recording of mouse {mouse} has other unit ids than these "
-                    f"cells; open the simulated one, kit.load({mouse!r})"
+                    f"the recording of mouse {mouse} has other neurons than these cells of mouse "
+                    f"{self.mouse}; open the cells' own, kit.load({self.mouse!r})"
                 )
 
     def __repr__(self):
@@ -232,10 +202,8 @@ def shift_images(images: Tensor, shift: Tensor) -> Tensor:
 
     shift: x, y in half images. The images move the other way, by bicubic interpolation.
     """
-    rows, columns = images.shape[-2:]
-    y = (torch.arange(rows).to(shift) + 0.5) / rows * 2 - 1
-    x = (torch.arange(columns).to(shift) + 0.5) / columns * 2 - 1
-    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)  # (rows, columns, 2)
+    y, x = ((torch.arange(n).to(shift) + 0.5) / n * 2 - 1 for n in images.shape[-2:])
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)  # (H, W, 2)
     return grid_sample(images, grid + shift[:, None, None], mode="bicubic", align_corners=False)
 
 

@@ -207,7 +207,7 @@ def _calibrate(mouse, drawn, session):
         drawn["unit_ids"],
         drawn
         | dict.fromkeys(measured, unknown)
-        | {"average_behavior": behavior[public].mean(0), "pixel_statistics": [mean, std]},
+        | {"average_behavior": behavior[public].mean(0), "pixel_statistics": np.array([mean, std])},
     )
     images = (downsample(session.pixels) - mean) / std  # (images, 1, 36, 64)
     shown = torch.from_numpy(session.image)
