@@ -86,7 +86,7 @@ class Truth:
 def fetch(mouse: str, folder: str | Path | None = None) -> Path:
     """Path of a sample mouse's zip, simulated on first use (some seconds) and then kept."""
     target = data_folder(folder) / "sample" / f"static{mouse}-GrayImageNet-simulated{VERSION}.zip"
-    if not (os.path.exists(target) and os.path.exists(_truth_file(target))):
+    if not all(map(os.path.exists, (target, _truth_file(target)))):
         simulate(MICE[mouse], target)
     return target
 
@@ -113,21 +113,18 @@ def truth(name: str, folder: str | Path | None = None) -> Truth:
     >>> truth.cells(batch).shape
     torch.Size([2, 600])
     """
-    known = [*NAMES, *MICE]
-    if not is_simulated(name):
+    if not is_simulated(name) or len(NAMES.get(name, [name])) > 1:
+        names = [*NAMES, *MICE]
         raise ValueError(
-            f"{name!r} is not a simulated mouse; {suggest(name, known)}the names are "
-            f"{', '.join(known)}"
+            f"{name!r} is not one simulated mouse; {suggest(name, names)}the names are "
+            f"{', '.join(names)}, and sample-pretrain holds two mice: give the id of one"
         )
-    mouse, *others = NAMES.get(name, [name])
-    if others:
-        raise ValueError(f"{name!r} holds the mice {', '.join(NAMES[name])}; ask for one of them")
+    (mouse,) = NAMES.get(name, [name])
     file = _truth_file(fetch(mouse, folder))
     try:
         with np.load(file) as saved:
             arrays = {field.name: saved[field.name] for field in fields(Truth)[1:]}
-            parameters = {name: saved[name] for name in Cells.PARAMETERS}
-            return Truth(Cells(mouse, saved["unit_ids"], parameters), **arrays)
+            return Truth(Cells(mouse, saved["unit_ids"], saved), **arrays)
     except (*READ_ERRORS, KeyError):
         raise ValueError(
             f"{file} is damaged; delete that file, and it is simulated again"
@@ -144,8 +141,9 @@ def simulate(spec: Mouse, target: Path) -> None:
     the numbers of the official files do not say when an image was shown.
     """
     limit_threads()
-    *session_rngs, cell_rng, response_rng, order_rng = np.random.default_rng(spec.seed).spawn(6)
-    session = draw_session({tier: getattr(spec, tier) for tier in TIERS}, *session_rngs)
+    rng = np.random.default_rng(spec.seed)
+    session = draw_session({tier: getattr(spec, tier) for tier in TIERS}, rng)
+    cell_rng, response_rng, order_rng = rng.spawn(3)
     drawn = draw_cells(spec.neurons, cell_rng)
     with fastest_threads():
         cells, activity = _calibrate(spec.id, drawn, session)
@@ -153,9 +151,9 @@ def simulate(spec: Mouse, target: Path) -> None:
     responses = (responses * drawn["scale"]).astype(np.float32)
     std = responses[session.public].std(0, dtype=np.float64)
     std[std == 0] = 1  # a neuron that never fired
-    cells.response_unit.copy_(torch.from_numpy(drawn["scale"] / std))
-    activity["rates"] = activity["rates"] * cells.response_unit.numpy()
-    activity["frozen_rates"] = activity["frozen_rates"] * cells.response_unit.numpy()
+    cells.response_unit = torch.from_numpy(drawn["scale"] / std)
+    for name in ("rates", "frozen_rates"):
+        activity[name] *= cells.response_unit.numpy()
     activity |= {"responses": responses / std, "events": events}
 
     order = order_rng.permutation(len(responses))  # when the trial of each file was shown
@@ -183,7 +181,7 @@ def simulate(spec: Mouse, target: Path) -> None:
 
 def _write_truth(target, cells, activity, order):
     """Write the cells, and their activity in the order of the files, for `truth` to read."""
-    arrays = {name: getattr(cells, name).numpy() for name in Cells.PARAMETERS}
+    arrays = cells.state_dict()
     for name, values in activity.items():  # (T, …)
         arrays[name] = values[order] if name == "events" else values[order].astype(np.float32)
     with atomic_write(target) as part:
@@ -197,43 +195,37 @@ def _calibrate(mouse, drawn, session):
     """
     public = session.public
     mean, std = _pixel_statistics(session)
+    images = (downsample(session.pixels) - mean) / std  # (images, 1, 36, 64)
     behavior = session.behavior / session.behavior[public].std(0)
     center = session.pupil_center[public]
     eye = torch.from_numpy((session.pupil_center - center.mean(0)) / center.std(0))
-    unknown = np.ones(len(drawn["unit_ids"]))  # measured below, and by `simulate`
-    measured = ("mean_drive", "mean_gain", "event_rate", "response_unit")
-    cells = Cells(
-        mouse,
-        drawn["unit_ids"],
-        drawn
-        | dict.fromkeys(measured, unknown)
-        | {"average_behavior": behavior[public].mean(0), "pixel_statistics": np.array([mean, std])},
-    )
-    images = (downsample(session.pixels) - mean) / std  # (images, 1, 36, 64)
-    shown = torch.from_numpy(session.image)
+    unmeasured = ("mean_drive", "mean_gain", "event_rate", "response_unit")
+    parameters = drawn | dict.fromkeys(unmeasured, np.ones(len(drawn["unit_ids"])))
+    parameters["average_behavior"] = behavior[public].mean(0)
+    parameters["pixel_statistics"] = np.array([mean, std])
+    cells = Cells(mouse, drawn["unit_ids"], parameters)
 
-    cells.mean_drive.copy_(_in_blocks(cells.drive, images).mean(0))
+    cells.mean_drive = _in_blocks(cells.drive, images).mean(0)
     gain = cells.gain(torch.from_numpy(behavior))
-    cells.mean_gain.copy_(gain.mean(0))
+    cells.mean_gain = gain.mean(0)
     gain = gain / cells.mean_gain
-    frozen = _in_blocks(cells.relative_rates, images)
-    rates = _in_blocks(cells.relative_rates, images[shown], eye) * gain
-    cells.event_rate.copy_(event_rates(torch.from_numpy(drawn["fev"]), frozen))
-    activity = {
-        "rates": rates,
-        "frozen_rates": frozen[shown],
-        "gain": gain,
-        "eye_shift": cells.shift(eye),
+    frozen_rates = _in_blocks(cells.relative_rates, images)
+    cells.event_rate = event_rates(torch.from_numpy(drawn["fev"]), frozen_rates)
+    rates = _in_blocks(cells.relative_rates, images[session.image], eye) * gain
+    return cells, {
+        "rates": rates.numpy(),
+        "frozen_rates": frozen_rates[session.image].numpy(),
+        "gain": gain.numpy(),
+        "eye_shift": cells.shift(eye).numpy(),
     }
-    return cells, {name: values.numpy() for name, values in activity.items()}
 
 
-def _in_blocks(function, *arguments):
+def _in_blocks(function, *tensors):
     """A function of (T, …) tensors, 256 rows at a time to save memory."""
-    results = []
-    for start in progress(range(0, len(arguments[0]), 256), desc="responding", unit="block"):
-        results.append(function(*[values[start : start + 256] for values in arguments]))
-    return torch.cat(results)
+    blocks = zip(*[values.split(256) for values in tensors], strict=True)
+    return torch.cat(
+        [function(*block) for block in progress(list(blocks), desc="responding", unit="block")]
+    )
 
 
 def _pixel_statistics(session):
@@ -249,5 +241,5 @@ def downsample(pixels: np.ndarray) -> torch.Tensor:
     Bilinear interpolation by a quarter is the mean of the middle 2 x 2 of every 4 x 4 pixels.
     """
     height, width = IMAGE_SIZE
-    blocks = torch.from_numpy(pixels).reshape(len(pixels), 1, height, 4, width, 4)
-    return blocks[:, :, :, 1:3, :, 1:3].double().mean((3, 5))  # (T, 1, 36, 64)
+    blocks = pixels.reshape(-1, 1, height, 4, width, 4)
+    return torch.from_numpy(blocks[:, :, :, 1:3, :, 1:3].mean((3, 5)))  # (T, 1, 36, 64)

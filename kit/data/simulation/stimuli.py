@@ -12,7 +12,7 @@ from kit.files import progress
 
 HEIGHT, WIDTH = 144, 256  # of the images on disk
 ROWS, COLUMNS, MARGIN = 4, 4, 140  # images are cut from a sheet; its margin is thrown away
-SHEET = ROWS * COLUMNS  # images
+PUBLIC_TIERS = ("train", "validation")  # with published responses
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,12 @@ class Session:
     @property
     def public(self) -> np.ndarray:
         """(T,) bool: the trials with published responses and statistics."""
-        return np.isin(self.tiers, ["train", "validation"])
+        return np.isin(self.tiers, PUBLIC_TIERS)
 
 
-def draw_session(
-    counts: dict[str, int],
-    trial_rng: np.random.Generator,
-    image_rng: np.random.Generator,
-    behavior_rng: np.random.Generator,
-) -> Session:
+def draw_session(counts: dict[str, int], rng: np.random.Generator) -> Session:
     """Draw a `Session`. counts: tier -> number of images."""
+    trial_rng, image_rng, behavior_rng = rng.spawn(3)
     trials = draw_trials(counts, trial_rng)
     pixels = paint_images(sum(counts.values()), image_rng)
     behavior, pupil_center = draw_behavior(len(trials["tiers"]), behavior_rng)
@@ -51,18 +47,13 @@ def draw_trials(counts: dict[str, int], rng: np.random.Generator) -> dict[str, n
     counts: tier -> number of images; test images are shown about ten times, the others once.
     Returns a dict of arrays (T,): "image", from 0 on, "image_ids" and "tiers".
     """
-    repeats = []
-    for tier, count in counts.items():
-        if tier in ("train", "validation"):
-            repeats.append(np.full(count, 1))
-        else:
-            repeats.append(10 - (rng.random((count, 3)) < 0.05).sum(1))  # a few are missing
-    tiers = np.repeat(list(counts), list(map(sum, repeats)))
-    repeats = np.concatenate(repeats)  # (images,)
-    image = np.repeat(np.arange(len(repeats)), repeats)  # (T,)
-    order = rng.permutation(len(image))
-    ids = rng.choice(10_000, size=len(repeats), replace=False)
-    return {"image": image[order], "image_ids": ids[image[order]], "tiers": tiers[order]}
+    tiers = np.repeat(list(counts), list(counts.values()))  # (images,)
+    repeats = np.ones(len(tiers), int)
+    tested = ~np.isin(tiers, PUBLIC_TIERS)
+    repeats[tested] = 10 - (rng.random((tested.sum(), 3)) < 0.05).sum(1)  # a few are missing
+    image = rng.permutation(np.repeat(np.arange(len(tiers)), repeats))  # (T,)
+    ids = rng.choice(10_000, size=len(tiers), replace=False)
+    return {"image": image, "image_ids": ids[image], "tiers": tiers[image]}
 
 
 def paint_images(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -71,44 +62,45 @@ def paint_images(count: int, rng: np.random.Generator) -> np.ndarray:
     Overlapping textured ellipses with radii that follow r^-3 (Lee, Mumford and Huang, IJCV 2001).
     """
     leaves, texture = [_draw_leaf(rng) for _ in range(1500)], _draw_pink_noise(1024, rng)
-    images = np.empty((-(-count // SHEET) * SHEET, HEIGHT, WIDTH), np.float32)
-    starts = range(0, count, SHEET)
-    for start in progress(starts, desc="painting images", unit="sheet"):
-        images[start : start + SHEET] = _paint_sheet(leaves, texture, rng)
-    brightness = rng.normal(113.5, 38, (count, 1, 1))
-    contrast = rng.normal(55, 18, (count, 1, 1)).clip(15, 100)
+    images = []
+    for _ in progress(range(0, count, ROWS * COLUMNS), desc="painting images", unit="sheet"):
+        images.extend(_paint_sheet(leaves, texture, rng))
+    brightness = rng.normal(113.5, 38, count)
+    contrast = rng.normal(55, 18, count).clip(15, 100)
     pixels = np.empty((count, 1, HEIGHT, WIDTH), np.uint8)
-    for start in starts:  # in blocks, which saves a gigabyte
-        block = slice(start, min(start + SHEET, count))
-        image = images[block].astype(np.float64)
-        image -= image.mean((1, 2), keepdims=True)
-        image = image * (contrast[block] / image.std((1, 2), keepdims=True)) + brightness[block]
-        pixels[block, 0] = image.round().clip(0, 255)
+    for i in range(count):
+        image = images[i].astype(np.float64)
+        image -= image.mean()
+        pixels[i] = (image * (contrast[i] / image.std()) + brightness[i]).round().clip(0, 255)
     return pixels
 
 
 def _paint_sheet(leaves, texture, rng):
-    """Leaves dropped on one large sheet, which is then cut into images (SHEET, 144, 256)."""
+    """Leaves dropped on one large sheet, which is then cut into images (16, 144, 256)."""
     height, width = ROWS * HEIGHT + 2 * MARGIN, COLUMNS * WIDTH + 2 * MARGIN
     sheet = np.tile(texture, (1, 2))[:height, :width] * 0.8
     kinds = rng.integers(len(leaves), size=3200)  # enough to hide nearly all that lies below
     for kind, draws in zip(kinds, rng.random((3200, 5)), strict=True):
         down, right, v, u, tone = map(float, draws)  # Python's: the sheet stays float32
-        h, w = leaves[kind].shape
-        y, x = int(down * (height - h)), int(right * (width - w))
-        v, u = int(v * (1024 - h)), int(u * (1024 - w))
-        shade = texture[v : v + h, u : u + w] * 0.45 + (3 * tone - 1.5)
-        np.copyto(sheet[y : y + h, x : x + w], shade, where=leaves[kind])
+        leaf = leaves[kind]
+        shade = _window(texture, leaf.shape, v, u) * 0.45 + (3 * tone - 1.5)
+        np.copyto(_window(sheet, leaf.shape, down, right), shade, where=leaf)
     sheet = sheet[MARGIN:-MARGIN, MARGIN:-MARGIN].reshape(ROWS, HEIGHT, COLUMNS, WIDTH)
-    return sheet.swapaxes(1, 2).reshape(SHEET, HEIGHT, WIDTH)
+    return sheet.swapaxes(1, 2).reshape(-1, HEIGHT, WIDTH)
+
+
+def _window(field, shape, down, right):
+    """A view of a field, of this shape; down and right say where, from 0 to 1."""
+    top, left = int(down * (len(field) - shape[0])), int(right * (field.shape[1] - shape[1]))
+    return field[top : top + shape[0], left : left + shape[1]]
 
 
 def _draw_leaf(rng):
     """One ellipse, as the smallest bool mask that holds it."""
     smallest, largest = 7.0, 130.0  # radii follow r^-3, the law that makes dead leaves scale-free
     radius = (rng.random() * (largest**-2 - smallest**-2) + smallest**-2) ** -0.5
-    reach = np.arange(-int(radius), int(radius) + 1)
-    dy, dx = np.meshgrid(reach, reach, indexing="ij")
+    dx = np.arange(-int(radius), int(radius) + 1)
+    dy = dx[:, None]
     angle, aspect = rng.uniform(0, np.pi), rng.uniform(0.5, 1)
     along = np.cos(angle) * dx + np.sin(angle) * dy
     across = np.cos(angle) * dy - np.sin(angle) * dx
