@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.evaluation.metrics import center, index_images, sum_by_image
+from kit.evaluation.metrics import average_repeats, center, correlation, divide, index_images
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -53,138 +53,115 @@ class Difference:
 def single_trial_score(
     predictions: np.ndarray, responses: np.ndarray, image_ids: np.ndarray
 ) -> ImageScore:
-    """The single-trial correlation with each image's pull. (T, N), (T, N), (T,)."""
-    image, count = index_images(image_ids, len(responses))
-    return _image_score(predictions, responses, image, count[:, 0])
+    """The single-trial correlation with each image's pull. (T, N), (T, N), (T,).
 
-
-def average_score(
-    predictions: np.ndarray, responses: np.ndarray, image_ids: np.ndarray
-) -> ImageScore:
-    """The correlation to average with each image's pull. (T, N), (T, N), (T,)."""
-    image, count = index_images(image_ids, len(responses))
-    averages = [
-        sum_by_image(np.asarray(values, np.float64), image) / count
-        for values in (predictions, responses)
-    ]  # (images, N)
-    return _image_score(*averages, np.arange(len(count)), np.ones(len(count)))
-
-
-IMAGE_SCORES = {"to_average": average_score, "single_trial": single_trial_score}
-
-
-def _image_score(predictions, responses, image, trials):
-    """The mean correlation over T trials or averages, (T, N), and each image's pull on it.
-
-    image: (T,) index of the image that each showed; trials: (images,) how many showed it.
+    Raises ValueError for fewer than three images.
     """
-    if len(trials) < 3:
+    image, count = index_images(image_ids, len(responses))
+    if len(count) < 3:
         raise ValueError(
-            f"{len(trials)} images are too few to say how sure a score is; give the "
-            "trials of three or more"
+            f"{len(count)} images are too few to say how sure a score is; give the trials of "
+            "three or more"
         )
     order = np.argsort(image, kind="stable")
-    total, without, neurons = 0.0, np.zeros(len(trials)), predictions.shape[1]
+    total, without, neurons = 0.0, np.zeros(len(count)), predictions.shape[1]
     for start in range(0, neurons, BLOCK):
         block = slice(start, start + BLOCK)
         p, r = (
             center(np.asarray(values[order, block], np.float64))
             for values in (predictions, responses)
         )
-        every, left = _leave_one_out(p, r, image[order], trials)
-        total += every.sum()
+        correlations, left = _leave_one_out(p, r, image[order])
+        total += correlations.sum()
         without += left.sum(1)
     score = total / neurons
-    return ImageScore(float(score), (len(trials) - 1) * (score - without / neurons))
+    return ImageScore(float(score), (len(count) - 1) * (score - without / neurons))
 
 
-def _leave_one_out(p, r, image, trials):
+def average_score(
+    predictions: np.ndarray, responses: np.ndarray, image_ids: np.ndarray
+) -> ImageScore:
+    """The correlation to average with each image's pull. (T, N), (T, N), (T,)."""
+    averages = average_repeats(predictions, responses, image_ids)  # (images, N)
+    return single_trial_score(*averages, np.arange(len(averages[0])))
+
+
+IMAGE_SCORES = {"to_average": average_score, "single_trial": single_trial_score}
+
+
+def _leave_one_out(p, r, image):
     """Correlations (n,) of centred p and r (T, n), and (images, n) without each image.
 
-    image: (T,) rising; trials: (images,).
+    image: (T,) rising. Where an image is nearly all of a neuron, the variance without it is a
+    difference of two large numbers, mostly rounding, and the correlation is computed again.
     """
     starts = np.flatnonzero(np.diff(image, prepend=-1))
-    by_image = [np.add.reduceat(values, starts) for values in (p, r, p * p, r * r, p * r)]
-    sums = [values.sum(0) for values in by_image]
-    rest = [whole - part for whole, part in zip(sums, by_image, strict=True)]
-    n, n_left = trials.sum(), trials.sum() - trials[:, None]
-    left = _correlations(n_left, *rest)  # (images, n)
-    unstable = np.zeros(left.shape, bool)
-    for first, square in ((0, 2), (1, 3)):
-        variance = rest[square] / n_left - (rest[first] / n_left) ** 2
-        unstable |= variance < SMALL * sums[square] / n
-    _recompute(left, unstable, p, r, image)
-    return _correlations(n, *sums), left
-
-
-def _recompute(left, unstable, p, r, image):
-    """Compute correlations without an image again, in two passes, where that image is nearly all.
-
-    What is left of a neuron's variance is then a difference of two large numbers, mostly rounding.
-    left: (images, n) correlations, changed in place where unstable (images, n) is true.
-    """
+    by_image = np.add.reduceat([p, r, p * p, r * r, p * r], starts, axis=1)  # (5, images, n)
+    sums, trials = by_image.sum(1), np.diff(starts, append=len(image))
+    every, variances = _correlations(sums, len(image))
+    left, left_variances = _correlations(sums[:, None] - by_image, (len(image) - trials)[:, None])
+    unstable = (left_variances < SMALL * variances[:, None]).any(0)  # (images, n)
     for k in np.flatnonzero(unstable.any(1)):
-        neurons, rows = np.flatnonzero(unstable[k]), image != k
-        x, y = (center(values[np.ix_(rows, neurons)]) for values in (p, r))
-        scale = (x.std(0) + 1e-8) * (y.std(0) + 1e-8)
-        left[k, neurons] = (x * y).mean(0) / scale
+        rest = np.ix_(image != k, unstable[k])
+        left[k, unstable[k]] = correlation(p[rest], r[rest])
+    return every, left
 
 
-def _correlations(n, p, r, pp, rr, pr):
-    """Pearson correlations from sums over n trials, with the 1e-8 of the 2022 code."""
-    p, r = p / n, r / n
-    std_p = np.sqrt(np.maximum(pp / n - p * p, 0)) + 1e-8
-    std_r = np.sqrt(np.maximum(rr / n - r * r, 0)) + 1e-8
-    return (pr / n - p * r) / (std_p * std_r)
+def _correlations(sums, n):
+    """Pearson correlations, with the 1e-8 of the 2022 code, and variances of p and r.
+
+    sums: (5, …) of p, r, p^2, r^2 and p r over n trials.
+    """
+    p, r, pp, rr, pr = sums / n
+    variances = np.maximum([pp - p * p, rr - r * r], 0)
+    std_p, std_r = np.sqrt(variances) + 1e-8
+    return (pr - p * r) / (std_p * std_r), variances
 
 
-def interval(one: ImageScore, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float]:
+def interval(
+    image_score: ImageScore, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
     """The 95 % interval of a score over other images, around the corrected score."""
-    error, ratios = _studentised(one.pulls[:, None], resamples, seed)
-    reach = float(error[0] * np.quantile(np.abs(ratios[:, 0]), LEVEL))
-    return one.corrected - reach, one.corrected + reach
+    error, ratios = _studentised(image_score.pulls[:, None], resamples, seed)
+    reach = float(error[0] * np.quantile(ratios, LEVEL))
+    return image_score.corrected - reach, image_score.corrected + reach
 
 
 def compare_scores(
-    one: ImageScore, other: ImageScore, resamples: int = RESAMPLES, seed: int = 0
+    first: ImageScore, second: ImageScore, resamples: int = RESAMPLES, seed: int = 0
 ) -> Difference:
     """Compare two scores of the same images: paired, because both are resampled alike."""
-    difference = one.score - other.score
-    error, ratios = _studentised((one.pulls - other.pulls)[:, None], resamples, seed)
-    ratios = np.abs(ratios[:, 0])
+    difference = first.score - second.score
+    error, ratios = _studentised((first.pulls - second.pulls)[:, None], resamples, seed)
     reach = float(error[0] * np.quantile(ratios, LEVEL))
-    as_large = (ratios * error[0] >= abs(difference)).sum()
+    as_large = (ratios * error >= abs(difference)).sum()
     if abs(difference) < EQUAL_WITHIN:
         reach, as_large = max(reach, abs(difference)), resamples
     return Difference(
         difference,
         (difference - reach, difference + reach),
         float((as_large + 1) / (resamples + 1)),
-        len(one.pulls),
+        len(first.pulls),
     )
 
 
 def _studentised(pulls, resamples, seed):
-    """Standard errors (K,) of mean pulls (images, K), and resampled means over their own error.
+    """Standard errors (K,) of mean pulls (images, K), and sizes of resampled means over their own.
 
     Returns (K,) and (resamples, K), float32. A column of zeros has an error and ratios of 0. A
     resample's error counts as at least half of the real one: where two entries differ in a few
     images alone, a resample without these would have none, and its ratio would be infinite.
     """
-    images = len(pulls)
+    images, columns = pulls.shape
     centred = pulls - pulls.mean(0)
     error = centred.std(0, ddof=1) / np.sqrt(images)
     rng = np.random.default_rng(seed)
-    ratios = np.empty((resamples, pulls.shape[1]), np.float32)
-    for start in range(0, resamples, BLOCK):
-        rows = min(BLOCK, resamples - start)
-        weights = rng.multinomial(images, np.full(images, 1 / images), rows) / images
+    ratios = np.empty((resamples, columns), np.float32)
+    for block in np.split(ratios, range(BLOCK, resamples, BLOCK)):  # views of some rows
+        weights = rng.multinomial(images, np.full(images, 1 / images), len(block)) / images
         means = weights @ centred
         variances = np.maximum(weights @ centred**2 - means**2, 0) / (images - 1)
-        errors = np.maximum(np.sqrt(variances), error / 2)
-        ratios[start : start + rows] = np.divide(
-            means, errors, out=np.zeros_like(means), where=errors > 0
-        )
+        block[:] = np.abs(divide(means, np.maximum(np.sqrt(variances), error / 2)))
     return error, ratios
 
 
@@ -206,33 +183,28 @@ def rank_scores(entries: list[ImageScore], resamples: int = RESAMPLES, seed: int
     The critical value is a quantile of the largest ratio over all pairs that are not yet rejected,
     in the same resample, so entries with similar errors cost little.
     """
+    count = len(entries)
     scores = np.array([entry.score for entry in entries])
     pulls = np.stack([entry.pulls for entry in entries], 1)  # (images, K)
-    first, second = np.triu_indices(len(entries), 1)
+    first, second = np.triu_indices(count, 1)
     error, ratios = _studentised(pulls[:, first] - pulls[:, second], resamples, seed)
-    apart = np.abs(scores[first] - scores[second])
-    found = _ratio(np.where(apart < EQUAL_WITHIN, 0, apart), error)  # (pairs,)
-    ratios = np.abs(ratios, out=ratios)
-    p = np.ones((len(entries), len(entries)))
-    p[first, second] = p[second, first] = _step_down(found, ratios)
-    best = int(scores.argmax())
+    differences = np.abs(scores[first] - scores[second])  # (pairs,)
+    differences[differences < EQUAL_WITHIN] = 0
+    without_error = np.where(differences > 0, np.inf, 0.0)
+    observed = divide(differences, error, empty=without_error)
+    p = np.ones((count, count))
+    p[first, second] = p[second, first] = _step_down(observed, ratios)
     better = (p < 1 - LEVEL) & (scores[:, None] > scores)  # (K, K): the row is better
-    intervals = np.stack([1 + better.sum(0), len(entries) - better.sum(1)], 1)
-    return Ranks(p, p[best] >= 1 - LEVEL, intervals)
+    intervals = np.stack([1 + better.sum(0), count - better.sum(1)], 1)
+    return Ranks(p, p[scores.argmax()] >= 1 - LEVEL, intervals)
 
 
-def _step_down(found, ratios):
-    """Adjusted p (pairs,) of ratios found, from resampled ones (resamples, pairs)."""
-    order = np.argsort(-found)
-    adjusted, highest = np.ones(len(found)), np.zeros(len(ratios), np.float32)
+def _step_down(observed, ratios):
+    """Adjusted p (pairs,) of observed ratios, from resampled ones (resamples, pairs)."""
+    order = np.argsort(-observed)
+    adjusted, highest = np.empty(len(observed)), np.zeros(len(ratios), np.float32)
     for pair in order[::-1]:  # from the smallest: the largest of those that are left
         np.maximum(highest, ratios[:, pair], out=highest)
-        adjusted[pair] = ((highest >= found[pair]).sum() + 1) / (len(ratios) + 1)
+        adjusted[pair] = ((highest >= observed[pair]).sum() + 1) / (len(ratios) + 1)
     adjusted[order] = np.maximum.accumulate(adjusted[order])
     return adjusted
-
-
-def _ratio(above, below):
-    """Divide; 0 / 0 is 0, and a difference without any error is infinite."""
-    sure = np.where(above > 0, np.inf, 0.0)
-    return np.divide(above, below, out=sure, where=below > 0)

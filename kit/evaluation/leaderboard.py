@@ -56,20 +56,18 @@ class Scores:
                 f"  ({self.n_left_out} of {len(self.per_neuron['fev'])} neurons left out, "
                 f"FEV < {metrics.FEV_THRESHOLD})"
             )
-        return "\n".join(
-            [
-                self._line("single-trial correlation", self.single_trial),
-                self._line("correlation to average", self.to_average),
-                self._line("FEVE", self.feve) + left_out,
-                self._line("best model of the image alone, single-trial", self.ceiling) + beyond,
-            ]
-        )
+        lines = []
+        for name, value, note in (
+            ("single-trial correlation", self.single_trial, ""),
+            ("correlation to average", self.to_average, ""),
+            ("FEVE", self.feve, left_out),
+            ("best model of the image alone, single-trial", self.ceiling, beyond),
+        ):
+            number = f"     - ({self.reason})" if value is None else f"{value:6.3f}"
+            lines.append(f"{name:<43} {number}{note}")
+        return "\n".join(lines)
 
     __repr__ = __str__
-
-    def _line(self, name, value):
-        number = f"     - ({self.reason})" if value is None else f"{value:6.3f}"
-        return f"{name:<43} {number}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,29 +79,34 @@ class Measured:
     unit_ids: np.ndarray  # (N,)
 
     @cached_property
+    def variances(self) -> tuple[np.ndarray, ...]:
+        """Each neuron's total variance and the noise in it, (N,) each. Empty without repeats."""
+        if len(np.unique(self.images)) == len(self.images):
+            return ()
+        return metrics.variances(self.responses, self.images)
+
+    @cached_property
     def repeats(self) -> dict[str, np.ndarray]:
         """Each neuron's "fev" and "oracle" (N,), from the repeats. Empty without repeats."""
-        if len(np.unique(self.images)) == len(self.images):
+        if not self.variances:
             return {}
+        total, noise = self.variances
         return {
-            "fev": metrics.fev(self.responses, self.images),
+            "fev": metrics.divide(total - noise, total),
             "oracle": metrics.oracle(self.responses, self.images),
         }
 
     def scores(self, predictions: np.ndarray) -> Scores:
         """All scores of predictions (T, N). Without repeats there is only the single-trial one."""
-        found = {
+        per_neuron = {
             "unit_ids": np.asarray(self.unit_ids),
             "single_trial": metrics.correlation(predictions, self.responses),
         }
         if self.repeats:
-            pair = predictions, self.responses, self.images
-            found |= {
-                "to_average": metrics.correlation_to_average(*pair),
-                "feve": metrics.feve(*pair),
-                **self.repeats,
-            }
-        return Scores.of(found)
+            pair = predictions, self.responses
+            per_neuron["to_average"] = metrics.correlation_to_average(*pair, self.images)
+            per_neuron["feve"] = metrics.explained_share(*pair, *self.variances)
+        return Scores.of(per_neuron | self.repeats)
 
     def image_score(self, predictions: np.ndarray, metric: str) -> ImageScore:
         """One score, "single_trial" or "to_average", with the pull of each image on it."""
@@ -120,17 +123,21 @@ class Row:
 
     def columns(self) -> dict[str, float]:
         """The numbers of the hosting platform's table. ValueError for what it cannot show."""
-        columns = {}
-        for name in ("single_trial", "to_average", "feve"):
-            columns[name] = getattr(self.scores, name)
-            if columns[name] is None:
-                raise ValueError(f"{name} cannot be computed: it {self.scores.reason}")
-        columns["low"], columns["high"] = self.interval
+        low, high = self.interval
+        columns = {
+            "single_trial": self.scores.single_trial,
+            "to_average": self.scores.to_average,
+            "feve": self.scores.feve,
+            "low": low,
+            "high": high,
+        }
         for name, value in columns.items():
+            if value is None:
+                raise ValueError(f"{name} cannot be computed: it {self.scores.reason}")
             if not abs(value) < MAX_SCORE:  # so neither NaN nor infinity
                 raise ValueError(
-                    f"the score {name} is {value:.3g}, which the leaderboard cannot "
-                    "show; give predictions in units of each neuron's std"
+                    f"the score {name} is {value:.3g}, which the leaderboard cannot show; give "
+                    "predictions in units of each neuron's std"
                 )
         return columns
 
@@ -143,8 +150,8 @@ def leaderboard_row(
     seed: int = 0,
 ) -> Row:
     """The row of predictions (T, N). metric: "single_trial" or "to_average", which decides."""
-    one = measured.image_score(predictions, metric)
-    return Row(measured.scores(predictions), one, interval(one, resamples, seed))
+    ranked_by = measured.image_score(predictions, metric)
+    return Row(measured.scores(predictions), ranked_by, interval(ranked_by, resamples, seed))
 
 
 def compute_scores(

@@ -32,11 +32,7 @@ def correlation_to_average(
     predictions, responses: (T, N); image_ids: (T,), the image that each trial showed.
     Returns (N,).
     """
-    predictions, responses = _as_pair(predictions, responses)
-    image, count = index_images(image_ids, len(responses))
-    return correlation(
-        sum_by_image(predictions, image) / count, sum_by_image(responses, image) / count
-    )
+    return correlation(*average_repeats(predictions, responses, image_ids))
 
 
 def fev(responses: np.ndarray, image_ids: np.ndarray) -> np.ndarray:
@@ -50,8 +46,8 @@ def fev(responses: np.ndarray, image_ids: np.ndarray) -> np.ndarray:
     >>> kit.metrics.fev([[1], [1], [2], [2]], image_ids=[7, 7, 8, 8])  # no noise
     array([1.])
     """
-    total, noise = _variances(responses, image_ids)
-    return _ratio(total - noise, total)
+    total, noise = variances(responses, image_ids)
+    return divide(total - noise, total)
 
 
 def feve(predictions: np.ndarray, responses: np.ndarray, image_ids: np.ndarray) -> np.ndarray:
@@ -67,10 +63,16 @@ def feve(predictions: np.ndarray, responses: np.ndarray, image_ids: np.ndarray) 
     >>> kit.metrics.feve(responses, responses, image_ids=[7, 7, 8, 8])
     array([1.])
     """
+    return explained_share(predictions, responses, *variances(responses, image_ids))
+
+
+def explained_share(
+    predictions: np.ndarray, responses: np.ndarray, total: np.ndarray, noise: np.ndarray
+) -> np.ndarray:
+    """`feve` for `variances` (N,) and (N,) that are known already."""
     predictions, responses = _as_pair(predictions, responses)
-    total, noise = _variances(responses, image_ids)
     error = ((predictions - responses) ** 2).mean(0)  # (N,)
-    return 1 - _ratio(error - noise, total - noise, empty=np.nan)
+    return 1 - divide(error - noise, total - noise, empty=np.nan)
 
 
 def oracle(responses: np.ndarray, image_ids: np.ndarray) -> np.ndarray:
@@ -80,8 +82,8 @@ def oracle(responses: np.ndarray, image_ids: np.ndarray) -> np.ndarray:
     Raises ValueError if no image repeats.
     """
     responses = np.asarray(responses, np.float64)
-    image, count = index_images(image_ids, len(responses))
-    repeated = _require_repeats(count)[image]  # (T,)
+    image, count = index_images(image_ids, len(responses), repeats=True)
+    repeated = (count > 1)[image, 0]  # (T,)
     others = (sum_by_image(responses, image)[image] - responses)[repeated]
     return correlation(others / (count[image] - 1)[repeated], responses[repeated])
 
@@ -103,25 +105,33 @@ def center(values: np.ndarray) -> np.ndarray:
     return values - values.mean(0)
 
 
-def index_images(image_ids: np.ndarray, n_trials: int) -> tuple[np.ndarray, np.ndarray]:
-    """Index of the image that each trial showed, (T,), and how often each is shown, (images, 1)."""
+def average_repeats(
+    predictions: np.ndarray, responses: np.ndarray, image_ids: np.ndarray
+) -> list[np.ndarray]:
+    """Predictions and responses (T, N), averaged over the trials of each image: (images, N)."""
+    image, count = index_images(image_ids, len(responses))
+    return [sum_by_image(values, image) / count for values in _as_pair(predictions, responses)]
+
+
+def index_images(
+    image_ids: np.ndarray, n_trials: int, repeats: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Index of the image that each trial showed, (T,), and how often each is shown, (images, 1).
+
+    Raises ValueError unless there is an id for each trial, and, if asked for, an image that repeats.
+    """
     image_ids = np.asarray(image_ids)
     if image_ids.shape != (n_trials,):
         raise ValueError(
             f"image_ids has shape {image_ids.shape}; give one id for each of the {n_trials} trials"
         )
     _, image, count = np.unique(image_ids, return_inverse=True, return_counts=True)
-    return image, count[:, None]
-
-
-def _require_repeats(count):
-    """Which images repeat, (images,). Raises ValueError if none does."""
-    if not (count > 1).any():
+    if repeats and len(count) == n_trials:
         raise ValueError(
-            f"this score needs repeats: each of these {len(count)} images was shown "
-            "once; only the test tiers have repeats"
+            f"this score needs repeats: each of these {n_trials} images was shown once; only the "
+            "test tiers have repeats"
         )
-    return count[:, 0] > 1
+    return image, count[:, None]
 
 
 def sum_by_image(values: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -131,11 +141,11 @@ def sum_by_image(values: np.ndarray, image: np.ndarray) -> np.ndarray:
     return np.add.reduceat(values[order], starts, axis=0)
 
 
-def _variances(responses, image_ids):
-    """Total variance of each neuron over trials, and the noise in it: (N,) and (N,)."""
+def variances(responses: np.ndarray, image_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Total variance of each neuron over trials, and the noise in it, as in `fev`: (N,) and (N,)."""
     responses = np.asarray(responses, np.float64)
-    image, count = index_images(image_ids, len(responses))
-    repeated = _require_repeats(count)
+    image, count = index_images(image_ids, len(responses), repeats=True)
+    repeated = count[:, 0] > 1
     means = sum_by_image(responses, image) / count  # (images, N)
     squares = sum_by_image((responses - means[image]) ** 2, image)  # (images, N)
     noise = (squares[repeated] / (count[repeated] - 1)).mean(0)  # (N,)
@@ -143,7 +153,9 @@ def _variances(responses, image_ids):
     return responses.var(0, ddof=1) * varies, noise * varies
 
 
-def _ratio(numerator, denominator, empty=0.0):
+def divide(
+    numerator: np.ndarray, denominator: np.ndarray, empty: float | np.ndarray = 0.0
+) -> np.ndarray:
     """Divide, with `empty` for a denominator of 0."""
     ratio = np.full(numerator.shape, empty)
     return np.divide(numerator, denominator, out=ratio, where=denominator != 0)

@@ -71,11 +71,7 @@ def score(model: nn.Module, data: Dataset, tier: str) -> Scores:
             recording.responses[rows], recording.image_ids[rows], recording.unit_ids
         )
         results.append(measured.scores(predict(model, data, tier, mouse)).per_neuron)
-    names = set.intersection(*map(set, results))  # a mouse without repeats has fewer scores
+    shared = [name for name in results[0] if all(name in result for result in results)]
     return Scores.of(
-        {
-            name: np.concatenate([result[name] for result in results])
-            for name in results[0]
-            if name in names
-        }
+        {name: np.concatenate([result[name] for result in results]) for name in shared}
     )
