@@ -18,7 +18,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.evaluation.metrics import average_repeats, center, correlation, divide, index_images
+from kit.evaluation.metrics import (
+    EPSILON,
+    average_repeats,
+    center,
+    correlation,
+    divide,
+    index_images,
+)
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -64,18 +71,17 @@ def single_trial_score(
             "three or more"
         )
     order = np.argsort(image, kind="stable")
-    total, without, neurons = 0.0, np.zeros(len(count)), predictions.shape[1]
+    neurons = predictions.shape[1]
+    sums = np.zeros(1 + len(count))
     for start in range(0, neurons, BLOCK):
         block = slice(start, start + BLOCK)
         p, r = (
             center(np.asarray(values[order, block], np.float64))
             for values in (predictions, responses)
         )
-        correlations, left = _leave_one_out(p, r, image[order])
-        total += correlations.sum()
-        without += left.sum(1)
-    score = total / neurons
-    return ImageScore(float(score), (len(count) - 1) * (score - without / neurons))
+        sums += _leave_one_out(p, r, image[order]).sum(1)
+    scores = sums / neurons  # of all trials, then without each image
+    return ImageScore(float(scores[0]), (len(count) - 1) * (scores[0] - scores[1:]))
 
 
 def average_score(
@@ -90,32 +96,26 @@ IMAGE_SCORES = {"to_average": average_score, "single_trial": single_trial_score}
 
 
 def _leave_one_out(p, r, image):
-    """Correlations (n,) of centred p and r (T, n), and (images, n) without each image.
+    """Correlations (1 + images, n) of centred p and r (T, n): of all trials, without each image.
 
     image: (T,) rising. Where an image is nearly all of a neuron, the variance without it is a
     difference of two large numbers, mostly rounding, and the correlation is computed again.
     """
     starts = np.flatnonzero(np.diff(image, prepend=-1))
     by_image = np.add.reduceat([p, r, p * p, r * r, p * r], starts, axis=1)  # (5, images, n)
-    sums, trials = by_image.sum(1), np.diff(starts, append=len(image))
-    every, variances = _correlations(sums, len(image))
-    left, left_variances = _correlations(sums[:, None] - by_image, (len(image) - trials)[:, None])
-    unstable = (left_variances < SMALL * variances[:, None]).any(0)  # (images, n)
+    total = by_image.sum(1, keepdims=True)
+    trials = len(image) - np.diff(starts, append=len(image))
+    trials = np.append(len(image), trials)[:, None]  # (1 + images, 1)
+    means = np.concatenate([total, total - by_image], axis=1) / trials
+    mean_p, mean_r, mean_pp, mean_rr, mean_pr = means  # (1 + images, n)
+    variances = np.maximum([mean_pp - mean_p**2, mean_rr - mean_r**2], 0)
+    std_p, std_r = np.sqrt(variances) + EPSILON
+    correlations = (mean_pr - mean_p * mean_r) / (std_p * std_r)
+    unstable = (variances < SMALL * variances[:, :1]).any(0)  # (1 + images, n)
     for k in np.flatnonzero(unstable.any(1)):
-        rest = np.ix_(image != k, unstable[k])
-        left[k, unstable[k]] = correlation(p[rest], r[rest])
-    return every, left
-
-
-def _correlations(sums, n):
-    """Pearson correlations, with the 1e-8 of the 2022 code, and variances of p and r.
-
-    sums: (5, …) of p, r, p^2, r^2 and p r over n trials.
-    """
-    p, r, pp, rr, pr = sums / n
-    variances = np.maximum([pp - p * p, rr - r * r], 0)
-    std_p, std_r = np.sqrt(variances) + 1e-8
-    return (pr - p * r) / (std_p * std_r), variances
+        rest = np.ix_(image != k - 1, unstable[k])
+        correlations[k, unstable[k]] = correlation(p[rest], r[rest])
+    return correlations
 
 
 def interval(
@@ -190,8 +190,7 @@ def rank_scores(entries: list[ImageScore], resamples: int = RESAMPLES, seed: int
     error, ratios = _studentised(pulls[:, first] - pulls[:, second], resamples, seed)
     differences = np.abs(scores[first] - scores[second])  # (pairs,)
     differences[differences < EQUAL_WITHIN] = 0
-    without_error = np.where(differences > 0, np.inf, 0.0)
-    observed = divide(differences, error, empty=without_error)
+    observed = divide(differences, error, empty=np.where(differences > 0, np.inf, 0.0))
     p = np.ones((count, count))
     p[first, second] = p[second, first] = _step_down(observed, ratios)
     better = (p < 1 - LEVEL) & (scores[:, None] > scores)  # (K, K): the row is better

@@ -79,34 +79,37 @@ class Measured:
     unit_ids: np.ndarray  # (N,)
 
     @cached_property
-    def variances(self) -> tuple[np.ndarray, ...]:
-        """Each neuron's total variance and the noise in it, (N,) each. Empty without repeats."""
-        if len(np.unique(self.images)) == len(self.images):
-            return ()
-        return metrics.variances(self.responses, self.images)
-
-    @cached_property
     def repeats(self) -> dict[str, np.ndarray]:
-        """Each neuron's "fev" and "oracle" (N,), from the repeats. Empty without repeats."""
-        if not self.variances:
+        """What repeats tell of each neuron, (N,): "total" variance, "noise" in it, "fev", "oracle".
+
+        Empty without repeats.
+        """
+        if len(np.unique(self.images)) == len(self.images):
             return {}
-        total, noise = self.variances
+        total, noise = metrics.variances(self.responses, self.images)
         return {
+            "total": total,
+            "noise": noise,
             "fev": metrics.divide(total - noise, total),
             "oracle": metrics.oracle(self.responses, self.images),
         }
 
     def scores(self, predictions: np.ndarray) -> Scores:
         """All scores of predictions (T, N). Without repeats there is only the single-trial one."""
+        pair = predictions, self.responses
         per_neuron = {
             "unit_ids": np.asarray(self.unit_ids),
-            "single_trial": metrics.correlation(predictions, self.responses),
+            "single_trial": metrics.correlation(*pair),
         }
         if self.repeats:
-            pair = predictions, self.responses
-            per_neuron["to_average"] = metrics.correlation_to_average(*pair, self.images)
-            per_neuron["feve"] = metrics.explained_share(*pair, *self.variances)
-        return Scores.of(per_neuron | self.repeats)
+            repeats = self.repeats
+            per_neuron |= {
+                "to_average": metrics.correlation_to_average(*pair, self.images),
+                "feve": metrics.explained_share(*pair, repeats["total"], repeats["noise"]),
+                "fev": repeats["fev"],
+                "oracle": repeats["oracle"],
+            }
+        return Scores.of(per_neuron)
 
     def image_score(self, predictions: np.ndarray, metric: str) -> ImageScore:
         """One score, "single_trial" or "to_average", with the pull of each image on it."""
@@ -123,14 +126,9 @@ class Row:
 
     def columns(self) -> dict[str, float]:
         """The numbers of the hosting platform's table. ValueError for what it cannot show."""
-        low, high = self.interval
-        columns = {
-            "single_trial": self.scores.single_trial,
-            "to_average": self.scores.to_average,
-            "feve": self.scores.feve,
-            "low": low,
-            "high": high,
-        }
+        names = ("single_trial", "to_average", "feve")
+        columns = {name: getattr(self.scores, name) for name in names}
+        columns["low"], columns["high"] = self.interval
         for name, value in columns.items():
             if value is None:
                 raise ValueError(f"{name} cannot be computed: it {self.scores.reason}")

@@ -7,6 +7,7 @@ This file imports numpy alone, so the scoring program of a bundle carries it.
 import numpy as np
 
 FEV_THRESHOLD = 0.15  # the mean FEVE leaves out neurons below it, as in 2022
+EPSILON = 1e-8  # the 2022 code adds it to each standard deviation
 
 
 def correlation(predictions: np.ndarray, responses: np.ndarray) -> np.ndarray:
@@ -20,8 +21,7 @@ def correlation(predictions: np.ndarray, responses: np.ndarray) -> np.ndarray:
     """
     predictions, responses = _as_pair(predictions, responses)
     p, r = center(predictions), center(responses)
-    eps = 1e-8  # the 2022 code adds it to each standard deviation
-    return (p * r).mean(0) / ((p.std(0) + eps) * (r.std(0) + eps))  # (N,)
+    return (p * r).mean(0) / ((p.std(0) + EPSILON) * (r.std(0) + EPSILON))  # (N,)
 
 
 def correlation_to_average(
@@ -118,7 +118,7 @@ def index_images(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Index of the image that each trial showed, (T,), and how often each is shown, (images, 1).
 
-    Raises ValueError unless there is an id for each trial, and, if asked for, an image that repeats.
+    Raises ValueError unless there is an id for each trial, or if none repeats though some must.
     """
     image_ids = np.asarray(image_ids)
     if image_ids.shape != (n_trials,):
@@ -142,7 +142,7 @@ def sum_by_image(values: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 def variances(responses: np.ndarray, image_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Total variance of each neuron over trials, and the noise in it, as in `fev`: (N,) and (N,)."""
+    """Total variance of each neuron over trials and the noise in it, as in `fev`: (N,) and (N,)."""
     responses = np.asarray(responses, np.float64)
     image, count = index_images(image_ids, len(responses), repeats=True)
     repeated = count[:, 0] > 1

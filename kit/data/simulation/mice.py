@@ -113,18 +113,18 @@ def truth(name: str, folder: str | Path | None = None) -> Truth:
     >>> truth.cells(batch).shape
     torch.Size([2, 600])
     """
-    if not is_simulated(name) or len(NAMES.get(name, [name])) > 1:
+    mice = NAMES.get(name, [name]) if is_simulated(name) else []
+    if len(mice) != 1:
         names = [*NAMES, *MICE]
         raise ValueError(
             f"{name!r} is not one simulated mouse; {suggest(name, names)}the names are "
-            f"{', '.join(names)}, and sample-pretrain holds two mice: give the id of one"
+            f"{', '.join(names)}; give the id of one mouse for sample-pretrain"
         )
-    (mouse,) = NAMES.get(name, [name])
-    file = _truth_file(fetch(mouse, folder))
+    file = _truth_file(fetch(mice[0], folder))
     try:
         with np.load(file) as saved:
             arrays = {field.name: saved[field.name] for field in fields(Truth)[1:]}
-            return Truth(Cells(mouse, saved["unit_ids"], saved), **arrays)
+            return Truth(Cells(mice[0], saved["unit_ids"], saved), **arrays)
     except (*READ_ERRORS, KeyError):
         raise ValueError(
             f"{file} is damaged; delete that file, and it is simulated again"
@@ -154,17 +154,22 @@ def simulate(spec: Mouse, target: Path) -> None:
     cells.response_unit = torch.from_numpy(drawn["scale"] / std)
     for name in ("rates", "frozen_rates"):
         activity[name] *= cells.response_unit.numpy()
-    activity |= {"responses": responses / std, "events": events}
+    activity["responses"] = responses / std
 
     order = order_rng.permutation(len(responses))  # when the trial of each file was shown
-    _write_truth(_truth_file(target), cells, activity, order)
-    recording = {
+    activity = {name: values[order].astype(np.float32) for name, values in activity.items()}
+    with atomic_write(_truth_file(target)) as part:
+        np.savez(
+            part,
+            unit_ids=drawn["unit_ids"],
+            order=order,
+            **cells.state_dict(),
+            **activity,
+            events=events[order],
+        )
+    recording = {name: values[order] for name, values in session.trials.items()} | {
         "images": session.pixels[session.image[order]],
         "responses": responses[order],
-        "behavior": session.behavior[order],
-        "pupil_center": session.pupil_center[order],
-        "tiers": session.tiers[order],
-        "frame_image_id": session.image_ids[order],
         "trial_idx": order,
         "unit_ids": drawn["unit_ids"],
         "cell_motor_coordinates": drawn["coordinates"],
@@ -179,31 +184,22 @@ def simulate(spec: Mouse, target: Path) -> None:
     write(target, recording, statistics_from=public)
 
 
-def _write_truth(target, cells, activity, order):
-    """Write the cells, and their activity in the order of the files, for `truth` to read."""
-    arrays = cells.state_dict()
-    for name, values in activity.items():  # (T, …)
-        arrays[name] = values[order] if name == "events" else values[order].astype(np.float32)
-    with atomic_write(target) as part:
-        np.savez(part, unit_ids=cells.unit_ids, order=order, **arrays)
-
-
 def _calibrate(mouse, drawn, session):
     """The cells, measured on a session, and their activity in each trial: a dict of arrays (T, …).
 
     Rates have mean 1 until the responses, and so their units, are known.
     """
     public = session.public
-    mean, std = _pixel_statistics(session)
-    images = (downsample(session.pixels) - mean) / std  # (images, 1, 36, 64)
-    behavior = session.behavior / session.behavior[public].std(0)
-    center = session.pupil_center[public]
-    eye = torch.from_numpy((session.pupil_center - center.mean(0)) / center.std(0))
-    unmeasured = ("mean_drive", "mean_gain", "event_rate", "response_unit")
-    parameters = drawn | dict.fromkeys(unmeasured, np.ones(len(drawn["unit_ids"])))
-    parameters["average_behavior"] = behavior[public].mean(0)
-    parameters["pixel_statistics"] = np.array([mean, std])
-    cells = Cells(mouse, drawn["unit_ids"], parameters)
+    mean, std = pixels = _pixel_statistics(session)
+    images = (_downsample(session.pixels) - mean) / std  # (images, 1, 36, 64)
+    behavior = session.trials["behavior"]
+    behavior = behavior / behavior[public].std(0)
+    eye = session.trials["pupil_center"]
+    eye = torch.from_numpy((eye - eye[public].mean(0)) / eye[public].std(0))
+    # the cells measure on themselves what is 1 here
+    unmeasured = dict.fromkeys(["mean_drive", "mean_gain", "event_rate", "response_unit"], 1.0)
+    statistics = {"average_behavior": behavior[public].mean(0), "pixel_statistics": pixels}
+    cells = Cells(mouse, drawn["unit_ids"], drawn | unmeasured | statistics)
 
     cells.mean_drive = _in_blocks(cells.drive, images).mean(0)
     gain = cells.gain(torch.from_numpy(behavior))
@@ -232,10 +228,10 @@ def _pixel_statistics(session):
     """Mean and std of all pixels of the public trials, as in the recording's statistics."""
     moments = np.array([(image.mean(), image.var()) for image in session.pixels])  # (images, 2)
     means, variances = moments[session.image[session.public]].T
-    return means.mean(), np.sqrt(variances.mean() + means.var())
+    return np.array([means.mean(), np.sqrt(variances.mean() + means.var())])
 
 
-def downsample(pixels: np.ndarray) -> torch.Tensor:
+def _downsample(pixels):
     """Images (T, 1, 144, 256) at the 36 x 64 pixels that `kit.load` gives, 0-255, float64.
 
     Bilinear interpolation by a quarter is the mean of the middle 2 x 2 of every 4 x 4 pixels.

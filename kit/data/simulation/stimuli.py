@@ -21,31 +21,34 @@ class Session:
 
     pixels: np.ndarray  # (images, 1, 144, 256) uint8, each image once
     image: np.ndarray  # (T,) index into pixels: the image of a trial
-    image_ids: np.ndarray  # (T,) their ids
-    tiers: np.ndarray  # (T,) str
-    behavior: np.ndarray  # (T, 3) pupil size, its change, running speed, in raw units
-    pupil_center: np.ndarray  # (T, 2) eye position, in raw units
+    trials: dict[
+        str, np.ndarray
+    ]  # (T, …) tiers, frame_image_id, behavior, pupil_center, in raw units
 
     @property
     def public(self) -> np.ndarray:
         """(T,) bool: the trials with published responses and statistics."""
-        return np.isin(self.tiers, PUBLIC_TIERS)
+        return np.isin(self.trials["tiers"], PUBLIC_TIERS)
 
 
 def draw_session(counts: dict[str, int], rng: np.random.Generator) -> Session:
     """Draw a `Session`. counts: tier -> number of images."""
     trial_rng, image_rng, behavior_rng = rng.spawn(3)
-    trials = draw_trials(counts, trial_rng)
-    pixels = paint_images(sum(counts.values()), image_rng)
-    behavior, pupil_center = draw_behavior(len(trials["tiers"]), behavior_rng)
-    return Session(pixels, **trials, behavior=behavior, pupil_center=pupil_center)
+    image, tiers, image_ids = _draw_trials(counts, trial_rng)
+    behavior, pupil_center = _draw_behavior(len(image), behavior_rng)
+    trials = {
+        "tiers": tiers,
+        "frame_image_id": image_ids,
+        "behavior": behavior,
+        "pupil_center": pupil_center,
+    }
+    return Session(_paint_images(sum(counts.values()), image_rng), image, trials)
 
 
-def draw_trials(counts: dict[str, int], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Draw the image and the tier of each trial, in the order of presentation.
+def _draw_trials(counts, rng):
+    """Draw each trial's image, from 0 on, its tier and its image's id: (T,) each, as presented.
 
     counts: tier -> number of images; test images are shown about ten times, the others once.
-    Returns a dict of arrays (T,): "image", from 0 on, "image_ids" and "tiers".
     """
     tiers = np.repeat(list(counts), list(counts.values()))  # (images,)
     repeats = np.ones(len(tiers), int)
@@ -53,15 +56,15 @@ def draw_trials(counts: dict[str, int], rng: np.random.Generator) -> dict[str, n
     repeats[tested] = 10 - (rng.random((tested.sum(), 3)) < 0.05).sum(1)  # a few are missing
     image = rng.permutation(np.repeat(np.arange(len(tiers)), repeats))  # (T,)
     ids = rng.choice(10_000, size=len(tiers), replace=False)
-    return {"image": image, "image_ids": ids[image], "tiers": tiers[image]}
+    return image, tiers[image], ids[image]
 
 
-def paint_images(count: int, rng: np.random.Generator) -> np.ndarray:
+def _paint_images(count, rng):
     """Dead leaves with 1/f texture: occlusion and natural statistics. (count, 1, 144, 256) uint8.
 
     Overlapping textured ellipses with radii that follow r^-3 (Lee, Mumford and Huang, IJCV 2001).
     """
-    leaves, texture = [_draw_leaf(rng) for _ in range(1500)], _draw_pink_noise(1024, rng)
+    leaves, texture = [_draw_leaf(rng) for _ in range(1500)], _draw_pink_noise(rng)
     images = []
     for _ in progress(range(0, count, ROWS * COLUMNS), desc="painting images", unit="sheet"):
         images.extend(_paint_sheet(leaves, texture, rng))
@@ -107,15 +110,16 @@ def _draw_leaf(rng):
     return along**2 + (across / aspect) ** 2 < radius**2
 
 
-def _draw_pink_noise(size, rng):
-    """A (size, size) field with a 1/f amplitude spectrum, mean 0, std 1, float32."""
+def _draw_pink_noise(rng):
+    """A (1024, 1024) field with a 1/f amplitude spectrum, mean 0, std 1, float32."""
+    size = 1024
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size))
     frequency[0, 0] = np.inf
     field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((size, size))) / frequency)
     return (field / field.std()).astype(np.float32)
 
 
-def draw_behavior(trials: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _draw_behavior(trials, rng):
     """Pupil size, its change and running speed (T, 3), and eye position (T, 2), in raw units."""
     running, pupil, eye = np.zeros(trials), np.zeros(trials), np.zeros((trials, 2))
     moving, speed, arousal = False, 0.0, 0.0
