@@ -24,7 +24,8 @@ def predict(model: nn.Module, data: Dataset, tier: str, mouse: str | None = None
     >>> kit.predict(model, data, "validation").shape == (200, 600)
     True
     """
-    recording = require_dataset(data).mouse if mouse is None else require_dataset(data)[mouse]
+    data = require_dataset(data)
+    recording = data.mouse if mouse is None else data[mouse]
     if not (isinstance(model, nn.Module) and hasattr(model, "validate_data")):
         raise ValueError(
             f"a model is needed, not a {type(model).__name__}; build one with "

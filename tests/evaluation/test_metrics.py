@@ -48,8 +48,8 @@ def test_correlation_to_average_by_hand():
     # first neuron: averages over images 5, 7, 9 are 6, 2, 5 and the predictions' 6, 2, 4;
     # deviations (5, -7, 2) / 3 and (2, -2, 0): covariance 24/3, variances 78/9 and 8, over 3
     expected = 8 / np.sqrt(78 / 9 * 8)
-    found = metrics.correlation_to_average(PREDICTIONS, RESPONSES, IMAGES)
-    assert found == pytest.approx([expected, 0], abs=1e-7)
+    scores = metrics.correlation_to_average(PREDICTIONS, RESPONSES, IMAGES)
+    assert scores == pytest.approx([expected, 0], abs=1e-7)
 
 
 def test_fev_and_feve_by_hand():
@@ -61,8 +61,7 @@ def test_fev_and_feve_by_hand():
     assert metrics.fev(RESPONSES, IMAGES) == pytest.approx(fev, rel=1e-12)
     # errors 1 0 0 0 2 1: mean square 1; second: 1 0 1 4 2 1: mean square 23/6
     feve = [1 - (1 - noise) / (total - noise), 1 - (23 / 6 - 1) / 3.3]
-    found = metrics.feve(PREDICTIONS, RESPONSES, IMAGES)
-    assert found == pytest.approx(feve, rel=1e-12)
+    assert metrics.feve(PREDICTIONS, RESPONSES, IMAGES) == pytest.approx(feve, rel=1e-12)
 
 
 def test_oracle_by_hand():
@@ -169,17 +168,14 @@ def test_metrics_are_float64():
         np.testing.assert_array_equal(values, double[name])
 
 
-def test_metrics_leave_arguments_unchanged():
-    predictions, responses, ids = experiment(7)
-    copies = predictions.copy(), responses.copy(), ids.copy()
-    all_metrics(predictions, responses, ids)
-    for given_, copy in zip((predictions, responses, ids), copies, strict=True):
-        np.testing.assert_array_equal(given_, copy)
-
-
-def test_metrics_accept_lists():
-    found = metrics.feve(PREDICTIONS.tolist(), RESPONSES.tolist(), IMAGES.tolist())
-    np.testing.assert_array_equal(found, metrics.feve(PREDICTIONS, RESPONSES, IMAGES))
+def test_metrics_leave_arguments_unchanged_and_accept_lists():
+    arrays = experiment(7)
+    copies = [array.copy() for array in arrays]
+    scores = all_metrics(*arrays)
+    for array, copy in zip(arrays, copies, strict=True):
+        np.testing.assert_array_equal(array, copy)
+    for name, values in all_metrics(*[array.tolist() for array in arrays]).items():
+        np.testing.assert_array_equal(values, scores[name])
 
 
 def test_metrics_refuse_images_without_repeats():

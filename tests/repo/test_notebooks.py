@@ -96,7 +96,7 @@ ONLY_SAMPLE = {
     "02": "this model has no readout for mouse '7-1-1'; it knows 99002-1-1: load that one",
     "04": "this model has no readout for mouse '7-1-1'; it knows 99002-1-1: load that one",
     "05": "mouse 7-1-1 has no tier 'final_test', so there is nothing to submit; competition mice",
-    "07": "is not a simulated mouse; the names are sample, sample+",
+    "07": "is not one simulated mouse; the names are sample, sample+",
 }
 
 

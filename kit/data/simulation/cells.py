@@ -14,7 +14,7 @@ IMAGE_SIZE = (36, 64)  # height and width of the images that the cells see, in p
 GREY = 127.5  # the pixel value that the cells see as 0; black is -1, white is 1
 SEMI_SATURATION = 0.01  # local variance of the image at which a rate is half of its limit
 FEV_BETA = (5.6, 16.0)  # FEV over cells is Beta, mean .26, before event rates are capped
-EVENT_SHAPE = 0.5  # of the Gamma distribution of one calcium event's size; `gamma_sums` needs .5
+EVENT_SHAPE = 0.5  # of the Gamma distribution of one calcium event's size; `_gamma_sums` needs .5
 MAX_EVENTS = 96  # in one trial: twice the highest rate of a sample mouse
 # shift of every field for one standard deviation of eye position, in half images
 EYE_TO_SHIFT = torch.tensor([[0.035, 0.004], [-0.004, 0.030]], dtype=torch.float64)
@@ -143,7 +143,7 @@ class Cells(nn.Module):
         mean, std = self.pixel_statistics
         seen = (images * std + mean) / GREY - 1
         if pupil_center is not None:
-            seen = shift_images(seen, self.shift(pupil_center))
+            seen = _shift_images(seen, self.shift(pupil_center))
         seen = seen.flatten(1)  # (B, 36 * 64)
         even, odd = seen @ self.even, seen @ self.odd  # (B, N)
         contrast = (seen**2 @ self.pool - (seen @ self.pool) ** 2).clamp(min=0)  # local variance
@@ -197,7 +197,7 @@ class Cells(nn.Module):
         )
 
 
-def shift_images(images: Tensor, shift: Tensor) -> Tensor:
+def _shift_images(images, shift):
     """Images (B, 1, H, W) as seen by fields that moved by shift (B, 2); grey outside.
 
     shift: x, y in half images. The images move the other way, by bicubic interpolation.
@@ -228,18 +228,17 @@ def draw_responses(
     uniform numbers: a rate that differs in its last digit changes at most that one response.
     Raises ValueError if a count reaches MAX_EVENTS.
     """
-    events, responses = np.empty(rates.shape, np.uint8), np.empty(rates.shape)
-    for start in range(0, len(rates), 128):
-        block = slice(start, start + 128)
-        means = rates[block] * event_rate
+    events, responses = [], []
+    for means in np.split(rates * event_rate, range(128, len(rates), 128)):
         # for each response: one for the count, two for a single event, one for each pair of them
         uniforms = rng.random((*means.shape, 3 + MAX_EVENTS // 2))
-        events[block] = poisson_counts(means, uniforms[..., 0])
-        responses[block] = gamma_sums(events[block], uniforms[..., 1:])
-    return events, responses / (EVENT_SHAPE * event_rate)
+        counts = _poisson_counts(means, uniforms[..., 0])
+        events.append(counts.astype(np.uint8))
+        responses.append(_gamma_sums(counts, uniforms[..., 1:]))
+    return np.concatenate(events), np.concatenate(responses) / (EVENT_SHAPE * event_rate)
 
 
-def poisson_counts(means: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+def _poisson_counts(means, uniforms):
     """The Poisson count at which the distribution function first exceeds each uniform number.
 
     means, uniforms: arrays of one shape. Returns integers of that shape.
@@ -259,7 +258,7 @@ def poisson_counts(means: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
     )
 
 
-def gamma_sums(counts: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+def _gamma_sums(counts, uniforms):
     """Sums of `counts` Gamma variables of shape 1/2 and scale 1. uniforms: (…, 2 + pairs).
 
     Two of them add up to an exponential variable, -ln u; a single one is -ln u cos^2(2 pi v)

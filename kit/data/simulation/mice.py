@@ -10,7 +10,7 @@ import torch
 from kit.checks import suggest
 from kit.data.layout import TIERS
 from kit.data.official import write
-from kit.data.simulation.cells import IMAGE_SIZE, Cells, draw_cells, draw_responses, event_rates
+from kit.data.simulation.cells import Cells, draw_cells, draw_responses, event_rates
 from kit.data.simulation.stimuli import draw_session
 from kit.data.zips import READ_ERRORS
 from kit.files import atomic_write, data_folder, progress
@@ -236,6 +236,5 @@ def _downsample(pixels):
 
     Bilinear interpolation by a quarter is the mean of the middle 2 x 2 of every 4 x 4 pixels.
     """
-    height, width = IMAGE_SIZE
-    blocks = pixels.reshape(-1, 1, height, 4, width, 4)
-    return torch.from_numpy(blocks[:, :, :, 1:3, :, 1:3].mean((3, 5)))  # (T, 1, 36, 64)
+    middle = [pixels[..., y::4, x::4] for y in (1, 2) for x in (1, 2)]
+    return torch.from_numpy(np.mean(middle, 0))  # (T, 1, 36, 64)
