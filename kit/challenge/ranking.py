@@ -19,7 +19,7 @@ from kit.challenge.tracks import (
 from kit.checks import one_line, require_path
 from kit.evaluation import metrics
 from kit.evaluation.bootstrap import RESAMPLES, Difference, compare_scores, rank_scores
-from kit.evaluation.leaderboard import Row, leaderboard_row
+from kit.evaluation.leaderboard import Measured, Row, leaderboard_row
 from kit.files import progress
 from kit.pages.ranking import write_page
 
@@ -190,7 +190,7 @@ def rank(
         reasons = [f"{one_line(name)}: {one_line(reason)}" for name, reason in broken.items()]
         more = "; …" if len(reasons) > 3 else ""
         raise ValueError(f"no entry in {folder} can be ranked: {'; '.join(reasons[:3])}{more}")
-    alone = image_alone(known.responses, known.images, track)
+    alone = image_alone(known, track)
     ranks, rows = _ranked(graded, alone if track == "sensorium" else None, resamples, seed)
     return Ranking(
         rows,
@@ -246,21 +246,20 @@ def _ranked(graded, bound, resamples, seed):
     return ranks, tuple(rows)
 
 
-def image_alone(responses: np.ndarray, images: np.ndarray, track: str) -> float | None:
+def image_alone(truth: Measured, track: str) -> float | None:
     """The score that a perfect model of the image alone can expect; None without repeats.
 
     Single trials: the root of FEV. To average: CC_max of Schoppe et al. (Frontiers in Computational
     Neuroscience 2016), the root of the signal's share in the variance of the mean responses.
     """
-    _, counts = np.unique(images, return_counts=True)
-    if not (counts > 1).any():
+    if not truth.repeats:
         return None
-    fev = metrics.fev(responses, images).clip(min=0)  # the signal's share in single trials
+    fev = truth.repeats["fev"].clip(min=0)  # the signal's share in single trials
     if track == "sensorium+":
         return float(np.sqrt(fev).mean())
+    _, counts = np.unique(truth.images, return_counts=True)
     noise = (1 - fev) * np.mean(1 / counts)  # left after averaging over the repeats
-    share = np.divide(fev, fev + noise, out=np.zeros_like(fev), where=fev + noise > 0)
-    return float(np.sqrt(share).mean())
+    return float(np.sqrt(metrics.divide(fev, fev + noise)).mean())
 
 
 def _sketch(predictions):
