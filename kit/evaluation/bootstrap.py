@@ -1,4 +1,4 @@
-"""How sure a score is, and whether two differ: a bootstrap over images of the test set.
+"""The uncertainty of a score, and of a difference of two: a bootstrap over the test images.
 
 Repeats of an image stay together, and all entries are resampled alike. What is resampled is the
 pull of each image on a score, by leaving it out (the jackknife). In 1,000 simulations with the
@@ -111,7 +111,8 @@ def _leave_one_out(p, r, image):
     variances = np.maximum([mean_pp - mean_p**2, mean_rr - mean_r**2], 0)
     std_p, std_r = np.sqrt(variances) + EPSILON
     correlations = (mean_pr - mean_p * mean_r) / (std_p * std_r)
-    unstable = (variances < SMALL * variances[:, :1]).any(0)  # (1 + images, n)
+    unstable_p, unstable_r = variances < SMALL * variances[:, :1]
+    unstable = unstable_p | unstable_r  # (1 + images, n)
     for k in np.flatnonzero(unstable.any(1)):
         rest = np.ix_(image != k - 1, unstable[k])
         correlations[k, unstable[k]] = correlation(p[rest], r[rest])
@@ -170,7 +171,7 @@ def _studentised(pulls, resamples, seed):
 
 @dataclass(frozen=True, eq=False)
 class Ranks:
-    """How K entries compare, all pairs at once, at a family-wise error of 5 %."""
+    """K entries compared, all pairs at once, at a family-wise error of 5 %."""
 
     adjusted: np.ndarray  # (K, K) p of each pair, adjusted for all pairs; 1 on the diagonal
     tied: np.ndarray  # (K,) bool: not significantly worse than the best

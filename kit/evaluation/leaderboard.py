@@ -80,7 +80,7 @@ class Measured:
 
     @cached_property
     def repeats(self) -> dict[str, np.ndarray]:
-        """What repeats tell of each neuron, (N,): "total" variance, "noise" in it, "fev", "oracle".
+        """Each neuron's "total" variance, the "noise" in it, "fev" and "oracle", (N,), by name.
 
         Empty without repeats.
         """

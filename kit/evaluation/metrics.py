@@ -39,7 +39,7 @@ def fev(responses: np.ndarray, image_ids: np.ndarray) -> np.ndarray:
     """Fraction of each neuron's variance that the image explains: (total - noise) / total.
 
     responses: (T, N); image_ids: (T,). Returns (N,); 0 for a neuron that never varies. Total is
-    the unbiased variance over all trials. Noise is that over the repeats of one image, averaged
+    the unbiased variance over all trials, noise the one over the repeats of an image, averaged
     over the images shown more than once.
     Raises ValueError if no image repeats.
 

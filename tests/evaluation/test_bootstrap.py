@@ -144,7 +144,7 @@ def test_interval_is_around_the_corrected_score():
 
 
 def entries(scores, errors, images=80, seed=0):
-    """Scores whose pulls have given standard errors, independent of each other."""
+    """Scores with pulls of these standard errors, independent of each other."""
     rng = np.random.default_rng(seed)
     pulls = rng.standard_normal((len(scores), images))
     pulls = (pulls - pulls.mean(1, keepdims=True)) / pulls.std(1, ddof=1, keepdims=True)

@@ -14,39 +14,39 @@ def test_compute_scores_means_and_left_out_neurons():
     ids = np.repeat(np.arange(20), 8)
     drive = rng.gamma(1.0, size=(20, 3))[ids]
     responses = drive + [0.1, 0.5, 30] * rng.normal(size=drive.shape)
-    found = compute_scores(drive, responses, ids, [3, 1, 2])
-    each, fev = found.per_neuron, metrics.fev(responses, ids)
+    scores = compute_scores(drive, responses, ids, [3, 1, 2])
+    each, fev = scores.per_neuron, metrics.fev(responses, ids)
     assert (fev >= 0.15).tolist() == [True, True, False]
-    assert found.single_trial == metrics.correlation(drive, responses).mean()
-    assert found.to_average == metrics.correlation_to_average(drive, responses, ids).mean()
-    assert found.feve == metrics.feve(drive, responses, ids)[:2].mean()
+    assert scores.single_trial == metrics.correlation(drive, responses).mean()
+    assert scores.to_average == metrics.correlation_to_average(drive, responses, ids).mean()
+    assert scores.feve == metrics.feve(drive, responses, ids)[:2].mean()
     np.testing.assert_array_equal(each["oracle"], metrics.oracle(responses, ids))
-    assert found.n_left_out == 1
-    assert found.ceiling == pytest.approx(np.sqrt(fev.clip(0)).mean())
+    assert scores.n_left_out == 1
+    assert scores.ceiling == pytest.approx(np.sqrt(fev.clip(0)).mean())
     assert each["unit_ids"].tolist() == [3, 1, 2]
-    assert "(1 of 3 neurons left out, FEV < 0.15)" in str(found)
+    assert "(1 of 3 neurons left out, FEV < 0.15)" in str(scores)
     # these predictions are the truth, so they reach the ceiling
-    assert found.single_trial == pytest.approx(found.ceiling, abs=0.05)
-    assert found.feve == pytest.approx(1, abs=0.02)
-    assert "(its FEVE is 1; a model that also sees behaviour can exceed both)" in str(found)
+    assert scores.single_trial == pytest.approx(scores.ceiling, abs=0.05)
+    assert scores.feve == pytest.approx(1, abs=0.02)
+    assert "(its FEVE is 1; a model that also sees behaviour can exceed both)" in str(scores)
 
 
 def test_compute_scores_without_repeats():
     rng = np.random.default_rng(1)
     predictions, responses = rng.normal(size=(2, 60, 5))
-    found = compute_scores(predictions, responses, np.arange(60), np.arange(5))
-    assert found.single_trial == metrics.correlation(predictions, responses).mean()
-    assert (found.to_average, found.feve, found.ceiling) == (None, None, None)
-    assert str(found).count("(needs repeats)") == 3
-    assert "behaviour" not in str(found)
+    scores = compute_scores(predictions, responses, np.arange(60), np.arange(5))
+    assert scores.single_trial == metrics.correlation(predictions, responses).mean()
+    assert (scores.to_average, scores.feve, scores.ceiling) == (None, None, None)
+    assert str(scores).count("(needs repeats)") == 3
+    assert "behaviour" not in str(scores)
 
 
 def test_compute_scores_without_explainable_neurons():
     noise = np.random.default_rng(0).normal(size=(200, 3))
-    found = compute_scores(noise, noise, np.repeat(np.arange(20), 10), np.arange(3))
-    assert found.feve is None
-    assert found.n_left_out == 3
-    assert "needs a neuron with FEV >= .15" in str(found)
+    scores = compute_scores(noise, noise, np.repeat(np.arange(20), 10), np.arange(3))
+    assert scores.feve is None
+    assert scores.n_left_out == 3
+    assert "needs a neuron with FEV >= .15" in str(scores)
 
 
 def test_predict_unchecked_equals_predict_and_leaves_the_mode(tmp_path):

@@ -269,5 +269,5 @@ def _gamma_sums(counts, uniforms):
     # 1 - u in place of u, which may be 0; most trials have few events, so most logs are left out
     logs = np.log1p(-uniforms[..., 2:], out=np.zeros(used.shape), where=used)
     u, v = uniforms[..., 0], uniforms[..., 1]
-    one = -np.log1p(-u) * np.cos(2 * np.pi * v) ** 2
-    return single * one - logs.sum(-1)
+    unpaired = -np.log1p(-u) * np.cos(2 * np.pi * v) ** 2
+    return single * unpaired - logs.sum(-1)

@@ -190,7 +190,8 @@ def _calibrate(mouse, drawn, session):
     Rates have mean 1 until the responses, and so their units, are known.
     """
     public = session.public
-    mean, std = pixels = _pixel_statistics(session)
+    pixel_statistics = _pixel_statistics(session)
+    mean, std = pixel_statistics
     images = (_downsample(session.pixels) - mean) / std  # (images, 1, 36, 64)
     behavior = session.trials["behavior"]
     behavior = behavior / behavior[public].std(0)
@@ -198,8 +199,10 @@ def _calibrate(mouse, drawn, session):
     eye = torch.from_numpy((eye - eye[public].mean(0)) / eye[public].std(0))
     # the cells measure on themselves what is 1 here
     unmeasured = dict.fromkeys(["mean_drive", "mean_gain", "event_rate", "response_unit"], 1.0)
-    statistics = {"average_behavior": behavior[public].mean(0), "pixel_statistics": pixels}
-    cells = Cells(mouse, drawn["unit_ids"], drawn | unmeasured | statistics)
+    parameters = drawn | unmeasured
+    parameters["average_behavior"] = behavior[public].mean(0)
+    parameters["pixel_statistics"] = pixel_statistics
+    cells = Cells(mouse, drawn["unit_ids"], parameters)
 
     cells.mean_drive = _in_blocks(cells.drive, images).mean(0)
     gain = cells.gain(torch.from_numpy(behavior))

@@ -21,9 +21,7 @@ class Session:
 
     pixels: np.ndarray  # (images, 1, 144, 256) uint8, each image once
     image: np.ndarray  # (T,) index into pixels: the image of a trial
-    trials: dict[
-        str, np.ndarray
-    ]  # (T, …) tiers, frame_image_id, behavior, pupil_center, in raw units
+    trials: dict[str, np.ndarray]  # (T, …) by the official names, in raw units
 
     @property
     def public(self) -> np.ndarray:
@@ -34,19 +32,13 @@ class Session:
 def draw_session(counts: dict[str, int], rng: np.random.Generator) -> Session:
     """Draw a `Session`. counts: tier -> number of images."""
     trial_rng, image_rng, behavior_rng = rng.spawn(3)
-    image, tiers, image_ids = _draw_trials(counts, trial_rng)
-    behavior, pupil_center = _draw_behavior(len(image), behavior_rng)
-    trials = {
-        "tiers": tiers,
-        "frame_image_id": image_ids,
-        "behavior": behavior,
-        "pupil_center": pupil_center,
-    }
+    image, trials = _draw_trials(counts, trial_rng)
+    trials |= _draw_behavior(len(image), behavior_rng)
     return Session(_paint_images(sum(counts.values()), image_rng), image, trials)
 
 
 def _draw_trials(counts, rng):
-    """Draw each trial's image, from 0 on, its tier and its image's id: (T,) each, as presented.
+    """Draw each trial's image, from 0 on, and a dict of tiers and image ids: (T,) as presented.
 
     counts: tier -> number of images; test images are shown about ten times, the others once.
     """
@@ -56,7 +48,7 @@ def _draw_trials(counts, rng):
     repeats[tested] = 10 - (rng.random((tested.sum(), 3)) < 0.05).sum(1)  # a few are missing
     image = rng.permutation(np.repeat(np.arange(len(tiers)), repeats))  # (T,)
     ids = rng.choice(10_000, size=len(tiers), replace=False)
-    return image, tiers[image], ids[image]
+    return image, {"tiers": tiers[image], "frame_image_id": ids[image]}
 
 
 def _paint_images(count, rng):
@@ -121,7 +113,8 @@ def _draw_pink_noise(rng):
 
 def _draw_behavior(trials, rng):
     """Pupil size, its change and running speed (T, 3), and eye position (T, 2), in raw units."""
-    running, pupil, eye = np.zeros(trials), np.zeros(trials), np.zeros((trials, 2))
+    running, pupil = np.zeros((2, trials))
+    eye = np.zeros((trials, 2))
     moving, speed, arousal = False, 0.0, 0.0
     for t in range(trials):  # bouts of running; arousal drifts slowly and rises with running
         moving = rng.random() < (0.93 if moving else 0.03)
@@ -135,8 +128,10 @@ def _draw_behavior(trials, rng):
         eye[t] = 0.9 * eye[t - 1] + 0.4 * rng.standard_normal(2)
         if rng.random() < 0.05:
             eye[t] = rng.standard_normal(2)
-    behavior = np.stack([pupil, change, running], 1)  # (T, 3)
-    return behavior, [160, 118] + [7.5, 4.5] * _standardise(eye)
+    return {
+        "behavior": np.stack([pupil, change, running], 1),
+        "pupil_center": [160, 118] + [7.5, 4.5] * _standardise(eye),
+    }
 
 
 def _standardise(values):
