@@ -27,13 +27,13 @@ def resolve_track(track: str | None, truth: GroundTruth, path: str | Path) -> st
 
     Raises ValueError if there is neither: another track would rank by another score.
     """
-    found = track or truth.track
-    if found is None:
+    track = track or truth.track
+    if track is None:
         raise ValueError(
             f"no {TRACK_FILE} beside {path} says what its track is; give "
             'track="sensorium" or track="sensorium+", in a shell --track'
         )
-    return found
+    return track
 
 
 def _read_track(path):
@@ -43,10 +43,7 @@ def _read_track(path):
         return None
     track = path.read_text(encoding="utf-8-sig", errors="replace").strip()
     if track not in TRACKS:
-        raise ValueError(
-            f"{path} says {track[:40]!r}; write one of {', '.join(TRACKS)} into it, "
-            "or remove it and give the track yourself"
-        )
+        raise ValueError(f"{path} says {track[:40]!r}; write one of {', '.join(TRACKS)} into it")
     return track
 
 
@@ -55,16 +52,12 @@ def read_ground_truth(path: str | Path) -> GroundTruth:
     rows = read_rows(path, "responses")
     trials = [row.trial for row in rows if row.trial]
     images = [row.image for row in rows if row.trial]
-    listed = {id(row.neurons): row.neurons for row in rows}  # rows with the same text share it
-    unit_ids = np.unique(np.concatenate([*listed.values(), np.empty(0, np.int64)]))
-    _require_no_problems(path, find_problems(rows, trials, images, unit_ids))
-    if not trials:
-        raise ValueError(f"{path} holds no trials to grade against")
-    if not len(unit_ids):
-        raise ValueError(f"{path} lists no neurons to grade")
-    return GroundTruth(
-        match_rows(rows, trials), np.array(images), unit_ids, trials, _read_track(path)
-    )
+    longest = max((row.neurons for row in rows), key=len, default=np.empty(0, np.int64))
+    unit_ids = np.unique(longest)
+    responses = _match(path, rows, trials, images, unit_ids)
+    if not responses.size:
+        raise ValueError(f"{path} holds no responses to grade against")
+    return GroundTruth(responses, np.array(images), unit_ids, trials, _read_track(path))
 
 
 def read_submission(path: str | Path, truth: GroundTruth) -> np.ndarray:
@@ -73,11 +66,12 @@ def read_submission(path: str | Path, truth: GroundTruth) -> np.ndarray:
     Raises ValueError, with every problem, if it does not cover the same trials and neurons.
     """
     rows = read_rows(path, "prediction")
-    problems = find_problems(rows, truth.trials, truth.images, truth.unit_ids)
-    _require_no_problems(path, problems)
-    return match_rows(rows, truth.trials)
+    return _match(path, rows, truth.trials, truth.images, truth.unit_ids)
 
 
-def _require_no_problems(path, problems):
+def _match(path, rows, trials, images, unit_ids):
+    """The values (T, N) of rows. Raises ValueError for their problems."""
+    problems = find_problems(rows, trials, images, unit_ids)
     if problems:
-        raise ValueError(f"{path} cannot be graded: " + "; ".join(problems))
+        raise ValueError(f"{path} cannot be graded: {'; '.join(problems)}")
+    return match_rows(rows, trials)

@@ -3,7 +3,6 @@
 This file imports numpy alone, so the scoring program of a bundle carries it.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -11,10 +10,8 @@ import numpy as np
 
 def match_rows(rows: list, trials: list[str]) -> np.ndarray:
     """The values (T, N) of rows without problems: trials as given, neurons by ascending id."""
-    row_of = {row.trial: row for row in rows}
-    rows = [row_of[trial] for trial in trials]
-    order_of = {id(row.neurons): np.argsort(row.neurons) for row in _with_own_neurons(rows)}
-    return np.stack([row.values[order_of[id(row.neurons)]] for row in rows])
+    values = {row.trial: row.values for row in rows}
+    return np.array([values[trial] for trial in trials])
 
 
 def find_problems(
@@ -22,101 +19,66 @@ def find_problems(
 ) -> list[str]:
     """Compare rows with the trials, their images and the neurons that a file must have.
 
-    Returns a sentence for each kind of problem, with the rows, trials or neurons that have it; an
-    empty list if there is none.
+    Returns a sentence for each kind of problem, with the rows or trials that have it; an empty
+    list if there is none.
     """
     image_of = dict(zip(trials, images, strict=True))
-    last_row = {row.trial: row for row in rows if row.trial}
-    trial_faults = _compare([row.trial for row in rows if row.trial], trials)
-    findings = _group_faults(rows)
-    for fault, ids in trial_faults.items():
-        labels = [_label(last_row[trial]) if trial in last_row else trial[:40] for trial in ids]
-        findings.append((labels, "trial", fault))
-    rows = [row for row in rows if row.trial in image_of and not row.fault]
-    findings += _compare_neurons(rows, np.sort(unit_ids))
-    other_image = [_label(row) for row in rows if row.image != image_of[row.trial]]
-    findings.append((other_image, "trial", "with the image_ids of another image"))
-    sentences = [_sentence(*finding) for finding in findings if len(finding[0])]
-    if last_row and not last_row.keys() & image_of.keys():
-        sentences.insert(
-            0,
+    first_row = {row.trial: row for row in reversed(rows) if row.trial}
+    problems = []
+    if first_row and not first_row.keys() & image_of.keys():
+        problems.append(
             "not one of its trials is in this test set, so it was made from "
-            "another recording or tier",
+            "another recording or tier"
         )
-    return sentences
-
-
-# ---- sentences ----
-
-
-def _compare(found, expected):
-    """The ids that are missing from those found, the duplicated ones, and those not expected."""
-    counts, expected = Counter(found), dict.fromkeys(expected)
-    return {
-        "missing": [key for key in expected if key not in counts],
-        "duplicated": [key for key, count in counts.items() if count > 1],
-        "unknown": [key for key in counts if key not in expected],
-    }
-
-
-def _with_own_neurons(rows):
-    """The first row of each list of neurons; rows with the same text share an array."""
-    return {id(row.neurons): row for row in reversed(rows)}.values()
+    faulty_rows = {}
+    for row in rows:
+        if row.fault:
+            faulty_rows.setdefault(row.fault, []).append(row)
+    for fault, group in faulty_rows.items():
+        problems += _describe(group, f"{fault} (first: {group[0].found})")
+    missing = [trial[:40] for trial in image_of if trial not in first_row]
+    if missing:
+        problems.append(f"{_count(missing, 'trial')} missing")
+    problems += _describe(
+        [row for row in rows if row.trial and first_row[row.trial] is not row], "duplicated"
+    )
+    problems += _describe(
+        [row for row in rows if row.trial and row.trial not in image_of], "unknown"
+    )
+    whole = [row for row in rows if row.trial in image_of and not row.fault]
+    problems += _compare_neurons(whole, np.sort(unit_ids))
+    problems += _describe(
+        [row for row in whole if row.image != image_of[row.trial]],
+        "with the image_ids of another image",
+    )
+    return problems
 
 
 def _compare_neurons(rows, unit_ids):
-    """The neurons that are missing, duplicated or unknown in any row, for `_sentence`.
-
-    unit_ids: (N,) ascending. Arrays, not sets of Python's numbers: -1 and -2 have the same hash.
-    """
-    findings = {"missing": [], "duplicated": [], "unknown": []}  # fault -> (neurons, row)
-    missed = np.zeros(len(unit_ids), bool)
-    for row in sorted(_with_own_neurons(rows), key=lambda row: row.number):
-        ids, counts = np.unique(row.neurons, return_counts=True)
-        places = np.searchsorted(unit_ids, ids)
-        known = places < len(unit_ids)
-        known[known] = unit_ids[places[known]] == ids[known]
-        present = np.zeros(len(unit_ids), bool)
-        present[places[known]] = True
-        findings["missing"].append((unit_ids[~present & ~missed], row))
-        missed |= ~present
-        findings["duplicated"].append((ids[counts > 1], row))
-        findings["unknown"].append((ids[~known], row))
-    return [_first_seen(fault, found) for fault, found in findings.items()]
+    """A sentence about rows with other neurons than these (N,), ascending, or none."""
+    rows = [row for row in rows if not np.array_equal(row.neurons, unit_ids)]
+    if not rows:
+        return []
+    neurons = rows[0].neurons
+    differences = {
+        "missing": np.setdiff1d(unit_ids, neurons),
+        "duplicated": neurons[1:][np.diff(neurons) == 0],
+        "unknown": np.setdiff1d(neurons, unit_ids),
+    }
+    texts = [f"{_count(ids, 'neuron')} {kind}" for kind, ids in differences.items() if len(ids)]
+    return _describe(rows, f"with other neurons (first: {', '.join(texts)})")
 
 
-def _first_seen(fault, found):
-    """All neurons that have a fault, in the order in which they come up, for `_sentence`."""
-    found = [(ids, row) for ids, row in found if len(ids)]
-    if not found:
-        return [], "neuron", fault
-    ids = np.concatenate([ids for ids, _ in found])
-    first = np.sort(np.unique(ids, return_index=True)[1])
-    return ids[first], "neuron", f"{fault}, first in trial {_label(found[0][1])}"
+def _describe(rows, problem):
+    """A sentence about rows with a problem, such as "2 trials (a in row 2, b in row 3) unknown"."""
+    if not rows:
+        return []
+    labels = [f"{row.trial[:40]} in row {row.number}" if row.trial else row.number for row in rows]
+    return [f"{_count(labels, 'trial' if rows[0].trial else 'row')} {problem}"]
 
 
-def _group_faults(rows):
-    """The rows that share a fault, for `_sentence`, and what the first of them has instead."""
-    groups = {}
-    for row in rows:
-        if row.fault:
-            groups.setdefault((bool(row.trial), row.fault), []).append(row)
-    return [
-        (
-            [_label(row) for row in group],
-            "trial" if has_trial else "row",
-            f"{fault} (first: {group[0].found})",
-        )
-        for (has_trial, fault), group in groups.items()
-    ]
-
-
-def _label(row):
-    return f"{row.trial[:40]} in row {row.number}" if row.trial else str(row.number)
-
-
-def _sentence(ids, noun, fault):
-    """A sentence such as "5 trials (a, b, c, …) missing"."""
-    plural = "s" if len(ids) > 1 else ""
-    more = ", …" if len(ids) > 3 else ""
-    return f"{len(ids)} {noun}{plural} ({', '.join(map(str, ids[:3]))}{more}) {fault}"
+def _count(items, noun):
+    """A number of items and the first of them, such as "5 trials (a, b, c, …)"."""
+    plural = "s" if len(items) > 1 else ""
+    more = ", …" if len(items) > 3 else ""
+    return f"{len(items)} {noun}{plural} ({', '.join(map(str, items[:3]))}{more})"

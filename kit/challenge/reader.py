@@ -10,14 +10,14 @@ This file and what it imports need numpy alone, so the scoring program of a bund
 there is orjson it is faster; without it the same files are accepted, with the same values.
 """
 
-import csv
+import codecs
 import re
 import stat
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,18 +29,44 @@ except ImportError:
     from json import loads
 
 MAX_VALUE = 1e30  # far above any response, far below 1e154: its square is infinite
-MAX_NEURON = 2**53  # whole numbers below it are exact in every program
+MAX_NEURON = 2**53 - 1  # whole numbers up to it are exact in every program
 # a hostile file costs no more than an honest one of 400 MB: a minute and two gigabytes
 MAX_MEGABYTES = 400  # of a file: twice as much as the 2022 code wrote for 7,500 neurons
 MAX_NUMBERS = 25_000_000  # as many, each with the id of its neuron, fill such a file
-MAX_LINES = 25_000_000  # of text; a list may have a line for each number
-MAX_CELL = 2**24  # characters: a hundred times a cell of a real mouse
+MAX_CELL = 2**24  # bytes: a hundred times a cell of a real mouse
+MAX_CELLS = 100  # of a row, all counted in the sentence about it
 MAX_ROWS = 100_000  # a hundred times a real mouse's; a blank line counts as one
 MAX_PLACES = 100_000  # of a damaged list that are looked at, to say where the damage is
 WHITE_SPACE = " \t\r\n"  # as in JSON
+# a cell, in quotes or not, and its end; an escaped quote cannot be, as no cell needs one
+CELL = re.compile(rb'(?:"([^"]*)"|([^",\r\n][^,\r\n]*)?)(,|\r?\n|\Z)')
 PLAIN_ID = re.compile(r"(?![+-]?[0-9]+\.0*\Z)[!#-+\--~]+")  # no comma, quote or blank, and no 7.0
-NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")  # JSON's
-WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")
+
+
+class ListFormat(NamedTuple):
+    """A kind of JSON list: the numbers that it may hold."""
+
+    dtype: Any
+    number: re.Pattern
+    limit: float  # of their size
+    foreign: str  # letters of other JSON: numpy takes true for 1, null for NaN, and cuts 5.5 to 5
+    words: str
+
+
+VALUES = ListFormat(
+    np.float64,
+    re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?"),
+    MAX_VALUE,
+    '"{tfn',
+    f"finite numbers up to {MAX_VALUE:.0e}, such as [0.1, 2]",
+)
+NEURONS = ListFormat(
+    np.int64,
+    re.compile(r"-?(0|[1-9][0-9]*)"),
+    MAX_NEURON,
+    '"{tfn.eE',
+    "whole numbers below 2^53, such as [3, 5]",
+)
 
 
 @dataclass(frozen=True)
@@ -51,9 +77,9 @@ class Row:
     trial: str  # "" if the row has no trial id
     image: str
     values: np.ndarray  # (n,) float64
-    neurons: np.ndarray  # (n,) int64 unit ids; the same array in rows with the same text
-    fault: str = ""  # if not empty, there are no values: "whose … cell is not …"
-    found: str = ""  # what the row has instead
+    neurons: np.ndarray  # (n,) int64 unit ids, ascending
+    fault: str = ""  # if not empty, there are no values: "where prediction is not …"
+    found: str = ""  # what the row has instead, if it is the first with this fault
 
 
 class _Fault(ValueError):
@@ -64,14 +90,18 @@ def read_rows(path: str | Path, column: str) -> list[Row]:
     """Read a CSV file. Returns all its rows; a damaged one has no values, but a fault.
 
     column: "prediction" or "responses".
-    Raises FileNotFoundError or IsADirectoryError if there is no file, ValueError if it is not CSV,
-    has not exactly the four columns, or is larger than any honest one.
+    Raises FileNotFoundError if there is no file, ValueError if it is not CSV, has not exactly the
+    four columns, or is larger than any honest one.
     """
     columns = ["trial_indices", "image_ids", column, "neuron_ids"]
     lines = _read_lines(Path(path))
     _, header = next(lines, (1, []))
-    places = _find_columns(path, [name.strip(WHITE_SPACE) for name in header], columns)
-
+    if sorted(header) != sorted(columns):
+        raise ValueError(
+            f"{path} has not the columns of the format; its first line must name "
+            f"{', '.join(columns)}, once each with commas between, and is {','.join(header)[:80]!r}"
+        )
+    places = [header.index(name) for name in columns]
     parse_neurons = lru_cache(maxsize=2)(_parse_neurons)  # nearly all rows have the same text
     rows, faults, numbers = [], set(), 0
     for number, cells in lines:
@@ -92,98 +122,50 @@ def read_rows(path: str | Path, column: str) -> list[Row]:
 
 def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Number and cells of every row of a CSV file that is not blank, the header first."""
-    number, usual_limit = 0, csv.field_size_limit(MAX_CELL)  # which is one for the whole process
+    content, start = _read_bytes(path).removeprefix(codecs.BOM_UTF8), 0
+    for number in range(1, MAX_ROWS + 1):
+        cells, end = [], b","
+        while end == b",":
+            cell = CELL.match(content, start)
+            if not cell or cell.end() - start > MAX_CELL or len(cells) == MAX_CELLS:
+                raise ValueError(
+                    f"{path} is not a CSV file of four columns from row {number} on; unpack it if "
+                    "it is compressed, write it again if it is cut off, else put one double quote "
+                    "before each list and one after it, and end lines with LF or CRLF"
+                )
+            quoted, plain, end = cell.groups(b"")
+            # bytes that are not UTF-8 become letters that no column, id or list may have
+            cells.append((quoted or plain).decode(errors="replace").strip(WHITE_SPACE))
+            start = cell.end()
+        if cells != [""]:
+            yield number, cells
+        if not end:
+            return
+    raise ValueError(
+        f"{path} has more than {MAX_ROWS:,} rows, the most that are read; give one row for each "
+        "trial of the test set"
+    )
+
+
+def _read_bytes(path):
     try:
-        _require_ordinary(path)
-        with path.open(encoding="utf-8-sig", newline="\n") as file:
-            lines = csv.reader(_plain_lines(file, row := Counter()), strict=True)
-            for number, cells in enumerate(lines, start=1):
-                if number > MAX_ROWS:
-                    raise ValueError(
-                        f"{path} has more than {MAX_ROWS:,} rows, the most that are "
-                        "read; give one row for each trial of the test set"
-                    )
-                row.clear()
-                if len(cells) > 1 or "".join(cells).strip(WHITE_SPACE):
-                    yield number, cells
+        status = path.stat()
+        # a pipe would be waited for
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_MEGABYTES * 1e6:
+            raise ValueError(
+                f"{path} is not an ordinary file of at most {MAX_MEGABYTES} MB; give one CSV file, "
+                "and write its numbers with fewer digits if it is larger"
+            )
+        return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(
             f"there is no file {path}; kit.submit writes submissions, "
             "kit.write_ground_truth what they are graded against"
         ) from None
-    except IsADirectoryError:
-        raise IsADirectoryError(f"{path} is a folder; give one of its CSV files") from None
     except OSError as problem:
         raise type(problem)(
             f"{path} cannot be read: {system_words(problem)}; mend that, or give another file"
         ) from None
-    except UnicodeDecodeError:
-        raise ValueError(
-            f"{path} is not a CSV file in UTF-8; unpack it if it is compressed, save "
-            "it as CSV in UTF-8 if a spreadsheet wrote it"
-        ) from None
-    except csv.Error as problem:
-        raise ValueError(
-            f"{path} is not a CSV file from row {number + 1} on ({problem}); write it "
-            "again if it is cut off, else put one double quote before each list and "
-            "one after it, and end lines with LF or CRLF"
-        ) from None
-    finally:
-        csv.field_size_limit(usual_limit)
-
-
-def _require_ordinary(path):
-    """Raise ValueError for a pipe, which would be waited for, or a file that is too large."""
-    status = path.stat()
-    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-        raise ValueError(f"{path} is not an ordinary file; write the entry to one")
-    if status.st_size > MAX_MEGABYTES * 1e6:
-        raise ValueError(
-            f"{path} is larger than {MAX_MEGABYTES} MB, the most that is read; write "
-            "its numbers with fewer digits"
-        )
-
-
-def _plain_lines(file, row):
-    """The lines of a text file; csv.Error for one that no CSV file of this format has.
-
-    row: a Counter of the row's "characters", cleared by the reader when a row is complete.
-    """
-    for number, line in enumerate(iter(lambda: file.readline(2 * MAX_CELL), ""), start=1):
-        row["characters"] += len(line)
-        if row["characters"] >= 2 * MAX_CELL:
-            raise csv.Error(f"a row of more than {2 * MAX_CELL:,} characters")
-        if number > MAX_LINES:
-            raise csv.Error(f"more than {MAX_LINES:,} lines of text")
-        if "\0" in line:
-            raise csv.Error("NUL byte")
-        if "\r" in line.removesuffix("\r\n"):
-            raise csv.Error("carriage return without line feed")
-        yield line
-
-
-def _find_columns(path, header, columns):
-    """The place of each column in the header."""
-    names = f"{', '.join(columns)}, with commas between"
-    missing = [name for name in columns if name not in header]
-    if missing:
-        raise ValueError(
-            f"{path} has no column {', '.join(missing)}; its first line must name "
-            f"{names}, and is {','.join(header)[:80]!r}"
-        )
-    duplicated = [name for name in columns if header.count(name) > 1]
-    if duplicated:
-        raise ValueError(
-            f"{path} names the column {', '.join(duplicated)} more than once in its "
-            "first line; keep one"
-        )
-    unknown = [name[:40] for name in header if name not in columns]
-    if unknown:
-        raise ValueError(
-            f"{path} has the unknown column {unknown[0]!r} ({len(unknown)} unknown in "
-            f"all); keep only {names}"
-        )
-    return [header.index(name) for name in columns]
 
 
 # ---- from cells to values ----
@@ -200,10 +182,14 @@ def _parse_row(number, cells, column, parse_neurons, faults):
             raise _Fault("without exactly 4 cells", lambda: str(len(cells)))
         trial = _parse_id(cells[0], "trial_indices")
         image = _parse_id(cells[1], "image_ids")
-        values = _parse_values(cells[2], column)
-        neurons = parse_neurons(cells[3])
-        _require_equal_lengths(values, neurons, column)
-        return Row(number, trial, image, values, neurons)
+        values = _parse_list(cells[2], column, VALUES)
+        neurons, order = parse_neurons(cells[3])
+        if len(values) != len(neurons):
+            raise _Fault(
+                f"where {column} and neuron_ids differ in length",
+                lambda: f"{len(values)} and {len(neurons)}",
+            )
+        return Row(number, trial, image, values[order], neurons)
     except _Fault as problem:
         fault, describe = problem.args
         found = "" if fault in faults else describe()
@@ -212,71 +198,41 @@ def _parse_row(number, cells, column, parse_neurons, faults):
 
 
 def _parse_id(cell, column):
-    text = cell.strip(WHITE_SPACE)
-    if not PLAIN_ID.fullmatch(text):
-        raise _Fault(f"whose {column} cell is not a plain id", lambda: repr(text[:40]))
-    return text
-
-
-def _parse_values(cell, column):
-    """A JSON list of numbers as an array (n,). Raises _Fault if it is anything else."""
-    try:
-        values = _parse_list(cell, {int, float})
-        numbers = np.array(values, np.float64)
-        if (np.abs(numbers) <= MAX_VALUE).all():
-            return numbers
-    except (ValueError, OverflowError, RecursionError):
-        pass
-    raise _Fault(
-        f"whose {column} cell is not a JSON list of finite numbers up to "
-        f"{MAX_VALUE:.0e}, such as [0.1, 2]",
-        lambda: _first_fault(cell, NUMBER, MAX_VALUE),
-    )
+    if not PLAIN_ID.fullmatch(cell):
+        raise _Fault(f"where {column} is not a plain id", lambda: repr(cell[:40]))
+    return cell
 
 
 def _parse_neurons(cell):
-    """A JSON list of whole numbers as an array (n,). Raises _Fault if it is anything else."""
+    """The neurons (n,) of a cell, ascending, and the order (n,) that sorts them."""
+    neurons = _parse_list(cell, "neuron_ids", NEURONS)
+    order = np.argsort(neurons)
+    return neurons[order], order
+
+
+def _parse_list(cell, column, form):
+    """A JSON list of numbers as an array (n,). Raises _Fault if it is anything else."""
     try:
-        neurons = np.array(_parse_list(cell, {int}), np.int64)
-        if ((neurons > -MAX_NEURON) & (neurons < MAX_NEURON)).all():
-            return neurons
-    except (ValueError, OverflowError, RecursionError):
+        if not any(letter in cell for letter in form.foreign):
+            numbers = np.fromiter(loads(cell), form.dtype)
+            if ((-form.limit <= numbers) & (numbers <= form.limit)).all():
+                return numbers
+    except (TypeError, ValueError, OverflowError, RecursionError):
         pass
     raise _Fault(
-        "whose neuron_ids cell is not a JSON list of whole numbers below 2^53, such as [3, 5]",
-        lambda: _first_fault(cell, WHOLE_NUMBER, MAX_NEURON - 1),
+        f"where {column} is not a JSON list of {form.words}",
+        lambda: _first_fault(cell, form),
     )
 
 
-def _parse_list(cell, types):
-    """A JSON list. Raises ValueError if it holds other types; True is a bool here, not an int."""
-    values = loads(cell)
-    if type(values) is not list or not set(map(type, values)) <= types:
-        raise ValueError("not a flat list of numbers")
-    return values
-
-
-def _require_equal_lengths(values, neurons, column):
-    if len(values) != len(neurons):
-        raise _Fault(
-            f"whose {column} and neuron_ids cells differ in length",
-            lambda: f"{len(values)} and {len(neurons)}",
-        )
-
-
-def _first_fault(cell, pattern, limit):
+def _first_fault(cell, form):
     """Where a damaged list first departs from the format, for a sentence."""
-    text = cell.strip(WHITE_SPACE)
-    if not text.startswith("["):
+    if not cell.startswith("["):
         return "no '[' at its start"
-    if not text.endswith("]"):
+    if not cell.endswith("]"):
         return "no ']' at its end"
-    for place, part in enumerate(text[1:-1].split(",", MAX_PLACES), start=1):
-        if place > MAX_PLACES:
-            return f"one that lies after place {MAX_PLACES:,}"
+    for place, part in enumerate(cell[1:-1].split(",", MAX_PLACES)[:MAX_PLACES], start=1):
         part = part.strip(WHITE_SPACE)
-        if len(part.split(maxsplit=1)) > 1:
-            return f"no comma after place {place}"
-        if not pattern.fullmatch(part) or abs(float(part)) > limit:
+        if not form.number.fullmatch(part) or abs(float(part)) > form.limit:
             return f"{part[:20]!r} at place {place}"
-    return repr(text[:20])
+    return f"one that lies after place {MAX_PLACES:,}"
