@@ -9,44 +9,40 @@ from kit.challenge.ground_truth import read_ground_truth, read_submission, resol
 from kit.challenge.tracks import RANKING_METRIC, SCORES, require_track, track_of
 from kit.checks import one_line, require_int, require_path
 from kit.data.recordings import Dataset
-from kit.evaluation.bootstrap import EQUAL_WITHIN, RESAMPLES, compare_scores
+from kit.evaluation.bootstrap import EQUAL_WITHIN, RESAMPLES, Difference, compare_scores
 from kit.evaluation.leaderboard import Measured
 from kit.evaluation.scores import predict
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Difference):
     """Two entries compared on the same images. It prints as one sentence."""
 
-    difference: float  # the first score less the second
-    interval: tuple[float, float]  # 95 % of the difference, over other images
-    p: float  # of a difference this large if the true one is 0; never 0
     scores: tuple[float, float]
     names: tuple[str, str]
     metric: str
-    images: int
     neurons: int
 
     def __str__(self) -> str:
-        one, two = map(one_line, self.names)
-        first, second = self.scores
-        low, high = self.interval
+        names, (low, high) = [one_line(name) for name in self.names], self.interval
+        scores = list(self.scores)
         if self.difference < 0:  # the better one first
-            one, two, first, second, low, high = two, one, second, first, -high, -low
+            names.reverse()
+            scores.reverse()
+            low, high = -high, -low
         about = (
             f"this is about other images than these {self.images}, for the same "
             f"{self.neurons} neurons, not about another training of the models"
         )
         if abs(self.difference) < EQUAL_WITHIN:
-            return f"{one} and {two} have the same {self.metric}, {first:.4f}; {about}"
-        verdict = f"{one} is better than {two}"
+            return f"{' and '.join(names)} have the same {self.metric}, {scores[0]:.4f}; {about}"
+        verdict = " is better than ".join(names)
         if self.p >= 0.05:
-            verdict = f"{one} and {two} cannot be told apart"
+            verdict = f"{' and '.join(names)} cannot be told apart"
         p = f"p = {self.p:.3f}" if self.p >= 0.001 else "p < .001"
         return (
-            f"{verdict}: {self.metric} {first:.4f} and {second:.4f}, {one} higher by "
-            f"{abs(self.difference):.4f} (95 % interval {low:+.4f} to {high:+.4f}, {p}); "
-            f"{about}"
+            f"{verdict}: {self.metric} {scores[0]:.4f} and {scores[1]:.4f}, {names[0]} higher by "
+            f"{abs(self.difference):.4f} (95 % interval {low:+.4f} to {high:+.4f}, {p}); {about}"
         )
 
     __repr__ = __str__
@@ -76,35 +72,25 @@ def compare(
     """
     require_settings(track, resamples, seed)
     if isinstance(truth, Dataset):
-        track = track or track_of(truth.mouse)
-        first, second, neurons = _score_models([a, b], truth, track)
         names = "the first model", "the second model"
-    elif all(isinstance(path, str | Path) for path in (a, b, truth)):
-        a, b = require_path("a", a), require_path("b", b)
-        truth = require_path("truth", truth)
-        known = read_ground_truth(truth)
-        track = resolve_track(track, known, truth)
-        first, second = (
-            known.image_score(read_submission(path, known), RANKING_METRIC[track])
-            for path in (a, b)
-        )
-        names, neurons = _names(a, b), len(known.unit_ids)
+        track = track or track_of(truth.mouse)
+        tier, measured = _measured_tier(truth.mouse)
+        predictions = [predict(model, truth, tier) for model in (a, b)]
     else:
-        raise ValueError(
-            "give two submission files and the path of their ground truth, or two "
-            f"models and a Dataset, not a {type(a).__name__}, a {type(b).__name__} "
-            f"and a {type(truth).__name__}"
-        )
-    found = compare_scores(first, second, resamples, seed)
+        paths = require_path("a", a), require_path("b", b)
+        names, truth = _names(*paths), require_path("truth", truth)
+        measured = read_ground_truth(truth)
+        track = resolve_track(track, measured, truth)
+        predictions = [read_submission(path, measured) for path in paths]
+    metric = RANKING_METRIC[track]
+    score_a, score_b = (measured.image_score(values, metric) for values in predictions)
+    difference = compare_scores(score_a, score_b, resamples, seed)
     return Comparison(
-        found.difference,
-        found.interval,
-        found.p,
-        (first.score, second.score),
-        names,
-        SCORES[RANKING_METRIC[track]],
-        found.images,
-        neurons,
+        **vars(difference),
+        scores=(score_a.score, score_b.score),
+        names=names,
+        metric=SCORES[metric],
+        neurons=len(measured.unit_ids),
     )
 
 
@@ -115,22 +101,18 @@ def require_settings(track: str | None, resamples: int, seed: int) -> None:
     require_int("seed", seed, 0)
 
 
-def _score_models(models, data, track):
-    recording = data.mouse
-    tier = "validation"
-    if "test" in recording.tiers and not recording.withheld("test"):
-        tier = "test"
+def _measured_tier(recording):
+    """The test tier and its responses if they are known, else the validation tier and its own."""
+    tested = "test" in recording.tiers and not recording.withheld("test")
+    tier = "test" if tested else "validation"
     rows = recording.rows(tier)
     measured = Measured(recording.responses[rows], recording.image_ids[rows], recording.unit_ids)
-    scores = [
-        measured.image_score(predict(model, data, tier), RANKING_METRIC[track]) for model in models
-    ]
-    return *scores, len(recording.unit_ids)
+    return tier, measured
 
 
-def _names(a, b):
+def _names(path_a, path_b):
     """Names for two files: their own, or their folders' if these are the same."""
-    if a.stem != b.stem:
-        return a.stem, b.stem
-    names = a.resolve().parent.name, b.resolve().parent.name
-    return names if names[0] != names[1] else (str(a), str(b))
+    if path_a.stem != path_b.stem:
+        return path_a.stem, path_b.stem
+    folder_a, folder_b = path_a.resolve().parent.name, path_b.resolve().parent.name
+    return (folder_a, folder_b) if folder_a != folder_b else (str(path_a), str(path_b))

@@ -28,6 +28,7 @@ def write_rows(
 def image_texts(recording: Recording, tier: str) -> list[str]:
     """The image ids of a tier's trials as the files have them: 7 if a recording has 7.0."""
     images = recording.image_ids[recording.rows(tier)]
-    if images.dtype.kind != "f":  # in a text, such as v1.0, every letter counts
-        return images.astype(str).tolist()
-    return [str(image).removesuffix(".0") for image in images]
+    ending = (
+        ".0" if images.dtype.kind == "f" else ""
+    )  # in a text, such as v1.0, every letter counts
+    return [str(image).removesuffix(ending) for image in images]

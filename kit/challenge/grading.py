@@ -8,7 +8,7 @@ import numpy as np
 from kit.challenge.csv_files import write_rows
 from kit.challenge.ground_truth import read_ground_truth, read_submission
 from kit.challenge.tracks import TRACK_FILE, TRUTH_FILES, track_of
-from kit.checks import require_path
+from kit.checks import require_array, require_path
 from kit.data.recordings import Dataset, require_dataset
 from kit.evaluation.leaderboard import Scores
 from kit.files import atomic_write
@@ -28,35 +28,27 @@ def write_ground_truth(
     >>> [path.name for path in paths]
     ['ground_truth_file_test.csv', 'ground_truth_file_final_test.csv']
     """
-    recording, responses = require_dataset(data).mouse, np.asarray(responses)
-    if responses.shape != recording.responses.shape or responses.dtype.kind not in "iuf":
-        raise ValueError(
-            f"responses are {responses.dtype} of shape {responses.shape}; give "
-            f"numbers of shape {recording.responses.shape}, one row for each trial "
-            "of any tier"
-        )
-    if not np.isfinite(responses).all():
-        raise ValueError(f"{(~np.isfinite(responses)).sum()} responses are not finite")
-    _require_own_units(recording, responses)
+    recording = require_dataset(data).mouse
+    responses = require_array("responses", responses, recording.responses.shape)
+    _require_own_responses(recording, responses)
     folder = require_path("folder", folder)
-    paths = {tier: folder / name for tier, name in TRUTH_FILES.items()}
-    with ExitStack() as stack:  # both files appear, or neither
-        for tier, path in paths.items():
-            temporary = stack.enter_context(atomic_write(path))
+    with ExitStack() as stack:  # all files appear, or none
+        for tier, name in TRUTH_FILES.items():
+            temporary = stack.enter_context(atomic_write(folder / name))
             write_rows(temporary, recording, tier, responses[recording.rows(tier)], "responses")
         temporary = stack.enter_context(atomic_write(folder / TRACK_FILE))
         temporary.write_text(f"{track_of(recording)}\n", encoding="ascii")
-    return paths["test"], paths["final_test"]
+    return folder / TRUTH_FILES["test"], folder / TRUTH_FILES["final_test"]
 
 
-def _require_own_units(recording, responses):
-    """Raise ValueError unless responses (T, N) are the recording's own in all trials it shows."""
-    shown = np.flatnonzero(np.isfinite(recording.responses).all(1))
-    same = np.isclose(responses[shown], recording.responses[shown], rtol=1e-3, atol=1e-3).all(1)
-    if not same.all():
+def _require_own_responses(recording, responses):
+    """Raise ValueError unless responses (T, N) are finite and, where it shows its own, the same."""
+    same = np.isclose(responses, recording.responses, rtol=1e-3, atol=1e-3)
+    right = np.where(np.isfinite(recording.responses), same, np.isfinite(responses)).all(1)  # (T,)
+    if not right.all():
         raise ValueError(
-            f"the responses are not mouse {recording.mouse}'s in "
-            f"{(~same).sum()} of the {len(same)} trials that show theirs; give all in "
+            f"the responses are not finite, or not mouse {recording.mouse}'s, in "
+            f"{(~right).sum()} of the {len(right)} trials; give all in "
             "its units, each neuron divided by its std, and with its trials and "
             "neurons in the same order: fill in a copy of data.mouse.responses"
         )

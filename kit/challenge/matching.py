@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+OTHER_NEURONS = "with other neurons"
+
 
 def match_rows(rows: list, trials: list[str]) -> np.ndarray:
     """The values (T, N) of rows without problems: trials as given, neurons by ascending id."""
@@ -22,59 +24,66 @@ def find_problems(
     Returns a sentence for each kind of problem, with the rows or trials that have it; an empty
     list if there is none.
     """
-    image_of = dict(zip(trials, images, strict=True))
-    first_row = {row.trial: row for row in reversed(rows) if row.trial}
-    problems = []
-    if first_row and not first_row.keys() & image_of.keys():
-        problems.append(
+    image_of, unit_ids = dict(zip(trials, images, strict=True)), np.sort(unit_ids)
+    present = {row.trial for row in rows if row.trial}
+    sentences = []
+    if present and present.isdisjoint(image_of):
+        sentences.append(
             "not one of its trials is in this test set, so it was made from "
             "another recording or tier"
         )
-    faulty_rows = {}
+    missing = [trial[:40] for trial in image_of if trial not in present]
+    if missing:
+        sentences.append(f"{_count(missing, 'trial')} missing")
+    rows_of = {}  # problem -> the rows that have it
+    for row, problem in _row_problems(rows, image_of, unit_ids):
+        rows_of.setdefault(problem, []).append(row)
+    return sentences + [_describe(problem, rows_of[problem], unit_ids) for problem in rows_of]
+
+
+def _row_problems(rows, image_of, unit_ids):
+    """Each row with each of its problems, if it has any."""
+    trials = set()
     for row in rows:
         if row.fault:
-            faulty_rows.setdefault(row.fault, []).append(row)
-    for fault, group in faulty_rows.items():
-        problems += _describe(group, f"{fault} (first: {group[0].found})")
-    missing = [trial[:40] for trial in image_of if trial not in first_row]
-    if missing:
-        problems.append(f"{_count(missing, 'trial')} missing")
-    problems += _describe(
-        [row for row in rows if row.trial and first_row[row.trial] is not row], "duplicated"
-    )
-    problems += _describe(
-        [row for row in rows if row.trial and row.trial not in image_of], "unknown"
-    )
-    whole = [row for row in rows if row.trial in image_of and not row.fault]
-    problems += _compare_neurons(whole, np.sort(unit_ids))
-    problems += _describe(
-        [row for row in whole if row.image != image_of[row.trial]],
-        "with the image_ids of another image",
-    )
-    return problems
+            yield row, row.fault
+        if not row.trial:
+            continue
+        if row.trial in trials:
+            yield row, "duplicated"
+        trials.add(row.trial)
+        if row.trial not in image_of:
+            yield row, "unknown"
+        elif not row.fault:
+            if not np.array_equal(row.neurons, unit_ids):
+                yield row, OTHER_NEURONS
+            if row.image != image_of[row.trial]:
+                yield row, "with the image_ids of another image"
 
 
-def _compare_neurons(rows, unit_ids):
-    """A sentence about rows with other neurons than these (N,), ascending, or none."""
-    rows = [row for row in rows if not np.array_equal(row.neurons, unit_ids)]
-    if not rows:
-        return []
-    neurons = rows[0].neurons
+def _describe(problem, rows, unit_ids):
+    """A sentence about rows with a problem, such as "2 trials (a in row 2, b in row 3) unknown"."""
+    first = rows[0]
+    if problem == first.fault:
+        problem += f" (first: {first.found})"
+    if problem == OTHER_NEURONS:
+        problem += f" (first: {_compare_neurons(first.neurons, unit_ids)})"
+    if not first.trial:
+        return f"{_count([row.number for row in rows], 'row')} {problem}"
+    labels = [f"{row.trial[:40]} in row {row.number}" for row in rows]
+    return f"{_count(labels, 'trial')} {problem}"
+
+
+def _compare_neurons(neurons, unit_ids):
+    """The neurons (n,) of a row that differ from these (N,), for a sentence. Both are ascending."""
     differences = {
         "missing": np.setdiff1d(unit_ids, neurons),
         "duplicated": neurons[1:][np.diff(neurons) == 0],
         "unknown": np.setdiff1d(neurons, unit_ids),
     }
-    texts = [f"{_count(ids, 'neuron')} {kind}" for kind, ids in differences.items() if len(ids)]
-    return _describe(rows, f"with other neurons (first: {', '.join(texts)})")
-
-
-def _describe(rows, problem):
-    """A sentence about rows with a problem, such as "2 trials (a in row 2, b in row 3) unknown"."""
-    if not rows:
-        return []
-    labels = [f"{row.trial[:40]} in row {row.number}" if row.trial else row.number for row in rows]
-    return [f"{_count(labels, 'trial' if rows[0].trial else 'row')} {problem}"]
+    return ", ".join(
+        f"{_count(ids, 'neuron')} {kind}" for kind, ids in differences.items() if len(ids)
+    )
 
 
 def _count(items, noun):

@@ -10,13 +10,8 @@ import numpy as np
 from kit.challenge.comparison import require_settings
 from kit.challenge.entries import find_entries, truth_file
 from kit.challenge.ground_truth import read_ground_truth, read_submission, resolve_track
-from kit.challenge.tracks import (
-    RANKING_METRIC,
-    SCORES,
-    TEST_SETS,
-    TRACKS,
-)
-from kit.checks import one_line, require_path
+from kit.challenge.tracks import RANKING_METRIC, SCORES, TEST_SETS, TRACKS
+from kit.checks import one_line, require, require_path
 from kit.evaluation import metrics
 from kit.evaluation.bootstrap import RESAMPLES, Difference, compare_scores, rank_scores
 from kit.evaluation.leaderboard import Measured, Row, leaderboard_row
@@ -68,8 +63,8 @@ class Ranking:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, place: int) -> RankedEntry:
-        return self.rows[place]
+    def __getitem__(self, index: int) -> RankedEntry:
+        return self.rows[index]
 
     @property
     def metric(self) -> str:
@@ -79,10 +74,13 @@ class Ranking:
     @property
     def intervals(self) -> dict[str, tuple[float, float, float]]:
         """Entry -> score and its 95 % interval, as `kit.plots.score_intervals` draws them."""
-        names = [one_line(row.entry) for row in self.rows]  # two may print alike
-        names = [name + "*" * names[:place].count(name) for place, name in enumerate(names)]
-        numbers = [(row.score, *row.interval) for row in self.rows]
-        return dict(zip(names, numbers, strict=True))
+        intervals = {}
+        for row in self.rows:
+            name = one_line(row.entry)
+            while name in intervals:  # two may print alike
+                name += "*"
+            intervals[name] = (row.score, *row.interval)
+        return intervals
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -120,10 +118,7 @@ class Ranking:
                 f"{row.p:8.2g}"
             )
             lines += [f"{'':>9}! {flag}" for flag in row.flags]
-        sentences = [
-            f"not ranked: {one_line(name)}: {one_line(reason, 500)}"
-            for name, reason in self.broken.items()
-        ]
+        sentences = [f"not ranked: {reason}" for reason in _reasons(self.broken)]
         lines += [fill(text, 100, subsequent_indent="  ") for text in (*sentences, *self.notes)]
         return "\n".join(lines)
 
@@ -163,87 +158,82 @@ def rank(
     (['cnn', 'ln'], [True, False])
     """
     require_settings(track, resamples, seed)
-    if not isinstance(final, bool):
-        raise ValueError(
-            f"final={final!r} is unclear; give True for the final test set, once the "
-            "competition is over, or False for the live one"
-        )
-    tier = "final_test" if final else "test"
+    tier = "final_test" if require("final", final, bool) else "test"
     entries, broken = find_entries(require_path("folder", folder), tier)
-    known = read_ground_truth(truth_file(require_path("truth", truth), tier))
-    track = resolve_track(track, known, truth)
+    path = truth_file(require_path("truth", truth), tier)
+    measured = read_ground_truth(path)
+    track = resolve_track(track, measured, path)
     if len(entries) > MAX_ENTRIES:
         raise ValueError(
             f"{folder} holds {len(entries):,} entries, and at most {MAX_ENTRIES} can "
             "be compared with each other; keep the best of each participant"
         )
-    graded = {}
-    for name, path in progress(entries.items(), desc="grading", unit="entry"):
-        try:
-            predictions = read_submission(path, known)
-        except (ValueError, OSError, MemoryError) as problem:
-            broken[name] = _reason(problem, path)
-            continue
-        row = leaderboard_row(predictions, known, RANKING_METRIC[track], resamples, seed)
-        graded[name] = Graded(row, _sketch(predictions))
+    graded, refused = _grade_entries(entries, measured, RANKING_METRIC[track], resamples, seed)
+    broken |= refused
     if not graded:
-        reasons = [f"{one_line(name)}: {one_line(reason)}" for name, reason in broken.items()]
-        more = "; …" if len(reasons) > 3 else ""
-        raise ValueError(f"no entry in {folder} can be ranked: {'; '.join(reasons[:3])}{more}")
-    alone = image_alone(known, track)
-    ranks, rows = _ranked(graded, alone if track == "sensorium" else None, resamples, seed)
+        reasons = _reasons(broken) or ["it holds none; put a folder or a CSV file for each there"]
+        raise ValueError(f"no entry in {folder} can be ranked: {_first_three(reasons, '; ')}")
+    ranks = rank_scores([entry.row.ranked_by for entry in graded], resamples, seed)
+    alone = image_alone(measured, track)
+    bound = alone if track == "sensorium" else None
     return Ranking(
-        rows,
+        _rank_entries(graded, ranks, bound, resamples, seed),
         broken,
         track,
         tier,
-        len(set(known.images)),
-        len(known.unit_ids),
+        len(set(measured.images)),
+        len(measured.unit_ids),
         alone,
         ranks.adjusted,
-        known.track,
+        measured.track,
     )
 
 
-def _reason(problem, path):
-    """Why an entry cannot be graded, without the path: which would show the organiser's folders."""
-    return str(problem).replace(str(path), path.name) or "it needs more memory than there is"
-
-
-class Graded(NamedTuple):
+class _Graded(NamedTuple):
     """An entry's scores, and some of its predictions to find copies by."""
 
+    name: str
     row: Row
     sketch: np.ndarray  # (T, at most MAX_SKETCH_NEURONS)
 
 
-def _ranked(graded, bound, resamples, seed):
-    """The `Ranks` of all entries and their rows, by falling score; above the bound is flagged."""
-    names = sorted(graded, key=lambda name: -graded[name].row.ranked_by.score)
-    image_scores = [graded[name].row.ranked_by for name in names]
-    ranks = rank_scores(image_scores, resamples, seed)
-    flags = _flags(names, graded, bound)
+def _grade_entries(entries, measured, metric, resamples, seed):
+    """The graded entries by falling score, and name -> reason of the others."""
+    graded, broken = [], {}
+    for name, path in progress(entries.items(), desc="grading", unit="entry"):
+        try:
+            predictions = read_submission(path, measured)
+        except (ValueError, OSError, MemoryError) as problem:
+            # without the path, which would show the organiser's folders
+            reason = str(problem).replace(str(path), path.name)
+            broken[name] = reason or "it needs more memory than there is"
+            continue
+        row = leaderboard_row(predictions, measured, metric, resamples, seed)
+        graded.append(_Graded(name, row, _sketch(predictions)))
+    return sorted(graded, key=lambda entry: -entry.row.ranked_by.score), broken
+
+
+def _rank_entries(graded, ranks, bound, resamples, seed):
+    """The `RankedEntry`s of graded ones, by falling score; a score above the bound is flagged."""
     rows = []
-    for place, name in enumerate(names):
-        row = graded[name].row
-        low, high = ranks.rank_interval[place].tolist()
-        behind = compare_scores(image_scores[0], row.ranked_by, resamples, seed)
+    for place, entry in enumerate(graded):
+        score, scores = entry.row.ranked_by, entry.row.scores
         rows.append(
             RankedEntry(
-                name,
-                row.ranked_by.score,
-                row.interval,
+                entry.name,
+                score.score,
+                entry.row.interval,
                 bool(ranks.tied[place]),
-                (low, high),
-                behind,
+                tuple(ranks.rank_interval[place].tolist()),
+                compare_scores(graded[0].row.ranked_by, score, resamples, seed),
                 float(ranks.adjusted[0, place]),
-                row.scores.single_trial,
-                row.scores.to_average,
-                row.scores.feve,
-                tuple(flags[name]),
+                scores.single_trial,
+                scores.to_average,
+                scores.feve,
+                tuple(_flags(entry, graded, bound)),
             )
         )
-    return ranks, tuple(rows)
+    return tuple(rows)
 
 
 def image_alone(truth: Measured, track: str) -> float | None:
@@ -265,34 +255,36 @@ def image_alone(truth: Measured, track: str) -> float | None:
 def _sketch(predictions):
     """Predictions (T, n) of some neurons, of mean 0 and norm 1, to find copies."""
     step = -(-predictions.shape[1] // MAX_SKETCH_NEURONS)  # rounded up
-    some = predictions[:, ::step]
-    some = some - some.mean(0)
-    norm = np.sqrt((some**2).sum(0))
-    return (some / np.where(norm > 0, norm, 1)).astype(np.float32)
+    sketch = predictions[:, ::step] - predictions[:, ::step].mean(0)
+    norm = np.linalg.norm(sketch, axis=0)
+    return (sketch / np.where(norm > 0, norm, 1)).astype(np.float32)
 
 
-def _flags(names, graded, bound):
-    flags = {name: [] for name in names}
-    for name in names:
-        alike = [
-            one_line(other)
-            for other in names
-            if other != name and _alike(graded[name].sketch, graded[other].sketch)
-        ]
-        if alike:
-            more = ", …" if len(alike) > 3 else ""
-            flags[name].append(
-                f"its predictions correlate with {', '.join(alike[:3])}"
-                f"{more} above {COPY_CORRELATION}"
-            )
-        score = graded[name].row.ranked_by.score
-        if bound is not None and score > bound + MARGIN:
-            flags[name].append(
-                f"it scores {score:.3f}, and the image alone can give about {bound:.3f}"
-            )
+def _flags(entry, graded, bound):
+    """Sentences about an entry that looks like others, or scores more than the bound."""
+    flags, score = [], entry.row.ranked_by.score
+    copies = [
+        one_line(other.name)
+        for other in graded
+        if other is not entry and _typical_correlation(entry, other) > COPY_CORRELATION
+    ]
+    if copies:
+        flags.append(
+            f"its predictions correlate with {_first_three(copies, ', ')} above {COPY_CORRELATION}"
+        )
+    if bound is not None and score > bound + MARGIN:
+        flags.append(f"it scores {score:.3f}, and the image alone can give about {bound:.3f}")
     return flags
 
 
-def _alike(one, other):
-    """Whether the correlation of a typical neuron's predictions is above COPY_CORRELATION."""
-    return np.median((one * other).sum(0)) > COPY_CORRELATION
+def _typical_correlation(entry_a, entry_b):
+    """The median over neurons of the correlation of two entries' predictions."""
+    return np.median((entry_a.sketch * entry_b.sketch).sum(0))
+
+
+def _first_three(texts, comma):
+    return comma.join(texts[:3] + ["…"] * (len(texts) > 3))
+
+
+def _reasons(broken):
+    return [f"{one_line(name)}: {one_line(reason, 500)}" for name, reason in broken.items()]

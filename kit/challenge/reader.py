@@ -36,7 +36,6 @@ MAX_NUMBERS = 25_000_000  # as many, each with the id of its neuron, fill such a
 MAX_CELL = 2**24  # bytes: a hundred times a cell of a real mouse
 MAX_CELLS = 100  # of a row, all counted in the sentence about it
 MAX_ROWS = 100_000  # a hundred times a real mouse's; a blank line counts as one
-MAX_PLACES = 100_000  # of a damaged list that are looked at, to say where the damage is
 WHITE_SPACE = " \t\r\n"  # as in JSON
 # a cell, in quotes or not, and its end; an escaped quote cannot be, as no cell needs one
 CELL = re.compile(rb'(?:"([^"]*)"|([^",\r\n][^,\r\n]*)?)(,|\r?\n|\Z)')
@@ -157,14 +156,10 @@ def _read_bytes(path):
                 "and write its numbers with fewer digits if it is larger"
             )
         return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(
-            f"there is no file {path}; kit.submit writes submissions, "
-            "kit.write_ground_truth what they are graded against"
-        ) from None
     except OSError as problem:
         raise type(problem)(
-            f"{path} cannot be read: {system_words(problem)}; mend that, or give another file"
+            f"{path} cannot be read: {system_words(problem)}; give a file that kit.submit or "
+            "kit.write_ground_truth wrote"
         ) from None
 
 
@@ -231,8 +226,8 @@ def _first_fault(cell, form):
         return "no '[' at its start"
     if not cell.endswith("]"):
         return "no ']' at its end"
-    for place, part in enumerate(cell[1:-1].split(",", MAX_PLACES)[:MAX_PLACES], start=1):
+    for place, part in enumerate(cell[1:-1].split(","), start=1):
         part = part.strip(WHITE_SPACE)
         if not form.number.fullmatch(part) or abs(float(part)) > form.limit:
             return f"{part[:20]!r} at place {place}"
-    return f"one that lies after place {MAX_PLACES:,}"
+    return repr(cell[:20])

@@ -1,5 +1,6 @@
 """Write a submission and check it."""
 
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -32,29 +33,20 @@ def submit(model: nn.Module, data: Dataset, folder: str | Path) -> tuple[Path, P
     ['submission_file_live_test.csv', 'submission_file_final_test.csv']
     """
     recording = require_dataset(data).mouse
-    for tier in SUBMISSION_FILES:
-        if tier not in recording.tiers:
-            raise ValueError(
-                f"mouse {recording.mouse} has no tier {tier!r}, so there is nothing "
-                "to submit; competition mice such as sample+ and sensorium+ have two "
-                "test sets, open mice have one"
-            )
-    predictions = {tier: predict(model, data, tier) for tier in SUBMISSION_FILES}
-    for tier, values in predictions.items():
-        bad = ~np.isfinite(values)
-        if bad.any():
-            raise ValueError(
-                f"{bad.sum()} of {bad.size} predictions for tier {tier!r} are not "
-                "finite, so nothing was written; train the model again"
-            )
-    paths = {tier: require_path("folder", folder) / name for tier, name in SUBMISSION_FILES.items()}
+    recording.require_tiers(*SUBMISSION_FILES)
+    folder = require_path("folder", folder)
+    paths = {tier: folder / name for tier, name in SUBMISSION_FILES.items()}
+    predictions = {tier: predict(model, data, tier) for tier in paths}
     with ExitStack() as stack:  # both files appear, or neither
         for tier, path in paths.items():
             temporary = stack.enter_context(atomic_write(path))
             write_rows(temporary, recording, tier, predictions[tier], "prediction")
             report = check(temporary, data)
             if not report:
-                raise ValueError("nothing was written: " + "; ".join(report.problems))
+                raise ValueError(
+                    "these predictions cannot be graded, so nothing was written; train the model "
+                    f"again if they are not finite: {'; '.join(report.problems)}"
+                )
     return paths["test"], paths["final_test"]
 
 
@@ -91,10 +83,12 @@ def _note_units(predictions, recording):
 
     A model may be poor, so this is not a problem.
     """
-    seen = np.isin(recording.tiers, ["train", "validation"])
-    means = recording.responses[seen].sum(0)[np.argsort(recording.unit_ids)] / max(seen.sum(), 1)
-    active = means > 0
-    ratio = float(np.median(predictions.mean(0)[active] / means[active])) if active.any() else 1
+    trained = np.isin(recording.tiers, ["train", "validation"])
+    sums = recording.responses[trained].sum(0)[np.argsort(recording.unit_ids)]  # (N,)
+    active = sums > 0
+    if not active.any():
+        return ""
+    ratio = np.median(predictions.mean(0)[active] / (sums[active] / trained.sum()))
     if 1 / LARGEST_RATIO <= ratio <= LARGEST_RATIO:
         return ""
     return (
@@ -111,20 +105,18 @@ def _check_folder(folder, data):
         for name in PROGRAM_FILES
         if (folder / name).exists()
     ]
-    summaries = []
-    for name in SUBMISSION_FILES.values():
-        report = check(folder / name, data)
+    reports = {name: check(folder / name, data) for name in SUBMISSION_FILES.values()}
+    for name, report in reports.items():
         problems += [f"{name}: {problem}" for problem in report.problems]
-        summaries.append(report.summary)
-    return Report(folder, tuple(problems), "; ".join(summaries))
+    summary = "; ".join(report.summary for report in reports.values())
+    return Report(folder, tuple(problems), summary)
 
 
 def _guess_tier(path, rows, recording):
     """The test tier of a file: by its name, else by the trials that it shares with each."""
-    for tier, name in SUBMISSION_FILES.items():
-        if path.name == name:
-            return tier
     trials = {row.trial for row in rows}
-    shared = np.array([trial in trials for trial in recording.trial_ids.astype(str)])  # (T,)
-    tiers = [tier for tier in SUBMISSION_FILES if tier in recording.tiers]
-    return max(tiers, key=lambda tier: shared[recording.tiers == tier].sum(), default="test")
+    pairs = zip(recording.trial_ids.astype(str), recording.tiers, strict=True)
+    shared = Counter(tier for trial, tier in pairs if trial in trials)
+    return max(
+        SUBMISSION_FILES, key=lambda tier: (path.name == SUBMISSION_FILES[tier], shared[tier])
+    )

@@ -1,9 +1,11 @@
 """The two tracks and the two test sets of a challenge: what they are called, and their files.
 
-This file imports nothing of the kit, so the scoring program of a bundle carries it.
+This file and what it imports need numpy alone, so the scoring program of a bundle carries it.
 """
 
 from typing import Any
+
+from kit.checks import require
 
 TRACKS = {"sensorium": "Sensorium", "sensorium+": "Sensorium+"}
 RANKING_METRIC = {"sensorium": "to_average", "sensorium+": "single_trial"}  # the score that decides
@@ -26,12 +28,7 @@ TRACK_FILE = "track.txt"  # beside the ground truth: the name of its track
 
 def require_track(track: object) -> None:
     """Raise ValueError unless it is the name of a track, or None: the track of data or truth."""
-    if track is not None and (not isinstance(track, str) or track not in TRACKS):
-        raise ValueError(
-            f'track={track!r} is unknown; give "sensorium", of the image alone and '
-            'ranked by correlation to average, or "sensorium+", with behaviour and '
-            "ranked by single-trial correlation"
-        )
+    require("track", track, str | None, tuple(TRACKS))
 
 
 def track_of(recording: Any) -> str:

@@ -20,15 +20,12 @@ def watch(places: list[Path], seconds: float, refresh: Callable[[], bool]) -> No
     looks_since = 0
     while True:
         time.sleep(seconds)
-        now = [list_files(place) or seen for place, seen in zip(places, before, strict=True)]
-        if now == refreshed:
+        now = [list_files(place) or files for place, files in zip(places, before, strict=True)]
+        looks_since = 0 if now == refreshed else looks_since + 1
+        at_rest = now == before
+        if looks_since and (at_rest or looks_since > PATIENCE):
+            refreshed = now if refresh() else None
             looks_since = 0
-        else:
-            looks_since += 1
-            at_rest = now == before
-            if at_rest or looks_since > PATIENCE:
-                refreshed = now if refresh() else None
-                looks_since = 0
         before = now
 
 
@@ -38,12 +35,12 @@ def list_files(place: Path) -> dict[str, tuple[int, int, int]]:
     Hidden ones, which are not entries, are left out.
     """
     paths = [place, *place.glob("[!.]*"), *place.glob("[!.]*/[!.]*")]  # entries are one level deep
-    found = {}
+    files = {}
     for path in paths:
         try:
             status = path.lstat()
         except OSError:  # it has just been removed
             continue
         if not stat.S_ISDIR(status.st_mode):
-            found[str(path)] = status.st_size, status.st_mtime_ns, status.st_ctime_ns
-    return found
+            files[str(path)] = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return files

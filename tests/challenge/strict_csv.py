@@ -21,13 +21,12 @@ def need(fact):
 
 
 def read(content, column):
-    """The rows (trial, image, values, neurons) of a file's bytes."""
+    """The rows (trial, image, values, neurons) of a file's bytes, neurons ascending."""
     try:
         text = content.decode()
     except UnicodeDecodeError:
         raise Refused from None
     text = text[1:] if text[:1] == "\N{BYTE ORDER MARK}" else text
-    need("\0" not in text and "\r" not in text.replace("\r\n", "\n"))
     header, *lines = [cells for cells in split(text) if cells != [""]] or [[]]
     names = ["trial_indices", "image_ids", column, "neuron_ids"]
     need(sorted(header) == sorted(names))
@@ -40,7 +39,9 @@ def read(content, column):
         neurons = [float(part) for part in numbers(neurons, INTEGER)]
         need(len(values) == len(neurons) and all(-1e30 <= value <= 1e30 for value in values))
         need(all(abs(neuron) < 2**53 for neuron in neurons))
-        rows.append((trial, image, values, [int(neuron) for neuron in neurons]))
+        pairs = sorted(zip(map(int, neurons), values, strict=True), key=lambda pair: pair[0])
+        values, neurons = [value for _, value in pairs], [neuron for neuron, _ in pairs]
+        rows.append((trial, image, values, neurons))
     return rows
 
 
@@ -50,8 +51,6 @@ def split(text):
     for letter in text.replace("\r\n", "\n"):
         if state == "quoted":
             state, cell = ("closed", cell) if letter == '"' else ("quoted", cell + letter)
-        elif state == "closed" and letter == '"':
-            state, cell = "quoted", cell + letter
         elif letter in ",\n":
             cells.append(cell.strip(BLANK))
             cell, state = "", "start"
@@ -61,7 +60,7 @@ def split(text):
         elif state == "start" and letter == '"':
             state = "quoted"
         else:
-            need(state != "closed" and letter != '"')
+            need(state != "closed" and letter != "\r")
             state, cell = "open", cell + letter
     need(state != "quoted")
     return [*lines, [*cells, cell.strip(BLANK)]]
@@ -86,13 +85,12 @@ def numbers(text, pattern):
 def match(rows, truth):
     """Predictions (T, N) of rows that fit the truth's, trial by trial, neurons ascending."""
     need(truth and truth[0][3])
-    neurons = sorted(truth[0][3])
+    neurons = truth[0][3]
     need(len(set(neurons)) == len(neurons))
     images = {trial: image for trial, image, _, _ in truth}
     need(len(images) == len(truth))
     need(sorted(row[0] for row in rows) == sorted(images))
-    found = {}
-    for trial, image, values, ids in rows:
-        need(images[trial] == image and sorted(ids) == neurons)
-        found[trial] = [value for _, value in sorted(zip(ids, values, strict=True))]
-    return [found[row[0]] for row in truth]
+    for trial, image, _, ids in rows:
+        need(images[trial] == image and ids == neurons)
+    values = {trial: values for trial, _, values, _ in rows}
+    return [values[row[0]] for row in truth]
