@@ -273,9 +273,9 @@ def test_rank_watches_a_folder(capsys, folder, checkpoint, tmp_path, monkeypatch
     options = [entries, folder / "truth", "--page", page, "--watch"]
     status, out, err = run(capsys, "rank", *options)
     assert (status, err) == (130, "kit rank: stopped; run it again to continue\n")
-    assert "holds no entries" in out and out.count("watching") == 2
+    assert "can be ranked: it holds none" in out and out.count("watching") == 2
     assert looks[0] is None and looks[1] is None
-    assert "ann" in looks[-1] and "bob &amp; co" in looks[-1] and "has no column" in looks[-1]
+    assert "ann" in looks[-1] and "bob &amp; co" in looks[-1] and "has not the columns" in looks[-1]
 
 
 TRAIN = "train {zip} {tmp}/new --channels 2 --epochs 1 --device cpu"
@@ -310,7 +310,7 @@ BAD = {  # arguments, and words of the sentence
     "check below a file": ("check {mine}/x {zip}", "there is no file"),
     "grade a name that is too long": (f"grade {'a' * 300} {{truth}}", "cannot be read: "),
     "rank below a name that is too long": (f"rank {'a' * 300} {{truth}}", "cannot be used: "),
-    "check an empty file": ("check {tmp}/file {zip}", "has no column"),
+    "check an empty file": ("check {tmp}/file {zip}", "has not the columns of the format"),
     "rank nothing": ("rank {tmp}/none {tmp}", "none"),
     "rank an empty folder": ("rank {tmp}/folder {tmp}", "folder"),
     "watch without a page": ("rank {tmp}/folder {truth} --watch", "give --page PATH"),
@@ -322,7 +322,7 @@ BAD = {  # arguments, and words of the sentence
     "watch nothing": ("rank {tmp}/none {truth} --page {tmp}/new --watch", "is not a folder"),
     "watch without a truth": (
         "rank {tmp}/folder {tmp}/folder --page {tmp}/new --watch",
-        "holds no ground_truth_file_test.csv",
+        "there is no file",
     ),
     "withhold what is withheld": ("withhold {zip} {tmp}/new", "withheld, negative or not finite"),
     "withhold into a file": ("withhold {other} {tmp}/file", "exists already"),
@@ -345,7 +345,7 @@ BAD = {  # arguments, and words of the sentence
     "grade nothing": ("grade {tmp}/none.csv {truth}", "none.csv"),
     "grade a folder": ("grade {tmp}/folder {truth}", "folder"),
     "grade against a folder": ("grade {mine} {tmp}/folder", "folder"),
-    "grade the wrong file": ("grade {truth} {mine}", "no column responses"),
+    "grade the wrong file": ("grade {truth} {mine}", "first line must name trial_indices"),
 }
 
 

@@ -156,10 +156,14 @@ def _read_bytes(path):
                 "and write its numbers with fewer digits if it is larger"
             )
         return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(
+            f"there is no file {path}; kit.submit writes submissions, "
+            "kit.write_ground_truth what they are graded against"
+        ) from None
     except OSError as problem:
         raise type(problem)(
-            f"{path} cannot be read: {system_words(problem)}; give a file that kit.submit or "
-            "kit.write_ground_truth wrote"
+            f"{path} cannot be read: {system_words(problem)}; mend that, or give another file"
         ) from None
 
 

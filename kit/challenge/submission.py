@@ -37,16 +37,17 @@ def submit(model: nn.Module, data: Dataset, folder: str | Path) -> tuple[Path, P
     folder = require_path("folder", folder)
     paths = {tier: folder / name for tier, name in SUBMISSION_FILES.items()}
     predictions = {tier: predict(model, data, tier) for tier in paths}
+    if not all(np.isfinite(values).all() for values in predictions.values()):
+        raise ValueError(
+            "some predictions are not finite, so nothing was written; train the model again"
+        )
     with ExitStack() as stack:  # both files appear, or neither
         for tier, path in paths.items():
             temporary = stack.enter_context(atomic_write(path))
             write_rows(temporary, recording, tier, predictions[tier], "prediction")
             report = check(temporary, data)
             if not report:
-                raise ValueError(
-                    "these predictions cannot be graded, so nothing was written; train the model "
-                    f"again if they are not finite: {'; '.join(report.problems)}"
-                )
+                raise ValueError(f"nothing was written: {'; '.join(report.problems)}")
     return paths["test"], paths["final_test"]
 
 

@@ -29,22 +29,13 @@ BAD_NUMBERS = ["NaN", "nan", "-nan", "inf", "-Infinity", "Infinity", "None", "nu
 BAD_NUMBERS += ["1e400", "-1e400", "1" * 40, "9" * 400, "8" * 5000, "01", "+1", "1.", ".5", "1e"]
 BAD_NUMBERS += ["0x10", "1_0", "1f", "٣", "１", "²", "½", "−1", "", "1 2", "--1", "1.2.3", "7L"]
 BAD_NUMBERS += ['""1""', "'1'", "[1]", "[]", "{}", '{""a"":1}', '""\\ud800""', "np.float64(1.0)"]
-BAD_NUMBERS += [
-    "7.0",
-    "9007199254740992",
-    "1,",
-    ",1",
-    "/*1*/1",
-    "[" * 3000,
-    "[" * 2000 + "]" * 2000,
-]
+BAD_NUMBERS += ["7.0", "9007199254740992", "1,", ",1", "/*1*/1", "[" * 3000, "[" * 99 + "]" * 99]
 IDS = ["7.0", "7.", "+7.0", "7.5", "07", "7", "8", "-7", "1e1", "٧", "７", "a", "b", "A", "", "a b"]
 IDS += ["a\0", "é", "a\u200b", "\ufeffa", 'a"b', '"a"', '"a""b"', "'a'", "NaN", "a\x0b", "x" * 99]
 SPACES = [" ", "\t", "\n", "\r\n", "\r", "  ", "\x0b", "\x0c", "\xa0", "\u2003", "\u2028", "\x85"]
 SPACES += ["\ufeff", "\x1c", "\0", "\u200b"]
-BYTES = [
-    bytes([value]) for value in b'"",,[]{}()\'\n\r \t\0\\;:#-+.eE059aN\x80\xc3\xe2\xf0\xff\x1a'
-]
+LETTERS = b'"",,[]{}()\'\n\r \t\0\\;:#-+.eE059aN\x80\xc3\xe2\xf0\xff\x1a'
+BYTES = [bytes([value]) for value in LETTERS]
 BYTES += [b"\xef\xbb\xbf", b"\xc2\xa0", b"\xef\xbb", b"\xff\xfe", b"\xed\xa0\x80", b'""', b"\r\n"]
 ENDS = ["\r\n"] * 4 + ["\n\n", "\n \t\n", "\r", "\r\r\n", "\n\r", "\n,,,\n", '\n""\n', "\x85"]
 
@@ -84,12 +75,12 @@ def change_id(rows, random):
         row[random.randrange(2)] = random.choice(IDS)
 
 
-def add_space(spaces, rows, random):
+def add_space(rows, random):
     row, place = some_cell(rows, random)
     cell = row[place]
     spots = [0, len(cell), 1, len(cell) - 1] + [spot.start() for spot in NUMBER.finditer(cell)]
     at = max(0, random.choice(spots))
-    row[place] = cell[:at] + random.choice(spaces) + cell[at:]
+    row[place] = cell[:at] + random.choice(SPACES) + cell[at:]
 
 
 def pad_number(rows, random):
@@ -105,20 +96,17 @@ def pad_number(rows, random):
 def change_marks(rows, random):
     row, place = some_cell(rows, random)
     marks = ["[]", "()", "{}", '""', "''", "“”", ";", ",,", "[[", "]]", '"[', ']"', "", " "]
-    row[place] = row[place].replace(
-        random.choice('[],"'), random.choice(marks), random.choice([1, -1])
-    )
+    mark, replacement = random.choice('[],"'), random.choice(marks)
+    row[place] = row[place].replace(mark, replacement, random.choice([1, -1]))
 
 
 def change_cells(rows, random):
     row, place = some_cell(rows, random)
     other, other_place = some_cell(rows, random)
-    kind = random.randrange(4)
+    kind = random.randrange(3)
     if kind == 0:
         row[place], other[other_place] = other[other_place], row[place]
     elif kind == 1:
-        row[place] = other[other_place]
-    elif kind == 2:
         row.insert(place, random.choice(["", " ", "x", other[other_place]]))
     else:
         del row[place]
@@ -128,9 +116,8 @@ def change_quotes(rows, random):
     """A quote that is not closed, or text behind one that is."""
     row = random.choice([rows[-1], some_row(rows, random)]) or [""]
     place = random.choice([-1, -1, random.randrange(len(row))])
-    row[place] = random.choice(
-        [row[place][:-1], row[place][1:], row[place] + random.choice("x1] ")]
-    )
+    longer = row[place] + random.choice("x1] ")
+    row[place] = random.choice([row[place][:-1], row[place][1:], longer])
 
 
 def change_length(rows, random):
@@ -152,9 +139,8 @@ def change_rows(rows, random):
     elif kind == 1:
         rows.insert(place, list(rows[other]))
     elif kind == 2:
-        rows.insert(
-            place, random.choice([[], [" "], ["\t "], ['""'], ["", ""], ["\xa0"], ["", "", "", ""]])
-        )
+        blank = [[], [" "], ["\t "], ['""'], ["", ""], ["\xa0"], ["", "", "", ""]]
+        rows.insert(place, random.choice(blank))
     elif len(rows) > 1:
         del rows[place]
 
@@ -197,38 +183,20 @@ def change_bytes(content, random):
     start = random.randrange(len(content) + 1)
     end = min(len(content), start + random.choice([0, 1, 1, 2, 9, 60]))
     kind = random.randrange(5)
-    if kind == 0:
-        return content[:start] + content[end:]
-    if kind == 1:
-        return content[:end] + content[start:]
-    if kind == 2:
-        return content[:start]
-    if kind == 3:
-        return random.choice([b"\xef\xbb\xbf", *BYTES]) + content
-    return content[:start] + random.choice(BYTES) + content[start + random.randrange(2) :]
+    letter = random.choice(BYTES)
+    return [
+        content[:start] + content[end:],
+        content[:end] + content[start:],
+        content[:start],
+        letter + content,
+        content[:start] + letter + content[start + random.randrange(2) :],
+    ][kind]
 
 
-HARMLESS = [
-    partial(change_number, GOOD_NUMBERS),
-    pad_number,
-    pad_number,
-    reorder,
-    shuffle_neurons,
-]
-HARMFUL = [
-    partial(change_number, BAD_NUMBERS),
-    partial(change_number, BAD_NUMBERS),
-    partial(change_number, BAD_NUMBERS),
-    partial(change_number, ["true", "1e400", "NaN", "[1]", "[" * 3000, "8" * 5000, "7.0", "1e31"]),
-    change_quotes,
-    change_length,
-    partial(add_space, SPACES),
-    change_id,
-    change_marks,
-    change_cells,
-    change_rows,
-    change_column,
-]
+HARMLESS = [partial(change_number, GOOD_NUMBERS), pad_number, pad_number, reorder, shuffle_neurons]
+HARMFUL = [partial(change_number, BAD_NUMBERS)] * 4
+HARMFUL += [change_quotes, change_length, add_space, change_id, change_marks, change_cells]
+HARMFUL += [change_rows, change_column]
 
 
 def spoil(column, random):
@@ -251,19 +219,17 @@ def spoil(column, random):
 # ---- comparisons ----
 
 
-def strict_rows(content, column):
+def or_none(function, *arguments):
+    """What a function of the strict reader returns, or None if it refuses."""
     try:
-        return strict_csv.read(content, column)
+        return function(*arguments)
     except strict_csv.Refused:
         return None
 
 
 def strict_scores(submission, truth):
-    try:
-        predictions = strict_csv.match(submission, truth)
-        responses = strict_csv.match(truth, truth)
-    except strict_csv.Refused:
-        return None
+    predictions = strict_csv.match(submission, truth)
+    responses = strict_csv.match(truth, truth)
     images = [image for _, image, _, _ in truth]
     return compute_scores(predictions, responses, images, sorted(truth[0][3]))
 
@@ -322,14 +288,14 @@ def compare(number, folder):
         contents[column] = spoil(column, rng) if column == spoiled else rows
         paths[column] = folder / f"{column}.csv"
         paths[column].write_bytes(contents[column])
-        expected[column] = strict_rows(contents[column], column)
+        expected[column] = or_none(strict_csv.read, contents[column], column)
     by_orjson, by_json = (kit_rows(paths[spoiled], spoiled, decode) for decode in DECODERS)
     assert_same_rows(by_orjson, expected[spoiled])
     assert_same_rows(by_json, expected[spoiled])
     for one, other in zip(by_orjson or [], by_json or [], strict=True):
         assert one.values.tobytes() == other.values.tobytes()
     whole = None not in expected.values()
-    scores = strict_scores(expected["prediction"], expected["responses"]) if whole else None
+    scores = or_none(strict_scores, *expected.values()) if whole else None
     by_orjson, by_json = (kit_scores(*paths.values(), decode) for decode in DECODERS)
     assert_same_scores(by_orjson, scores)
     assert_same_scores(by_json, scores)

@@ -1,6 +1,5 @@
 """A folder of entries ranked: groups that do not differ, broken ones, flags."""
 
-import os
 import shutil
 from dataclasses import replace
 
@@ -53,11 +52,8 @@ def test_rank_says_which_entries_do_not_differ(ranking):
 
 
 def test_rank_prints_a_table(ranking):
-    lines = str(ranking).splitlines()
-    assert lines[1].split()[:2] == ["1*", "cnn"] and lines[2].split()[:2] == [
-        "2-3",
-        "shifter-gain-2",
-    ]
+    lines = [line.split()[:2] for line in str(ranking).splitlines()]
+    assert lines[1:3] == [["1*", "cnn"], ["2-3", "shifter-gain-2"]]
     assert "family-wise error" in str(ranking) and "another training" in str(ranking)
     assert "the best model of the image alone can expect" in str(ranking)
 
@@ -76,17 +72,17 @@ def test_rank_takes_the_track_of_the_truth(folder, ranking, tmp_path):
     assert "which was asked for" not in str(found)
     truth = shutil.copytree(folder / "truth", tmp_path / "truth")
     (truth / "track.txt").unlink()  # as written before tracks were recorded
-    with pytest.raises(ValueError, match=r"no track.txt beside .*truth says .*; give track="):
+    with pytest.raises(ValueError, match=r"no track.txt beside .*truth.* says .*; give track="):
         kit.rank(folder / "entries", truth)
     assert kit.rank(folder / "entries", truth, track="sensorium+").track == "sensorium+"
 
 
 def test_rank_final_only_where_asked(folder):
-    final = folder / "truth" / "ground_truth_file_final_test.csv"
-    with pytest.raises(ValueError, match="is of the final test set; rank it with final=True"):
-        kit.rank(folder / "entries", final)
-    with pytest.raises(ValueError, match="is of the live test set; rank it with final=False"):
-        kit.rank(folder / "entries", folder / "truth" / "ground_truth_file_test.csv", final=True)
+    for final, name, tier in ((False, "final_test", "live"), (True, "test", "final")):
+        truth = folder / "truth" / f"ground_truth_file_{name}.csv"
+        message = f"is not of the {tier} test set; give .* or rank with final={not final}"
+        with pytest.raises(ValueError, match=message):
+            kit.rank(folder / "entries", truth, final=final)
     found = kit.rank(folder / "entries", folder / "truth", final=True)
     assert found.tier == "final_test" and "final test set" in str(found)
 
@@ -143,26 +139,21 @@ def test_rank_flags_copies_and_scores_beyond_the_image(folder, tmp_path):
 
 
 def test_rank_refuses_what_it_cannot_rank(folder, tmp_path):
-    with pytest.raises(ValueError, match="is not a folder; give one with a folder or CSV file"):
-        kit.rank(tmp_path / "nothing", folder / "truth")
-    with pytest.raises(ValueError, match="holds no entries; put a folder for each there"):
-        kit.rank(tmp_path, folder / "truth")
-    (tmp_path / "mine").mkdir()
-    with pytest.raises(ValueError, match=r"no entry in .* can be ranked: mine: there is no file"):
-        kit.rank(tmp_path, folder / "truth")
-    with pytest.raises(ValueError, match="final='no' is unclear; give True for the final test set"):
-        kit.rank(folder / "entries", folder / "truth", final="no")
-    with pytest.raises(ValueError, match="folder='None' is not a path"):
-        kit.rank(None, folder / "truth")
-    with pytest.raises(ValueError, match="track='x' is unknown"):
-        kit.rank(folder / "entries", folder / "truth", track="x")
-
-
-def test_rank_says_which_folder_it_needs(folder, tmp_path):
-    with pytest.raises(ValueError, match="cnn is one entry; give the folder above"):
-        kit.rank(folder / "entries" / "cnn", folder / "truth")
-    with pytest.raises(FileNotFoundError, match=r"entries holds no ground_truth_file_test"):
-        kit.rank(folder / "entries", folder / "entries")
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "broken" / "mine").mkdir(parents=True)
+    entries = folder / "entries"
+    for settings, message in (
+        ({"folder": tmp_path / "none"}, "is one entry, or no folder; give the folder that holds"),
+        ({"folder": entries / "cnn"}, "is one entry, or no folder; give the folder that holds"),
+        ({"folder": None}, "folder='None' is not a path"),
+        ({"folder": tmp_path / "nothing"}, "can be ranked: it holds none; put a folder or a CSV"),
+        ({"folder": tmp_path / "broken"}, "no entry in .* can be ranked: mine: there is no file"),
+        ({"truth": entries}, r"there is no file .*ground_truth_file_test\.csv"),
+        ({"final": "no"}, "final='no' is not possible; give True or False"),
+        ({"track": "x"}, "track='x' is not possible"),
+    ):
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            kit.rank(**{"folder": entries, "truth": folder / "truth"} | settings)
 
 
 def test_rank_refuses_more_entries_than_it_can_compare(folder, tmp_path):
@@ -191,34 +182,24 @@ def test_rank_one_entry_too_large_does_not_spoil_the_rest(folder, tmp_path, monk
 def test_find_entries_skips_hidden_folders(tmp_path):
     for name in ("b", "a", ".git", "__MACOSX"):
         (tmp_path / name).mkdir()
-    (tmp_path / "notes.txt").write_text("")
-    (tmp_path / "._c.csv").write_text("")
+    for name in ("notes.txt", "._c.csv", "a.csv", "d.CSV"):
+        (tmp_path / name).write_text("")
     entries, broken = find_entries(tmp_path, "test")
-    assert list(entries) == ["a", "b"]
+    assert list(entries) == ["a", "a.csv", "b", "d"]
     assert broken == {
         "notes.txt": "it is not a folder or a CSV file; unpack it if it is an archive"
     }
 
 
-def test_find_entries_keeps_a_folder_and_a_file_of_one_name(tmp_path):
-    (tmp_path / "a").mkdir()
-    for name in ("a.csv", "b.CSV"):
-        (tmp_path / name).write_text("")
-    assert list(find_entries(tmp_path, "test")[0]) == ["a", "a.csv", "b"]
-
-
-def test_find_entries_follows_no_link_out_and_opens_no_pipe(tmp_path):
-    folder = tmp_path / "entries"
-    for name in ("link", "pipe"):
-        (folder / name).mkdir(parents=True)
+def test_find_entries_follows_no_link_out(tmp_path):
+    (tmp_path / "entries" / "link").mkdir(parents=True)
     secret = tmp_path / "secret.csv"
     secret.write_text("not for everyone")
-    (folder / "link" / "submission_file_live_test.csv").symlink_to(secret)
-    os.mkfifo(folder / "pipe" / "submission_file_live_test.csv")
-    entries, broken = find_entries(folder, "test")
-    assert entries == {} and set(broken) == {"link", "pipe"}
-    assert "is a link out of the folder" in broken["link"]
-    assert "is not an ordinary file" in broken["pipe"]
+    (tmp_path / "entries" / "link" / "submission_file_live_test.csv").symlink_to(secret)
+    (tmp_path / "entries" / "loose.csv").symlink_to(secret)
+    entries, broken = find_entries(tmp_path / "entries", "test")
+    assert entries == {} and set(broken) == {"link", "loose"}
+    assert all("is a link out of the folder" in reason for reason in broken.values())
 
 
 def test_find_entries_of_a_link_to_itself(tmp_path):
@@ -227,14 +208,6 @@ def test_find_entries_of_a_link_to_itself(tmp_path):
     (tmp_path / "b" / "submission_file_live_test.csv").symlink_to("submission_file_live_test.csv")
     (tmp_path / "c.csv").touch()
     assert list(find_entries(tmp_path, "test")[0]) == ["a", "b", "c"]
-
-
-def test_find_entries_gives_each_its_own_name(tmp_path):
-    (tmp_path / "a").mkdir()
-    os.mkfifo(tmp_path / "a" / "submission_file_live_test.csv")
-    (tmp_path / "a.csv").touch()
-    entries, broken = find_entries(tmp_path, "test")
-    assert (list(entries), list(broken)) == (["a.csv"], ["a"])
 
 
 def test_intervals_keep_names_that_print_alike(ranking):

@@ -1,5 +1,6 @@
 """The format is read strictly: what is allowed changes nothing, all else is counted and named."""
 
+import contextlib
 import errno
 import json
 import os
@@ -92,7 +93,9 @@ def test_read_rows_of_the_2022_writer(decode):
 
 def values(text):
     """A file whose first list is another text, and the sentence about it."""
-    sentence = "1 trial (ab in row 2) where prediction is not a JSON list of finite numbers up to 1e+30"
+    sentence = (
+        "1 trial (ab in row 2) where prediction is not a JSON list of finite numbers up to 1e+30"
+    )
     return PLAIN.replace("[0.5,15]", text), sentence
 
 
@@ -103,7 +106,9 @@ def number(text):
 
 def neuron(text):
     """A file with another text for the neuron 5."""
-    sentence = "2 trials (ab in row 2, cd in row 3) where neuron_ids is not a JSON list of whole num"
+    sentence = (
+        "2 trials (ab in row 2, cd in row 3) where neuron_ids is not a JSON list of whole num"
+    )
     return PLAIN.replace("[3,5]", f"[3,{text}]"), sentence
 
 
@@ -125,7 +130,10 @@ def no_csv(content, row):
 
 
 def no_columns(content):
-    return content, "its first line must name trial_indices, image_ids, prediction, neuron_ids, once"
+    return (
+        content,
+        "its first line must name trial_indices, image_ids, prediction, neuron_ids, once",
+    )
 
 
 REFUSED = {  # files, and words of the sentence
@@ -215,7 +223,7 @@ def test_read_rows_refuses(tmp_path, decode, name):
 @pytest.mark.parametrize(
     ("text", "found"),
     [("0.5,NaN", "'NaN' at place 2"), ("0.5 15", "'0.5 15' at place 1"), ("1e99,1", "1e99"),
-     ("0.5,,15", "'' at place 2"), ("0.5,\xa015", r"'\xa015' at place 2"), ("15]", "'15]' at place")],
+     ("0.5,,15", "'' at place 2"), ("0.5,\xa015", r"'\xa015' at place 2"), ("15]", "'15]'")],
 )  # fmt: skip
 def test_read_rows_shows_the_first_fault(tmp_path, decode, text, found):
     row, _ = read(tmp_path, PLAIN.replace("0.5,15", text))
@@ -268,24 +276,25 @@ def test_read_rows_bounds_what_it_reads(tmp_path, decode, monkeypatch, limit, co
 @pytest.mark.parametrize("letter", ["[", '"', "\n", ",", "-", " ", '"\n",', "1,", "\r", '""'])
 def test_read_rows_takes_linear_time(tmp_path, decode, letter):
     start = time.process_time()
-    try:
+    with contextlib.suppress(ValueError):
         read(tmp_path, PLAIN.replace("15", letter * (2_000_000 // len(letter)), 1))
-    except ValueError:
-        pass
     assert time.process_time() - start < 5
 
 
-def test_read_rows_refuses_a_file_of_more_than_400_megabytes(tmp_path, decode):
-    path = tmp_path / LIVE
-    with path.open("wb") as file:
-        file.truncate(400_000_001)  # a hole, which takes no room
-    with pytest.raises(ValueError, match=f"{LIVE} is not an ordinary file of at most 400 MB; give"):
-        reader.read_rows(path, "prediction")
+def pipe(path):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("Windows has no named pipes")
+    os.mkfifo(path)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
-def test_read_rows_waits_for_no_pipe(tmp_path, decode):
-    os.mkfifo(tmp_path / LIVE)
+def hole(path):
+    path.touch()
+    os.truncate(path, 400_000_001)  # takes no room
+
+
+@pytest.mark.parametrize("make", [pipe, hole, Path.mkdir])
+def test_read_rows_refuses_what_is_no_file_or_too_large(tmp_path, make):
+    make(tmp_path / LIVE)
     with pytest.raises(ValueError, match=f"{LIVE} is not an ordinary file of at most 400 MB; give"):
         reader.read_rows(tmp_path / LIVE, "prediction")
 
@@ -298,7 +307,7 @@ def test_read_rows_says_why_it_cannot_read(tmp_path, decode, monkeypatch):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     monkeypatch.setattr(Path, "open", closed)
-    with pytest.raises(PermissionError, match=f"{LIVE} cannot be read: permission denied; give a"):
+    with pytest.raises(PermissionError, match=f"{LIVE} cannot be read: permission denied; mend"):
         reader.read_rows(path, "prediction")
 
 
