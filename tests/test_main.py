@@ -312,7 +312,7 @@ BAD = {  # arguments, and words of the sentence
     "rank below a name that is too long": (f"rank {'a' * 300} {{truth}}", "cannot be used: "),
     "check an empty file": ("check {tmp}/file {zip}", "has not the columns of the format"),
     "rank nothing": ("rank {tmp}/none {tmp}", "none"),
-    "rank an empty folder": ("rank {tmp}/folder {tmp}", "folder"),
+    "rank an empty folder": ("rank {tmp}/folder {truth}", "folder can be ranked: it holds none"),
     "watch without a page": ("rank {tmp}/folder {truth} --watch", "give --page PATH"),
     "watch with a page among the entries": (
         "rank {tmp}/folder {truth} --page {tmp}/folder/page.html --watch",

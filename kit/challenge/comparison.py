@@ -74,8 +74,7 @@ def compare(
     if isinstance(truth, Dataset):
         names = "the first model", "the second model"
         track = track or track_of(truth.mouse)
-        tier, measured = _measured_tier(truth.mouse)
-        predictions = [predict(model, truth, tier) for model in (a, b)]
+        measured, predictions = _predict([a, b], truth)
     else:
         paths = require_path("a", a), require_path("b", b)
         names, truth = _names(*paths), require_path("truth", truth)
@@ -101,13 +100,14 @@ def require_settings(track: str | None, resamples: int, seed: int) -> None:
     require_int("seed", seed, 0)
 
 
-def _measured_tier(recording):
-    """The test tier and its responses if they are known, else the validation tier and its own."""
+def _predict(models, data):
+    """The measured test tier, or validation tier if that is withheld, and models' predictions."""
+    recording = data.mouse
     tested = "test" in recording.tiers and not recording.withheld("test")
     tier = "test" if tested else "validation"
     rows = recording.rows(tier)
     measured = Measured(recording.responses[rows], recording.image_ids[rows], recording.unit_ids)
-    return tier, measured
+    return measured, [predict(model, data, tier) for model in models]
 
 
 def _names(path_a, path_b):

@@ -65,7 +65,7 @@ def _describe(problem, rows, unit_ids):
     """A sentence about rows with a problem, such as "2 trials (a in row 2, b in row 3) unknown"."""
     first = rows[0]
     if problem == first.fault:
-        problem += f" (first: {first.found})"
+        problem += f" (first: {first.detail})"
     if problem == OTHER_NEURONS:
         problem += f" (first: {_compare_neurons(first.neurons, unit_ids)})"
     if not first.trial:

@@ -216,17 +216,17 @@ def _grade_entries(entries, measured, metric, resamples, seed):
 def _rank_entries(graded, ranks, bound, resamples, seed):
     """The `RankedEntry`s of graded ones, by falling score; a score above the bound is flagged."""
     rows = []
-    for place, entry in enumerate(graded):
+    for index, entry in enumerate(graded):
         score, scores = entry.row.ranked_by, entry.row.scores
         rows.append(
             RankedEntry(
                 entry.name,
                 score.score,
                 entry.row.interval,
-                bool(ranks.tied[place]),
-                tuple(ranks.rank_interval[place].tolist()),
+                bool(ranks.tied[index]),
+                tuple(ranks.rank_interval[index].tolist()),
                 compare_scores(graded[0].row.ranked_by, score, resamples, seed),
-                float(ranks.adjusted[0, place]),
+                float(ranks.adjusted[0, index]),
                 scores.single_trial,
                 scores.to_average,
                 scores.feve,
@@ -264,9 +264,9 @@ def _flags(entry, graded, bound):
     """Sentences about an entry that looks like others, or scores more than the bound."""
     flags, score = [], entry.row.ranked_by.score
     copies = [
-        one_line(other.name)
-        for other in graded
-        if other is not entry and _typical_correlation(entry, other) > COPY_CORRELATION
+        one_line(rival.name)
+        for rival in graded
+        if rival is not entry and _typical_correlation(entry, rival) > COPY_CORRELATION
     ]
     if copies:
         flags.append(

@@ -78,7 +78,7 @@ class Row:
     values: np.ndarray  # (n,) float64
     neurons: np.ndarray  # (n,) int64 unit ids, ascending
     fault: str = ""  # if not empty, there are no values: "where prediction is not …"
-    found: str = ""  # what the row has instead, if it is the first with this fault
+    detail: str = ""  # what the row has instead, if it is the first with this fault
 
 
 class _Fault(ValueError):
@@ -100,12 +100,12 @@ def read_rows(path: str | Path, column: str) -> list[Row]:
             f"{path} has not the columns of the format; its first line must name "
             f"{', '.join(columns)}, once each with commas between, and is {','.join(header)[:80]!r}"
         )
-    places = [header.index(name) for name in columns]
+    order = [header.index(name) for name in columns]
     parse_neurons = lru_cache(maxsize=2)(_parse_neurons)  # nearly all rows have the same text
     rows, faults, numbers = [], set(), 0
     for number, cells in lines:
         if len(cells) == len(columns):
-            cells = [cells[place] for place in places]
+            cells = [cells[index] for index in order]
         rows.append(_parse_row(number, cells, column, parse_neurons, faults))
         numbers += len(rows[-1].values)
         if numbers > MAX_NUMBERS:
@@ -191,9 +191,9 @@ def _parse_row(number, cells, column, parse_neurons, faults):
         return Row(number, trial, image, values[order], neurons)
     except _Fault as problem:
         fault, describe = problem.args
-        found = "" if fault in faults else describe()
+        detail = "" if fault in faults else describe()
         faults.add(fault)
-        return Row(number, trial, image, np.empty(0), np.empty(0, np.int64), fault, found)
+        return Row(number, trial, image, np.empty(0), np.empty(0, np.int64), fault, detail)
 
 
 def _parse_id(cell, column):
@@ -230,8 +230,8 @@ def _first_fault(cell, form):
         return "no '[' at its start"
     if not cell.endswith("]"):
         return "no ']' at its end"
-    for place, part in enumerate(cell[1:-1].split(","), start=1):
+    for number, part in enumerate(cell[1:-1].split(","), start=1):
         part = part.strip(WHITE_SPACE)
         if not form.number.fullmatch(part) or abs(float(part)) > form.limit:
-            return f"{part[:20]!r} at place {place}"
+            return f"{part[:20]!r} at place {number}"
     return repr(cell[:20])

@@ -221,13 +221,13 @@ def test_read_rows_refuses(tmp_path, decode, name):
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "detail"),
     [("0.5,NaN", "'NaN' at place 2"), ("0.5 15", "'0.5 15' at place 1"), ("1e99,1", "1e99"),
      ("0.5,,15", "'' at place 2"), ("0.5,\xa015", r"'\xa015' at place 2"), ("15]", "'15]'")],
 )  # fmt: skip
-def test_read_rows_shows_the_first_fault(tmp_path, decode, text, found):
+def test_read_rows_shows_the_first_fault(tmp_path, decode, text, detail):
     row, _ = read(tmp_path, PLAIN.replace("0.5,15", text))
-    assert found in row.found
+    assert detail in row.detail
 
 
 def test_read_rows_looks_into_one_damaged_list_of_a_kind(tmp_path, decode, monkeypatch):
@@ -238,7 +238,7 @@ def test_read_rows_looks_into_one_damaged_list_of_a_kind(tmp_path, decode, monke
     assert len(rows) == 100 and len(looks) == 1
     assert all("is not a JSON list" in row.fault for row in rows)
     rows = read(tmp_path, HEADER + (FIRST.replace("15", "x") + FIRST.replace("3,", "z,")) * 9)
-    assert len(looks) == 3 and [bool(row.found) for row in rows] == [True, True] + 16 * [False]
+    assert len(looks) == 3 and [bool(row.detail) for row in rows] == [True, True] + 16 * [False]
 
 
 def test_read_rows_shares_neurons_of_the_same_text(tmp_path, decode):
