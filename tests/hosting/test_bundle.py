@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 
 import kit
-from kit.__main__ import BUNDLE, main
+from kit.__main__ import ARGUMENTS, main
 from kit.challenge.tracks import SUBMISSION_FILES, TRUTH_FILES
 from kit.hosting import competition
 
@@ -151,8 +151,10 @@ def test_bundle_from_a_shell(plus_hosted, tmp_path, capsys, monkeypatch):
     (recording,) = plus_hosted.folder.glob("static*.zip")
     kit.save(plus_hosted.model, tmp_path / "model")
     out = tmp_path / "a.zip"
-    changes = {name: str(getattr(plus_hosted.config, name)) for name in ("track", *BUNDLE)}
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in changes.items()]
+    settings = {
+        "--" + name.replace("_", "-"): value for name, value in vars(plus_hosted.config).items()
+    }
+    flags = [f"{flag}={settings[flag]}" for flag in settings.keys() & ARGUMENTS["bundle"].keys()]
     places = recording, plus_hosted.truth, out, tmp_path / "model"
     assert main(["bundle", *map(str, places), *flags]) is None
     assert capsys.readouterr() == (f"{out}\n", "")
