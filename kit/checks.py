@@ -13,12 +13,10 @@ import numpy as np
 SEEDS = (0, 2**63 - 1)  # the numbers that torch and numpy both take
 
 
-def suggest(name: object, known: Iterable[str]) -> str:
-    """The question "did you mean …? " for an error message, or "" if no known name is similar."""
-    similar = difflib.get_close_matches(str(name), known, n=2, cutoff=0.4)
-    if not similar:
-        return ""
-    return f"did you mean {' or '.join(map(repr, similar))}? "
+def suggest(name: object, names: Iterable[str]) -> str:
+    """The question "did you mean …? " for an error message, or "" if no name is similar."""
+    similar = difflib.get_close_matches(str(name), names, n=2, cutoff=0.4)
+    return f"did you mean {' or '.join(map(repr, similar))}? " if similar else ""
 
 
 def check_settings(settings: object, **allowed: tuple) -> None:
@@ -38,10 +36,11 @@ def require(name: str, value: object, kind: Any, allowed: tuple = ()) -> Any:
     allowed: the lowest and the highest number, also for each number of a tuple; or all texts. Any
     finite number and any text if it is empty. Raises ValueError for another value.
     """
-    plain = _plain(value)
-    if _fits(plain, kind, allowed):
+    plain, kinds = _plain(value), get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    if any(_fits(plain, kind, allowed) for kind in kinds):
         return plain
-    raise ValueError(f"{name}={brief(repr(value))} is not possible; give {_words(kind, allowed)}")
+    words = " or ".join(_words(kind, allowed) for kind in kinds)
+    raise ValueError(f"{name}={brief(repr(value))} is not possible; give {words}")
 
 
 def _plain(value):
@@ -52,8 +51,6 @@ def _plain(value):
 
 def _fits(value, kind, allowed):
     parts = get_args(kind)
-    if isinstance(kind, UnionType):
-        return any(_fits(value, part, allowed) for part in parts)
     if parts:  # of a tuple
         complete = isinstance(value, tuple) and (Ellipsis in parts or len(value) == len(parts))
         return complete and all(_fits(item, parts[0], allowed) for item in value)
@@ -67,25 +64,23 @@ def _fits(value, kind, allowed):
 def _words(kind, allowed):
     """Words for the values that are allowed, for an error message."""
     parts = get_args(kind)
-    if isinstance(kind, UnionType):
-        return " or ".join(_words(part, allowed) for part in parts)
     if parts:
         count = "values" if Ellipsis in parts else f"{len(parts)} values"
         return f"{count}, each {_words(parts[0], allowed)}"
     if kind in (int, float):
-        low, high = allowed or (-inf, inf)
         number = "a whole number" if kind is int else "a number"
-        bounds = f" from {low} to {high}" if high < inf else f" of {low} or more"
-        return number + (bounds if low > -inf else "")
-    names = {bool: "True or False", NoneType: "None", str: "a text"}
+        if not allowed:
+            return number
+        low, high = allowed
+        return f"{number} from {low} to {high}" if high < inf else f"{number} of {low} or more"
     if kind is str and allowed:
         return f"one of {', '.join(allowed)}"
-    return names.get(kind, f"a {kind.__name__}")
+    return {bool: "True or False", NoneType: "None"}.get(kind, "a text")
 
 
-def require_int(name: str, value: object, low: int, high: int | None = None) -> int:
+def require_int(name: str, value: object, low: int, high: float = inf) -> int:
     """`value` as an int. Raises ValueError unless it is a whole number from `low` to `high`."""
-    return require(name, value, int, (low, inf if high is None else high))
+    return require(name, value, int, (low, high))
 
 
 def require_array(name: str, values: object, *shapes: tuple[int | str, ...]) -> np.ndarray:
@@ -97,22 +92,20 @@ def require_array(name: str, values: object, *shapes: tuple[int | str, ...]) -> 
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError):  # of a ragged list, a tensor with a gradient
         array = np.array(None)
-    expected = [
-        [
-            found if isinstance(length, str) else length
-            for found, length in zip(array.shape, shape, strict=False)
-        ]
-        for shape in shapes
-        if len(shape) == array.ndim
-    ]
-    if list(array.shape) not in expected or not array.size or array.dtype.kind not in "biuf":
-        given = f"{array.shape} {array.dtype}" if array.ndim else type(values).__name__
-        texts = [f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})" for shape in shapes]
+    fits = any(_has_shape(array, shape) for shape in shapes)
+    if not fits or not array.size or array.dtype.kind not in "biuf":
+        allowed = " or ".join(map(str, shapes)).replace("'", "")
+        actual = f"{array.shape} {array.dtype}" if array.ndim else type(values).__name__
         raise ValueError(
-            f"{name} must be numbers {' or '.join(texts)}, these are {given}; give "
-            "an array of that shape"
+            f"{name} must be numbers {allowed}, these are {actual}; give an array of that shape"
         )
     return array
+
+
+def _has_shape(array, shape):
+    pairs = zip(array.shape, shape, strict=False)
+    same = all(isinstance(length, str) or size == length for size, length in pairs)
+    return array.ndim == len(shape) and same
 
 
 def require_finite(name: str, array: np.ndarray) -> np.ndarray:
@@ -122,23 +115,20 @@ def require_finite(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def require_result(name: str, value: object, attribute: str = "__class__") -> None:
+def require_result(name: str, value: object, attribute: str) -> None:
     """Raise ValueError if a value, or one of a dict of values, lacks an attribute of a result."""
-    for each in value.values() if isinstance(value, dict) and value else [value]:
-        if not hasattr(each, attribute):
+    for result in value.values() if isinstance(value, dict) and value else [value]:
+        if not hasattr(result, attribute):
             raise ValueError(
-                f"{name} holds a {type(each).__name__}, which has no {attribute}; "
-                "give what the function's description says"
+                f"{name} holds a {type(result).__name__}, which has no {attribute}; "
+                "give the results that the function's description names"
             )
 
 
 def require_dict(name: str, values: object) -> dict:
     """`values` itself. Raises ValueError unless it is a dict that is not empty."""
     if not isinstance(values, dict) or not values:
-        raise ValueError(
-            f"{name}={brief(values)} is not a dict of names and values; give one, "
-            'such as {"CNN": ...}'
-        )
+        raise ValueError(f"{name}={brief(values)} is not a dict; give one, such as {{'CNN': ...}}")
     return values
 
 
@@ -167,8 +157,8 @@ def expand_user(path: str | Path) -> Path:
     expanded = os.path.expanduser(path)
     if Path(expanded).parts[:1] == ("~",):
         raise FileNotFoundError(
-            f"{str(path)[:200]!r} begins with ~, and this user has no home "
-            "folder; give a full path (for data, in KIT_DATA_DIR)"
+            f"{brief(path)!r} begins with ~, and this user has no home folder; give a full path "
+            "(for data, in KIT_DATA_DIR)"
         )
     return Path(expanded)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import platformdirs
 from tqdm.auto import tqdm
 
-from kit.checks import expand_user, system_words
+from kit.checks import expand_user, one_line, require_path, system_words
 
 
 @contextmanager
@@ -33,10 +33,9 @@ def atomic_write(
     """
     path = part = expand_user(path)
     try:
-        fits = path.is_dir() if folder else path.is_file()
-        if path.exists() and not fits:
-            wanted = "a folder" if folder else "an ordinary file"
-            raise FileExistsError(errno.EEXIST, f"it is not {wanted}")
+        if path.exists() and not (path.is_dir() if folder else path.is_file()):
+            kind = "a folder" if folder else "an ordinary file"
+            raise FileExistsError(errno.EEXIST, f"it is not {kind}")
         with temporary_folder(path) as temporary:
             part = temporary / path.name
             yield part
@@ -50,18 +49,15 @@ def atomic_write(
                         f"{path} exists already, and is never replaced; name another place"
                     ) from None
     except (OSError, ValueError) as problem:
-        if getattr(problem, "errno", None) is not None:
-            said = (
+        text = str(problem).replace(str(part), str(path))  # the user never saw `part`
+        if isinstance(problem, OSError) and problem.errno is not None:
+            text = (
                 f"{path} cannot be written: {system_words(problem)}; make room there, or "
                 "name another place (for data, in KIT_DATA_DIR)"
             )
-        elif len(problem.args) == 1:
-            said = str(problem)
-            for temporary in (part, part.parent):  # which the user never saw
-                said = said.replace(str(temporary), str(path)) if part != path else said
-        else:
+        elif len(problem.args) != 1:
             raise
-        raise type(problem)(said) from problem
+        raise type(problem)(text) from problem
 
 
 @contextmanager
@@ -105,13 +101,11 @@ def _has_ended(owner: str) -> bool:
 @cache
 def _machine() -> str:
     """Eight digits that stand for this machine and, in a container, for its own process numbers."""
-    known = [platform.node()]
+    names = [platform.node()]
     with suppress(OSError):
-        known += [
-            Path("/proc/sys/kernel/random/boot_id").read_text(),
-            os.readlink("/proc/self/ns/pid"),
-        ]
-    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
+        names.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        names.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:8]
 
 
 def is_first_process() -> bool:
@@ -127,11 +121,9 @@ def is_quiet() -> bool:
 
     A bar of a thread would appear below whichever cell of a notebook runs.
     """
-    if os.environ.get("CI") or not is_first_process():
-        return True
-    if threading.current_thread() is not threading.main_thread():
-        return True
-    return multiprocessing.parent_process() is not None
+    in_thread = threading.current_thread() is not threading.main_thread()
+    in_child = multiprocessing.parent_process() is not None
+    return bool(os.environ.get("CI")) or in_thread or in_child or not is_first_process()
 
 
 def progress(iterable: Iterable | None = None, **options) -> tqdm:
@@ -142,36 +134,24 @@ def progress(iterable: Iterable | None = None, **options) -> tqdm:
 def data_folder(folder: str | Path | None = None) -> Path:
     """The folder for data: the argument, else KIT_DATA_DIR, else the user's cache. Creates it.
 
-    Raises OSError if it cannot be created or opened.
+    Raises ValueError if it is not a path, OSError if it cannot be created or opened.
 
     >>> kit.data_folder("data").name
     'data'
     """
     chosen = folder or os.environ.get("KIT_DATA_DIR", "").strip(" \t\r\n'\"")
-    if not isinstance(chosen, str | Path):
-        raise ValueError(f"folder={chosen!r} is not a path; give a text or a Path, or leave it out")
-    try:
-        path = expand_user(chosen or platformdirs.user_cache_dir("sensorium-kit"))
-    except (RuntimeError, FileNotFoundError):
-        raise OSError(
-            "this user has no home folder for data; name a folder in KIT_DATA_DIR, or as "
-            "an argument"
-        ) from None
+    if not chosen:
+        chosen = "~/sensorium-kit"  # refused below for a user without a home folder
+        with suppress(RuntimeError):
+            chosen = platformdirs.user_cache_dir("sensorium-kit")
+    path = require_path("folder", chosen)
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as problem:
-        reason = getattr(problem, "strerror", None) or problem
-        raise OSError(
-            f"the data folder {str(path)[:200]!r} cannot be created ({reason}); name "
-            "another one in KIT_DATA_DIR or as an argument"
-        ) from None
-    try:
-        os.stat(os.path.join(path, "."))
+        os.stat(os.path.join(path, "."))  # fails in a folder that only another user may open
     except OSError as problem:
         raise OSError(
-            f"the data folder {path} cannot be opened ({problem.strerror}), perhaps it "
-            "is another user's; name another one in KIT_DATA_DIR or as an "
-            "argument"
+            f"the data folder {one_line(path)!r} cannot be used: {system_words(problem)}; name "
+            "another one in KIT_DATA_DIR or as an argument"
         ) from None
     return path
 

@@ -5,7 +5,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -27,28 +27,20 @@ def doctor(folder: str | Path | None = None) -> bool:
     folder: the data folder to look at; else KIT_DATA_DIR, else the user's cache.
     """
     memory = _memory()
-    size = f"{memory:.1f} GB" if memory else "unknown"
-    results = [
-        _print_line(
-            sys.version_info >= (3, 11),
-            f"Python {platform.python_version()}",
-            "install Python 3.11 or newer",
-        ),
-        _print_line(True, f"torch {torch.__version__}, {_threads()}"),
-        _print_line(True, f"device {_device()}"),
-        _print_line(
-            memory is None or memory >= 2,
-            f"memory {size}",
-            "the tutorials take up to 1.5 GB: close other programs",
-        ),
-        _print_data_folder(folder),
-    ]
-    return all(results)
+    _print_line(f"Python {platform.python_version()}")
+    _print_line(f"torch {torch.__version__}, {_threads()}")
+    _print_line(f"device {_device()}")
+    enough_memory = _print_line(
+        f"memory {memory:.1f} GB" if memory else "memory unknown",
+        memory is None or memory >= 2,
+        "the tutorials take up to 1.5 GB: close other programs",
+    )
+    return _print_data_folder(folder) and enough_memory
 
 
-def _print_line(fine: bool, what: str, remedy: str = "") -> bool:
+def _print_line(text: str, fine: bool = True, remedy: str = "") -> bool:
     """Print one line. Returns `fine`."""
-    line = f"OK     {what}" if fine else f"TO DO  {what}: {remedy}"
+    line = f"OK     {text}" if fine else f"TO DO  {text}: {remedy}"
     encoding = sys.stdout.encoding or "utf-8"
     print(line.encode(encoding, "replace").decode(encoding))  # "?" for what cannot be shown
     return fine
@@ -60,20 +52,17 @@ def _print_data_folder(folder: str | Path | None) -> bool:
         path = data_folder(folder)
         free = shutil.disk_usage(path).free / 1e9
     except OSError as problem:
-        return _print_line(False, "data folder", str(problem))
+        return _print_line("data folder", False, str(problem))
     writable = os.access(path, os.W_OK)
-    packed = any((path / "packed").glob("*"))  # a shared folder may be read-only
-    note = "" if writable else " (read-only)"
     usable = _print_line(
-        writable or packed,
-        f"data folder {path}{note}",
+        f"data folder {path}{'' if writable else ' (read-only)'}",
+        writable or any(path.glob("packed/*")),  # a shared folder may be read-only
         "it cannot be written: name another one in KIT_DATA_DIR",
     )
     roomy = _print_line(
-        free >= 1 or not writable,
         f"disk {free:.1f} GB free there",
-        "a sample mouse takes 0.2 GB, a real one 0.8 GB: make room or name another "
-        "folder in KIT_DATA_DIR",
+        free >= 1 or not writable,
+        "a sample mouse takes 0.2 GB, a real one 0.8 GB: make room or name another folder",
     )
     return usable and roomy
 
@@ -81,9 +70,9 @@ def _print_data_folder(folder: str | Path | None) -> bool:
 def _threads() -> str:
     """How many threads torch has here, and whether other programs keep the cores busy."""
     limit_threads()
-    every, (fastest, speedup) = torch.get_num_threads(), choose_threads()
+    fastest, speedup = choose_threads()
     busy = f"; the cores are busy, so {fastest} are used at present" if speedup > 1.5 else ""
-    return f"{every} threads{busy}"
+    return f"{torch.get_num_threads()} threads{busy}"
 
 
 def _device() -> str:
@@ -98,10 +87,8 @@ def _memory() -> float | None:
     if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     for name in ("memory.max", "memory/memory.limit_in_bytes"):  # control groups, version 2 and 1
-        path = Path("/sys/fs/cgroup", name)
-        limit = path.read_text().strip() if path.is_file() else ""
-        if limit.isdigit():  # else "max"
-            limits.append(int(limit))
+        with suppress(OSError, ValueError):  # no such file, or "max" in it
+            limits.append(int(Path("/sys/fs/cgroup", name).read_text()))
     return min(limits) / 1e9 if limits else None
 
 
@@ -140,11 +127,11 @@ def choose_threads(rounds: int = 10) -> tuple[int, float]:
     of torch's threads, with half of them, and so on to one. KIT_THREADS, a number, is the answer
     without a measurement.
     """
-    every = torch.get_num_threads()
-    if fixed_threads() or every == 1:
-        return fixed_threads() or 1, 1.0
+    every, fixed = torch.get_num_threads(), fixed_threads()
+    if fixed or every == 1:
+        return fixed or 1, 1.0
     seconds = _time_convolution(every, rounds)
-    fastest = min(seconds, key=lambda threads: seconds[threads])
+    fastest = min(seconds, key=seconds.__getitem__)
     _latest[every] = monotonic(), fastest
     return fastest, seconds[every] / seconds[fastest]
 
@@ -176,12 +163,12 @@ def fixed_threads() -> int | None:
     text, most = os.environ.get("KIT_THREADS", "").strip(), os.cpu_count() or 1
     if not text:
         return None
-    if not text.isdecimal() or not 1 <= int(text) <= most:
-        raise ValueError(
-            f"KIT_THREADS={text[:40]!r} is not a number of threads; give one from 1 "
-            f"to {most}, or unset it"
-        )
-    return int(text)
+    if text.isdecimal() and 1 <= int(text) <= most:
+        return int(text)
+    raise ValueError(
+        f"KIT_THREADS={text[:40]!r} is not a number of threads; give one from 1 to {most}, or "
+        "unset it"
+    )
 
 
 @cache

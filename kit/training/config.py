@@ -1,11 +1,11 @@
 """The settings of a training, and its history."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import numpy as np
 
-from kit.checks import SEEDS, brief, check_settings, suggest
+from kit.checks import SEEDS, brief, check_settings
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,12 @@ class TrainConfig:
     precision: str = "32-true"  # as Lightning Fabric names it; "bf16-mixed" on a recent GPU
 
     def __post_init__(self) -> None:
-        count = (1, inf)
         check_settings(
             self,
-            epochs=count,
+            epochs=(1, inf),
             lr=(1e-9, inf),
-            batch_size=count,
-            patience=count,
+            batch_size=(1, inf),
+            patience=(1, inf),
             lr_drops=(0, inf),
             seed=SEEDS,
             device=("auto", "cpu", "cuda", "mps"),
@@ -50,24 +49,13 @@ class TrainConfig:
     @classmethod
     def sensorium2022(cls, **changes: object) -> "TrainConfig":
         """The recipe of the published baselines. changes: any field, to try one thing at a time."""
-        recipe = {"epochs": 200, "batch_size": 128, "one_cycle": False}
-        return cls._from_settings(recipe | {"patience": 5, "lr_drops": 3} | changes)
+        recipe = cls(epochs=200, batch_size=128, one_cycle=False, patience=5, lr_drops=3)
+        return replace(recipe, **changes)
 
     @classmethod
     def quick(cls, **changes: object) -> "TrainConfig":
         """For notebooks: most of the score in half a minute on two cores. changes: any field."""
-        return cls._from_settings({"epochs": 12} | changes)
-
-    @classmethod
-    def _from_settings(cls, settings):
-        known = [part.name for part in fields(cls)]
-        for name in settings:
-            if name not in known:
-                raise TypeError(
-                    f"TrainConfig has no setting {name!r}; {suggest(name, known)}"
-                    f"settings are {', '.join(known)}"
-                )
-        return cls(**settings)
+        return replace(cls(epochs=12), **changes)
 
 
 @dataclass
@@ -92,20 +80,17 @@ class History:
     def __repr__(self) -> str:
         best = "no epoch finished"
         if self.best_epoch is not None:
-            best = (
-                f"best validation correlation {self.correlation[self.best_epoch]:.3f} "
-                f"in epoch {self.best_epoch + 1}"
-            )
-        return (
-            f"{len(self.loss)} epochs in {sum(self.seconds):.0f} s, {best}; stopped: {self.stopped}"
-        )
+            correlation = self.correlation[self.best_epoch]
+            best = f"best validation correlation {correlation:.3f} in epoch {self.best_epoch + 1}"
+        seconds = sum(self.seconds)
+        return f"{len(self.loss)} epochs in {seconds:.0f} s, {best}; stopped: {self.stopped}"
 
 
 def require_train_config(config: TrainConfig | None) -> TrainConfig:
     """`config`, or the default for None. Raises ValueError for anything else."""
     if not isinstance(config, TrainConfig | None):
         raise ValueError(
-            f"config={brief(config)} is not a TrainConfig; give kit.TrainConfig(...), "
-            "and a ModelConfig to what builds the model"
+            f"config={brief(config)} is not a TrainConfig; give kit.TrainConfig(...), and a "
+            "ModelConfig to what builds the model"
         )
     return config or TrainConfig()

@@ -33,13 +33,12 @@ def make_fabric(model: Any, device: str, precision: Any) -> "Fabric":
     from lightning_fabric import Fabric
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-    processes, per_host, strategy = 1, 1, "auto"
+    processes = per_host = 1
     if started_by_torchrun():
         processes, per_host = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
-    if processes > 1:
-        # a step gives no gradient to other mice's readouts, or perhaps to parts of another core
-        some_unused = len(model.readouts) > 1 or not isinstance(model.core, ConvCore)
-        strategy = "ddp_find_unused_parameters_true" if some_unused else "ddp"
+    # a step gives no gradient to other mice's readouts, or perhaps to parts of another core
+    some_unused = len(model.readouts) > 1 or not isinstance(model.core, ConvCore)
+    strategy = "ddp_find_unused_parameters_true" if some_unused else "ddp"
     try:
         with catch_warnings():  # what `require_fast_precision` refuses
             filterwarnings("ignore", ".*fp16 is not supported on CPU")
@@ -47,7 +46,7 @@ def make_fabric(model: Any, device: str, precision: Any) -> "Fabric":
                 accelerator=device,
                 devices=per_host,
                 num_nodes=processes // per_host,
-                strategy=strategy,
+                strategy=strategy if processes > 1 else "auto",
                 precision=precision,
             )
     except (RuntimeError, ValueError, MisconfigurationException) as problem:
@@ -95,7 +94,7 @@ def on_rank_zero(fabric: "Fabric", work: Callable[[], Any]) -> Any:
         except (ValueError, OSError) as error:
             problem = error
     result, problem = fabric.broadcast((result, problem))
-    if problem is not None:
+    if problem:
         raise problem
     return result
 
@@ -113,20 +112,18 @@ def seeded_by_rank(seed: int, fabric: "Fabric") -> Generator[None]:
 
 def rng_modules(fabric: "Fabric") -> list[ModuleType]:
     """The modules with the get_rng_state and set_rng_state of the CPU and of the device."""
-    modules = [torch.random]
-    if fabric.device.type != "cpu":
-        modules.append(torch.get_device_module(fabric.device))
-    return modules
+    if fabric.device.type == "cpu":
+        return [torch.random]
+    return [torch.random, torch.get_device_module(fabric.device)]
 
 
 def gather_states(fabric: "Fabric") -> dict[str, Tensor]:
     """The random states (processes, n) of all processes, by the name of their module."""
-    gathered = {
-        module.__name__: fabric.all_gather(module.get_rng_state()) for module in rng_modules(fabric)
-    }
-    return {
-        name: cast(Tensor, state).view(fabric.world_size, -1) for name, state in gathered.items()
-    }
+    gathered = {}
+    for module in rng_modules(fabric):
+        state = cast(Tensor, fabric.all_gather(module.get_rng_state()))
+        gathered[module.__name__] = state.view(fabric.world_size, -1)
+    return gathered
 
 
 def set_states(gathered: dict[str, Tensor], fabric: "Fabric") -> None:
@@ -141,10 +138,9 @@ def shard(batch: Batch, rank: int, processes: int) -> tuple[Batch, int]:
     If there are fewer images than processes, the others get the first image and 0: every process
     must take part in a step.
     """
-    rows, loss_weight = slice(rank, None, processes), 1
-    if rank >= len(batch.images):
-        rows, loss_weight = slice(1), 0
-    return batch.part(rows), loss_weight
+    if rank < len(batch.images):
+        return batch.part(slice(rank, None, processes)), 1
+    return batch.part(slice(1)), 0
 
 
 def average_buffers(model: torch.nn.Module, fabric: "Fabric") -> None:

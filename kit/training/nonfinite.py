@@ -25,8 +25,8 @@ def nonfinite_reason(
         part = nonfinite_part(model.train(), loss, mouse, batch)
         if part:
             return (
-                f"because {part} not finite; look for a division by zero, a log or a root of "
-                "what may be 0 or less: kit.check_core(core) helps"
+                f"because the core's {part} not finite; look for a division by zero, a log or a "
+                "root of what may be 0 or less: kit.check_core(core) helps"
             )
     return (
         f"most likely because the learning rate lr={lr} is too high; build the model again "
@@ -37,24 +37,24 @@ def nonfinite_reason(
 def nonfinite_part(
     model: Model, loss: Callable[[Tensor, Tensor], Tensor], mouse: str, batch: Batch
 ) -> str | None:
-    """The part of the core that is not finite for a batch, or None."""
-    features = []
-    with model.core.register_forward_hook(lambda core, images, found: features.append(found)):
+    """The part of the core that is not finite for a batch, with its verb, or None."""
+    core, features = model.core, []
+    with core.register_forward_hook(lambda core, images, output: features.append(output)):
         predictions = model(batch, mouse)
     responses = cast(Tensor, batch.responses).to(predictions.device)
     total = loss(predictions, responses) + model.regularizer(mouse)
-    weights = [value for value in model.core.parameters() if value.requires_grad]
+    weights = [weight for weight in core.parameters() if weight.requires_grad]
     gradients = ()
     if weights and total.isfinite():
-        gradients = torch.autograd.grad(total, weights, allow_unused=True)
+        gradients = torch.autograd.grad(total, weights, materialize_grads=True)
     numbers = {
-        "the core's features are": features,
-        "the core's regularizer is": [getattr(model.core, "regularizer", int)()],
-        "the core's gradients are": [value for value in gradients if value is not None],
+        "features are": features,
+        "regularizer is": [getattr(core, "regularizer", int)()],
+        "gradients are": gradients,
     }
-    for name, values in numbers.items():
+    for part, values in numbers.items():
         if not all(torch.as_tensor(value).isfinite().all() for value in values):
-            return name
+            return part
     return None
 
 

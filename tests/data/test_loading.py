@@ -42,11 +42,9 @@ def test_load_refuses_other_arguments(tmp_path):
     for name in (None, 5, b"sample", [], [["sample"]], "", {}):
         assert "names no recording" in refused(name, tmp_path / "data")
     assert len(refused("x" * 5000, tmp_path / "data")) < 700
-    for folder in (5, True, b"data"):
+    for folder in (5, True, b"data", "a\0b"):
         with pytest.raises(ValueError, match="is not a path; give a text or a Path"):
             kit.load("sample", folder=folder)
-    with pytest.raises(OSError, match="cannot be created"):
-        kit.load("sample", folder="a\0b")
 
 
 def test_load_list(source, tmp_path):
