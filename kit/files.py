@@ -145,13 +145,17 @@ def data_folder(folder: str | Path | None = None) -> Path:
         with suppress(RuntimeError):
             chosen = platformdirs.user_cache_dir("sensorium-kit")
     path = require_path("folder", chosen)
+    return make_folder(path, "name another one in KIT_DATA_DIR or as an argument")
+
+
+def make_folder(path: Path, remedy: str) -> Path:
+    """`path`, a folder that exists and can be opened. Raises OSError, with a remedy, otherwise."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         os.stat(os.path.join(path, "."))  # fails in a folder that only another user may open
     except OSError as problem:
         raise OSError(
-            f"the data folder {one_line(path)!r} cannot be used: {system_words(problem)}; name "
-            "another one in KIT_DATA_DIR or as an argument"
+            f"the folder {one_line(path)!r} cannot be used: {system_words(problem)}; {remedy}"
         ) from None
     return path
 

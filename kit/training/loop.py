@@ -1,9 +1,8 @@
 """The training loop."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, replace
-from heapq import merge
 from math import inf, isfinite, sqrt
 from operator import itemgetter
 from pathlib import Path
@@ -149,24 +148,22 @@ class Trainer:
     ) -> None:
         self.model, self.data, self.config, self.fabric = model, data, config, fabric
         self.callback = callback
-        optimizer = Adam(model.parameters(), lr=float(config.lr))
-        self.wrapped, self.optimizer = fabric.setup(model, optimizer)
         self.trials = {mouse: len(recording.rows("train")) for mouse, recording in data.items()}
-        steps = [_steps_per_epoch(recording, config) for recording in data.values()]
-        self.steps_per_epoch = sum(steps)
+        steps = [_steps_per_epoch(trials, config.batch_size) for trials in self.trials.values()]
+        self.steps_per_epoch, lr = sum(steps), float(config.lr)
+        self.wrapped, self.optimizer = fabric.setup(model, Adam(model.parameters(), lr=lr))
         self.scheduler = None
         if config.one_cycle:
             total_steps = config.epochs * self.steps_per_epoch
-            self.scheduler = OneCycleLR(self.optimizer, float(config.lr), total_steps)
+            self.scheduler = OneCycleLR(self.optimizer, lr, total_steps)
         self.history, self.best = History(), deepcopy(model.state_dict())
-        every = self.threads = torch.get_num_threads()
-        self.title = "training"
+        self.epochs_since_best = 0  # or since the last drop
+        self.drops = 0  # how often the rate was multiplied by .3
+        self.threads, self.title = torch.get_num_threads(), "training"
         if fabric.world_size == 1 and fabric.device.type == "cpu":
             self.threads, speedup = choose_threads()
             if speedup > 1.5:
-                self.title += f" (the cores are busy: {self.threads} of {every} threads)"
-        self.epochs_since_best = 0  # or since the last drop
-        self.drops = 0  # how often the rate was multiplied by .3
+                self.title += f" (the cores are busy: {self.threads} threads)"
 
     def fit(self, state_file: Checkpoint) -> None:
         """Train to the end; save the state before the first epoch and after each."""
@@ -185,33 +182,28 @@ class Trainer:
 
     def epoch(self, bar: "tqdm") -> None:
         """Train for one epoch, validate, and append both results to the history."""
-        started, losses, rates = perf_counter(), [], []
-        for loss, lr in self.steps():
-            losses.append(loss)
-            rates.append(lr)
-            bar.update()
-            if self.callback and self.callback(self.history):
-                raise StopTraining
-        shares = self.fabric.all_reduce(torch.stack(losses), reduce_op="sum")
-        loss = cast(Tensor, shares).mean().item()
-        self.require_finite("loss", loss)
-        score = self.validate()
-        self.require_finite("validation correlation", score)
-        self.history.add(loss, score, rates[-1], self.fabric.broadcast(perf_counter() - started))
-        bar.set_postfix(loss=f"{loss:.3f}", correlation=f"{score:.3f}")
-
-    def steps(self) -> Iterator[tuple[Tensor, float]]:
-        """The steps of an epoch. Yields for each its mean loss, a scalar, and its learning rate."""
+        started, losses, lr = perf_counter(), [], 0.0
         self.wrapped.train()
         for mouse, batch in _batches(self.data, self.config, len(self.history.loss)):
             loss, mean_loss = self.loss(mouse, batch)
             self.fabric.backward(loss)
             self.optimizer.step()
             self.optimizer.zero_grad()
+            losses.append(mean_loss)
             lr = self.optimizer.param_groups[0]["lr"]
             if self.scheduler:
                 self.scheduler.step()
-            yield mean_loss, lr
+            bar.update()
+            if self.callback and self.callback(self.history):
+                raise StopTraining
+        shares = self.fabric.all_reduce(torch.stack(losses), reduce_op="sum")
+        loss = cast(Tensor, shares).mean().item()
+        self.require_finite("loss", loss)
+        average_buffers(self.model, self.fabric)
+        score = on_rank_zero(self.fabric, lambda: validation_correlation(self.model, self.data))
+        self.require_finite("validation correlation", score)
+        self.history.add(loss, score, lr, self.fabric.broadcast(perf_counter() - started))
+        bar.set_postfix(loss=f"{loss:.3f}", correlation=f"{score:.3f}")
 
     def loss(self, mouse: str, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss that a step descends, and the mean Poisson loss per neuron and trial.
@@ -229,18 +221,13 @@ class Trainer:
             loss.detach() / (len(batch.images) * responses.shape[1]),
         )
 
-    def validate(self) -> float:
-        """Average the buffers; compute the validation correlation on rank 0 and broadcast it."""
-        average_buffers(self.model, self.fabric)
-        return on_rank_zero(self.fabric, lambda: validation_correlation(self.model, self.data))
-
     def require_finite(self, name: str, value: float) -> None:
         """Raise FloatingPointError if a result of the present epoch is not finite."""
         if not isfinite(value):
             self.model.load_state_dict(self.best)  # finite weights
-            epoch = len(self.history.loss)
-            batches = _batches(self.data, self.config, epoch)
-            reason = nonfinite_reason(self.model, poisson_loss, batches, self.config.lr)
+            epoch, config = len(self.history.loss), self.config
+            batches = _batches(self.data, config, epoch)
+            reason = nonfinite_reason(self.model, poisson_loss, batches, config.lr)
             raise FloatingPointError(f"the {name} became {value} in epoch {epoch + 1}, {reason}")
 
     def early_stopping_step(self) -> None:
@@ -253,12 +240,13 @@ class Trainer:
         self.epochs_since_best += 1
         if history.best_epoch == len(history.loss) - 1:
             self.epochs_since_best, self.best = 0, deepcopy(self.model.state_dict())
-        elif self.epochs_since_best >= config.patience and self.drops < config.lr_drops:
-            self.epochs_since_best, self.drops = 0, self.drops + 1
-            self.model.load_state_dict(self.best)
-            self.optimizer.param_groups[0]["lr"] *= 0.3
         elif self.epochs_since_best >= config.patience:
-            history.stopped = f"no better for {config.patience} epochs"
+            if self.drops == config.lr_drops:
+                history.stopped = f"no better for {config.patience} epochs"
+            else:
+                self.epochs_since_best, self.drops = 0, self.drops + 1
+                self.model.load_state_dict(self.best)
+                self.optimizer.param_groups[0]["lr"] *= 0.3
         if not history.stopped and len(history.loss) == config.epochs:
             history.stopped = f"all {config.epochs} epochs done"
 
@@ -316,22 +304,16 @@ def _batches(data, config, epoch):
 
     Mice alternate in proportion to their numbers of batches, so all run out together.
     """
-    streams = [_mouse_batches(mouse, recording, config, epoch) for mouse, recording in data.items()]
-    for _, mouse, batch in merge(*streams, key=itemgetter(0)):
-        yield mouse, batch
+    streams, turns = {}, []
+    for mouse, recording in data.items():
+        streams[mouse] = recording.batches("train", config.batch_size, (config.seed, epoch))
+        steps = _steps_per_epoch(len(recording.rows("train")), config.batch_size)
+        turns += [((step + 0.5) / steps, mouse) for step in range(steps)]
+    for _, mouse in sorted(turns, key=itemgetter(0)):  # time runs from 0 to 1 over the epoch
+        yield mouse, next(streams[mouse])
 
 
-def _mouse_batches(mouse, recording, config, epoch):
-    """Yield (time, mouse, batch) for one mouse; time runs from 0 to 1 over the epoch."""
-    steps = _steps_per_epoch(recording, config)
-    batches = recording.batches("train", config.batch_size, (config.seed, epoch))
-    for step, batch in zip(range(steps), batches, strict=False):  # a small last one is left out
-        yield (step + 0.5) / steps, mouse, batch
-
-
-def _steps_per_epoch(recording, config):
+def _steps_per_epoch(trials, batch_size):
     """Batches per epoch. A last one under half the size is left out: too few for batch norm."""
-    full, rest = divmod(len(recording.rows("train")), config.batch_size)
-    if full == 0 or 2 * rest >= config.batch_size:
-        return full + 1
-    return full
+    full, rest = divmod(trials, batch_size)
+    return full + 1 if full == 0 or 2 * rest >= batch_size else full

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
-from kit.checks import brief, require_path, system_words
+from kit.checks import brief, one_line, require_path
 from kit.data.recordings import Dataset, require_dataset
-from kit.files import atomic_write, file_sha256, progress
+from kit.files import atomic_write, file_sha256, make_folder, progress
+from kit.machine import use_threads
 from kit.models.baselines import cnn_baseline
 from kit.models.checkpoints import load_model, save
 from kit.models.config import ModelConfig
@@ -80,23 +81,20 @@ def train_many(
     (1, 'all 1 epochs done')
     """
     tasks = _tasks(configs, data, build, folder)
-    histories = {task.name: task.finished() for task in tasks}
-    waiting = [task for task in tasks if histories[task.name] is None]
-    finished, failures = len(tasks) - len(waiting), {}
+    results = {task.name: task.finished() for task in tasks}
+    waiting = [task for task in tasks if results[task.name] is None]
+    finished = len(tasks) - len(waiting)
     if finished:
         print(f"{finished} of {len(tasks)} runs are finished already")
     with progress(total=len(tasks), initial=finished, desc="runs", unit="run") as bar:
         for name, result in _results(waiting):
-            target = histories if isinstance(result, History) else failures
-            target[name] = result
+            results[name] = result
             bar.update()
+    failures = {name: result for name, result in results.items() if not isinstance(result, History)}
     if failures:
         raise _failed(failures, len(tasks), folder) from next(iter(failures.values()))
-    return Runs(
-        tuple(task.load() for task in tasks),
-        tuple(histories[task.name] for task in tasks),
-        tuple(task.path("safetensors") for task in tasks),
-    )
+    models = tuple(task.load() for task in tasks)
+    return Runs(models, tuple(results.values()), tuple(task.weights for task in tasks))
 
 
 def _tasks(configs, data, build, folder):
@@ -106,11 +104,6 @@ def _tasks(configs, data, build, folder):
             "kit.train_many distributes whole runs, torchrun the steps of one; "
             "start it without torchrun, or use kit.train"
         )
-    if not callable(build):
-        raise ValueError(
-            f"build={brief(build)!r} cannot be called; give a function that makes a "
-            "model, such as kit.cnn_baseline"
-        )
     if not isinstance(configs, Sequence) or not configs:
         raise ValueError(
             f"{brief(configs)} are not configs; give a list, such as "
@@ -118,33 +111,25 @@ def _tasks(configs, data, build, folder):
         )
     for recording in require_dataset(data).values():
         recording.require_tiers("train", "validation")
-    folder = require_path("folder", folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise type(problem)(
-            f"{folder} cannot be a folder for runs: {system_words(problem)}; name another in folder"
-        ) from None
-    names, tasks = [], []
+    folder = make_folder(require_path("folder", folder).absolute(), "name another one in folder")
+    tasks = {}
     for index, config in enumerate(configs):
-        task = _task(*_pair(config, index, data), data, build, folder.absolute())
-        if task.name in names:
+        task = _task(*_pair(config, index, data), data, build, folder)
+        if task.name in tasks:
             raise ValueError(
-                f"configs[{names.index(task.name)}] and configs[{index}] are the same "
+                f"configs[{list(tasks).index(task.name)}] and configs[{index}] are the same "
                 f"training, {task.name}; leave one out, or give it another seed"
             )
-        names.append(task.name)
-        tasks.append(task)
-    return tasks
+        tasks[task.name] = task
+    return list(tasks.values())
 
 
 def _pair(config, index, data):
     """The settings of a model and its training."""
     if isinstance(config, TrainConfig):
         return ModelConfig.of(data, seed=config.seed), config
-    kinds = [type(part) for part in config] if isinstance(config, tuple | list) else []
-    if kinds == [ModelConfig, TrainConfig]:
-        return tuple(config)
+    if isinstance(config, tuple | list) and list(map(type, config)) == [ModelConfig, TrainConfig]:
+        return config
     raise ValueError(
         f"configs[{index}] is {brief(config)}; give a kit.TrainConfig, or a pair "
         "(kit.ModelConfig, kit.TrainConfig)"
@@ -158,11 +143,11 @@ def _task(model_config, config, data, build, folder):
     model.validate_data(data)
     about = identity(model, data, config)
     about |= {"layers": str(model.core), "first weights": weights_digest(model.state_dict())}
-    words = [next(iter(data)) if len(data) == 1 else f"{len(data)}-mice"]
-    for part in fields(config):
-        value = getattr(config, part.name)
-        if value != part.default and part.name not in ("seed", "device"):
-            words.append(f"{part.name}{value}")
+    words = [*data] if len(data) == 1 else [f"{len(data)}-mice"]
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if value != field.default and field.name not in ("seed", "device"):
+            words.append(f"{field.name}{value}")
     words.append(f"seed{config.seed}")
     if model_config.seed != config.seed:
         words.append(f"weights{model_config.seed}")
@@ -182,76 +167,70 @@ class _Task:
     name: str = ""  # of its files
     identity: dict | None = None  # what decides the result
 
-    def path(self, ending):
-        return self.folder / f"{self.name}.{ending}"
+    @property
+    def weights(self):
+        return self.folder / f"{self.name}.safetensors"
+
+    @property
+    def record(self):
+        """The file with the history and the identity, written last."""
+        return self.folder / f"{self.name}.json"
 
     def model(self):
         """The untrained model: its seed fixes the first weights of every core."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.model_config.seed)
-            model = self.build(self.data, config=self.model_config)
-        if not isinstance(model, Model):
-            raise ValueError(
-                f"build returned {type(model).__name__}, not a Model; it is called as "
-                "build(data, config=...), like kit.cnn_baseline"
-            )
-        return model
+            makes = callable(self.build)
+            model = self.build(self.data, config=self.model_config) if makes else None
+        if isinstance(model, Model):
+            return model
+        raise ValueError(
+            f"build={brief(self.build)!r} makes no Model; give a function that is called as "
+            "build(data, config=...), like kit.cnn_baseline"
+        )
 
     def load(self):
         """The trained model."""
-        weights = self.path("safetensors")
-        if not weights.is_file():
-            raise FileNotFoundError(
-                f"the run {self.name} is finished, but {weights} does not "
-                "exist here; name a folder that every host sees"
-            )
-        return load_model(weights, core=self.model().core)
+        return load_model(self.weights, core=self.model().core)
 
     def finished(self):
         """The `History` if the run is on disk. Raises ValueError if the files are of another."""
-        weights, record = self.path("safetensors"), self.path("json")
-        if not (weights.is_file() and record.is_file()):
+        if not (self.weights.is_file() and self.record.is_file()):
             return None
         try:
-            saved = json.loads(record.read_text())
-            history, found = History(**saved["history"]), (saved["training"], saved["weights"])
+            saved = json.loads(self.record.read_text())
+            if saved["training"] == self.identity and saved["weights"] == file_sha256(self.weights):
+                return History(**saved["history"])
         except (OSError, ValueError, KeyError, TypeError):
-            raise ValueError(
-                f"{record} is not what a finished run leaves; delete it to train the run again"
-            ) from None
-        if found != (self.identity, file_sha256(weights)):
-            raise ValueError(
-                f"{weights} and {record.name} are not of this run; delete both to "
-                "train it again, or name another folder"
-            )
-        return history
+            pass
+        raise ValueError(
+            f"{self.weights} and {self.record.name} are not of this run; delete both to train it "
+            "again, or name another folder"
+        )
 
     def result(self):
         """Train the run in this process. Returns its `History`, or the exception it raised."""
         try:
             if not self.folder.is_dir():
                 raise FileNotFoundError(
-                    f"{self.folder} is not on host {gethostname()}; name a "
-                    "folder that every host sees"
+                    f"{self.folder} is not on host {gethostname()}; name a folder that every host "
+                    "sees"
                 )
-            with ONE_RUN, _worker_threads():
+            with ONE_RUN, use_threads(_worker_threads()):
                 return self.finished() or self.train()
         except Exception as problem:
             return problem
 
     def train(self):
         """Train to the end, from the last saved state if there is one, and write the files."""
-        model, weights, state = self.model(), self.path("safetensors"), self.path("checkpoint")
+        model, state = self.model(), self.folder / f"{self.name}.checkpoint"
         history = train(model, self.data, self.config, state)
         if history.stopped == "interrupted":  # which also ends the sweep
             raise KeyboardInterrupt
-        save(model, weights)
-        with atomic_write(self.path("json")) as part:  # written last: now the run is finished
-            record = {
-                "training": self.identity,
-                "history": asdict(history),
-                "weights": file_sha256(weights),
-            }
+        save(model, self.weights)
+        digest = file_sha256(self.weights)
+        record = {"training": self.identity, "history": asdict(history), "weights": digest}
+        with atomic_write(self.record) as part:  # written last: now the run is finished
             part.write_text(json.dumps(record, indent=1))
         state.unlink(missing_ok=True)
         return history
@@ -267,13 +246,13 @@ def _results(tasks):
     from distributed import KilledWorker, as_completed
 
     futures = {client.submit(task.result, pure=False): task for task in tasks}
-    given_up = []
+    killed = []
     for future in as_completed(futures):
         if isinstance(future.exception(), KilledWorker):
-            given_up.append(futures[future])
+            killed.append(futures[future])
         else:
             yield futures[future].name, future.exception() or future.result()
-    for task in given_up:  # once more, one by one: most only waited on a worker that another ended
+    for task in killed:  # once more, one by one: most only waited on a worker that another ended
         future = client.submit(task.result, pure=False)
         yield task.name, future.exception() or future.result()
 
@@ -286,27 +265,21 @@ def _dask_client():
     return None
 
 
-@contextmanager
 def _worker_threads():
-    """In a Dask worker, let torch use as many threads as the worker was given."""
-    before = threads = torch.get_num_threads()
+    """The threads that a Dask worker was given; elsewhere those that torch has."""
     if dask := sys.modules.get("distributed"):
         with suppress(ValueError):  # this is not a worker
-            threads = dask.get_worker().state.nthreads
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+            return dask.get_worker().state.nthreads
+    return torch.get_num_threads()
 
 
 def _failed(failures, total, folder):
     """An error that says how many runs failed, and of three of them why."""
-    reasons = []
-    for name, problem in sorted(failures.items())[:3]:
-        reasons.append(f"{name}: {str(problem).partition(chr(10))[0] or type(problem).__name__}")
+    reasons = [
+        f"{name}: {one_line(repr(problem), 300)}" for name, problem in sorted(failures.items())[:3]
+    ]
     return RuntimeError(
-        f"{len(failures)} of {total} runs failed and {total - len(failures)} "
-        f"finished, in {folder}: {'; '.join(reasons)}. Leave these configs out, or "
-        "change them, and call again: finished runs are read, not trained again"
+        f"{len(failures)} of {total} runs failed and {total - len(failures)} finished, in "
+        f"{folder}: {'; '.join(reasons)}. Leave these configs out, or change them, and call "
+        "again: finished runs are read, not trained again"
     )
