@@ -211,9 +211,7 @@ def _require_watchable(folder, page, seconds):
     if not os.path.isdir(folder):
         raise ValueError(f"{folder} is not a folder; make it, for the entries that will arrive")
     if not page or Path(page).resolve().is_relative_to(Path(folder).resolve()):
-        raise ValueError(
-            "--watch refreshes a page that lies outside the folder of entries; give --page PATH"
-        )
+        raise ValueError("--watch needs a page outside the folder of entries; give --page PATH")
 
 
 def _watch(folder, truth_path, seconds, show_ranking):

@@ -119,10 +119,8 @@ def require_result(name: str, value: object, attribute: str) -> None:
     """Raise ValueError if a value, or one of a dict of values, lacks an attribute of a result."""
     for result in value.values() if isinstance(value, dict) and value else [value]:
         if not hasattr(result, attribute):
-            raise ValueError(
-                f"{name} holds a {type(result).__name__}, which has no {attribute}; "
-                "give the results that the function's description names"
-            )
+            kind = type(result).__name__
+            raise ValueError(f"{name} holds a {kind}, which has no {attribute}; give results")
 
 
 def require_dict(name: str, values: object) -> dict:
@@ -157,8 +155,8 @@ def expand_user(path: str | Path) -> Path:
     expanded = os.path.expanduser(path)
     if Path(expanded).parts[:1] == ("~",):
         raise FileNotFoundError(
-            f"{brief(path)!r} begins with ~, and this user has no home folder; give a full path "
-            "(for data, in KIT_DATA_DIR)"
+            f"{brief(path)!r}: this user has no home folder; give a full path (for data, in "
+            "KIT_DATA_DIR)"
         )
     return Path(expanded)
 

@@ -42,9 +42,7 @@ class TrainConfig:
             precision=("32-true", "bf16-mixed", "16-mixed"),
         )
         if self.one_cycle and self.lr_drops:
-            raise ValueError(
-                f"lr_drops={self.lr_drops} has no effect in one cycle; give one_cycle=False too"
-            )
+            raise ValueError(f"lr_drops={self.lr_drops} has no effect without one_cycle=False")
 
     @classmethod
     def sensorium2022(cls, **changes: object) -> "TrainConfig":
@@ -89,8 +87,5 @@ class History:
 def require_train_config(config: TrainConfig | None) -> TrainConfig:
     """`config`, or the default for None. Raises ValueError for anything else."""
     if not isinstance(config, TrainConfig | None):
-        raise ValueError(
-            f"config={brief(config)} is not a TrainConfig; give kit.TrainConfig(...), and a "
-            "ModelConfig to what builds the model"
-        )
+        raise ValueError(f"config={brief(config)} is not a TrainConfig; give kit.TrainConfig(...)")
     return config or TrainConfig()

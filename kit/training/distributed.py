@@ -54,8 +54,7 @@ def make_fabric(model: Any, device: str, precision: Any) -> "Fabric":
             f'device={device!r} is not available on this machine ({problem}); use device="auto"'
         ) from None
     if processes > 1:
-        if not torch.distributed.is_initialized():
-            atexit.register(leave_processes)
+        atexit.register(leave_processes)
         fabric.launch()
     return fabric
 
@@ -71,8 +70,8 @@ def require_fast_precision(fabric: "Fabric", precision: str) -> None:
     fast = precision == "32-true" or (precision == "bf16-mixed" and has_fast_bfloat16())
     if fabric.device.type == "cpu" and not fast:
         raise ValueError(
-            f"precision={precision!r} makes training several times slower on a CPU "
-            "that has no instructions for it, as this one; leave it out, or use a GPU"
+            f"precision={precision!r} makes training several times slower on a CPU without "
+            "instructions for it, as this one; leave it out, or use a GPU"
         )
 
 
@@ -145,8 +144,6 @@ def shard(batch: Batch, rank: int, processes: int) -> tuple[Batch, int]:
 
 def average_buffers(model: torch.nn.Module, fabric: "Fabric") -> None:
     """Average the running statistics of batch norm over all processes."""
-    if fabric.world_size == 1:
-        return
     for value in model.buffers():
         if value.is_floating_point():
             mean = cast(Tensor, fabric.all_reduce(value.double()))  # equal ones stay equal

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, replace
-from math import inf, isfinite, sqrt
+from math import isfinite, sqrt
 from operator import itemgetter
 from pathlib import Path
 from time import perf_counter
@@ -32,7 +32,7 @@ from kit.training.distributed import (
     set_states,
     shard,
 )
-from kit.training.nonfinite import nonfinite_reason, require_model
+from kit.training.nonfinite import nonfinite_reason, require_model, require_trainable
 from kit.training.resume import Checkpoint
 
 if TYPE_CHECKING:
@@ -74,12 +74,9 @@ def train(
     config = require_train_config(config)
     if not callable(callback or print):
         raise ValueError(f"callback={callback!r} cannot be called; give a function of the history")
-    require_model(model)
-    for recording in require_dataset(data).values():
-        recording.require_tiers("train", "validation")
+    require_trainable(model, data)
     fabric = make_fabric(model, config.device, config.precision)
     require_fast_precision(fabric, config.precision)
-    model.validate_data(data)
     # made before `register_data` sets the biases: it remembers the first weights
     state_file = Checkpoint(checkpoint, model, data, config, fabric)
     saved = on_rank_zero(fabric, state_file.read)
@@ -87,10 +84,11 @@ def train(
     trainer = Trainer(model, data, config, fabric, callback)
     with seeded_by_rank(config.seed, fabric):
         try:
-            trainer.restore(saved)
+            if saved:
+                trainer.restore(saved)
             with use_threads(trainer.threads):
                 trainer.fit(state_file)
-        except (KeyboardInterrupt, StopTraining):
+        except KeyboardInterrupt:  # Ctrl-C, or the callback
             if fabric.world_size > 1:  # the processes may have come to different points
                 raise KeyboardInterrupt from None
             trainer.history.stopped = "interrupted"
@@ -126,13 +124,9 @@ def transfer(model: Model, data: Dataset, config: TrainConfig | None = None) -> 
         return new
     weights = deepcopy(new.state_dict())
     second = train(new, data, replace(config, lr=config.lr / 10))
-    if max(second.correlation, default=-inf) < max(first.correlation, default=-inf):
+    if max(second.correlation, default=0) < max(first.correlation):
         new.load_state_dict(weights)
     return new
-
-
-class StopTraining(Exception):
-    """The callback wants the training to end; the model keeps its best weights."""
 
 
 class Trainer:
@@ -195,7 +189,7 @@ class Trainer:
                 self.scheduler.step()
             bar.update()
             if self.callback and self.callback(self.history):
-                raise StopTraining
+                raise KeyboardInterrupt
         shares = self.fabric.all_reduce(torch.stack(losses), reduce_op="sum")
         loss = cast(Tensor, shares).mean().item()
         self.require_finite("loss", loss)
@@ -267,10 +261,8 @@ class Trainer:
         }
         on_rank_zero(self.fabric, lambda: state_file.write(state))
 
-    def restore(self, saved: dict | None) -> None:
-        """Return to the state that `save_state` wrote; None leaves the training at its start."""
-        if saved is None:
-            return
+    def restore(self, saved: dict) -> None:
+        """Return to the state that `save_state` wrote."""
         self.history, self.best = History(**saved["history"]), saved["best"]
         if self.history.stopped:
             return

@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from kit.data.recordings import Batch
+from kit.data.recordings import Batch, Dataset
 from kit.models.model import Model
 
 
@@ -65,8 +65,13 @@ def require_model(model: object) -> None:
             f"a Model is needed to train, not {type(model).__name__}; build one with "
             "kit.cnn_baseline or kit.Model, and train each of an ensemble by itself"
         )
-    if not any(value.requires_grad for value in model.parameters()):
-        raise ValueError(
-            "all parameters of this model are frozen, so nothing would learn; call "
-            "model.requires_grad_(True), or freeze its core alone"
-        )
+    if not any(weight.requires_grad for weight in model.parameters()):
+        raise ValueError("all parameters of this model are frozen; call model.requires_grad_(True)")
+
+
+def require_trainable(model: Model, data: Dataset) -> None:
+    """Raise ValueError unless a model can learn from these recordings."""
+    require_model(model)
+    model.validate_data(data)
+    for recording in data.values():
+        recording.require_tiers("train", "validation")

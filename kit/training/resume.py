@@ -72,8 +72,7 @@ class Checkpoint:
             if then.get(name) != now.get(name):
                 raise ValueError(
                     f"the checkpoint {self.path} is of a training with {name}={then.get(name)}, "
-                    f"this one has {name}={now.get(name)}; build the model and train it as "
-                    "before, or name another file"
+                    f"this one has {name}={now.get(name)}; train as before, or name another file"
                 )
         self.start = saved["start"]
         return saved

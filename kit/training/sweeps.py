@@ -24,6 +24,7 @@ from kit.models.model import Model
 from kit.training.config import History, TrainConfig
 from kit.training.distributed import started_by_torchrun
 from kit.training.loop import train
+from kit.training.nonfinite import require_trainable
 from kit.training.resume import identity, weights_digest
 
 ONE_RUN = Lock()  # the threads of a process share torch's random state, so their runs take turns
@@ -100,26 +101,15 @@ def train_many(
 def _tasks(configs, data, build, folder):
     """A `_Task` for every config. Models are built once so that mistakes show before any work."""
     if started_by_torchrun():
-        raise ValueError(
-            "kit.train_many distributes whole runs, torchrun the steps of one; "
-            "start it without torchrun, or use kit.train"
-        )
+        raise ValueError("kit.train_many trains whole runs; start it without torchrun")
     if not isinstance(configs, Sequence) or not configs:
-        raise ValueError(
-            f"{brief(configs)} are not configs; give a list, such as "
-            "[kit.TrainConfig(seed=seed) for seed in range(5)]"
-        )
-    for recording in require_dataset(data).values():
-        recording.require_tiers("train", "validation")
+        raise ValueError(f"{brief(configs)} are not configs; give a list of kit.TrainConfig(...)")
     folder = make_folder(require_path("folder", folder).absolute(), "name another one in folder")
     tasks = {}
     for index, config in enumerate(configs):
         task = _task(*_pair(config, index, data), data, build, folder)
         if task.name in tasks:
-            raise ValueError(
-                f"configs[{list(tasks).index(task.name)}] and configs[{index}] are the same "
-                f"training, {task.name}; leave one out, or give it another seed"
-            )
+            raise ValueError(f"configs[{index}] is {task.name} once more; give it another seed")
         tasks[task.name] = task
     return list(tasks.values())
 
@@ -127,12 +117,11 @@ def _tasks(configs, data, build, folder):
 def _pair(config, index, data):
     """The settings of a model and its training."""
     if isinstance(config, TrainConfig):
-        return ModelConfig.of(data, seed=config.seed), config
+        return ModelConfig.of(require_dataset(data), seed=config.seed), config
     if isinstance(config, tuple | list) and list(map(type, config)) == [ModelConfig, TrainConfig]:
         return config
     raise ValueError(
-        f"configs[{index}] is {brief(config)}; give a kit.TrainConfig, or a pair "
-        "(kit.ModelConfig, kit.TrainConfig)"
+        f"configs[{index}] is {brief(config)}; give a TrainConfig or (ModelConfig, TrainConfig)"
     )
 
 
@@ -140,7 +129,7 @@ def _task(model_config, config, data, build, folder):
     """A task named after its mouse, its settings and a hash of all that decides the result."""
     task = _Task(model_config, config, data, build, folder)
     model = task.model()
-    model.validate_data(data)
+    require_trainable(model, data)
     about = identity(model, data, config)
     about |= {"layers": str(model.core), "first weights": weights_digest(model.state_dict())}
     words = [*data] if len(data) == 1 else [f"{len(data)}-mice"]
@@ -212,10 +201,8 @@ class _Task:
         """Train the run in this process. Returns its `History`, or the exception it raised."""
         try:
             if not self.folder.is_dir():
-                raise FileNotFoundError(
-                    f"{self.folder} is not on host {gethostname()}; name a folder that every host "
-                    "sees"
-                )
+                name = f"{self.folder} on host {gethostname()}"
+                raise FileNotFoundError(f"there is no {name}; name one that every host sees")
             with ONE_RUN, use_threads(_worker_threads()):
                 return self.finished() or self.train()
         except Exception as problem:
