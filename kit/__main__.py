@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import kit
 from kit.challenge import read_ground_truth, truth_file, watch
@@ -90,7 +91,7 @@ ARGUMENTS = {  # command -> its arguments and what they are; defaults stand in t
     },
     "doctor": {},
 }
-OPTIONS = {  # arguments that are not simply one text
+OPTIONS: dict[str, dict[str, Any]] = {  # arguments that are not simply one text
     "recordings": {"nargs": "+", "metavar": "data"},
     "--size": {"type": int, "nargs": 2, "metavar": ("H", "W")},
     "--model": {"choices": BASELINES},

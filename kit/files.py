@@ -73,7 +73,7 @@ def temporary_folder(path: Path) -> Generator[Path]:
         yield Path(temporary)
 
 
-def _remove_leftovers(path: Path) -> None:
+def _remove_leftovers(path):
     """Remove temporary folders beside `path` of processes that were killed.
 
     Only processes of this machine can be seen to have ended; the folders of others, on a shared
@@ -87,7 +87,7 @@ def _remove_leftovers(path: Path) -> None:
                 shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _has_ended(owner: str) -> bool:
+def _has_ended(owner):
     """Whether the process of "machine-process-…" ran on this machine and has ended."""
     machine, process, *_ = f"{owner}--".split("-")
     if machine == _machine() and process.isdigit() and os.name != "nt":  # there 0 is a signal
@@ -99,7 +99,7 @@ def _has_ended(owner: str) -> bool:
 
 
 @cache
-def _machine() -> str:
+def _machine():
     """Eight digits that stand for this machine and, in a container, for its own process numbers."""
     names = [platform.node()]
     with suppress(OSError):

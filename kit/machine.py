@@ -38,7 +38,7 @@ def doctor(folder: str | Path | None = None) -> bool:
     return _print_data_folder(folder) and enough_memory
 
 
-def _print_line(text: str, fine: bool = True, remedy: str = "") -> bool:
+def _print_line(text, fine=True, remedy=""):
     """Print one line. Returns `fine`."""
     line = f"OK     {text}" if fine else f"TO DO  {text}: {remedy}"
     encoding = sys.stdout.encoding or "utf-8"
@@ -46,7 +46,7 @@ def _print_line(text: str, fine: bool = True, remedy: str = "") -> bool:
     return fine
 
 
-def _print_data_folder(folder: str | Path | None) -> bool:
+def _print_data_folder(folder):
     """Print a line about the data folder and one about its disk. Returns whether both are fine."""
     try:
         path = data_folder(folder)
@@ -67,7 +67,7 @@ def _print_data_folder(folder: str | Path | None) -> bool:
     return usable and roomy
 
 
-def _threads() -> str:
+def _threads():
     """How many threads torch has here, and whether other programs keep the cores busy."""
     limit_threads()
     fastest, speedup = choose_threads()
@@ -75,13 +75,13 @@ def _threads() -> str:
     return f"{torch.get_num_threads()} threads{busy}"
 
 
-def _device() -> str:
+def _device():
     if torch.cuda.is_available():
         return f"cuda ({torch.cuda.get_device_name()})"
     return "mps (Apple GPU)" if torch.backends.mps.is_available() else "cpu; a GPU is not needed"
 
 
-def _memory() -> float | None:
+def _memory():
     """Gigabytes this process may use: the machine's, or the container's if that is less."""
     limits = []
     if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
@@ -138,7 +138,7 @@ def choose_threads(rounds: int = 10) -> tuple[int, float]:
 
 @torch.inference_mode(False)
 @torch.enable_grad()
-def _time_convolution(every: int, rounds: int) -> dict[int, float]:
+def _time_convolution(every, rounds):
     """Number of threads -> median seconds of some layers and their gradients, as in a core."""
     images = torch.zeros(16, 16, 28, 56).contiguous(memory_format=torch.channels_last)
     weight = torch.zeros(16, 16, 3, 3, requires_grad=True)

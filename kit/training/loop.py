@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from tqdm import tqdm
 
+Callback = Callable[[History], bool | None]  # called after every step; True ends the training
+
 
 @torch.inference_mode(False)
 @torch.enable_grad()  # whatever the caller has switched off
@@ -47,7 +49,7 @@ def train(
     data: Dataset,
     config: TrainConfig | None = None,
     checkpoint: str | Path | None = None,
-    callback: Callable[[History], bool | None] | None = None,
+    callback: Callback | None = None,
 ) -> History:
     """Train a model in place on the train tier of all mice in `data`. Returns its `History`.
 
@@ -138,13 +140,12 @@ class Trainer:
         data: Dataset,
         config: TrainConfig,
         fabric: "Fabric",
-        callback: Callable[[History], bool | None] | None = None,
+        callback: Callback | None = None,
     ) -> None:
         self.model, self.data, self.config, self.fabric = model, data, config, fabric
         self.callback = callback
-        self.trials = {mouse: len(recording.rows("train")) for mouse, recording in data.items()}
-        steps = [_steps_per_epoch(trials, config.batch_size) for trials in self.trials.values()]
-        self.steps_per_epoch, lr = sum(steps), float(config.lr)
+        self.steps_per_epoch = sum(_steps(recording, config) for recording in data.values())
+        lr = float(config.lr)
         self.wrapped, self.optimizer = fabric.setup(model, Adam(model.parameters(), lr=lr))
         self.scheduler = None
         if config.one_cycle:
@@ -190,8 +191,8 @@ class Trainer:
             bar.update()
             if self.callback and self.callback(self.history):
                 raise KeyboardInterrupt
-        shares = self.fabric.all_reduce(torch.stack(losses), reduce_op="sum")
-        loss = cast(Tensor, shares).mean().item()
+        losses = cast(Tensor, self.fabric.all_reduce(torch.stack(losses), reduce_op="sum"))
+        loss = losses.mean().item()
         self.require_finite("loss", loss)
         average_buffers(self.model, self.fabric)
         score = on_rank_zero(self.fabric, lambda: validation_correlation(self.model, self.data))
@@ -209,7 +210,8 @@ class Trainer:
         part, loss_weight = shard(batch, self.fabric.global_rank, self.fabric.world_size)
         predictions, responses = self.wrapped(part, mouse), cast(Tensor, part.responses)
         loss = poisson_loss(predictions, responses.to(predictions.device)) * loss_weight
-        scale = sqrt(self.trials[mouse] / len(batch.images)) * self.fabric.world_size
+        trials = len(self.data[mouse].rows("train"))
+        scale = sqrt(trials / len(batch.images)) * self.fabric.world_size
         return (
             loss * scale + self.model.regularizer(mouse),
             loss.detach() / (len(batch.images) * responses.shape[1]),
@@ -299,13 +301,13 @@ def _batches(data, config, epoch):
     streams, turns = {}, []
     for mouse, recording in data.items():
         streams[mouse] = recording.batches("train", config.batch_size, (config.seed, epoch))
-        steps = _steps_per_epoch(len(recording.rows("train")), config.batch_size)
+        steps = _steps(recording, config)
         turns += [((step + 0.5) / steps, mouse) for step in range(steps)]
     for _, mouse in sorted(turns, key=itemgetter(0)):  # time runs from 0 to 1 over the epoch
         yield mouse, next(streams[mouse])
 
 
-def _steps_per_epoch(trials, batch_size):
+def _steps(recording, config):
     """Batches per epoch. A last one under half the size is left out: too few for batch norm."""
-    full, rest = divmod(trials, batch_size)
-    return full + 1 if full == 0 or 2 * rest >= batch_size else full
+    full, rest = divmod(len(recording.rows("train")), config.batch_size)
+    return full + 1 if full == 0 or 2 * rest >= config.batch_size else full

@@ -37,7 +37,7 @@ def test_train_config_refuses(changes):
 
 
 def test_train_config_refuses_drops_in_one_cycle():
-    with pytest.raises(ValueError, match="lr_drops=2 has no effect in one cycle; give one_cycle"):
+    with pytest.raises(ValueError, match="lr_drops=2 has no effect without one_cycle=False"):
         kit.TrainConfig(lr_drops=2)
 
 
