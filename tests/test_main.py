@@ -45,6 +45,9 @@ def run(capsys, *arguments):
     return status or 0, *capsys.readouterr()
 
 
+SIX_IMAGES = tiny.arrays(test={"test": (4, 4, 3, 3, 2, 4)})
+SMALL = ("--size", 18, 32)
+
 # ---- commands ----
 
 
@@ -117,23 +120,14 @@ def test_train_continues_from_its_checkpoint(capsys, zipped, tmp_path, monkeypat
 
 
 def test_train_prints_and_saves_in_the_first_process_only(capsys, zipped, tmp_path, monkeypatch):
-    trained = []
-    monkeypatch.setattr(kit, "train", lambda *_: trained.append(1))
+    monkeypatch.setattr(kit, "train", lambda *_: kit.History())
+    monkeypatch.setenv("RANK", "1")  # other launchers than torchrun set it too
+    command = ["train", zipped, tmp_path / "model", "--channels", 2]
+    assert "saved to" in run(capsys, *command)[1]
+    (tmp_path / "model").unlink()
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one")  # as torchrun does
-    monkeypatch.setenv("RANK", "1")
-    assert run(capsys, "train", zipped, tmp_path / "model", "--channels", 2) == (0, "", "")
-    assert trained == [1]
+    assert run(capsys, *command) == (0, "", "")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_train_prints_and_saves_with_a_rank_of_another_launcher(
-    capsys, zipped, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("RANK", "1")
-    options = ["--channels", 2, "--recipe", "quick", "--epochs", 1, "--device", "cpu"]
-    status, out, _ = run(capsys, "train", zipped, tmp_path / "model", *options)
-    assert status == 0 and "saved to" in out
-    assert kit.load_model(tmp_path / "model").core is not None
 
 
 def test_check_prints_every_problem(capsys, zipped, folder, checkpoint, tmp_path):
@@ -148,7 +142,7 @@ def test_check_prints_every_problem(capsys, zipped, folder, checkpoint, tmp_path
 
 
 def test_withhold_and_grade(capsys, tmp_path):
-    source = tiny.write(tmp_path, tiny.arrays(test={"test": (4, 4, 3, 3, 2, 4)}))
+    source = tiny.write(tmp_path, SIX_IMAGES)
     options = ["--track", "sensorium", "--mouse", "8-1-1", "--size", 18, 32]
     status, out, err = run(capsys, "withhold", source, tmp_path / "mine", *options)
     assert (status, err) == (0, "")
@@ -161,7 +155,7 @@ def test_withhold_and_grade(capsys, tmp_path):
 def test_withhold_leaves_the_truth_nowhere_else(capsys, tmp_path, monkeypatch):
     """The data folder may be one that a class shares."""
     monkeypatch.setenv("KIT_DATA_DIR", str(tmp_path / "shared"))
-    source = tiny.write(tmp_path, tiny.arrays(test={"test": (4, 4, 3, 3, 2, 4)}))
+    source = tiny.write(tmp_path, SIX_IMAGES)
     before, opened = [source], []
     load = kit.load
 
@@ -182,9 +176,8 @@ def test_withhold_from_the_home_folder_leaves_the_truth_nowhere_else(capsys, tmp
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv("KIT_DATA_DIR", str(tmp_path / "shared"))
-    source = tiny.write(tmp_path, tiny.arrays(test={"test": (4, 4, 3, 3, 2, 4)}))
-    command = ["withhold", f"~/{source.name}", tmp_path / "mine", "--size", 18, 32]
-    assert run(capsys, *command)[0] == 0
+    source = tiny.write(tmp_path, SIX_IMAGES)
+    assert run(capsys, "withhold", f"~/{source.name}", tmp_path / "mine", *SMALL)[0] == 0
     assert sorted(tmp_path.iterdir()) == sorted([source, tmp_path / "mine"])
 
 
@@ -192,7 +185,7 @@ def test_withhold_from_the_home_folder_leaves_the_truth_nowhere_else(capsys, tmp
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_withhold_that_is_stopped_leaves_nothing(capsys, tmp_path, monkeypatch, name):
     monkeypatch.setenv("KIT_DATA_DIR", str(tmp_path / "shared"))
-    source = tiny.write(tmp_path, tiny.arrays(test={"test": (4, 4, 3, 3, 2, 4)}))
+    source = tiny.write(tmp_path, SIX_IMAGES)
     write, modes = publish.write_croissant, []
 
     def stop(path, *arguments):
@@ -285,28 +278,21 @@ BAD = {  # arguments, and words of the sentence
     "offline": ("fetch sensorium+", "KIT_OFFLINE"),
     "size": ("fetch {zip} --size 0 0", "size=(0, 0)"),
     "no zip": ("fetch {tmp}/file", "not a zip file"),
-    "unknown of two": ("fetch {zip} nothing", "'nothing'"),
     "channels": (f"{TRAIN} --channels 0", "channels"),
-    "negative channels": (f"{TRAIN} --channels -3", "channels"),
-    "a million channels": (f"{TRAIN} --channels 1000000", "channels=1000000"),
     "epochs": (f"{TRAIN} --epochs 0", "epochs=0"),
-    "seed": (f"{TRAIN} --seed -1", "seed"),
     "seed beyond 64 bits": (f"{TRAIN} --seed {2**64}", f"seed={2**64}"),
-    "device": (f"{TRAIN} --device gpu9", "gpu9"),
     "no such device": (f"{TRAIN} --device mps", "mps"),
     "model into a folder": ("train {zip} {tmp}/folder --channels 2 --epochs 1", "folder"),
-    "model below a file": ("train {zip} {tmp}/file/new --channels 2 --epochs 1", "file"),
-    "checkpoint in a folder": (f"{TRAIN} --checkpoint {{tmp}}/folder", "folder cannot be read"),
-    "no checkpoint": (f"{TRAIN} --checkpoint {{tmp}}/file", "not a checkpoint"),
+    "checkpoint in a folder": (
+        f"{TRAIN} --checkpoint {{tmp}}/folder",
+        "folder cannot be read as a checkpoint",
+    ),
     "checkpoint below a file": (f"{TRAIN} --checkpoint {{tmp}}/file/run", "file/run cannot be"),
     "model as checkpoint": (f"{TRAIN} --checkpoint {{tmp}}/new", "both model and checkpoint"),
-    "train on nothing": ("train nothing {tmp}/new", "'nothing'"),
     "submit without model": ("submit {tmp}/none {zip} {tmp}/new", "no such file"),
     "submit no model": ("submit {tmp}/file {zip} {tmp}/new", "cannot be read as a model"),
     "submit another mouse": ("submit {model} {other} {tmp}/new", "no readout for mouse '9-9-9'"),
-    "submit into a file": ("submit {model} {zip} {tmp}/file", "file"),
     "check nothing": ("check {tmp}/none.csv {zip}", "there is no file"),
-    "check an empty folder": ("check {tmp}/folder {zip}", "there is no file"),
     "check below a file": ("check {mine}/x {zip}", "there is no file"),
     "grade a name that is too long": (f"grade {'a' * 300} {{truth}}", "cannot be read: "),
     "rank below a name that is too long": (f"rank {'a' * 300} {{truth}}", "cannot be used: "),
@@ -342,8 +328,6 @@ BAD = {  # arguments, and words of the sentence
         "bundle {other} {truths} {tmp}/new.zip {model} --track sensorium+",
         "shows the responses of tier 'test'",
     ),
-    "grade nothing": ("grade {tmp}/none.csv {truth}", "none.csv"),
-    "grade a folder": ("grade {tmp}/folder {truth}", "folder"),
     "grade against a folder": ("grade {mine} {tmp}/folder", "folder"),
     "grade the wrong file": ("grade {truth} {mine}", "first line must name trial_indices"),
 }

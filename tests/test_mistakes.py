@@ -33,7 +33,7 @@ MISTAKES = {
         ValueError, "lr='0.01'"),
     "a misspelt setting": (
         lambda data, model: kit.TrainConfig.quick(epoch=3),
-        TypeError, "did you mean 'epochs'"),
+        TypeError, "unexpected keyword argument 'epoch'"),
     "a seed beyond 64 bits": (
         lambda data, model: kit.TrainConfig(seed=2**70),
         ValueError, "a whole number from 0 to"),
@@ -87,7 +87,7 @@ MISTAKES = {
         ValueError, "ax=ax is not an axis of matplotlib"),
     "a score without a name": (
         lambda data, model: kit.plots.score_bars([0.3]),
-        ValueError, "scores=[0.3] is not a dict of names and values; give one, such as"),
+        ValueError, "scores=[0.3] is not a dict; give one, such as"),
     "a number for scores": (
         lambda data, model: kit.plots.score_bars({"CNN": 0.3}),
         ValueError, "scores holds a float, which has no single_trial"),

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 from socket import gethostname
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from kit.checks import brief, one_line, require_path
+from kit.checks import brief, require_path
 from kit.data.recordings import Dataset, require_dataset
 from kit.files import atomic_write, file_sha256, make_folder, progress
 from kit.machine import use_threads
@@ -127,8 +127,7 @@ def _pair(config, index, data):
 
 def _task(model_config, config, data, build, folder):
     """A task named after its mouse, its settings and a hash of all that decides the result."""
-    task = _Task(model_config, config, data, build, folder)
-    model = task.model()
+    model = _build(build, data, model_config)
     require_trainable(model, data)
     about = identity(model, data, config)
     about |= {"layers": str(model.core), "first weights": weights_digest(model.state_dict())}
@@ -141,20 +140,34 @@ def _task(model_config, config, data, build, folder):
     if model_config.seed != config.seed:
         words.append(f"weights{model_config.seed}")
     digest = sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-    return replace(task, name=f"{'-'.join(words)[:80]}-{digest[:8]}", identity=about)
+    name = f"{'-'.join(words)[:80]}-{digest[:8]}"
+    return _Task(name, about, model_config, config, data, build, folder)
+
+
+def _build(build, data, model_config):
+    """An untrained model: its seed fixes the first weights of every core."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(model_config.seed)
+        model = build(data, config=model_config) if callable(build) else None
+    if isinstance(model, Model):
+        return model
+    raise ValueError(
+        f"build={brief(build)!r} makes no Model; give a function that is called as "
+        "build(data, config=...), like kit.cnn_baseline"
+    )
 
 
 @dataclass(frozen=True)
 class _Task:
     """All that a worker needs to train one run; its recordings are pickled as their paths."""
 
+    name: str  # of its files
+    identity: dict  # what decides the result
     model_config: ModelConfig
     config: TrainConfig
     data: Dataset
     build: Callable
     folder: Path
-    name: str = ""  # of its files
-    identity: dict | None = None  # what decides the result
 
     @property
     def weights(self):
@@ -166,17 +179,8 @@ class _Task:
         return self.folder / f"{self.name}.json"
 
     def model(self):
-        """The untrained model: its seed fixes the first weights of every core."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.model_config.seed)
-            makes = callable(self.build)
-            model = self.build(self.data, config=self.model_config) if makes else None
-        if isinstance(model, Model):
-            return model
-        raise ValueError(
-            f"build={brief(self.build)!r} makes no Model; give a function that is called as "
-            "build(data, config=...), like kit.cnn_baseline"
-        )
+        """The untrained model."""
+        return _build(self.build, self.data, self.model_config)
 
     def load(self):
         """The trained model."""
@@ -262,9 +266,10 @@ def _worker_threads():
 
 def _failed(failures, total, folder):
     """An error that says how many runs failed, and of three of them why."""
-    reasons = [
-        f"{name}: {one_line(repr(problem), 300)}" for name, problem in sorted(failures.items())[:3]
-    ]
+    reasons = []
+    for name, problem in sorted(failures.items())[:3]:
+        first_line = str(problem).partition("\n")[0]
+        reasons.append(f"{name}: {first_line or type(problem).__name__}")
     return RuntimeError(
         f"{len(failures)} of {total} runs failed and {total - len(failures)} finished, in "
         f"{folder}: {'; '.join(reasons)}. Leave these configs out, or change them, and call "

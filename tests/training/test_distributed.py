@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import trainer
-from trainer import SCRIPT
+from trainer import SCRIPT, same_state
 from waiting import LIMIT
 
 import kit
@@ -60,13 +60,10 @@ def two(folder, one):
     return lambda out: [trainer.outcome(folder, out, rank, 2) for rank in (0, 1)]
 
 
-def same(one, other):
+def same(outcome_a, outcome_b):
     """Whether weights and history are equal, except for the seconds."""
-    histories = [{**log["history"], "seconds": None} for log in (one, other)]
-    weights = [log["weights"] for log in (one, other)]
-    return histories[0] == histories[1] and all(
-        torch.equal(value, weights[1][name]) for name, value in weights[0].items()
-    )
+    history_a, history_b = [log["history"] | {"seconds": 0} for log in (outcome_a, outcome_b)]
+    return history_a == history_b and same_state(outcome_a["weights"], outcome_b["weights"])
 
 
 def test_leave_processes_ends_the_threads(two):
@@ -97,12 +94,10 @@ def test_train_two_processes_same_weights(two):
 
 @several
 def test_train_two_processes_learn_as_one(one, two):
-    expected = max(one("learned")["history"]["correlation"])
-    assert expected > 0.7
-    found = max(two("learned")[0]["history"]["correlation"])
-    assert found == pytest.approx(expected, abs=0.02)
-    first, second = (one("learned")["history"]["loss"], two("learned")[0]["history"]["loss"])
-    assert first != second  # each draws its own readout positions
+    alone, first = one("learned")["history"], two("learned")[0]["history"]
+    assert max(alone["correlation"]) > 0.7
+    assert max(first["correlation"]) == pytest.approx(max(alone["correlation"]), abs=0.02)
+    assert alone["loss"] != first["loss"]  # each draws its own readout positions
 
 
 def test_train_resumes_killed_training(folder, one):
@@ -121,7 +116,7 @@ def test_train_resumes_killed_training(folder, one):
 def test_train_resumes_killed_torchrun(folder, two):
     checkpoint = folder / "two.checkpoint"
     assert start(SCRIPT, folder, "train", "k", checkpoint, 15, processes=2).returncode
-    with pytest.raises(ValueError, match="with processes=2, this one has processes=1; build"):
+    with pytest.raises(ValueError, match="with processes=2, this one has processes=1; train"):
         trainer.train(folder, "refused", checkpoint)
     again = start(SCRIPT, folder, "train", "resumed", checkpoint, processes=2)
     assert again.returncode == 0, again.stderr

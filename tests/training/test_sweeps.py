@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -24,14 +25,14 @@ from trainer import interrupted_at
 import kit
 import kit.training.loop
 import kit.training.sweeps
+from kit.machine import use_threads
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (18, 32)
 build = partial(kit.linear_baseline, channels=2)
 
 
-def quick(**changes):
-    return kit.TrainConfig(**{"epochs": 2, "batch_size": 16, "device": "cpu"} | changes)
+quick = partial(kit.TrainConfig, epochs=2, batch_size=16, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -91,26 +92,25 @@ def test_train_many_files(runs, data, folder):
         assert record["training"]["epochs"] == "2"
 
 
+def names(configs, data, make, folder):
+    return [task.name for task in kit.training.sweeps._tasks(configs, data, make, folder)]
+
+
 def test_names_of_runs(data, other, tmp_path):
     wide = kit.ModelConfig.of(data, shifter=False, seed=7)
     both = kit.Dataset([data.mouse, other.mouse])
-    tasks = [
-        *kit.training.sweeps._tasks(
-            [quick(), quick(lr=0.003), (wide, quick())], data, build, tmp_path
-        ),
-        *kit.training.sweeps._tasks([quick()], data, partial(build, channels=3), tmp_path),
-        *kit.training.sweeps._tasks([quick()], data, kit.cnn_baseline, tmp_path),
-        *kit.training.sweeps._tasks([quick()], both, build, tmp_path),
+    every = [
+        *names([quick(), quick(lr=0.003), (wide, quick())], data, build, tmp_path),
+        *names([quick()], data, partial(build, channels=3), tmp_path),
+        *names([quick()], data, kit.cnn_baseline, tmp_path),
+        *names([quick()], both, build, tmp_path),
     ]
-    names = [task.name[:-9] for task in tasks]  # but for -, and eight figures
-    assert names[:3] == [
-        "7-1-1-epochs2-batch_size16-seed42",
-        "7-1-1-epochs2-lr0.003-batch_size16-seed42",
-        "7-1-1-epochs2-batch_size16-seed42-weights7",
-    ]
-    assert names[3] == names[4] == names[0]
-    assert names[5].startswith("2-mice-")
-    assert len({task.name for task in tasks}) == 6
+    same = "7-1-1-epochs2-batch_size16-seed42"
+    assert [name[:-9] for name in every[:-1]] == [  # but for -, and eight figures
+        same, "7-1-1-epochs2-lr0.003-batch_size16-seed42", f"{same}-weights7", same, same,
+    ]  # fmt: skip
+    assert every[-1].startswith("2-mice-")
+    assert len(set(every)) == 6
 
 
 def test_names_differ_for_other_data_or_weights(data, tmp_path):
@@ -130,14 +130,9 @@ def test_names_differ_for_other_data_or_weights(data, tmp_path):
         next(model.core.parameters()).data[0] *= 2
         return model
 
-    names = [
-        kit.training.sweeps._tasks([quick()], recordings, make, tmp_path)[0].name
-        for recordings, make in (
-            (data, build), (kit.Dataset([changed]), build), (data, dropping(0.1)),
-            (data, dropping(0.2)), (data, pretrained),
-        )
-    ]  # fmt: skip
-    assert len(set(names)) == 5
+    pairs = [(data, build), (kit.Dataset([changed]), build), (data, dropping(0.1)),
+             (data, dropping(0.2)), (data, pretrained)]  # fmt: skip
+    assert len({names([quick()], mice, make, tmp_path)[0] for mice, make in pairs}) == 5
 
 
 def test_train_many_default_model_config(data, folder):
@@ -158,14 +153,14 @@ def own(data, config):
 
 def test_train_many_own_core_is_reproducible(data, tmp_path):
     config = kit.ModelConfig.of(data, behavior_channels=False, seed=3)
-    found = []
+    runs = []
     for seed in (1, 2):
         torch.manual_seed(seed)
         before = torch.get_rng_state()
-        found.append(kit.train_many([(config, quick())], data, own, tmp_path / str(seed)))
+        runs.append(kit.train_many([(config, quick())], data, own, tmp_path / str(seed)))
         assert torch.equal(before, torch.get_rng_state())
-    assert files(found[0]) == files(found[1])
-    assert kit.predict(found[0][0], data, "test").shape == (11, 24)
+    assert files(runs[0]) == files(runs[1])
+    assert kit.predict(runs[0][0], data, "test").shape == (11, 24)
 
 
 def test_train_many_reads_finished_runs(runs, data, folder, capsys, no_training):
@@ -187,30 +182,23 @@ def test_train_many_trains_missing_runs(runs, data, tmp_path, capsys):
 
 def test_train_many_progress(runs, data, folder, tmp_path, monkeypatch):
     shutil.copytree(folder / "runs", tmp_path / "runs")
-    runs.paths[2].with_suffix(".json").rename(tmp_path / "aside")
-    bars, progress = [], kit.training.sweeps.progress
-
-    def seen(**options):
-        bar = progress(**options)
-        bar.update = lambda: bars.append(options)
-        return bar
-
-    monkeypatch.setattr(kit.training.sweeps, "progress", seen)
-    try:
-        kit.train_many(CONFIGS, data, build, folder / "runs")
-    finally:
-        (tmp_path / "aside").replace(runs.paths[2].with_suffix(".json"))
-    assert [(bar["total"], bar["initial"]) for bar in bars] == [(3, 2)]  # updated once
+    (tmp_path / "runs" / runs.paths[2].with_suffix(".json").name).unlink()
+    progress = mock.MagicMock()
+    monkeypatch.setattr(kit.training.sweeps, "progress", progress)
+    kit.train_many(CONFIGS, data, build, tmp_path / "runs")
+    options = progress.call_args.kwargs
+    assert (options["total"], options["initial"]) == (3, 2)
+    progress.return_value.__enter__.return_value.update.assert_called_once_with()
 
 
 @pytest.mark.parametrize(
     "configs, said",
     [
-        ([], r"\[\] are not configs; give a list, such as"),
+        ([], r"\[\] are not configs; give a list"),
         (quick(), "are not configs; give a list"),
-        ([quick(), 3], r"configs\[1\] is 3; give a kit.TrainConfig, or a pair"),
-        ([(quick(), kit.ModelConfig())], r"configs\[0\] is \(TrainConfig.*; give a kit.Tr"),
-        ([quick(), quick(seed=1), quick()], r"configs\[0\] and configs\[2\] are the same training"),
+        ([quick(), 3], r"configs\[1\] is 3; give a TrainConfig or"),
+        ([(quick(), kit.ModelConfig())], r"configs\[0\] is \(TrainConfig.*; give a TrainConfig"),
+        ([quick(), quick(seed=1), quick()], r"configs\[2\] is 7-1-1-.* once more; give it another"),
         ([(kit.ModelConfig(image_size=(36, 64)), quick())], r"takes \(36, 64\) images, the data"),
         ([(kit.ModelConfig(image_size=(4, 4)), quick())], "core cannot take images"),
     ],
@@ -224,13 +212,14 @@ def test_train_many_refuses_configs(data, tmp_path, no_training, configs, said):
 
 
 def test_train_many_refuses_other_mistakes(data, tmp_path, monkeypatch, no_training):
-    with pytest.raises(ValueError, match="a Dataset is needed, not a str"):
-        kit.train_many(CONFIGS, "sample", build, tmp_path)
-    with pytest.raises(ValueError, match="build returned str, not a Model; it is called as"):
-        kit.train_many(CONFIGS, data, lambda data, config: "model", tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"file cannot be a folder for runs: .*; name another"):
-        kit.train_many(CONFIGS, data, build, tmp_path / "file")
+    for error, arguments, message in (
+        (ValueError, ("sample", build, tmp_path), "a Dataset is needed, not a str"),
+        (ValueError, (data, lambda data, config: "model", tmp_path), "makes no Model; give a func"),
+        (OSError, (data, build, tmp_path / "file"), r"/file' cannot be used: .*; name another"),
+    ):
+        with pytest.raises(error, match=message):
+            kit.train_many(CONFIGS, *arguments)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     with pytest.raises(ValueError, match="start it without torchrun"):
         kit.train_many(CONFIGS, data, build, tmp_path)
@@ -250,28 +239,26 @@ def test_train_many_failed_run_ends_no_other(runs, data, tmp_path):
 
 
 def test_train_many_refuses_files_of_another_run(runs, data, tmp_path):
-    def read():
+    weights = tmp_path / runs.paths[0].name
+    record = weights.with_suffix(".json")
+    right, other = [path.with_suffix(".json").read_text() for path in runs.paths[:2]]
+
+    def read(weights_of, text):
+        shutil.copy(weights_of, weights)
+        record.write_text(text)
         return kit.train_many(CONFIGS[:1], data, build, tmp_path)
 
-    (first, second), record = runs.paths[:2], runs.paths[0].with_suffix(".json").name
-    weights = tmp_path / first.name
-    shutil.copy(first, weights)
-    shutil.copy(first.with_suffix(".json"), tmp_path / record)
-    read()
-    shutil.copy(second, weights)
-    with pytest.raises(ValueError, match="are not of this run; delete both"):
-        read()
-    shutil.copy(second.with_suffix(".json"), tmp_path / record)
-    with pytest.raises(ValueError, match="are not of this run; delete both"):
-        read()
-    for damage in ("", "{", "[]", "{}", '{"weights": 1, "training": 2, "history": {"a": 1}}'):
-        (tmp_path / record).write_text(damage)
-        with pytest.raises(ValueError, match="not what a finished run leaves; delete it"):
-            read()
-    (tmp_path / record).unlink()
-    (tmp_path / record).with_suffix(".checkpoint").write_text("something else")
-    with pytest.raises(RuntimeError, match=r"not a checkpoint that kit.train wrote"):
-        read()
+    read(runs.paths[0], right)
+    for weights_of, text in (
+        (runs.paths[1], right), (runs.paths[1], other), (runs.paths[0], ""), (runs.paths[0], "{"),
+        (runs.paths[0], "[]"), (runs.paths[0], "{}"), (runs.paths[0], right.replace("loss", "a")),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="are not of this run; delete both"):
+            read(weights_of, text)
+    record.unlink()
+    record.with_suffix(".checkpoint").write_text("something else")
+    with pytest.raises(RuntimeError, match=r"not a checkpoint that this version"):
+        kit.train_many(CONFIGS[:1], data, build, tmp_path)
 
 
 def test_train_many_interrupted(runs, data, tmp_path):
@@ -314,28 +301,27 @@ def test_train_many_killed(runs, data, folder, tmp_path, capsys):
 def test_result_of_two_threads_take_turns(runs, data, tmp_path):
     tasks = kit.training.sweeps._tasks(CONFIGS, data, build, tmp_path)
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda task: task.result(), tasks))
-    assert [history.loss for history in found] == [history.loss for history in runs.histories]
-    assert [task.path("safetensors").read_bytes() for task in tasks] == files(runs)
+        histories = list(pool.map(lambda task: task.result(), tasks))
+    assert [history.loss for history in histories] == [log.loss for log in runs.histories]
+    assert [task.weights.read_bytes() for task in tasks] == files(runs)
 
 
 def test_worker_threads(monkeypatch):
-    state, before = SimpleNamespace(nthreads=3), torch.get_num_threads()
-    worker = SimpleNamespace(get_worker=lambda: SimpleNamespace(state=state))
-    monkeypatch.setitem(sys.modules, "distributed", worker)
-    with kit.training.sweeps._worker_threads():
-        assert torch.get_num_threads() == 3
-    assert torch.get_num_threads() == before
+    assert kit.training.sweeps._worker_threads() == torch.get_num_threads()
+    worker = SimpleNamespace(state=SimpleNamespace(nthreads=3))
+    module = SimpleNamespace(get_worker=lambda: worker)
+    monkeypatch.setitem(sys.modules, "distributed", module)
+    assert kit.training.sweeps._worker_threads() == 3
 
 
 def test_folder_missing_on_a_host(data, tmp_path):
     (task,) = kit.training.sweeps._tasks([quick()], data, build, tmp_path / "runs")
-    with pytest.raises(FileNotFoundError, match="; name a folder that every host sees"):
+    with pytest.raises(FileNotFoundError, match="there is no file"):
         task.load()
     (tmp_path / "runs").rmdir()
     problem = task.result()
     assert isinstance(problem, FileNotFoundError)
-    assert f"{tmp_path / 'runs'} is not on host" in str(problem)
+    assert f"there is no {tmp_path / 'runs'} on host" in str(problem)
 
 
 # ---- recordings travel ----
@@ -413,11 +399,8 @@ class Deadly:
 
 @pytest.fixture(scope="module")
 def expected(data, folder):
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    runs = kit.train_many(CONFIGS, data, build, folder / "one-thread")
-    torch.set_num_threads(before)
-    return runs
+    with use_threads(1):
+        return kit.train_many(CONFIGS, data, build, folder / "one-thread")
 
 
 def test_train_many_on_cluster(client, expected, data, tmp_path, monkeypatch):
