@@ -36,7 +36,8 @@ def require(name: str, value: object, kind: Any, allowed: tuple = ()) -> Any:
     allowed: the lowest and the highest number, also for each number of a tuple; or all texts. Any
     finite number and any text if it is empty. Raises ValueError for another value.
     """
-    plain, kinds = _plain(value), get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    plain = _plain(value)
+    kinds = get_args(kind) if isinstance(kind, UnionType) else [kind]
     if any(_fits(plain, kind, allowed) for kind in kinds):
         return plain
     words = " or ".join(_words(kind, allowed) for kind in kinds)

@@ -108,12 +108,17 @@ def _machine():
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:8]
 
 
+def started_by_torchrun() -> bool:
+    """Whether this is one of the processes that torchrun started."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
 def is_first_process() -> bool:
     """Whether this process speaks for all: it is the only one, or the first that torchrun started.
 
     Other launchers and schedulers set RANK too, for processes that each work alone.
     """
-    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
+    return not started_by_torchrun() or os.environ.get("RANK", "0") == "0"
 
 
 def is_quiet() -> bool:

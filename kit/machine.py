@@ -68,7 +68,7 @@ def _print_data_folder(folder):
 
 
 def _threads():
-    """How many threads torch has here, and whether other programs keep the cores busy."""
+    """The number of threads that torch has here, and whether other programs keep the cores busy."""
     limit_threads()
     fastest, speedup = choose_threads()
     busy = f"; the cores are busy, so {fastest} are used at present" if speedup > 1.5 else ""
@@ -165,10 +165,7 @@ def fixed_threads() -> int | None:
         return None
     if text.isdecimal() and 1 <= int(text) <= most:
         return int(text)
-    raise ValueError(
-        f"KIT_THREADS={text[:40]!r} is not a number of threads; give one from 1 to {most}, or "
-        "unset it"
-    )
+    raise ValueError(f"KIT_THREADS={text[:40]!r} is not a number of threads; give 1 to {most}")
 
 
 @cache

@@ -24,8 +24,8 @@ def test_suggest():
 
 @pytest.mark.parametrize("value", [2, 5, np.int64(3), np.uint8(5)])
 def test_require_int(value):
-    found = require_int("epochs", value, 2, 5)
-    assert type(found) is int and found == value
+    number = require_int("epochs", value, 2, 5)
+    assert type(number) is int and number == value
 
 
 @pytest.mark.parametrize("value", [1, 6, 3.0, True, np.float32(3), "3", None])
@@ -102,11 +102,11 @@ def test_check_settings_refuses(changes, allowed):
         Settings(**changes)
 
 
-@pytest.mark.parametrize("values, found", [
+@pytest.mark.parametrize("values, kind", [
     ([1, 2], r"\(2,\) int64"), (np.zeros((0, 2)), r"\(0, 2\) float64"), (None, "NoneType"),
     ("text", "str"), ([[1], [2, 3]], "list"), ([["a", "b"]], r"\(1, 2\) <U1"),
 ], ids=str)  # fmt: skip
-def test_require_array_refuses(values, found):
+def test_require_array_refuses(values, kind):
     with pytest.raises(ValueError, match=rf"places must be numbers \(N, 2\) or \(N, 3\), these are "
-                       f"{found}; give"):  # fmt: skip
+                       f"{kind}; give"):  # fmt: skip
         require_array("places", values, ("N", 2), ("N", 3))

@@ -32,12 +32,13 @@ def quick(**changes):
     return kit.TrainConfig(**{"epochs": 3, "batch_size": 16, "device": "cpu"} | changes)
 
 
-def same_state(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+def same_state(state_a, state_b):
+    same_names = state_a.keys() == state_b.keys()
+    return same_names and all(torch.equal(state_a[name], state_b[name]) for name in state_a)
 
 
-def same_weights(one, other):
-    return same_state(one.state_dict(), other.state_dict())
+def same_weights(model_a, model_b):
+    return same_state(model_a.state_dict(), model_b.state_dict())
 
 
 def write(folder):
@@ -71,7 +72,7 @@ def learn(folder):
 
 def gradients(folder, mice):
     """The gradients of a step for 1, 2, 5 and 16 images of every mouse, without randomness."""
-    data, found = load(folder, *mice), {}
+    data, steps = load(folder, *mice), {}
     model = kit.cnn_baseline(data, channels=4)
     fabric = kit.training.distributed.make_fabric(model, "cpu", "32-true")
     run = kit.training.loop.Trainer(model, data, kit.TrainConfig(), fabric)
@@ -88,8 +89,8 @@ def gradients(folder, mice):
                 loss = fabric.all_reduce(mean_loss, reduce_op="sum")
             grads = {name: value.grad.clone() for name, value in model.named_parameters()
                      if value.grad is not None}  # fmt: skip
-            found[mouse, images] = grads | {"loss": loss}
-    finish(folder, f"gradients-{len(mice)}", found)
+            steps[mouse, images] = grads | {"loss": loss}
+    finish(folder, f"gradients-{len(mice)}", steps)
 
 
 def finish(folder, out, outcome):

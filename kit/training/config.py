@@ -10,7 +10,7 @@ from kit.checks import SEEDS, brief, check_settings
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. The default reaches a good score soonest.
+    """The settings of a training. The default reaches a good score soonest.
 
     Raises ValueError for a value that is not possible.
 

@@ -12,16 +12,12 @@ import torch
 from torch import Tensor
 
 from kit.data.recordings import Batch
+from kit.files import started_by_torchrun
 from kit.models.cpu import reuse_freed_memory
 from kit.models.layers import ConvCore
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-
-def started_by_torchrun() -> bool:
-    """Whether this is one of the processes that torchrun started."""
-    return torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
 
 
 def make_fabric(model: Any, device: str, precision: Any) -> "Fabric":
@@ -69,10 +65,7 @@ def require_fast_precision(fabric: "Fabric", precision: str) -> None:
     """Raise ValueError if half precision would make training slower, on a CPU that lacks it."""
     fast = precision == "32-true" or (precision == "bf16-mixed" and has_fast_bfloat16())
     if fabric.device.type == "cpu" and not fast:
-        raise ValueError(
-            f"precision={precision!r} makes training several times slower on a CPU without "
-            "instructions for it, as this one; leave it out, or use a GPU"
-        )
+        raise ValueError(f"precision={precision!r} makes training slower on this CPU; leave it out")
 
 
 def leave_processes() -> None:

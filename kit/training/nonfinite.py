@@ -61,10 +61,8 @@ def nonfinite_part(
 def require_model(model: object) -> None:
     """Raise ValueError unless this is a `Model` with something to learn."""
     if not isinstance(model, Model):
-        raise ValueError(
-            f"a Model is needed to train, not {type(model).__name__}; build one with "
-            "kit.cnn_baseline or kit.Model, and train each of an ensemble by itself"
-        )
+        kind = type(model).__name__
+        raise ValueError(f"a Model is needed to train, not {kind}; build one with kit.cnn_baseline")
     if not any(weight.requires_grad for weight in model.parameters()):
         raise ValueError("all parameters of this model are frozen; call model.requires_grad_(True)")
 

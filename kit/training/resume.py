@@ -96,7 +96,7 @@ def read_state(path: str | Path) -> dict:
     if not isinstance(state, dict) or state.get("format") != FORMAT or not state.keys() >= PARTS:
         raise ValueError(
             f"{path} is damaged, or is not a checkpoint that this version of kit.train wrote; "
-            "name another file, or delete this one to start again"
+            "name another file, or delete it to start again"
         )
     return state
 

@@ -15,14 +15,13 @@ import torch
 
 from kit.checks import brief, require_path
 from kit.data.recordings import Dataset, require_dataset
-from kit.files import atomic_write, file_sha256, make_folder, progress
+from kit.files import atomic_write, file_sha256, make_folder, progress, started_by_torchrun
 from kit.machine import use_threads
 from kit.models.baselines import cnn_baseline
 from kit.models.checkpoints import load_model, save
 from kit.models.config import ModelConfig
 from kit.models.model import Model
 from kit.training.config import History, TrainConfig
-from kit.training.distributed import started_by_torchrun
 from kit.training.loop import train
 from kit.training.nonfinite import require_trainable
 from kit.training.resume import identity, weights_digest

@@ -76,11 +76,11 @@ def test_leave_processes_ends_the_threads(two):
 def test_backward_two_processes_same_gradients(one, two, mice):
     expected = one(f"gradients-{mice}")
     assert len(expected) == 4 * mice
-    for found in two(f"gradients-{mice}"):
+    for gradients in two(f"gradients-{mice}"):
         for batch, values in expected.items():
-            assert values.keys() == found[batch].keys()
+            assert values.keys() == gradients[batch].keys()
             for name, value in values.items():
-                error = (found[batch][name] - value).abs().max()
+                error = (gradients[batch][name] - value).abs().max()
                 assert error <= 1e-5 * max(1, value.abs().max()), (batch, name)
 
 

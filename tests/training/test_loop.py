@@ -494,6 +494,6 @@ def test_train_refuses_precision_that_the_cpu_lacks(small, monkeypatch, precisio
     monkeypatch.setattr(kit.training.distributed, "has_fast_bfloat16", lambda: False)
     model = build(small)
     before = copy.deepcopy(model.state_dict())
-    with pytest.raises(ValueError, match=f"precision='{precision}' makes .* slower on a CPU"):
+    with pytest.raises(ValueError, match=f"precision='{precision}' makes .* slower on this CPU"):
         kit.train(model, small, quick(precision=precision))
     assert same_state(before, model.state_dict())

@@ -406,20 +406,20 @@ def expected(data, folder):
 def test_train_many_on_cluster(client, expected, data, tmp_path, monkeypatch):
     before = torch.get_num_threads()
     monkeypatch.setattr(kit.training.loop, "poisson_loss", lambda *_: pytest.fail("trained here"))
-    found = kit.train_many(CONFIGS, data, build, tmp_path)
-    assert logs(kit.train_many(CONFIGS, data, build, tmp_path)) == logs(found)
-    assert files(found) == files(expected)
-    assert logs(found) == logs(expected)
+    swept = kit.train_many(CONFIGS, data, build, tmp_path)
+    assert logs(kit.train_many(CONFIGS, data, build, tmp_path)) == logs(swept)
+    assert files(swept) == files(expected)
+    assert logs(swept) == logs(expected)
     assert torch.get_num_threads() == before
     assert len(list(tmp_path.iterdir())) == 6
 
 
 def test_train_many_lost_worker(client, expected, data, tmp_path):
-    found = kit.train_many(CONFIGS, data, Deadly(tmp_path), tmp_path / "runs")
+    swept = kit.train_many(CONFIGS, data, Deadly(tmp_path), tmp_path / "runs")
     assert (tmp_path / "killed0").exists()
     assert len(list((tmp_path / "runs").iterdir())) == 6
-    assert files(found) == files(expected)
-    assert logs(found) == logs(expected)
+    assert files(swept) == files(expected)
+    assert logs(swept) == logs(expected)
 
 
 def test_train_many_gives_up_run_that_ends_workers(cluster, client, expected, data, tmp_path):
@@ -431,5 +431,5 @@ def test_train_many_gives_up_run_that_ends_workers(cluster, client, expected, da
             kit.train_many(CONFIGS, data, Deadly(tmp_path, 1, losses=9), tmp_path / "runs")
     finally:
         cluster.scheduler.allowed_failures = allowed
-    found = [(tmp_path / "runs" / expected.paths[i].name).read_bytes() for i in (0, 2)]
-    assert found == files(expected)[::2]
+    swept = [(tmp_path / "runs" / expected.paths[i].name).read_bytes() for i in (0, 2)]
+    assert swept == files(expected)[::2]
