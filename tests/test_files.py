@@ -145,18 +145,6 @@ def test_atomic_write_after_an_exception(tmp_path, problem, older):
     assert [p.read_text() for p in tmp_path.iterdir()] == older
 
 
-def test_atomic_write_keeps_the_first_folder(tmp_path):
-    path = tmp_path / "folder"
-    with files.atomic_write(path, folder=True) as late:
-        late.mkdir()
-        (late / "file").write_text("late")
-        with files.atomic_write(path, folder=True) as first:
-            first.mkdir()
-            (first / "file").write_text("first")
-    assert (path / "file").read_text() == "first"
-    assert list(tmp_path.iterdir()) == [path]
-
-
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
 def test_atomic_write_replaces_only_files(tmp_path, make):
     path = tmp_path / "place"

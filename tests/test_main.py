@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from trainer import same_weights
 from waiting import LIMIT
 
 import kit
@@ -55,7 +56,7 @@ def test_fetch_packs_and_describes(capsys, zipped, folder):
     status, out, err = run(capsys, "fetch", zipped)
     assert (status, err) == (0, "")
     assert "mouse 7-1-1: 24 neurons, 40 train, 12 validation, 11 test, 7 final_test" in out
-    status, out, _ = run(capsys, "fetch", zipped, "--size", 18, 32)
+    status, out, _ = run(capsys, "fetch", zipped, *SMALL)
     assert status == 0
     assert "images 18x32" in out
     packed = [path.name[:11] for path in (folder / "data" / "packed").iterdir()]
@@ -99,15 +100,12 @@ def test_train_submit_check_and_grade(capsys, zipped, folder, checkpoint, tmp_pa
 
 
 def test_train_equals_training_in_python(capsys, zipped, folder, tmp_path):
-    run(
-        capsys, "train", zipped, tmp_path / "model", "--channels", 2, "--recipe", "sensorium2022",
-        "--epochs", 2, "--seed", 3, "--device", "cpu",
-    )  # fmt: skip
+    options = "--channels 2 --recipe sensorium2022 --epochs 2 --seed 3 --device cpu"
+    run(capsys, "train", zipped, tmp_path / "model", *options.split())
     data = kit.load(zipped)
     model = kit.cnn_baseline(data, channels=2)
     kit.train(model, data, kit.TrainConfig.sensorium2022(epochs=2, seed=3, device="cpu"))
-    other = kit.load_model(tmp_path / "model").state_dict()
-    assert all(torch.equal(value, other[name]) for name, value in model.state_dict().items())
+    assert same_weights(model, kit.load_model(tmp_path / "model"))
 
 
 def test_train_continues_from_its_checkpoint(capsys, zipped, tmp_path, monkeypatch):
@@ -143,7 +141,7 @@ def test_check_prints_every_problem(capsys, zipped, folder, checkpoint, tmp_path
 
 def test_withhold_and_grade(capsys, tmp_path):
     source = tiny.write(tmp_path, SIX_IMAGES)
-    options = ["--track", "sensorium", "--mouse", "8-1-1", "--size", 18, 32]
+    options = ["--track", "sensorium", "--mouse", "8-1-1", *SMALL]
     status, out, err = run(capsys, "withhold", source, tmp_path / "mine", *options)
     assert (status, err) == (0, "")
     public, private = map(Path, out.split())
@@ -152,33 +150,24 @@ def test_withhold_and_grade(capsys, tmp_path):
     assert (private / "key.csv").exists()
 
 
-def test_withhold_leaves_the_truth_nowhere_else(capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize("place", ["{}", "~"])  # not every shell puts the home folder in for "~"
+def test_withhold_leaves_the_truth_nowhere_else(capsys, tmp_path, monkeypatch, place):
     """The data folder may be one that a class shares."""
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv("KIT_DATA_DIR", str(tmp_path / "shared"))
-    source = tiny.write(tmp_path, SIX_IMAGES)
-    before, opened = [source], []
-    load = kit.load
+    source, opened, load = tiny.write(tmp_path, SIX_IMAGES), [], kit.load
 
     def watched(*arguments):
         opened.append(load(*arguments))
         return opened[-1]
 
     monkeypatch.setattr(kit, "load", watched)
-    command = ["withhold", source, tmp_path / "mine", "--size", 18, 32]
-    assert run(capsys, *command)[0] == 0
-    assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "mine"])
+    path = f"{place.format(tmp_path)}/{source.name}"
+    assert run(capsys, "withhold", path, tmp_path / "mine", *SMALL)[0] == 0
+    assert sorted(tmp_path.iterdir()) == sorted([source, tmp_path / "mine"])
     packed = opened[0].mouse.packed
     assert packed.is_relative_to(tmp_path) and ".mine.part-" in str(packed) and not packed.exists()
-
-
-def test_withhold_from_the_home_folder_leaves_the_truth_nowhere_else(capsys, tmp_path, monkeypatch):
-    """Not every shell puts the home folder in for "~"."""
-    for name in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(name, str(tmp_path))
-    monkeypatch.setenv("KIT_DATA_DIR", str(tmp_path / "shared"))
-    source = tiny.write(tmp_path, SIX_IMAGES)
-    assert run(capsys, "withhold", f"~/{source.name}", tmp_path / "mine", *SMALL)[0] == 0
-    assert sorted(tmp_path.iterdir()) == sorted([source, tmp_path / "mine"])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
@@ -196,7 +185,7 @@ def test_withhold_that_is_stopped_leaves_nothing(capsys, tmp_path, monkeypatch, 
     monkeypatch.setattr(publish, "write_croissant", stop)
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        status, _, err = run(capsys, "withhold", source, tmp_path / "mine", "--size", 18, 32)
+        status, _, err = run(capsys, "withhold", source, tmp_path / "mine", *SMALL)
     finally:
         signal.signal(signal.SIGTERM, handler)
     assert (status, err) == (130, "kit withhold: stopped; run it again to continue\n")
@@ -283,10 +272,7 @@ BAD = {  # arguments, and words of the sentence
     "seed beyond 64 bits": (f"{TRAIN} --seed {2**64}", f"seed={2**64}"),
     "no such device": (f"{TRAIN} --device mps", "mps"),
     "model into a folder": ("train {zip} {tmp}/folder --channels 2 --epochs 1", "folder"),
-    "checkpoint in a folder": (
-        f"{TRAIN} --checkpoint {{tmp}}/folder",
-        "folder cannot be read as a checkpoint",
-    ),
+    "checkpoint in a folder": (f"{TRAIN} --checkpoint {{tmp}}/folder", "folder cannot be read"),
     "checkpoint below a file": (f"{TRAIN} --checkpoint {{tmp}}/file/run", "file/run cannot be"),
     "model as checkpoint": (f"{TRAIN} --checkpoint {{tmp}}/new", "both model and checkpoint"),
     "submit without model": ("submit {tmp}/none {zip} {tmp}/new", "no such file"),

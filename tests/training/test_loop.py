@@ -1,6 +1,5 @@
 """Training learns, repeats bit for bit, stops when it should and keeps the best weights."""
 
-import contextlib
 import copy
 import math
 from unittest import mock
@@ -236,14 +235,6 @@ def test_train_validation_not_finite(small, monkeypatch, epoch):
     monkeypatch.setattr(kit.training.loop, "validation_correlation", broken)
     with pytest.raises(FloatingPointError, match=f"epoch {epoch + 1}"):
         kit.train(model, small, quick(epochs=5))
-    assert finite(model)
-
-
-@pytest.mark.parametrize("lr", [1e3, 1e30])
-def test_train_rate_far_too_high(small, lr):
-    model = build(small)
-    with contextlib.suppress(FloatingPointError):
-        kit.train(model, small, quick(epochs=30, lr=lr, one_cycle=False, patience=40))
     assert finite(model)
 
 
