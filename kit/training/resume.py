@@ -40,7 +40,10 @@ class Checkpoint:
         config: TrainConfig,
         fabric: "Fabric",
     ) -> None:
-        self.path = None if path is None else require_path("checkpoint", path)
+        self.path = None
+        if path is None:
+            return
+        self.path = require_path("checkpoint", path)
         self.identity = identity(model, data, config)
         # must be the same to continue, not to read the weights of a finished training
         self.start = {
