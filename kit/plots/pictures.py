@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from kit.checks import require_array, require_int
-from kit.plots.style import BLUE, GREY, ORANGE, clean_axis, make_axis
+from kit.plots.style import BLUE, GREY, ORANGE, clean_axis, make_axis, neuron_dots
 
 PICTURES = ("H", "W"), ("B", "H", "W"), ("B", "C", "H", "W")
 
@@ -14,14 +14,9 @@ def images(pixels: np.ndarray, ax: Axes | None = None, columns: int = 4) -> Axes
 
     pixels: (B, 1, H, W) or (B, H, W).
     """
-    pixels = require_array("pixels", pixels, *PICTURES).astype(float)
-    pixels = pixels.reshape(-1, *pixels.shape[-2:])  # (B, H, W)
-    pixels = pixels - pixels.min((1, 2), keepdims=True)
-    largest = pixels.max((1, 2), keepdims=True)
-    ax = _mosaic(pixels / np.where(largest > 0, largest, 1), ax, columns, "gray", (0, 1))
-    count, height, width = pixels.shape
-    ax.set_title(f"{count} images of {height} × {width} pixels")
-    return ax
+    pixels = _require_pictures("pixels", pixels).astype(float)
+    bright = pixels - pixels.min((1, 2), keepdims=True)
+    return _mosaic(bright, ax, columns, _title(pixels, "images"), "gray", (0, 1))
 
 
 def filters(
@@ -29,13 +24,8 @@ def filters(
 ) -> Axes:
     """Draw filters side by side, each scaled to its largest weight. weights: (F, h, w)."""
     weights = require_array("weights", weights, ("F", "h", "w"))
-    largest = np.abs(weights).max((1, 2), keepdims=True)
-    ax = _mosaic(weights / np.where(largest > 0, largest, 1), ax, columns, "RdBu_r", (-1, 1))
-    count, height, width = weights.shape
-    ax.set_title(
-        title or f"{count} filters of {height} × {width} pixels; red positive, blue negative"
-    )
-    return ax
+    title = title or f"{_title(weights, 'filters')}; red positive, blue negative"
+    return _mosaic(weights, ax, columns, title, "RdBu_r", (-1, 1))
 
 
 def stimuli(
@@ -45,27 +35,34 @@ def stimuli(
 
     images: (B, 1, H, W) or (B, H, W), such as gratings, most exciting images or filters.
     """
-    images = require_array("images", images, *PICTURES)
-    images = images.reshape(-1, *images.shape[-2:])  # (B, H, W)
-    largest = np.abs(images).max((1, 2), keepdims=True)
-    ax = _mosaic(images / np.where(largest > 0, largest, 1), ax, columns, "gray", (-1, 1))
-    count, height, width = images.shape
-    ax.set_title(title or f"{count} stimuli of {height} × {width} pixels")
-    return ax
+    images = _require_pictures("images", images)
+    return _mosaic(images, ax, columns, title or _title(images, "stimuli"), "gray", (-1, 1))
 
 
-def _mosaic(tiles, ax, columns, cmap, limits):
-    """Draw (B, h, w) tiles in rows of `columns`, with a white line between them."""
+def _require_pictures(name, pixels):
+    pixels = require_array(name, pixels, *PICTURES)
+    return pixels.reshape(-1, *pixels.shape[-2:])  # (B, H, W)
+
+
+def _title(tiles, kind):
     count, height, width = tiles.shape
+    return f"{count} {kind} of {height} × {width} pixels"
+
+
+def _mosaic(tiles, ax, columns, title, cmap, limits):
+    """Draw (B, h, w) tiles in rows, each scaled to its largest value, white lines between them."""
     columns = require_int("columns", columns, 1, 1000)
-    rows = -(-count // columns)  # rounded up
-    sheet = np.full((rows * columns, height + 1, width + 1), np.nan)
-    sheet[:count, :-1, :-1] = tiles
-    sheet = sheet.reshape(rows, columns, height + 1, width + 1)
-    sheet = sheet.swapaxes(1, 2).reshape(rows * (height + 1), -1)[:-1, :-1]  # (pixels, pixels)
+    largest = np.abs(tiles).max((1, 2), keepdims=True)
+    tiles = tiles / np.where(largest > 0, largest, 1)
+    count, height, width = tiles.shape
+    padding = (0, -count % columns), (0, 1), (0, 1)  # empty places in the last row, the lines
+    tiles = np.pad(tiles, padding, constant_values=np.nan)
+    rows = tiles.reshape(-1, columns, height + 1, width + 1).swapaxes(1, 2)
+    sheet = rows.reshape(-1, columns * (width + 1))[:-1, :-1]  # (pixels, pixels)
     ax = make_axis(ax, 6, 0.4 + 6 * sheet.shape[0] / sheet.shape[1])
     ax.imshow(sheet, cmap=cmap, clim=limits, interpolation="nearest")
     ax.axis("off")
+    ax.set_title(title)
     return ax
 
 
@@ -79,15 +76,15 @@ def positions(learned: np.ndarray, true: np.ndarray | None, ax: Axes | None = No
     ax = make_axis(ax, 5, 3.4)
     title = "receptive-field centres"
     step = -(-len(learned) // 150)  # rounded up
-    learned_x, learned_y = learned[::step].T
+    x, y = learned[::step].T
     if true is not None:
         true = require_array("true", true, learned.shape)
-        r_x, r_y = (np.corrcoef(learned[:, i], true[:, i])[0, 1] for i in (0, 1))
-        title += f": r = {r_x:.2f} (x), {r_y:.2f} (y)"
+        r = np.corrcoef(learned, true, rowvar=False)  # (4, 4): learned x and y, true x and y
+        title += f": r = {r[0, 2]:.2f} (x), {r[1, 3]:.2f} (y)"
         true_x, true_y = true[::step].T
-        ax.plot([learned_x, true_x], [learned_y, true_y], color=GREY, linewidth=0.7)
+        ax.plot([x, true_x], [y, true_y], color=GREY, linewidth=0.7)
         ax.plot(true_x, true_y, "o", color=ORANGE, markersize=5, fillstyle="none", label="true")
-    ax.plot(learned_x, learned_y, "o", color=BLUE, markersize=3, label="learned")
+    ax.plot(x, y, "o", color=BLUE, markersize=3, label="learned")
     ax.invert_yaxis()  # as in the image, y grows downwards
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return clean_axis(
@@ -111,12 +108,14 @@ def images_with_responses(
     ax.axis("off")
     top = images(pixels, ax.inset_axes((0, 1.3 / total, 1, image_height / total)), count)
     top.set_title(f"{count} images, and the responses of {responses.shape[1]} neurons to each")
+    highest = max(responses.max(), 1)
     for i, row in enumerate(responses):
         bars = ax.inset_axes(((i + 0.02) / count, 0, 0.94 / count, 1.15 / total))
         bars.vlines(np.arange(len(row)), 0, row, color=BLUE, linewidth=1)
         bars.tick_params(labelleft=i == 0, labelsize="small")
-        clean_axis(bars, ylim=(0, 1.05 * max(responses.max(), 1)), xlabel="neuron")
-    ax.child_axes[-count].set_ylabel("response (std)")
+        clean_axis(bars, ylim=(0, 1.05 * highest), xlabel="neuron")
+        if i == 0:
+            bars.set_ylabel("response (std)")
     return ax
 
 
@@ -132,6 +131,6 @@ def cortical_map(
     values = require_array("values", values, (len(coordinates),))
     ax = make_axis(ax, 4.4, 3.2)
     low, high = np.percentile(values, [5, 95])
-    dots = ax.scatter(*coordinates[:, :2].T, c=values, s=10, linewidth=0, vmin=low, vmax=high)
+    dots = neuron_dots(ax, coordinates, "µm", c=values, s=10, vmin=low, vmax=high)
     ax.figure.colorbar(dots, ax=ax, label=label, extend="both")
-    return clean_axis(ax, xlabel="cortical x (µm)", ylabel="cortical y (µm)", aspect="equal")
+    return ax

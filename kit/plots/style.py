@@ -3,6 +3,7 @@
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 
 from kit.checks import brief
@@ -10,6 +11,7 @@ from kit.checks import brief
 # Okabe and Ito's colours, which colour-blind readers can tell apart
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#999999"
+COLORS = (BLUE, ORANGE, GREEN, VERMILION, SKY)  # of lines that are compared, in this order
 
 
 def make_axis(ax: Axes | None, width: float, height: float) -> Axes:
@@ -21,8 +23,19 @@ def make_axis(ax: Axes | None, width: float, height: float) -> Axes:
     return plt.subplots(figsize=(width, height), dpi=80, layout="constrained")[1]
 
 
-def clean_axis(ax: Axes, **settings: Any) -> Axes:
-    """Remove the top and right edge of an axis. settings: labels, ticks, … as for `Axes.set`."""
+def clean_axis(ax: Axes, legend: str = "", **settings: Any) -> Axes:
+    """Remove the top and right edge of an axis, and add a legend at this place, if there is one.
+
+    settings: labels, ticks, … as for `Axes.set`.
+    """
     ax.set(**settings)
     ax.spines[["top", "right"]].set_visible(False)
+    if legend:
+        ax.legend(frameon=False, loc=legend)
     return ax
+
+
+def neuron_dots(ax: Axes, coordinates: np.ndarray, unit: str, **settings: Any) -> Any:
+    """Draw neurons (N, 2 or 3) in cortex, seen from above. settings: as for `Axes.scatter`."""
+    clean_axis(ax, xlabel=f"cortical x ({unit})", ylabel=f"cortical y ({unit})", aspect="equal")
+    return ax.scatter(*coordinates[:, :2].T, linewidth=0, **settings)

@@ -16,11 +16,22 @@ def test_images_each_in_its_own_range():
 
 
 def test_filters_each_scaled_to_its_largest_weight():
-    ax = plots.filters([[[1, -2]], [[0.1, 0.1]]])
-    np.testing.assert_array_equal(ax.images[0].get_array()[0, [0, 1, 3, 4]], [0.5, -1, 1, 1])
-    assert ax.get_title().startswith("2 filters of 1 × 2 pixels")
-    assert plots.filters(np.ones((1, 2, 2)), title="mine").get_title() == "mine"
-    assert not plots.filters(np.zeros((1, 2, 2))).images[0].get_array().any()
+    ax = plots.filters([[[1, -2]], [[0.1, 0.1]], [[0, 0]]])
+    rows = ax.images[0].get_array()[0, [0, 1, 3, 4, 6, 7]]
+    np.testing.assert_array_equal(rows, [0.5, -1, 1, 1, 0, 0])
+    assert ax.get_title().startswith("3 filters of 1 × 2 pixels")
+
+
+def test_stimuli_keep_grey_in_the_middle():
+    ax = plots.stimuli(np.array([[[0.0, 2]], [[-4, 1]], [[0, 0]]]), columns=3)
+    shown = ax.images[0].get_array()[0, [0, 1, 3, 4, 6, 7]]
+    np.testing.assert_allclose(shown, [0, 1, -1, 0.25, 0, 0])
+    assert ax.get_title() == "3 stimuli of 1 × 2 pixels"
+
+
+@pytest.mark.parametrize("draw", [plots.filters, plots.stimuli])
+def test_title_of_your_own(draw):
+    assert draw(np.ones((1, 2, 2)), title="mine").get_title() == "mine"
 
 
 def test_positions_of_unknown_truth():
