@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from kit.checks import require, require_array, require_dict, require_result
-from kit.plots.style import BLACK, BLUE, GREY, ORANGE, SKY, clean_axis, make_axis
+from kit.plots.style import BLACK, BLUE, COLORS, GREY, ORANGE, SKY, clean_axis, make_axis
 
 LOWEST_BAR = -0.5
 
@@ -20,33 +20,19 @@ def training_curve(
     seconds, best = np.cumsum(log.seconds), log.best_epoch
     ax.plot(seconds, log.correlation, "o-", color=color, markersize=3, label=label)
     if best is not None:
-        ax.plot(
-            seconds[best],
-            log.correlation[best],
-            "o",
-            color=color,
-            markersize=8,
-            fillstyle="none",
-            label=None if ax.get_legend() else "weights kept",
-        )
+        (mark,) = ax.plot(seconds[best], log.correlation[best], "o", color=color, markersize=8)
+        mark.set(fillstyle="none", label=None if ax.get_legend() else "weights kept")
     ax.autoscale()  # room for a second log on the same axis
-    ax.set_xlim(left=0)
-    ax.legend(frameon=False, loc="lower right")
-    return clean_axis(ax, xlabel="seconds of training", ylabel="single-trial correlation")
+    labels = {"xlabel": "seconds of training", "ylabel": "single-trial correlation"}
+    return clean_axis(ax, "lower right", xlim=(0, None), **labels)
 
 
 def reference_line(value: float, text: str, ax: Axes) -> Axes:
     """Draw a dashed line across a figure, such as a ceiling to compare scores with."""
     value, ax = require("value", value, float), make_axis(ax, 5, 3)
     ax.axhline(value, color=GREY, linestyle="--", linewidth=1)
-    ax.annotate(
-        text,
-        (0.01, value),
-        xycoords=("axes fraction", "data"),
-        color="#666666",
-        va="bottom",
-        fontsize="small",
-    )
+    position = ax.get_yaxis_transform()  # x in shares of the axis, y in its data
+    ax.text(0.01, value, text, transform=position, color="#666666", va="bottom", fontsize="small")
     ax.set_ylim(top=max(ax.get_ylim()[1], value * 1.12))
     return ax
 
@@ -63,11 +49,11 @@ def score_histogram(
     ax = make_axis(ax, 5, 3)
     mean = np.mean(correlation)
     lowest = min(-0.2, np.floor(np.min(correlation) * 10) / 10)  # every neuron is in a bin
-    bins = np.linspace(lowest, 1, round((1 - lowest) / 0.03) + 1)
     name = f"{label}: mean" if label else "mean"
     ax.hist(
         correlation,
-        bins.tolist(),
+        round((1 - lowest) / 0.03),
+        range=(lowest, 1),
         color=color,
         histtype="step",
         linewidth=1.5,
@@ -85,12 +71,11 @@ def score_bars(scores: dict[str, Any], ax: Axes | None = None) -> Axes:
     """
     require_result("scores", require_dict("scores", scores), "single_trial")
     ax = make_axis(ax, 6, 0.9 + 0.6 * len(scores))
-    rows, models = np.arange(len(scores)), scores.values()
-    _bars(ax, rows - 0.27, [m.single_trial for m in models], BLUE, "single-trial correlation")
-    _bars(ax, rows, [m.to_average for m in models], SKY, "correlation to average")
-    _bars(ax, rows + 0.27, [m.feve for m in models], ORANGE, "FEVE")
+    _bars(ax, scores, "single_trial", -0.27, BLUE, "single-trial correlation")
+    _bars(ax, scores, "to_average", 0, SKY, "correlation to average")
+    _bars(ax, scores, "feve", 0.27, ORANGE, "FEVE")
     ax.axvline(0, color=BLACK, linewidth=0.8)
-    ax.invert_yaxis()
+    ax.set_xlim(LOWEST_BAR, 1)
     ax.legend(
         frameon=False,
         loc="lower right",
@@ -99,23 +84,29 @@ def score_bars(scores: dict[str, Any], ax: Axes | None = None) -> Axes:
         fontsize="small",
         columnspacing=1,
     )
-    return clean_axis(ax, xlim=(LOWEST_BAR, 1), xlabel="score", yticks=rows, yticklabels=scores)
+    return _label_rows(ax, scores, "score")
 
 
-def _bars(ax, rows, values, color, label):
+def _label_rows(ax, names, xlabel):
+    """Name the rows of a figure, from top to bottom."""
+    ax.invert_yaxis()
+    return clean_axis(ax, yticks=range(len(names)), yticklabels=names, xlabel=xlabel)
+
+
+def _bars(ax, scores, attribute, offset, color, label):
+    values = [getattr(model, attribute) for model in scores.values()]
     values = np.array(values, float)  # None becomes NaN
+    rows = np.arange(len(values)) + offset
     ax.barh(rows, values.clip(min=LOWEST_BAR), 0.25, color=color, label=label)
     for row, value in zip(rows, values, strict=True):
         if np.isfinite(value):
             text = f"{value:z.2f}" if value >= LOWEST_BAR else f"{value:,.0f}, beyond the edge"
-            ax.annotate(
-                text,
-                (max(value, 0), row),
-                (3, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize="small",
-            )
+            _write(ax, text, max(value, 0), row, 3)
+
+
+def _write(ax, text, x, row, gap):
+    """Write to the right of a mark. gap: between them, in points."""
+    ax.annotate(text, (x, row), (gap, 0), textcoords="offset points", va="center", fontsize="small")
 
 
 def score_spread(
@@ -126,23 +117,15 @@ def score_spread(
     scores: name -> (runs,) numbers, from top to bottom.
     """
     ax = make_axis(ax, 6, 0.9 + 0.36 * len(require_dict("scores", scores)))
+    ax.margins(x=0.12, y=0.08)
     for row, runs in enumerate(scores.values()):
         runs = require_array("scores", runs, ("runs",))
         mean, count = np.mean(runs), len(runs)
         error = np.std(runs, ddof=1) / np.sqrt(count) if count > 1 else 0
         ax.plot(runs, [row] * count, "o", color=SKY, markersize=5)
         ax.errorbar(mean, row, xerr=error, fmt="|", color=BLUE, markersize=16, markeredgewidth=2)
-        ax.annotate(
-            f"{mean:.3f}",
-            (np.max(runs), row),
-            (7, 0),
-            va="center",
-            textcoords="offset points",
-            fontsize="small",
-        )
-    ax.margins(x=0.12, y=0.08)
-    ax.invert_yaxis()
-    return clean_axis(ax, yticks=range(len(scores)), yticklabels=scores, xlabel=label)
+        _write(ax, f"{mean:.3f}", np.max(runs), row, 7)
+    return _label_rows(ax, scores, label)
 
 
 def score_intervals(
@@ -154,17 +137,17 @@ def score_intervals(
 
     intervals: name -> (value, low, high), from top to bottom. 0 has a line if it is in the figure.
     """
-    ax = make_axis(ax, 6, 0.9 + 0.36 * len(require_dict("intervals", intervals)))
-    for row, interval in enumerate(intervals.values()):
-        value, low, high = require_array("intervals", interval, (3,))
-        ax.plot([low, high], [row, row], color=SKY, linewidth=3)
-        ax.plot(value, row, "o", color=BLUE, markersize=6)
+    bounds = list(require_dict("intervals", intervals).values())
+    values, low, high = require_array("intervals", bounds, ("n", 3)).T
+    rows = range(len(bounds))
+    ax = make_axis(ax, 6, 0.9 + 0.36 * len(bounds))
+    ax.hlines(rows, low, high, color=SKY, linewidth=3)
+    ax.plot(values, rows, "o", color=BLUE, markersize=6)
     ax.margins(x=0.05, y=0.08)
     ax.locator_params(axis="x", nbins=6)
     if ax.get_xlim()[0] <= 0 <= ax.get_xlim()[1]:
         ax.axvline(0, color=BLACK, linewidth=0.8)
-    ax.invert_yaxis()
-    return clean_axis(ax, yticks=range(len(intervals)), yticklabels=intervals, xlabel=label)
+    return _label_rows(ax, intervals, label)
 
 
 def learning_curve(
@@ -174,14 +157,12 @@ def learning_curve(
     label: str = "single-trial correlation",
 ) -> Axes:
     """Draw scores against the number of training images. counts: (K,); scores: name -> (K,)."""
-    numbers = require_array("counts", counts, ("K",))
+    counts = require_array("counts", counts, ("K",))
     ax = make_axis(ax, 5, 3)
-    named = require_dict("scores", scores).items()
-    for (name, values), color in zip(named, (BLUE, ORANGE, SKY), strict=False):
-        values = require_array("scores", values, numbers.shape)
-        ax.plot(numbers, values, "o-", color=color, label=name)
+    ax.set_prop_cycle(color=COLORS)
+    for name, values in require_dict("scores", scores).items():
+        ax.plot(counts, require_array("scores", values, counts.shape), "o-", label=name)
     ax.set_xscale("log")
-    ax.set_xticks(numbers, map(str, numbers))
+    ax.set_xticks(counts, counts)
     ax.minorticks_off()
-    ax.legend(frameon=False)
-    return clean_axis(ax, xlabel="training images", ylabel=label)
+    return clean_axis(ax, "best", xlabel="training images", ylabel=label)
