@@ -1,17 +1,19 @@
 """Figures of in-silico experiments: tuning curves, orientation over cortex, a report card."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
 
 from kit.checks import require_array, require_radians, require_result
-from kit.plots.style import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, clean_axis, make_axis
+from kit.plots.style import BLUE, COLORS, GREY, SKY, clean_axis, make_axis, neuron_dots
 
-COLORS = (BLUE, ORANGE, GREEN, VERMILION, SKY)
 LOGARITHMIC = ("spatial frequency", "size", "contrast")
 NAMES = {
+    "size": "radius",
     "pupil": "pupil size",
     "running": "running speed",
     "eye_x": "eye position, x",
@@ -26,35 +28,27 @@ def tuning_curves(tunings: dict[str, Any], neurons: Sequence[int], ax: Axes | No
     tunings: name -> `Tuning`, one to five of the same quantity. A band is ± one std over phases or
     images, a dotted line the preferred value.
     """
-    first = _require_tunings(tunings)
-    shown = require_array("neurons", neurons, ("n",))
-    count = len(shown)
+    tunings = _require_tunings(tunings)
+    neurons = require_array("neurons", neurons, ("n",))
+    count = len(neurons)
     ax = make_axis(ax, min(2.4 * count, 8.5), 2.4)
     ax.axis("off")
-    for i, neuron in enumerate(shown):
+    for i, neuron in enumerate(neurons):
         panel = ax.inset_axes((i / count, 0, 0.8 / count, 1))
         for (name, tuning), color in zip(tunings.items(), COLORS, strict=False):
             row = tuning.row(neuron)
-            _curve(panel, tuning, tuning.curves[row], color, name)
-            panel.axvline(_shown(tuning, tuning.preferred[row]), color=color, linestyle=":")
+            curve, band = tuning.curves[row], None
             if tuning.spread is not None:
-                curve, spread = tuning.curves[row], tuning.spread[row]
-                panel.fill_between(
-                    _shown(tuning, tuning.values),
-                    (curve - spread).clip(min=0),
-                    curve + spread,
-                    color=color,
-                    alpha=0.15,
-                    linewidth=0,
-                )
-        _dress(panel, first)
-        clean_axis(
-            panel,
-            title=f"neuron {neuron}",
-            ylim=(0, None),
-            xlabel="" if i != count // 2 else panel.get_xlabel(),
-        )
-    ax.child_axes[-count].set_ylabel("response (std)")
+                spread = tuning.spread[row]
+                band = (curve - spread).clip(min=0), curve + spread
+            _curve(panel, tuning, curve, band, color, name)
+            panel.axvline(tuning.preferred[row], color=color, linestyle=":")
+        _label_values(panel, tuning)
+        clean_axis(panel, title=f"neuron {neuron}", ylim=(0, None))
+        if i == 0:
+            panel.set_ylabel("response (std)")
+        if i != count // 2:
+            panel.set_xlabel("")
     panel.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     return ax
 
@@ -64,59 +58,53 @@ def mean_tuning(tunings: dict[str, Any], ax: Axes | None = None) -> Axes:
 
     tunings: name -> `Tuning`, of the same quantity.
     """
-    first, ax = _require_tunings(tunings), make_axis(ax, 4.5, 3)
+    tunings, ax = _require_tunings(tunings), make_axis(ax, 4.5, 3)
     for (name, tuning), color in zip(tunings.items(), COLORS, strict=False):
         peaks = tuning.curves.max(1, keepdims=True)
         relative = tuning.curves / np.where(peaks > 0, peaks, 1)
-        low, middle, high = np.percentile(relative, [25, 50, 75], axis=0)
-        _curve(ax, tuning, middle, color, name)
-        ax.fill_between(
-            _shown(tuning, tuning.values), low, high, color=color, alpha=0.15, linewidth=0
-        )
-    _dress(ax, first)
-    ax.legend(frameon=False)
-    return clean_axis(ax, ylim=(0, 1.05), ylabel="response / peak")
+        low, median, high = np.percentile(relative, [25, 50, 75], axis=0)
+        _curve(ax, tuning, median, (low, high), color, name)
+    _label_values(ax, tuning)
+    return clean_axis(ax, "best", ylim=(0, 1.05), ylabel="response / peak")
 
 
 def _require_tunings(tunings):
-    """The first tuning. Raises ValueError unless there are one to five, of one quantity."""
-    given = list(tunings.values()) if isinstance(tunings, dict) else []
-    quantities = {getattr(each, "quantity", None) for each in given}
-    if not 0 < len(given) <= len(COLORS) or len(quantities) != 1 or None in quantities:
+    """The tunings, angles in degrees. Raises ValueError for none, over five, or unlike ones."""
+    tunings = tunings if isinstance(tunings, dict) else {}
+    quantities = {getattr(tuning, "quantity", None) for tuning in tunings.values()}
+    if len(tunings) > len(COLORS) or len(quantities) != 1 or None in quantities:
         raise ValueError(
             "these cannot be drawn together; give a dict of one to five names and "
             'tunings of one quantity, such as {"twin": orientation_tuning(model)}'
         )
-    return given[0]
+    return {name: _in_degrees(tuning) for name, tuning in tunings.items()}
 
 
-def _shown(tuning, values):
-    """Angles in degrees, all else as it is."""
-    return np.degrees(values) if tuning.unit == "radians" else values
+def _in_degrees(tuning):
+    if tuning.unit != "radians":
+        return tuning
+    values, preferred = np.degrees(tuning.values), np.degrees(tuning.preferred)
+    return replace(tuning, unit="degrees", values=values, preferred=preferred)
 
 
-def _curve(ax, tuning, curve, color, name):
-    ax.plot(_shown(tuning, tuning.values), curve, "o-", color=color, markersize=3, label=name)
+def _curve(ax, tuning, curve, band, color, name):
+    """Draw a curve (K,) and, unless it is None, a band from `band[0]` to `band[1]`."""
+    ax.plot(tuning.values, curve, "o-", color=color, markersize=3, label=name)
+    if band:
+        ax.fill_between(tuning.values, *band, color=color, alpha=0.15, linewidth=0)
 
 
-def _dress(ax, tuning):
+def _label_values(ax, tuning):
     """The x axis of a tuning curve: its label, unit and scale."""
-    unit = "degrees" if tuning.unit == "radians" else tuning.unit
-    label = "radius" if tuning.quantity == "size" else NAMES.get(tuning.quantity, tuning.quantity)
-    ax.set_xlabel(f"{label} ({unit})")
-    if tuning.quantity in LOGARITHMIC:
+    quantity = tuning.quantity
+    ax.set_xlabel(f"{NAMES.get(quantity, quantity)} ({tuning.unit})")
+    if quantity in LOGARITHMIC:
         ax.set_xscale("log")
-        low, high = np.log10(tuning.values[[0, -1]])
-        ticks = [
-            value
-            for value in np.outer(10.0 ** np.arange(-3, 3), [1, 2, 5]).ravel()
-            if low - 0.02 <= np.log10(value) <= high + 0.02
-        ]
-        ax.set_xticks(ticks, [f"{value:g}".removeprefix("0") for value in ticks])
+        ax.xaxis.set_major_locator(LogLocator(subs=[1, 2, 5]))
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}".removeprefix("0"))
         ax.minorticks_off()
-    elif tuning.unit == "radians":
-        step = 45 if tuning.quantity == "orientation" else 90
-        ax.set_xticks([0, step, 2 * step, 3 * step])
+    elif tuning.unit == "degrees":
+        ax.set_xticks(np.arange(4) * (45 if quantity == "orientation" else 90))
 
 
 def orientation_map(
@@ -131,24 +119,22 @@ def orientation_map(
     orientations = require_array("orientations", orientations, (len(coordinates),))
     require_radians("orientations", orientations)
     ax = make_axis(ax, 4.6, 3.4)
-    size = 12 if len(coordinates) < 1000 else 3
-    degrees = np.degrees(orientations) % 180
-    dots = ax.scatter(
-        *coordinates[:, :2].T,
-        c=degrees,
-        s=size,
-        linewidth=0,
+    few = len(coordinates) < 1000
+    dots = neuron_dots(
+        ax,
+        coordinates,
+        unit,
+        c=np.degrees(orientations) % 180,
+        s=12 if few else 3,
         cmap="twilight",
         vmin=0,
         vmax=180,
-        antialiased=size > 3,
-    )  # flat colours: small files
+        antialiased=few,  # flat colours of many: small files
+    )
     ax.set_facecolor("#d9d9d9")  # the light colours of the map would vanish on white
     bar = ax.figure.colorbar(dots, ax=ax, label="preferred orientation (degrees)")
     bar.set_ticks([0, 45, 90, 135, 180], labels=["0 │", "45 ╱", "90 ─", "135 ╲", "180 │"])
-    return clean_axis(
-        ax, xlabel=f"cortical x ({unit})", ylabel=f"cortical y ({unit})", aspect="equal"
-    )
+    return ax
 
 
 def report_card(card: Any, ax: Axes | None = None) -> Axes:
@@ -162,54 +148,43 @@ def report_card(card: Any, ax: Axes | None = None) -> Axes:
     twin, truth = card.twin, card.truth
     turned = (np.degrees(twin["orientation"] - truth["orientation"]) + 90) % 180 - 90
     distance = np.hypot(*(twin["center"] - truth["center"]).T)
-    panels = [
-        ax.inset_axes((0.275 * column, 0.6 * (1 - row), 0.175, 0.4))
-        for row in (0, 1)
-        for column in range(4)
-    ]
-    orientation, selectivity, frequency, phase, size, center, image, response = panels
-    _histogram(orientation, turned, (-90, 90), "preferred orientation", "twin - truth (degrees)")
-    orientation.set_xticks([-90, 0, 90])
-    _scatter(selectivity, truth["gosi"], twin["gosi"], "selectivity", "gOSI")
-    _scatter(
-        frequency,
-        truth["spatial_frequency"],
-        twin["spatial_frequency"],
-        "spatial frequency",
-        "cycles/pixel",
-    )
-    _scatter(phase, truth["f1_f0"], twin["f1_f0"], "simple (> 1) or complex", "F1/F0")
-    for line in (phase.axvline, phase.axhline):
-        line(1, color=GREY, linewidth=0.8)
-    _scatter(size, truth["suppression"], twin["suppression"], "size", "suppression index")
-    _histogram(
-        center, distance, (0, max(4, np.percentile(distance, 99))), "field centre", "pixels apart"
-    )
-    _histogram(
-        image, twin["filter_correlation"], (0, 1), "most exciting image", "r with true filter"
-    )
-    _histogram(
-        response,
-        twin["response_share"],
-        (0, 1.4),
-        "true response to it",
-        "response / that to own filter",
-    )
+    panel = _panel(ax, 0, "preferred orientation")
+    _histogram(panel, turned, (-90, 90), "twin - truth (degrees)")
+    panel.set_xticks([-90, 0, 90])
+    _scatter(_panel(ax, 1, "selectivity"), card, "gosi", "gOSI")
+    _scatter(_panel(ax, 2, "spatial frequency"), card, "spatial_frequency", "cycles/pixel")
+    panel = _panel(ax, 3, "simple (> 1) or complex")
+    _scatter(panel, card, "f1_f0", "F1/F0")
+    panel.axvline(1, color=GREY, linewidth=0.8)
+    panel.axhline(1, color=GREY, linewidth=0.8)
+    _scatter(_panel(ax, 4, "size"), card, "suppression", "suppression index")
+    limits = 0, max(4, np.percentile(distance, 99))
+    _histogram(_panel(ax, 5, "field centre"), distance, limits, "pixels apart")
+    panel = _panel(ax, 6, "most exciting image")
+    _histogram(panel, twin["filter_correlation"], (0, 1), "r with true filter")
+    panel = _panel(ax, 7, "true response to it")
+    _histogram(panel, twin["response_share"], (0, 1.4), "response / that to own filter")
     return ax
 
 
-def _scatter(ax, true, estimate, title, label):
-    both = np.concatenate([true, estimate])
-    low, high = min(0, both.min()), both.max() * 1.05
-    ax.plot([low, high], [low, high], color=GREY, linestyle="--", linewidth=1)
-    ax.plot(true, estimate, "o", color=BLUE, markersize=2.5, markeredgewidth=0, antialiased=False)
-    clean_axis(ax, xlabel=f"{label}, truth", ylabel="twin", xlim=(low, high), ylim=(low, high))
-    ax.set_title(title, fontsize="medium")
+def _panel(ax, i, title):
+    """The i-th of eight panels in two rows."""
+    row, column = divmod(i, 4)
+    panel = ax.inset_axes((0.275 * column, 0.6 * (1 - row), 0.175, 0.4))
+    panel.set_title(title, fontsize="medium")
+    return panel
 
 
-def _histogram(ax, values, limits, title, label):
+def _scatter(ax, card, name, label):
+    truth, twin = card.truth[name], card.twin[name]
+    limits = min(0, truth.min(), twin.min()), 1.05 * max(truth.max(), twin.max())
+    ax.plot(limits, limits, color=GREY, linestyle="--", linewidth=1)
+    ax.plot(truth, twin, "o", color=BLUE, markersize=2.5, markeredgewidth=0, antialiased=False)
+    clean_axis(ax, xlabel=f"{label}, truth", ylabel="twin", xlim=limits, ylim=limits)
+
+
+def _histogram(ax, values, limits, label):
     """A histogram of values clipped to limits, its median marked by a line."""
     ax.hist(np.clip(values, *limits), 30, range=limits, color=SKY)
     ax.axvline(np.median(values), color=BLUE, linewidth=1.5)
     clean_axis(ax, xlabel=label, ylabel="neurons", xlim=limits)
-    ax.set_title(title, fontsize="medium")

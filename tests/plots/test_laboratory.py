@@ -9,6 +9,8 @@ import pytest
 from kit import plots
 from kit.lab import Tuning
 
+POSITIONS = np.array([[0, 10, 200], [300, 20, 200], [600, 30, 250]])
+
 
 def tuning(quantity="orientation", unit="radians", spread=None, factor=1):
     values = np.radians([0, 60, 120]) if unit == "radians" else np.array([0.02, 0.1, 0.5])
@@ -33,13 +35,22 @@ def test_tuning_curves_draws_each_neuron_of_each_model():
     assert [text.get_text() for text in second.get_legend().get_texts()] == ["twin", "truth"]
 
 
+def test_tuning_curves_finds_chosen_neurons():
+    some = dataclasses.replace(tuning(), neurons=np.array([17, 3]))
+    panel = plots.tuning_curves({"twin": some}, [17]).child_axes[0]
+    np.testing.assert_allclose(panel.lines[0].get_ydata(), [1, 4, 2])
+    with pytest.raises(ValueError, match="neuron 0 is not among the 2"):
+        plots.tuning_curves({"twin": some}, [0])
+
+
 def test_mean_tuning_draws_medians_of_curves_over_their_peak():
     ax = plots.mean_tuning({"twin": tuning("size", "pixels"), "truth": tuning("size", "pixels")})
     np.testing.assert_allclose(ax.lines[0].get_ydata(), np.array([1, 4, 2]) / 4 / 2)
     assert ax.get_xlabel() == "radius (pixels)" and ax.get_xscale() == "log"
     assert ax.get_ylabel() == "response / peak"
-    labels = [label.get_text() for label in ax.get_xticklabels()]
-    assert labels == [".02", ".05", ".1", ".2", ".5"]
+    low, high = ax.get_xlim()
+    ticks = [label for label in ax.get_xticklabels() if low < label.get_position()[0] < high]
+    assert [tick.get_text() for tick in ticks] == [".02", ".05", ".1", ".2", ".5"]
 
 
 def test_mean_tuning_names_what_the_animal_does():
@@ -47,20 +58,36 @@ def test_mean_tuning_names_what_the_animal_does():
     assert ax.get_xlabel() == "running speed (std)" and ax.get_xscale() == "linear"
 
 
+def test_tunings_that_cannot_be_drawn_together():
+    for wrong in ({}, tuning(), {str(i): tuning() for i in range(6)},
+                  {"a": tuning(), "b": tuning("size", "pixels")}):  # fmt: skip
+        with pytest.raises(ValueError, match="cannot be drawn together; give a dict"):
+            plots.mean_tuning(wrong)
+    five = plots.mean_tuning({str(i): tuning() for i in range(5)})
+    assert len(five.lines) == 5
+
+
 def test_orientation_map_has_cyclic_colours():
-    place = np.array([[0, 10, 200], [300, 20, 200], [600, 30, 250]])
-    ax = plots.orientation_map(place, np.radians([0, 90, 180]))
+    ax = plots.orientation_map(POSITIONS, np.radians([0, 90, 180]), unit="normalised")
     (dots,) = ax.collections
-    np.testing.assert_array_equal(dots.get_offsets(), place[:, :2])
+    np.testing.assert_array_equal(dots.get_offsets(), POSITIONS[:, :2])
     np.testing.assert_allclose(dots.get_array(), [0, 90, 0])
     ends = dots.cmap([0.0, 1.0])
     np.testing.assert_allclose(ends[0], ends[1], atol=0.02)
-    assert "µm" in ax.get_xlabel() and "degrees" in dots.colorbar.ax.get_ylabel()
-    assert plots.orientation_map(place, np.zeros(3), unit="normalised").get_xlabel() == (
-        "cortical x (normalised)"
-    )
-    with pytest.raises(ValueError, match=r"orientations must be numbers \(3,\), these are \(2,\)"):
-        plots.orientation_map(place, [1, 2])
+    assert ax.get_xlabel() == "cortical x (normalised)"
+    assert "degrees" in dots.colorbar.ax.get_ylabel()
+
+
+@pytest.mark.parametrize(
+    "orientations, message",
+    [
+        ([1, 2], r"orientations must be numbers \(3,\), these are \(2,\)"),
+        ([0, 45, 90], "orientations of 90 radians is beyond a full turn"),
+    ],
+)
+def test_orientation_map_refuses_others(orientations, message):
+    with pytest.raises(ValueError, match=message):
+        plots.orientation_map(POSITIONS, orientations)
 
 
 def test_report_card_has_a_panel_for_every_property():
@@ -79,33 +106,3 @@ def test_report_card_has_a_panel_for_every_property():
     np.testing.assert_allclose(dots.get_ydata(), dots.get_xdata() / 2)
     assert dashed.get_linestyle() == "--"
     assert all(panel.get_xlabel() and panel.get_ylabel() for panel in ax.child_axes)
-
-
-def test_stimuli_keep_grey_in_the_middle():
-    ax = plots.stimuli(np.array([[[0.0, 2]], [[-4, 1]], [[0, 0]]]), columns=3)
-    shown = ax.images[0].get_array()[0, [0, 1, 3, 4, 6, 7]]
-    np.testing.assert_allclose(shown, [0, 1, -1, 0.25, 0, 0])
-    assert ax.get_title() == "3 stimuli of 1 × 2 pixels"
-    assert plots.stimuli(np.zeros((1, 1, 2, 2)), title="mine").get_title() == "mine"
-
-
-def test_tuning_curves_finds_chosen_neurons():
-    some = dataclasses.replace(tuning(), neurons=np.array([17, 3]))
-    panel = plots.tuning_curves({"twin": some}, [17]).child_axes[0]
-    np.testing.assert_allclose(panel.lines[0].get_ydata(), [1, 4, 2])
-    with pytest.raises(ValueError, match="neuron 0 is not among the 2"):
-        plots.tuning_curves({"twin": some}, [0])
-
-
-def test_tunings_that_cannot_be_drawn_together():
-    for wrong in ({}, tuning(), {str(i): tuning() for i in range(6)},
-                  {"a": tuning(), "b": tuning("size", "pixels")}):  # fmt: skip
-        with pytest.raises(ValueError, match="cannot be drawn together; give a dict"):
-            plots.mean_tuning(wrong)
-    five = plots.mean_tuning({str(i): tuning() for i in range(5)})
-    assert len(five.lines) == 5
-
-
-def test_orientation_map_refuses_degrees():
-    with pytest.raises(ValueError, match=r"orientations of 90 radians is beyond a full turn"):
-        plots.orientation_map(np.eye(3), [0, 45, 90])
