@@ -32,11 +32,9 @@ DRAW = {
 
 
 @pytest.mark.parametrize("name", DRAW)
-def test_make_axis_keeps_the_given_one(name, ax):
+def test_make_axis_keeps_the_given_one_or_makes_one(name, ax):
     assert DRAW[name](ax) is ax and len(plt.get_fignums()) == 1
     ax.figure.canvas.draw()
-
-
-@pytest.mark.parametrize("name", sorted(DRAW.keys() - {"reference_line"}))
-def test_make_axis_makes_one(name):
-    assert DRAW[name](None).figure is plt.gcf() and len(plt.get_fignums()) == 1
+    plt.close("all")
+    if name != "reference_line":
+        assert DRAW[name](None).figure is plt.gcf() and len(plt.get_fignums()) == 1
