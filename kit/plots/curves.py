@@ -23,8 +23,13 @@ def training_curve(
         (mark,) = ax.plot(seconds[best], log.correlation[best], "o", color=color, markersize=8)
         mark.set(fillstyle="none", label=None if ax.get_legend() else "weights kept")
     ax.autoscale()  # room for a second log on the same axis
-    labels = {"xlabel": "seconds of training", "ylabel": "single-trial correlation"}
-    return clean_axis(ax, "lower right", xlim=(0, None), **labels)
+    return clean_axis(
+        ax,
+        "lower right",
+        xlim=(0, None),
+        xlabel="seconds of training",
+        ylabel="single-trial correlation",
+    )
 
 
 def reference_line(value: float, text: str, ax: Axes) -> Axes:

@@ -29,11 +29,11 @@ def tuning_curves(tunings: dict[str, Any], neurons: Sequence[int], ax: Axes | No
     images, a dotted line the preferred value.
     """
     tunings = _require_tunings(tunings)
-    neurons = require_array("neurons", neurons, ("n",))
-    count = len(neurons)
+    indices = require_array("neurons", neurons, ("n",))
+    count = len(indices)
     ax = make_axis(ax, min(2.4 * count, 8.5), 2.4)
     ax.axis("off")
-    for i, neuron in enumerate(neurons):
+    for i, neuron in enumerate(indices):
         panel = ax.inset_axes((i / count, 0, 0.8 / count, 1))
         for (name, tuning), color in zip(tunings.items(), COLORS, strict=False):
             row = tuning.row(neuron)
@@ -119,17 +119,15 @@ def orientation_map(
     orientations = require_array("orientations", orientations, (len(coordinates),))
     require_radians("orientations", orientations)
     ax = make_axis(ax, 4.6, 3.4)
-    few = len(coordinates) < 1000
     dots = neuron_dots(
         ax,
         coordinates,
         unit,
+        12,
         c=np.degrees(orientations) % 180,
-        s=12 if few else 3,
         cmap="twilight",
-        vmin=0,
-        vmax=180,
-        antialiased=few,  # flat colours of many: small files
+        clim=(0, 180),
+        antialiased=len(coordinates) < 1000,  # flat colours of many: small files
     )
     ax.set_facecolor("#d9d9d9")  # the light colours of the map would vanish on white
     bar = ax.figure.colorbar(dots, ax=ax, label="preferred orientation (degrees)")

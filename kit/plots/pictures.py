@@ -131,6 +131,6 @@ def cortical_map(
     values = require_array("values", values, (len(coordinates),))
     ax = make_axis(ax, 4.4, 3.2)
     low, high = np.percentile(values, [5, 95])
-    dots = neuron_dots(ax, coordinates, "µm", c=values, s=10, vmin=low, vmax=high)
+    dots = neuron_dots(ax, coordinates, "µm", 10, c=values, clim=(low, high))
     ax.figure.colorbar(dots, ax=ax, label=label, extend="both")
     return ax

@@ -118,7 +118,7 @@ def binned_mean(
     ax.errorbar(*means.T, sem, fmt="o-", color=color, markersize=4, label=label)
     ax.autoscale(axis="y")  # room for a second line on the same axis
     ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))  # from 0, so small differences look small
-    legend = "best" if label else ""
+    legend = "best" if label else None
     return clean_axis(ax, legend, xlabel=xlabel, ylabel="mean response ± s.e.m. (std)")
 
 

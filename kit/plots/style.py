@@ -5,6 +5,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 
 from kit.checks import brief
 
@@ -23,7 +24,7 @@ def make_axis(ax: Axes | None, width: float, height: float) -> Axes:
     return plt.subplots(figsize=(width, height), dpi=80, layout="constrained")[1]
 
 
-def clean_axis(ax: Axes, legend: str = "", **settings: Any) -> Axes:
+def clean_axis(ax: Axes, legend: Any = None, **settings: Any) -> Axes:
     """Remove the top and right edge of an axis, and add a legend at this place, if there is one.
 
     settings: labels, ticks, … as for `Axes.set`.
@@ -35,7 +36,13 @@ def clean_axis(ax: Axes, legend: str = "", **settings: Any) -> Axes:
     return ax
 
 
-def neuron_dots(ax: Axes, coordinates: np.ndarray, unit: str, **settings: Any) -> Any:
-    """Draw neurons (N, 2 or 3) in cortex, seen from above. settings: as for `Axes.scatter`."""
+def neuron_dots(
+    ax: Axes, coordinates: np.ndarray, unit: str, size: float, **settings: Any
+) -> PathCollection:
+    """Draw neurons (N, 2 or 3) in cortex, seen from above. settings: as for `Axes.scatter`.
+
+    size: area of a dot, in square points; a quarter of it for 1000 neurons or more.
+    """
     clean_axis(ax, xlabel=f"cortical x ({unit})", ylabel=f"cortical y ({unit})", aspect="equal")
-    return ax.scatter(*coordinates[:, :2].T, linewidth=0, **settings)
+    area = size if len(coordinates) < 1000 else size / 4
+    return ax.scatter(*coordinates[:, :2].T, area, linewidth=0, **settings)
