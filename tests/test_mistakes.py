@@ -102,7 +102,7 @@ MISTAKES = {
         KeyError, "there is no mouse '9-9-9' here; the mice are 7-1-1"),
     "a list of mice": (
         lambda data, model: kit.widgets.trial_explorer(data, ["7-1-1"]),
-        ValueError, "is not the id of a mouse; give a text such as '7-1-1'"),
+        ValueError, "is not possible; give a text or None"),
     "a monitor without settings": (
         lambda data, model: kit.widgets.training_monitor(model, data, 3),
         ValueError, "config=3 is not a TrainConfig"),

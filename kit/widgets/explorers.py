@@ -6,16 +6,15 @@ import ipywidgets as widgets
 import numpy as np
 from torch import nn
 
-from kit.checks import brief, require_array, require_finite
+from kit.checks import require, require_array, require_finite
 from kit.data.layout import TIERS
-from kit.data.recordings import Dataset, Recording, require_dataset
+from kit.data.recordings import Dataset, require_dataset
 from kit.evaluation.metrics import correlation
 from kit.evaluation.scores import predict
 from kit.lab.controls import controls, respond
 from kit.lab.experiment import Neurons, Subject
 from kit.lab.fields import receptive_fields
 from kit.lab.synthesis import AscentConfig, most_exciting_images
-from kit.models.ensemble import Ensemble
 from kit.models.model import Model
 from kit.widgets.explorer import Explorer, slider
 from kit.widgets.figures import NeuronFigure, PopulationFigure, TrialFigure
@@ -34,51 +33,42 @@ def trial_explorer(data: Dataset, mouse: str | None = None) -> Explorer:
     >>> explorer.controls["trial"].value = 3
     """
     recording = _recording(data, mouse)
-    figure, tiers = TrialFigure(recording), [tier for tier in TIERS if tier in recording.tiers]
-    tier = widgets.Dropdown(options=tiers, value=tiers[0], description="tier")
-    trial = slider("trial", "of its tier", 1, len(recording.rows(tiers[0])), 1, 1)
-    tier.observe(lambda change: setattr(trial, "max", len(recording.rows(change["new"]))), "value")
+    figure, tiers = TrialFigure(recording), [name for name in TIERS if name in recording.tiers]
+    tier = widgets.Dropdown(options=tiers, description="tier")
+    trial = slider("trial", "of its tier", 1, 1, 1, 1)
+    widgets.dlink((tier, "value"), (trial, "max"), lambda name: len(recording.rows(name)))
 
     def show(values):
         rows = recording.rows(values["tier"])
         rows = rows[recording.image_ids[rows].argsort(kind="stable")]  # repeats side by side
         number = min(values["trial"], len(rows))
-        row = rows[number - 1]
-        figure.show_trial(row)
-        return _describe_trial(
-            recording, row, f"Trial {number} of {len(rows)} in the tier {values['tier']}"
+        figure.show_trial(rows[number - 1])
+        return (
+            f"Trial {number} of {len(rows)} in the tier {values['tier']}: "
+            f"{_describe_trial(recording, rows[number - 1])}."
         )
 
     return Explorer(figure, {"tier": tier, "trial": trial}, show)
 
 
 def _recording(data, mouse):
-    data = require_dataset(data)
-    if not isinstance(mouse, str | None):
-        raise ValueError(
-            f"mouse={brief(mouse)} is not the id of a mouse; give a text such as "
-            f"{next(iter(data))!r}"
-        )
+    data, mouse = require_dataset(data), require("mouse", mouse, str | None)
     return data.mouse if mouse is None else data[mouse]
 
 
-def _describe_trial(recording: Recording, row: int, which: str) -> str:
-    shown, repeats = recording.responses[row], recording.image_ids == recording.image_ids[row]
-    parts = [f"{which}: image {recording.image_ids[row]}, shown {_times(repeats.sum())}"]
-    if np.isnan(shown).all():
-        parts.append("the responses are withheld")
+def _describe_trial(recording, row):
+    responses, image = recording.responses[row], recording.image_ids[row]
+    repeats = np.count_nonzero(recording.image_ids == image)
+    text = f"image {image}, shown {'once' if repeats == 1 else f'{repeats} times'}; "
+    if np.isnan(responses).all():
+        text += "the responses are withheld"
     else:
-        parts.append(
-            f"{np.mean(shown > 0):.0%} of the neurons responded, mean {shown.mean():.2f} std"
-        )
+        share = np.mean(responses > 0)
+        text += f"{share:.0%} of the neurons responded, mean {responses.mean():.2f} std"
     if recording.behavior is not None:
         pupil, _, running = recording.behavior[row]
-        parts.append(f"pupil {pupil:.1f} std, running {running:.1f} std")
-    return "; ".join(parts) + "."
-
-
-def _times(number):
-    return "once" if number == 1 else f"{number} times"
+        text += f"; pupil {pupil:.1f} std, running {running:.1f} std"
+    return text
 
 
 def playground(
@@ -98,36 +88,35 @@ def playground(
     subject = Subject(model, mouse)
     screen = subject.screen
     noise = subject.respond(screen.natural_noise(32, seed=0))
-    place, unit = _places(subject, coordinates, noise.shape[1])
-    figure = PopulationFigure(place, screen.size, screen.limits, np.percentile(noise, 99.5), unit)
+    positions, unit = _positions(subject, coordinates, noise.shape[1])
+    top = np.percentile(noise, 99.5)
+    figure = PopulationFigure(positions, screen.size, screen.limits, top, unit)
 
     def show(values):
-        image, shown = respond(model, values, mouse)
-        figure.show_responses(image, shown)
-        best = shown.argmax()
+        image, responses = respond(model, values, mouse)
+        figure.show_responses(image, responses)
         return (
             f"Grating of {values['orientation']} degrees and {values['frequency']:.2f} cycles "
-            f"per pixel, radius {values['radius']}: the mean response of {len(shown):,} "
-            f"neurons is {shown.mean():.2f} std; neuron {best} responds most, with "
-            f"{shown[best]:.1f} std."
+            f"per pixel, radius {values['radius']}: the mean response of {len(responses):,} "
+            f"neurons is {responses.mean():.2f} std; neuron {responses.argmax()} responds most, "
+            f"with {responses.max():.1f} std."
         )
 
     return Explorer(figure, sliders, show)
 
 
-def _places(subject, coordinates, neurons):
-    """The neurons' places in cortex (N, 2 or 3), and their unit."""
-    if coordinates is None:
-        member = subject.model.members[0] if isinstance(subject.model, Ensemble) else subject.model
-        if not isinstance(member, Model):
-            raise ValueError(
-                f"a {type(member).__name__} does not say where its neurons are; give "
-                "coordinates=data.mouse.coordinates"
-            )
-        return member.readouts[subject.mouse].cortical_positions.cpu().numpy(), "-1 to 1"
-    coordinates = require_array("coordinates", coordinates, (neurons, 2), (neurons, 3))
-    require_finite("coordinates", coordinates)
-    return coordinates, "µm"
+def _positions(subject, coordinates, neurons):
+    """The neurons' positions in cortex (N, 2 or 3), and their unit."""
+    if coordinates is not None:
+        coordinates = require_array("coordinates", coordinates, (neurons, 2), (neurons, 3))
+        return require_finite("coordinates", coordinates), "µm"
+    model = getattr(subject.model, "members", [subject.model])[0]  # of an ensemble the first
+    if not isinstance(model, Model):
+        raise ValueError(
+            f"a {type(model).__name__} does not say where its neurons are; give "
+            "coordinates=data.mouse.coordinates"
+        )
+    return model.readouts[subject.mouse].cortical_positions.cpu().numpy(), "-1 to 1"
 
 
 def neuron_explorer(
@@ -144,34 +133,30 @@ def neuron_explorer(
     >>> explorer.controls["neuron"].value = 17
     """
     recording = _recording(data, mouse)
-    predictions = predict(model, data, "validation", mouse)  # (T, N)
     recorded = recording.responses[recording.rows("validation")]
-    scores = correlation(predictions, recorded)  # (N,)
+    responses = np.stack([predict(model, data, "validation", mouse), recorded])  # (2, T, N)
+    scores = correlation(*responses)  # (N,)
     if neurons is None:
-        order = np.argsort(scores)[::-1]
-        neurons = order[np.linspace(0, len(order) - 1, min(NEURONS, len(order))).astype(int)]
-    chosen = Subject(model, recording.mouse).choose(neurons)
-    images = most_exciting_images(model, chosen, recording.mouse, AscentConfig(steps=ASCENT_STEPS))
-    figure = NeuronFigure(
-        recording.coordinates,
-        chosen,
-        receptive_fields(model, chosen, recording.mouse),
-        images.images[:, 0],
-        predictions[:, chosen],
-        recorded[:, chosen],
-    )
-    names = [(f"{neuron}", int(neuron)) for neuron in chosen]
+        count = min(NEURONS, len(scores))
+        neurons = scores.argsort()[::-1][np.linspace(0, len(scores) - 1, count).astype(int)]
+    neurons = Subject(model, recording.mouse).choose(neurons)
+    settings = AscentConfig(steps=ASCENT_STEPS)
+    images = most_exciting_images(model, neurons, recording.mouse, settings).images[:, 0]
+    fields = receptive_fields(model, neurons, recording.mouse)  # (n, H, W)
+    figure = NeuronFigure(recording.coordinates, fields.shape[1:])
     choice = widgets.SelectionSlider(
-        options=names, description="neuron", value=names[0][1], layout=widgets.Layout(width="465px")
+        options=neurons.tolist(), description="neuron", layout=widgets.Layout(width="465px")
     )
 
     def show(values):
         neuron = values["neuron"]
-        figure.show_neuron(chosen.tolist().index(neuron), scores[neuron])
-        rank = int((scores > scores[neuron]).sum()) + 1
+        i, score = neurons.tolist().index(neuron), scores[neuron]
+        position, pair = recording.coordinates[neuron], responses[:, :, neuron]
+        figure.show_neuron(position, fields[i], images[i], pair, score)
         return (
             f"Neuron {neuron}: on {len(recorded)} validation trials its single-trial "
-            f"correlation is {scores[neuron]:.2f}, rank {rank} of {len(scores)} neurons."
+            f"correlation is {score:.2f}, rank {1 + np.count_nonzero(scores > score)} of "
+            f"{len(scores)} neurons."
         )
 
     return Explorer(figure, {"neuron": choice}, show)
