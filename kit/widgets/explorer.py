@@ -9,7 +9,6 @@ import threading
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from html import escape
-from itertools import count
 from typing import Any
 
 import ipywidgets as widgets
@@ -31,16 +30,17 @@ class Explorer(widgets.VBox):
     """
 
     figure: Any
+    keeps_picture = True  # in a notebook that has no kernel
 
     def __init__(
         self, figure: Any, controls: Mapping[str, Any], show: Callable[[dict], str]
     ) -> None:
         self.figure, self.controls, self._show = figure, dict(controls), show
-        self._numbers, self._latest, self.text = count(1), 0, ""
-        width, height = figure.figure.get_size_inches() * figure.figure.dpi
+        self._latest, self.text = None, ""
+        width, height = figure.canvas.get_width_height()
         fixed = widgets.Layout(
-            width=f"{width:.0f}px",
-            height=f"{height:.0f}px",
+            width=f"{width}px",
+            height=f"{height}px",
             max_width="100%",
             object_fit="contain",
             flex="0 0 auto",
@@ -57,9 +57,9 @@ class Explorer(widgets.VBox):
 
     def refresh(self, change: object = None) -> None:
         """Draw what the controls say now. Requests that wait leave the drawing to the latest."""
-        mine = self._latest = next(self._numbers)
+        request = self._latest = object()
         with DRAWING:
-            if mine < self._latest or self._show is None:
+            if request is not self._latest or self._show is None:
                 return
             values = {name: control.value for name, control in self.controls.items()}
             try:
@@ -80,13 +80,10 @@ class Explorer(widgets.VBox):
     def _ipython_display_(self) -> None:
         """Show the widget; where there is no kernel, its present picture and sentence."""
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
-        display({"application/vnd.jupyter.widget-view+json": view, **self._static()}, raw=True)
-
-    def _static(self):
-        if not self.picture.value:  # nothing could be drawn yet, as the sentence says
-            return {"text/plain": self.text}
-        picture = b64encode(in_256_colors(self.picture.value)).decode()
-        return {"text/plain": self.text, "image/png": picture}
+        bundle = {"application/vnd.jupyter.widget-view+json": view, "text/plain": self.text}
+        if self.keeps_picture and self.picture.value:  # none if nothing could be drawn yet
+            bundle["image/png"] = b64encode(in_256_colors(self.picture.value)).decode()
+        display(bundle, raw=True)
 
 
 def _running_cell():
@@ -98,9 +95,10 @@ def _running_cell():
 def _replace_older(explorer):
     """Close the explorers that an earlier run of this cell made."""
     cell, run = _running_cell()
-    for shown in [each for each in _SHOWN if each[0] == cell and each[1] != run]:
-        shown[2].close()
-        _SHOWN.remove(shown)
+    for entry in list(_SHOWN):
+        if entry[0] == cell and entry[1] != run:
+            entry[2].close()
+            _SHOWN.remove(entry)
     if cell:
         _SHOWN.append((cell, run, explorer))
 
@@ -111,8 +109,6 @@ def slider(
     """A slider of whole numbers where all of its values are, with room for its label and unit."""
     whole = all(float(value).is_integer() for value in (low, high, step, start))
     kind = widgets.IntSlider if whole else widgets.FloatSlider
-    number = int if whole else float
-    low, high, step, start = map(number, (low, high, step, start))
     return kind(
         value=start,
         min=low,

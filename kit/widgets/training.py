@@ -48,6 +48,8 @@ def training_monitor(
 class TrainingMonitor(Explorer):
     """A training in a thread of its own."""
 
+    keeps_picture = False  # the curves have only begun when it is shown
+
     def __init__(
         self, model: Model, data: Dataset, config: TrainConfig, checkpoint: str | Path | None = None
     ) -> None:
@@ -117,23 +119,19 @@ class TrainingMonitor(Explorer):
         return self._stop.is_set()
 
     def _show_history(self, values):
-        history = self.history
-        if self._ended or self._stop.is_set():
-            self.button.disabled = True
+        history, best = self.history, self.history.best_epoch
+        self.button.disabled = self._ended or self._stop.is_set()
+        if self.button.disabled:
             self.button.description = "Training has ended" if self._ended else "Stopping"
         self.figure.show_history(history)
         if self._problem:
             return f"The training failed: {self._problem}"
-        if history.stopped and not history.loss:
+        if best is None and history.stopped:
             return f"The training has ended in its first epoch ({history.stopped})."
-        if history.best_epoch is None:
+        if best is None:
             return f"The training has begun; its first epoch of up to {self._epochs} is running."
         state = f"it has ended ({history.stopped})" if history.stopped else "it goes on"
         return (
             f"Epoch {len(history.loss)} of up to {self._epochs}: best validation correlation "
-            f"{history.correlation[history.best_epoch]:.3f} in epoch "
-            f"{history.best_epoch + 1}; {state}."
+            f"{history.correlation[best]:.3f} in epoch {best + 1}; {state}."
         )
-
-    def _static(self):
-        return {"text/plain": self.text}  # the curves have only begun
