@@ -62,7 +62,7 @@ def start(work, *arguments):
 def finish(threads):
     for thread in threads:
         thread.join(LIMIT)
-    assert not any(thread.is_alive() for thread in threads)
+        assert not thread.is_alive()
 
 
 def move(widget, value, name="level"):
