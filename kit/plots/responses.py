@@ -34,12 +34,11 @@ def _number_images(ax, image_ids):
     """Add a tick where the next image begins, and each image's number below its trials."""
     starts = np.flatnonzero(np.diff(image_ids)) + 0.5
     edges = np.array([-0.5, *starts, len(image_ids) - 0.5])
-    numbers = np.arange(1, len(edges))
-    step = -(-len(numbers) // 20)  # more than 20 numbers would overlap
-    ax.set_xticks(starts, [""] * len(starts))
-    ax.set_xticks(
-        ((edges[:-1] + edges[1:]) / 2)[step - 1 :: step], numbers[step - 1 :: step], minor=True
-    )
+    middles = (edges[:-1] + edges[1:]) / 2
+    step = -(-len(middles) // 20)  # more than 20 numbers would overlap
+    numbers = np.arange(step, len(middles) + 1, step)
+    ax.set_xticks(starts, [])
+    ax.set_xticks(middles[numbers - 1], numbers, minor=True)
     ax.tick_params(axis="x", which="minor", length=0)
     ax.set_xlabel(
         f"{len(image_ids)} trials, by number of the image; a tick where the next image begins"
@@ -52,11 +51,16 @@ def repeats(columns: list[np.ndarray], ax: Axes | None = None, xlabel: str = "im
     columns: a list of (n,) responses in units of a neuron's std; n may differ.
     """
     columns = [require_array(f"columns[{i}]", column, ("n",)) for i, column in enumerate(columns)]
-    trials = np.concatenate(columns)
     ax = make_axis(ax, 6, 3)
-    x = np.repeat(np.arange(len(columns)), [len(column) for column in columns])
     ax.plot(
-        x, trials, "o", color=GREY, markersize=4, alpha=0.6, markeredgewidth=0, label="one trial"
+        np.repeat(np.arange(len(columns)), [len(column) for column in columns]),
+        np.concatenate(columns),
+        "o",
+        color=GREY,
+        markersize=4,
+        alpha=0.6,
+        markeredgewidth=0,
+        label="one trial",
     )
     means = [column.mean() for column in columns]
     ax.plot(means, "_", color=VERMILION, markersize=9, markeredgewidth=2, label="mean")
@@ -112,10 +116,12 @@ def binned_mean(
     if len(x) < 20:
         raise ValueError(f"x and y have {len(x)} trials; give 20 or more, two for each group")
     ax = make_axis(ax, 5, 3)
-    groups = np.array_split(np.argsort(x, kind="stable"), 10)
-    means = np.array([(x[group].mean(), y[group].mean()) for group in groups])  # (10, 2)
-    sem = [y[group].std(ddof=1) / np.sqrt(len(group)) for group in groups]
-    ax.errorbar(*means.T, sem, fmt="o-", color=color, markersize=4, label=label)
+    order = np.argsort(x, kind="stable")
+    groups = np.array_split(y[order], 10)
+    centers = [group.mean() for group in np.array_split(x[order], 10)]
+    means = [group.mean() for group in groups]
+    sem = [group.std(ddof=1) / np.sqrt(len(group)) for group in groups]
+    ax.errorbar(centers, means, sem, fmt="o-", color=color, markersize=4, label=label)
     ax.autoscale(axis="y")  # room for a second line on the same axis
     ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))  # from 0, so small differences look small
     legend = "best" if label else None
@@ -145,10 +151,15 @@ def mean_responses(
     order = np.argsort(average(predictions))
     mean = average(responses)
     sem = np.sqrt(average((responses - mean[image]) ** 2) / np.maximum(count - 1, 1))
-    label = "measured: mean ± s.e.m."
-    x = np.arange(len(order))
     ax.errorbar(
-        x, mean[order], sem[order], fmt="o", color=GREY, markersize=3, linewidth=1, label=label
+        range(len(order)),
+        mean[order],
+        sem[order],
+        fmt="o",
+        color=GREY,
+        markersize=3,
+        linewidth=1,
+        label="measured: mean ± s.e.m.",
     )
     if rates is not None:
         rates = average(require_array("rates", rates, responses.shape))

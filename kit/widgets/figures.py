@@ -122,7 +122,8 @@ class TrialFigure(LiveFigure):
         super().__init__(9.4, 6.4)
         self.recording = recording
         images = recording.images[:: max(1, len(recording.images) // 100)]  # all would take long
-        box, limits = (0.06, 0.57, 0.41, 0.37), (images.min(), images.max())
+        limits = images.min(), images.max()
+        box = 0.06, 0.57, 0.41, 0.37
         self.image = self.picture(box, "image", recording.image_size, limits)
         self.dots = self.responses(0.57, 0.37, recording.coordinates, 3)
         self.note = _note(self.dots.axes, "responses withheld")
@@ -152,9 +153,8 @@ class TrialFigure(LiveFigure):
 
     def show_trial(self, row: int) -> Figure:
         """Show a trial. row: its index in the recording."""
-        recording = self.recording
+        recording, responses = self.recording, self.recording.responses[row]
         self.image.set_data(recording.images[row, 0])
-        responses = recording.responses[row]
         withheld = bool(np.isnan(responses).all())
         self.note.set_visible(withheld)
         self.dots.set_array(responses)

@@ -93,13 +93,6 @@ def test_refresh_after_a_move_changes_picture_and_sentence():
     assert widget.text == "Level 0." and widget.picture.value == first
 
 
-def test_refresh_gives_the_values_of_all_controls_by_name():
-    widget = explorer(str)
-    move(widget, 3)
-    move(widget, 4, "other")
-    assert widget.text == str({"level": 3, "other": 4})
-
-
 def test_refresh_says_an_error_and_goes_on():
     widget = explorer(fails_at(5, "five is too much"))
     before = widget.picture.value

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from trainer import build, quick, same_state, same_weights
 from waiting import LIMIT
 
@@ -198,12 +197,6 @@ def test_wait_raises_what_training_raises(plus, other):
     assert monitor.text == f"The training failed: {problem.value}"
     assert "&#x27;8-1-1&#x27;" in monitor.sentence.value
     assert monitor.button.description == "Training has ended"
-
-
-@pytest.mark.parametrize("model", [None, "sample+-cnn", torch.nn.Identity()])
-def test_wait_raises_that_a_model_is_needed(plus, model):
-    with pytest.raises(ValueError, match="a Model is needed to train, not "):
-        training_monitor(model, plus, quick()).wait()
 
 
 def test_wait_raises_that_the_loss_is_not_finite(plus, monkeypatch):
