@@ -23,14 +23,11 @@ class Batch(NamedTuple):
 
     def to(self, device: str | torch.device | Tensor) -> Batch:
         """The same batch on another device, or of a tensor's device and type, as torch does."""
-        others = [None if value is None else value.to(device) for value in self[1:]]
-        return Batch(self.images.to(device), *others)
+        return Batch._make(None if value is None else value.to(device) for value in self)
 
     def part(self, rows: slice) -> Batch:
         """Some of the trials."""
-        return Batch(
-            self.images[rows], *[None if value is None else value[rows] for value in self[1:]]
-        )
+        return Batch._make(None if value is None else value[rows] for value in self)
 
     @classmethod
     def typical(cls, images: np.ndarray | Tensor) -> Batch:
@@ -50,10 +47,8 @@ class Batch(NamedTuple):
         if images.ndim == 3:
             images = images[:, None]  # (B, 1, H, W)
         if images.ndim != 4 or images.shape[1] != 1:
-            raise ValueError(
-                f"images of shape {tuple(images.shape)} are not (B, 1, H, W) or "
-                "(B, H, W); give one image as images[None]"
-            )
+            shape = tuple(images.shape)
+            raise ValueError(f"images {shape} are not (B, 1, H, W); give one image as images[None]")
         require_z_scored(images)
         images = images.float()
         behavior = images.new_tensor([TYPICAL_BEHAVIOR]).expand(len(images), -1)  # (B, 3)
@@ -67,19 +62,13 @@ def require_z_scored(images: np.ndarray | Tensor) -> tuple[float, float]:
     around 0; no pixel of an image of 2,304 can lie further from the mean than 48 std.
     """
     images = _as_tensor(images).detach()
-    remedy = "for pixels from 0 to 255 use (images - 113.5) / 64.6, the benchmark's mean and std"
-    if not images.is_floating_point():
-        raise ValueError(f"images of {images.dtype} are not z-scored; {remedy}")
-    if images.is_meta or not images.numel():
-        return 0.0, 0.0
-    low, high = (float(value) for value in images.aminmax())  # NaN if any pixel is
-    if not np.isfinite([low, high]).all():
+    low = high = 0.0
+    if images.numel() and not images.is_meta:
+        low, high = (float(value) for value in images.aminmax())  # NaN if any pixel is
+    if not images.is_floating_point() or not -50 <= low <= high <= (50 if low < 0 else 10):
         raise ValueError(
-            "some pixels of these images are not finite numbers; leave those images out"
-        )
-    if low < -50 or high > (50 if low < 0 else 10):
-        raise ValueError(
-            f"images with pixels from {low:.6g} to {high:.6g} are not z-scored; {remedy}"
+            f"images of {images.dtype} are not z-scored; for pixels from 0 to 255 use (images - "
+            f"113.5) / 64.6, the benchmark's mean and std; these run from {low:.6g} to {high:.6g}"
         )
     return low, high
 

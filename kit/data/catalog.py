@@ -16,11 +16,10 @@ WEIGHTS_HOST = (
 
 @dataclass(frozen=True)
 class PublishedRecording:
-    """One published recording: its role in the competition, its size and its file."""
+    """One published recording: its role in the competition and its file."""
 
     mouse: str
     role: str  # "Sensorium", "Sensorium+" or "open"
-    neurons: int
     megabytes: int  # of the zip
     sha256: str  # of the zip
 
@@ -30,63 +29,23 @@ class PublishedRecording:
         return f"static{self.mouse}-{IMAGES}.zip"
 
 
+# mouse, role, megabytes and SHA-256
+TABLE = """
+26872-17-20  Sensorium   416 c004994ba0110dcff21273af3e7b759ca30881dabbdc74201e777e89a8ce68d0
+27204-5-13   Sensorium+  412 bfafe3589131485ae1a20be643956618e3520c7fbaf25df39e9d7b1ccca9da5d
+21067-10-18  open        423 2a3a0a7516855f3b305fc000e8987b609d6917c89804c911b76300fc66cfc802
+22846-10-16  open        397 c5baf086e58ef303ebe62cb49da35b73c496f974cc990e973c3f104309cef6da
+23343-5-17   open        393 8145d4b3f5d7a8aae9df4f04d4d6061215ab9060a47611fb4cdbf8c5ecfb626d
+23656-14-22  open        411 fb02840192b226c0b7951df6387ff3ebf8236874725fb57ab29212376479c937
+23964-4-22   open        411 677739254fd338d1a249a2cf2f4f965048c5a8919a254d57d5317d2f998f7481
+"""
 RECORDINGS = {
-    entry.mouse: entry
-    for entry in (
-        PublishedRecording(
-            "26872-17-20",
-            "Sensorium",
-            7776,
-            416,
-            "c004994ba0110dcff21273af3e7b759ca30881dabbdc74201e777e89a8ce68d0",
-        ),
-        PublishedRecording(
-            "27204-5-13",
-            "Sensorium+",
-            7538,
-            412,
-            "bfafe3589131485ae1a20be643956618e3520c7fbaf25df39e9d7b1ccca9da5d",
-        ),
-        PublishedRecording(
-            "21067-10-18",
-            "open",
-            8372,
-            423,
-            "2a3a0a7516855f3b305fc000e8987b609d6917c89804c911b76300fc66cfc802",
-        ),
-        PublishedRecording(
-            "22846-10-16",
-            "open",
-            7344,
-            397,
-            "c5baf086e58ef303ebe62cb49da35b73c496f974cc990e973c3f104309cef6da",
-        ),
-        PublishedRecording(
-            "23343-5-17",
-            "open",
-            7334,
-            393,
-            "8145d4b3f5d7a8aae9df4f04d4d6061215ab9060a47611fb4cdbf8c5ecfb626d",
-        ),
-        PublishedRecording(
-            "23656-14-22",
-            "open",
-            8107,
-            411,
-            "fb02840192b226c0b7951df6387ff3ebf8236874725fb57ab29212376479c937",
-        ),
-        PublishedRecording(
-            "23964-4-22",
-            "open",
-            8098,
-            411,
-            "677739254fd338d1a249a2cf2f4f965048c5a8919a254d57d5317d2f998f7481",
-        ),
-    )
+    mouse: PublishedRecording(mouse, role, int(megabytes), sha256)
+    for mouse, role, megabytes, sha256 in map(str.split, TABLE.strip().splitlines())
 }
 NAMES = {
-    "sensorium": [mouse for mouse, entry in RECORDINGS.items() if entry.role == "Sensorium"],
-    "sensorium+": [mouse for mouse, entry in RECORDINGS.items() if entry.role == "Sensorium+"],
+    "sensorium": ["26872-17-20"],
+    "sensorium+": ["27204-5-13"],
     "pretrain": [mouse for mouse, entry in RECORDINGS.items() if entry.role == "open"],
     "all": list(RECORDINGS),
 }

@@ -2,10 +2,8 @@
 
 import os
 import shutil
-import stat
 import sys
 import time
-from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
@@ -45,61 +43,59 @@ def download(
     """
     if os.path.exists(path):  # downloaded and checked, or put there by the user
         return
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.part")
     try:
         source = _source(url)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path):
+        with _locked(path):
             if not path.exists():  # another process may have downloaded it meanwhile
                 _fetch(source, part, sha256, megabytes)
                 os.replace(part, path)
     except (OSError, ValueError) as problem:
-        reason = getattr(problem, "strerror", None) or problem
-        if isinstance(problem, requests.RequestException | ValueError):
-            reason = (
-                "the server, or one that it redirects to, cannot be reached; behind a proxy "
-                f"set HTTPS_PROXY and REQUESTS_CA_BUNDLE ({type(problem).__name__})"
-            )
         kept = f"{_size(part) / 1e6:.1f} MB are kept in {part}; " if _size(part) else ""
         raise ConnectionError(
-            f"{what} could not be downloaded: {reason}; {kept}try again, or download {url} "
-            f"({megabytes} MB) by other means and put it at {path}; "
+            f"{what} could not be downloaded: {_reason(problem)}; {kept}try again, or download "
+            f"{url} ({megabytes} MB) by other means and put it at {path}; "
             f"{instead} works without it"
         ) from problem
 
 
+def _reason(problem):
+    if isinstance(problem, requests.RequestException | ValueError):
+        return (
+            "the server, or one that it redirects to, cannot be reached; behind a proxy "
+            f"set HTTPS_PROXY and REQUESTS_CA_BUNDLE ({type(problem).__name__})"
+        )
+    return getattr(problem, "strerror", None) or problem
+
+
 @contextmanager
-def locked(path: Path) -> Generator[None]:
+def _locked(path):
     """Wait until no other process is downloading `path`, and make others wait for the block."""
-    lock = FileLock(path.with_name(path.name + ".lock"))
+    lock = FileLock(path.with_name(f"{path.name}.lock"))
     try:
-        held = lock.acquire(blocking=False)
+        lock.acquire(blocking=False)
     except Timeout:
         print(f"waiting for another process that is downloading {path.name}", file=sys.stderr)
-        held = lock.acquire()
-    with held:
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
     Path(lock.lock_file).unlink(missing_ok=True)
 
 
-def check_disk_space(part: Path, megabytes: float) -> None:
-    """Raise ConnectionError unless the file and its packed copy, of about equal size, will fit."""
-    needed = 2 * megabytes / 1e3 - _size(part) / 1e9
-    free = shutil.disk_usage(part.parent).free / 1e9
+def _fetch(source, part, sha256, megabytes):
+    """Complete `part` from a URL or a path. Raises ConnectionError if its SHA-256 is wrong then."""
+    needed = 2 * megabytes - _size(part) / 1e6  # the packed copy is of about equal size
+    free = shutil.disk_usage(part.parent).free / 1e6
     if free < needed:
         raise ConnectionError(
-            f"{needed:.2f} GB are needed in {part.parent} and {free:.2f} GB are "
-            "free: make room, or name another data folder in KIT_DATA_DIR"
+            f"{needed:.0f} MB are needed in {part.parent} and {free:.0f} MB are free: make room, "
+            "or name another data folder in KIT_DATA_DIR"
         )
-
-
-def _fetch(source: str, part: Path, sha256: str, megabytes: float) -> None:
-    """Complete `part` from a URL or a path. Raises ConnectionError if its SHA-256 is wrong then."""
-    check_disk_space(part, megabytes)
-    if os.path.lexists(part) and (
-        not stat.S_ISREG(part.lstat().st_mode) or part.stat().st_nlink > 1
-    ):
-        part.unlink()  # a link to a file that is not ours to change, or a pipe that never ends
+    if not part.is_file() or part.is_symlink() or part.stat().st_nlink > 1:
+        part.unlink(missing_ok=True)  # a link to a file that is not ours to change, or a pipe
     if "://" in source:
         _receive(source, part, sha256, megabytes)
     elif os.path.isfile(source):
@@ -107,27 +103,25 @@ def _fetch(source: str, part: Path, sha256: str, megabytes: float) -> None:
             _write(iter(partial(file.read, 2**20), b""), part, 0, megabytes)
     else:
         raise ConnectionError(f"KIT_MIRROR names a folder, but there is no file {source}")
-    found = file_sha256(part)
-    if found != sha256:
+    received = file_sha256(part)
+    if received != sha256:
         raise ConnectionError(
-            f"its SHA-256 is {found}, expected {sha256}; if you trust what came, "
+            f"its SHA-256 is {received}, expected {sha256}; if you trust what came, "
             f"rename {part.name} to {part.stem}"
         )
 
 
-def _source(url: str) -> str:
+def _source(url):
     """Where the file comes from: a URL, or a path if KIT_MIRROR names a folder."""
     mirror = os.environ.get("KIT_MIRROR", "").strip(" '\"")
     if mirror:
         url = f"{mirror.rstrip('/')}/{url.rpartition('/')[2]}"
-    if "://" not in url:
-        return os.path.expanduser(url)
-    if os.environ.get("KIT_OFFLINE", "0") not in ("", "0"):
+    if "://" in url and os.environ.get("KIT_OFFLINE", "0") not in ("", "0"):
         raise ConnectionError("KIT_OFFLINE forbids the network: unset it")
-    return url
+    return url if "://" in url else os.path.expanduser(url)
 
 
-def _receive(url: str, part: Path, sha256: str, megabytes: float) -> None:
+def _receive(url, part, sha256, megabytes):
     """Append to `part` until its SHA-256 is right or a whole file came in one answer."""
     failures, largest = 0, _size(part)
     with _session() as session:
@@ -142,7 +136,7 @@ def _receive(url: str, part: Path, sha256: str, megabytes: float) -> None:
             time.sleep(PAUSE * 2**failures)
 
 
-def _session() -> requests.Session:
+def _session():
     """A session that retries requests that fail before the body of the answer."""
     retry = Retry(
         TRIES,
@@ -158,7 +152,7 @@ def _session() -> requests.Session:
     return session
 
 
-def _append(session: requests.Session, url: str, part: Path, start: int, megabytes: float) -> bool:
+def _append(session, url, part, start, megabytes):
     """Ask for the bytes from `start` on and write them. Returns whether all came in one answer."""
     headers = {"Accept-Encoding": "identity"}
     if start:
@@ -167,53 +161,43 @@ def _append(session: requests.Session, url: str, part: Path, start: int, megabyt
         status = answer.status_code
         span = answer.headers.get("Content-Range", "").lower()
         resumed = span.startswith(f"bytes {start}-") and "Content-Encoding" not in answer.headers
-        if start and status in (206, 416) and not resumed:
+        if status == 200:
+            start = 0
+        elif start and status in (206, 416) and not resumed:
             if span.startswith("bytes */"):  # the server has no more: `part` is of another file
                 part.unlink()
             return _append(session, url, part, 0, megabytes)
-        if status == 200:
-            start = 0
-        elif start == 0 or status != 206:
+        elif not start or status != 206:
             raise ConnectionError(f"the server answered {status} {one_line(answer.reason)}")
         try:
             _write(_received(answer), part, start, megabytes)
-        except HTTPError:  # cut off: what came is kept, but for the last block
+        except HTTPError:  # cut off: what came is kept
             return False
     return start == 0
 
 
-def _received(answer: requests.Response) -> Iterator[bytes]:
+def _received(answer):
     """The bytes of an answer, some at a time. Raises ConnectionError if hardly any come."""
+    yield answer.raw.read(40, decode_content=True)  # enough to see if it is the file
     seconds, least = SLOWEST
-    block, since, received = b"", time.monotonic(), 0
-    while more := answer.raw.read1(2**16, decode_content=True):  # what has come, be it a byte
-        block += more
-        received += len(more)
-        if len(block) >= 2**13:
-            yield block
-            block = b""
+    since, received = time.monotonic(), 0
+    while block := answer.raw.read1(2**16, decode_content=True):  # what has come, be it a byte
+        yield block
+        received += len(block)
         if time.monotonic() - since > seconds:
             if received < least:
-                raise ConnectionError(
-                    f"the server sent less than {least / 1000:g} kB in {seconds:g} seconds"
-                )
+                raise ConnectionError(f"the server sent less than {least} bytes in {seconds} s")
             since, received = time.monotonic(), 0
-    if block:
-        yield block
 
 
-def _write(blocks: Iterator[bytes], part: Path, start: int, megabytes: float) -> None:
+def _write(blocks, part, start, megabytes):
     """Write `blocks` to `part` from byte `start` on. If they are cut off, later bytes stay."""
     first = next(blocks, b"")
     if start == 0 and not first.startswith(b"PK\x03\x04"):  # zips, and what torch saves
         raise ConnectionError(f"what came is not the file: it begins with {first[:40]!r}")
-    mode = "r+b" if part.exists() else "xb"
-    with (
-        part.open(mode) as file,
-        progress(
-            desc="downloading", total=megabytes * 1e6, initial=start, unit="B", unit_scale=True
-        ) as bar,
-    ):
+    options = {"desc": "downloading", "total": megabytes * 1e6, "unit": "B", "unit_scale": True}
+    part.touch()
+    with part.open("r+b") as file, progress(initial=start, **options) as bar:
         file.seek(start)
         for block in chain([first], blocks):
             file.write(block)
@@ -223,5 +207,5 @@ def _write(blocks: Iterator[bytes], part: Path, start: int, megabytes: float) ->
         file.truncate()
 
 
-def _size(path: Path) -> int:
+def _size(path):
     return path.stat().st_size if path.is_file() else 0

@@ -4,16 +4,16 @@ import hashlib
 import os
 import re
 from contextlib import suppress
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import torch
 
-from kit.checks import expand_user, require_int, suggest, system_words
+from kit.checks import brief, expand_user, require, suggest
 from kit.data import catalog, simulation
-from kit.data.official import array_files, find_roots, open_source
+from kit.data.official import array_files, open_source
 from kit.data.packing import pack
 from kit.data.recordings import Dataset, open_packed
-from kit.data.zips import directory_bytes, require_readable
+from kit.data.zips import directory_bytes
 from kit.files import atomic_write, data_folder, file_sha256
 from kit.machine import limit_threads
 
@@ -47,49 +47,32 @@ def load(
     >>> data.mouse.responses.shape[1]
     600
     """
-    try:
-        height, width = [require_int("size", pixels, 1, 1024) for pixels in size]
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"size={size!r} is not a height and width of 1 to 1024 pixels, such as (36, 64)"
-        ) from None
+    size = require("size", size, tuple[int, int], (1, 1024))
     listed = names if isinstance(names, list | tuple) else [names]
     if not listed or not all(isinstance(name, str | Path) and str(name) for name in listed):
-        raise ValueError(f'{str(names)[:80]!r} names no recording; try kit.load("sample+")')
+        raise ValueError(f'{brief(names)!r} names no recording; try kit.load("sample+")')
     limit_threads()
     origins = {}  # mouse -> path of a recording, or its id; all are looked up before any work
     for name in listed:
         for mouse, origin in _find(name).items():
             if origins.setdefault(mouse, origin) != origin:
-                raise ValueError(
-                    f"mouse {mouse} is in both {origins[mouse]} and {origin}; name one"
-                )
-    return Dataset(
-        [_open(mouse, origin, (height, width), folder) for mouse, origin in origins.items()]
-    )
+                raise ValueError(f"mouse {mouse} is in {origins[mouse]} and {origin}; name one")
+    return Dataset([_open(mouse, origin, size, folder) for mouse, origin in origins.items()])
 
 
 def _find(name):
     """Mouse -> its id, or the path of its zip or folder, for one name."""
-    named = {**simulation.NAMES, **catalog.NAMES}
-    ids = [*simulation.MICE, *catalog.RECORDINGS]
-    if name in named:
-        return {mouse: mouse for mouse in named[name]}
-    if name in ids:
-        return {name: name}
+    ids = {mouse: [mouse] for mouse in (*simulation.MICE, *catalog.RECORDINGS)}
+    mice = {**simulation.NAMES, **catalog.NAMES, **ids}
+    if name in mice:
+        return {mouse: mouse for mouse in mice[name]}
     path = expand_user(name)
     if os.path.isfile(path) or os.path.isdir(path):
         path = path.resolve()
         return {_mouse_id(path): path}
-    if os.path.islink(path):
-        raise ValueError(
-            f"{str(name)[:200]!r} is a link to what is not there; if it is one of "
-            "git-annex, get its content first"
-        )
     raise ValueError(
-        f"{str(name)[:200]!r} is neither a known recording nor a file or folder; "
-        f"{suggest(name, [*named, *ids])}names are {', '.join(named)}, or a "
-        "recording's id"
+        f"{brief(name)!r} is neither a known recording nor a file or folder; {suggest(name, mice)}"
+        f"names are {', '.join(mice)}; if it is a link of git-annex, get its content first"
     )
 
 
@@ -99,25 +82,18 @@ def _mouse_id(path):
     match = pattern.match(path.name)
     if not match:
         with open_source(path) as source:
-            match = pattern.match(PurePath(source.root).name)
+            match = pattern.match(source.folder_name)
     mouse = match[1] if match else path.name.removesuffix(".zip")
     mouse = re.sub(r"[^\w+-]", "-", mouse)[:80]  # for file names, and torch allows no dot in names
     # a ModuleDict, which holds a model's readouts, takes no "keys" or "pop" for a name
     return f"mouse-{mouse}" if hasattr(torch.nn.ModuleDict, mouse) else mouse
 
 
-def _fetch(origin, folder):
-    """The path of a recording's zip or folder, simulated or downloaded first if need be."""
-    if isinstance(origin, Path):
-        return origin
-    if origin in simulation.MICE:
-        return simulation.fetch(origin, folder)
-    return catalog.fetch(origin, folder)
-
-
 def _open(mouse, origin, size, folder):
     """The packed recording, packed first if its content or the size is new."""
-    path, root = _fetch(origin, folder), data_folder(folder)
+    fetch = simulation.fetch if origin in simulation.MICE else catalog.fetch
+    path = origin if isinstance(origin, Path) else fetch(origin, folder)
+    root = data_folder(folder)
     note = None if path.is_file() else root / "content" / _listing(path)
     noted = note.read_text(errors="replace") if note and note.is_file() else ""
     content = noted if DIGEST.fullmatch(noted) else _content(path)  # a lost disk leaves empty notes
@@ -127,18 +103,15 @@ def _open(mouse, origin, size, folder):
         try:
             with open_source(path) as source, atomic_write(packed, folder=True) as part:
                 part.mkdir()
-                pack(mouse, source, part, size)
+                pack(source, part, size)
         except ValueError:
             if mouse not in simulation.MICE:
                 raise
-            raise ValueError(
-                f"the simulated mouse {path} is damaged; delete that file, and it is "
-                "simulated again"
-            ) from None
+            raise ValueError(f"{path} is damaged; delete it, and it is simulated again") from None
     if note and noted != content:
         with suppress(OSError), atomic_write(note) as part:  # the data folder may be read-only
             part.write_text(content)
-    return open_packed(mouse, packed.absolute(), size)
+    return open_packed(mouse, packed.absolute())
 
 
 # ---- the key of a packed copy: what the recording holds, wherever it lies and whatever its dates
@@ -147,13 +120,9 @@ def _open(mouse, origin, size, folder):
 def _content(path):
     """A digest of all that a recording holds. A zip lists the CRC-32 of its members at its end."""
     if path.is_file():
-        try:
-            return hashlib.sha1(directory_bytes(path)).hexdigest()
-        except OSError as problem:
-            require_readable(path, problem)
-            raise
+        return hashlib.sha1(directory_bytes(path)).hexdigest()
     digest = hashlib.sha1()
-    for name, file in _files(path):
+    for name, file in array_files(path).items():
         if file.is_file():  # a device or a pipe may never end
             digest.update(f"{name} {file_sha256(file)}\n".encode())
     return digest.hexdigest()
@@ -166,22 +135,11 @@ def _listing(path):
     size stay; not on Windows, so the files of meta, a few kilobytes, are always read.
     """
     digest = hashlib.sha1(os.fsencode(path))
-    try:
-        for name, file in _files(path):
+    for name, file in array_files(path).items():
+        with suppress(FileNotFoundError):  # a link to nowhere, which is refused when it is read
             stat = file.stat()
             times = stat.st_mtime_ns, stat.st_ctime_ns
             digest.update(repr((name, stat.st_size, *times, stat.st_ino)).encode())
             if "/meta/" in f"/{name}" and file.is_file():
                 digest.update(file.read_bytes())
-    except OSError as problem:
-        raise ValueError(
-            f"{problem.filename} cannot be read ({system_words(problem)}); if it "
-            "is a link of git-annex, get its content first"
-        ) from None
     return digest.hexdigest()
-
-
-def _files(path):
-    """Name and path of each array in a folder."""
-    files = [file for root in find_roots(path) for file in array_files(root)]
-    return [(file.relative_to(path).as_posix(), file) for file in files]

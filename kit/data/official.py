@@ -4,39 +4,35 @@ import io
 import math
 import re
 import zipfile
-from collections import Counter
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
-from kit.checks import one_line
+from kit.checks import brief
 from kit.data.layout import KINDS, META, TIERS
-from kit.data.zips import GET_CONTENT, POINTER, READ_ERRORS, name_of, open_zip, require_readable
+from kit.data.zips import GET_AGAIN, READ_ERRORS, name_of, open_zip, require_readable
 from kit.files import atomic_write, progress
 
-META_DTYPES = {
-    "tiers": "U",
-    "image_ids": "iufU",
-    "trial_ids": "iuU",
-    "unit_ids": "iu",
-    "coordinates": "iuf",
-}  # values of numpy's dtype.kind, after `_as_ids`
-META_WORDS = {
-    "tiers": "texts",
-    "image_ids": "finite numbers or plain texts",
-    "trial_ids": "whole numbers or plain texts, none repeated",
-    "unit_ids": "whole numbers below 2**53, none repeated",
-    "coordinates": "finite numbers",
-}
+META_CONTENT = {
+    "tiers": ("U", f"texts, some of them {', '.join(TIERS)}"),
+    "image_ids": ("iufU", "finite numbers or plain texts"),
+    "trial_ids": ("iuU", "whole numbers or plain texts, none repeated"),
+    "unit_ids": ("iu", "whole numbers below 2**53, none repeated"),
+    "coordinates": ("iuf", "finite numbers"),
+}  # numpy's dtype.kind after `_as_ids`, and the same in words
 
 TIERS_FILE = "meta/trials/tiers.npy"  # the folder that holds this file is the root of a recording
 MAX_ARRAY_BYTES = 2**26  # bytes of one array: many times any that a recording holds
-TRIAL_FILE = re.compile(r"[0-9]{1,18}\.npy")
 PLAIN_ID = re.compile(r"[!#-+\--~]+")  # ids that a CSV file can hold: no comma, quote or blank
+HEADER_READERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}  # by the version of the .npy format
 
 
 def write(target: Path, recording: Mapping[str, Any], statistics_from: np.ndarray) -> None:
@@ -72,16 +68,16 @@ def write(target: Path, recording: Mapping[str, Any], statistics_from: np.ndarra
 
 def _statistics(values):
     """The five statistics of one kind of data: over all pixels of images, else over trials."""
-    axis = None if values.ndim > 2 else 0
-    mean = np.mean(values, axis, dtype=np.float64)
-    squares = ((value - mean) ** 2 for value in values)  # one by one: all would fill a gigabyte
-    if axis is None:
-        variance = np.mean([square.mean() for square in squares])
+    if values.ndim > 2:
+        axis, mean = None, np.mean(values, dtype=np.float64)
+        # one by one: all squares would fill a gigabyte
+        std = np.sqrt(np.mean([np.square(value - mean).mean() for value in values]))
     else:
-        variance = sum(squares) / len(values)
+        axis, mean = 0, np.mean(values, 0, dtype=np.float64)
+        std = np.std(values, 0, dtype=np.float64)
     return {
         "mean": mean,
-        "std": np.sqrt(variance),
+        "std": std,
         "median": np.median(values, axis),
         "min": np.min(values, axis),
         "max": np.max(values, axis),
@@ -91,38 +87,36 @@ def _statistics(values):
 # ---- finding and opening a recording ----
 
 
-def find_roots(path: Path) -> list[Path]:
-    """The folders of recordings at `path` and up to two levels below."""
-    marks = [mark for stars in ("", "*/", "*/*/") for mark in path.glob(stars + TIERS_FILE)]
-    return [mark.parents[2] for mark in marks if "__MACOSX" not in mark.parts]
+def array_files(path: Path) -> dict[str, Path]:
+    """The .npy files of recordings in a folder and up to two levels below, by their names there.
 
-
-def array_files(root: Path) -> list[Path]:
-    """The .npy files of a recording in a folder, links followed."""
+    Links are followed.
+    """
+    marks = [mark for below in ("", "*/", "*/*/") for mark in path.glob(below + TIERS_FILE)]
     patterns = ("data/*/*.npy", "meta/*/*.npy", "meta/statistics/*/*/*.npy")
-    return sorted(file for pattern in patterns for file in root.glob(pattern))
+    files = [
+        file for mark in marks for pattern in patterns for file in mark.parents[2].glob(pattern)
+    ]
+    return {file.relative_to(path).as_posix(): file for file in sorted(files)}
 
 
 @contextmanager
 def open_source(path: Path) -> Generator["Source"]:
     """Open the one recording in a zip or a folder. Raises ValueError if there is not just one."""
-    if path.is_dir():
-        yield Source(path, str(_only_root(path, find_roots(path))))
-        return
-    with open_zip(path) as archive:
-        members = {name_of(member): member for member in archive.infolist()}
-        marks = [name for name in members if name.endswith(TIERS_FILE)]
-        roots = [mark.removesuffix(TIERS_FILE) for mark in marks if "__MACOSX" not in mark]
-        yield Source(path, _only_root(path, roots), archive, members)
-
-
-def _only_root(path, roots):
-    if len(roots) != 1:
-        raise ValueError(
-            f"{path} is not one recording in the official layout: it holds "
-            f"{len(roots)} files {TIERS_FILE}; give the static…zip or its folder"
-        )
-    return roots[0]
+    with nullcontext() if path.is_dir() else open_zip(path) as archive:
+        if archive:
+            files = {name_of(member): member for member in archive.infolist()}
+        else:
+            files = array_files(path)
+        marks = [name for name in files if name.endswith(TIERS_FILE) and "__MACOSX" not in name]
+        if len(marks) != 1:
+            count = len(marks)
+            raise ValueError(f"{path} holds {count} files {TIERS_FILE}; give one recording's zip")
+        root = marks[0].removesuffix(TIERS_FILE)
+        files = {
+            name.removeprefix(root): file for name, file in files.items() if name.startswith(root)
+        }
+        yield Source(path, PurePath(root).name, files, archive)
 
 
 @dataclass(frozen=True)
@@ -130,97 +124,93 @@ class Source:
     """Reads the arrays of one recording by their official names."""
 
     path: Path
-    root: str  # of the recording: its folder, or how its members' names begin
-    archive: zipfile.ZipFile | None = None
-    members: dict[str, zipfile.ZipInfo] = field(default_factory=dict)  # by names with /
+    folder_name: str  # of the folder that holds data and meta
+    files: Mapping[str, Any]  # name in that folder -> a Path, or a member of the archive
+    archive: zipfile.ZipFile | None
 
     def read(self, name: str, shape: tuple | None = None) -> np.ndarray:
-        """One array. Raises ValueError if it is missing, damaged or not of this shape."""
+        """One array, read-only. Raises ValueError if it is missing, damaged or of another shape."""
         # of a known shape: the header, and at most 16 bytes for each value
         largest = MAX_ARRAY_BYTES if shape is None else 4096 + 16 * math.prod(shape)
         try:
             with self._open(f"{name}.npy") as file:
                 array = _parse(file.read(largest + 1), largest)
-        except (KeyError, FileNotFoundError):
-            raise ValueError(
-                f"{self.path} has no {name}.npy; the recording is incomplete, "
-                "download or unpack it again"
-            ) from None
         except READ_ERRORS as problem:
             require_readable(f"{name}.npy in {self.path}", problem)
-            reason = one_line(" ".join(str(problem).split()))
-            if reason != GET_CONTENT:
-                reason += "; download or unpack the recording again"
-            raise ValueError(f"{name}.npy in {self.path} cannot be read: {reason}") from None
+            raise self.error(name, f"cannot be read: {brief(problem)}", GET_AGAIN) from None
         if shape is not None and (array.shape != shape or array.dtype.kind not in "biuf"):
-            raise ValueError(
-                f"{name}.npy in {self.path} holds {array.dtype} of shape "
-                f"{array.shape}, expected numbers of shape {shape}; the recording is "
-                "damaged"
-            )
+            raise self.mismatch(name, array, f"numbers of shape {shape}")
         return array
 
-    def _open(self, file):
-        if self.archive:
-            return self.archive.open(self.members[self.root + file])
-        path = Path(self.root, file)
-        if not path.is_file():  # a device or a pipe may never end
-            raise FileNotFoundError
-        return path.open("rb")
+    def _open(self, name):
+        file = self.files.get(name)
+        if self.archive and file:
+            return self.archive.open(file)
+        if not file or not file.is_file():  # a device or a pipe may never end
+            raise ValueError("there is no such file")
+        return file.open("rb")
+
+    def error(self, name: str, problem: str, remedy: str) -> ValueError:
+        """The error for an array with a problem."""
+        return ValueError(f"{name}.npy in {self.path} {problem}; {remedy}")
+
+    def mismatch(self, name: str, array: np.ndarray, expected: str) -> ValueError:
+        """The error for an array that holds something else than expected."""
+        content = f"{array.dtype} of shape {array.shape}, {brief(array)}"
+        remedy = "put it right, or download or unpack the recording again"
+        return self.error(name, f"holds {content}; it must hold {expected}", remedy)
 
     def has_statistics(self, kind: str) -> bool:
         """Whether there is a mean or a std of a kind."""
-        names = [f"meta/statistics/{kind}/all/{name}.npy" for name in ("mean", "std")]
-        if self.archive:
-            return any(self.root + name in self.members for name in names)
-        return any(Path(self.root, name).exists() for name in names)
+        folder = f"meta/statistics/{kind}/all"
+        return f"{folder}/mean.npy" in self.files or f"{folder}/std.npy" in self.files
 
-    def trial_files(self, kind: str) -> list[str]:
-        """The names of the files of one kind, such as 0.npy, in the order of their numbers."""
-        if self.archive:
-            start = f"{self.root}data/{kind}/"
-            names = [name.removeprefix(start) for name in self.members if name.startswith(start)]
-        else:
-            names = [file.name for file in Path(self.root, "data", kind).glob("*.npy")]
-        names = [name for name in names if TRIAL_FILE.fullmatch(name)]  # not a Mac's ._0.npy
-        return sorted(names, key=_number)
+    def trial_arrays(self, trials: int) -> dict[str, list[str]]:
+        """Kind -> the names of the trials' arrays, in the order of their numbers.
 
-    def trial_arrays(self, kind: str, trials: int) -> list[str]:
-        """The name of each trial's array, numbered from 0 or from 1, perhaps with leading zeros.
-
-        Raises ValueError unless there is one file of a kind for each trial.
+        Behaviour and eye position may be absent as a whole: not every lab records them. Raises
+        ValueError unless any other kind has an array for each trial, and all are numbered alike.
         """
-        names = self.trial_files(kind)
-        numbers = Counter(map(_number, names))
-        first = 1 if names and (_number(names[0]), _number(names[-1])) == (1, trials) else 0
-        expected = Counter(range(first, first + trials))
-        missing, surplus = expected - numbers, numbers - expected
-        if missing or surplus:
-            raise ValueError(
-                f"data/{kind} in {self.path} holds {len(names)} files, but "
-                f"{TIERS_FILE} lists {trials} trials: {missing.total()} missing, "
-                f"{surplus.total()} too many, the first is "
-                f"{min(missing | surplus)}.npy; download or unpack the recording "
-                "again"
-            )
-        return [f"data/{kind}/{name.removesuffix('.npy')}" for name in names]
+        arrays = {kind: self._numbered_arrays(kind) for kind in KINDS}
+        first = arrays["images"][0][0] if arrays["images"] else 0
+        expected = range(first, first + trials)
+        for kind, numbered in arrays.items():
+            absent = kind in ("behavior", "pupil_center") and not numbered
+            if not absent and [number for number, _ in numbered] != list(expected):
+                raise ValueError(
+                    f"data/{kind} in {self.path} holds {len(numbered)} files, expected {first}.npy "
+                    f"to {expected[-1]}.npy; number all kinds alike, or download or unpack it again"
+                )
+        return {
+            kind: [name for _, name in numbered] for kind, numbered in arrays.items() if numbered
+        }
 
-
-def _number(name):
-    return int(name.removesuffix(".npy"))
+    def _numbered_arrays(self, kind):
+        """Number and name of each array of a kind, sorted; not a Mac's ._0.npy."""
+        pattern = re.compile(rf"(data/{kind}/([0-9]{{1,18}}))\.npy")
+        matches = filter(None, map(pattern.fullmatch, self.files))
+        return sorted((int(match[2]), match[1]) for match in matches)
 
 
 def _parse(data, largest):
-    """The array in the bytes of an .npy file."""
-    if POINTER.match(data):
-        raise ValueError(GET_CONTENT)
+    """The array in the bytes of an .npy file. Trials have one header, which numpy parses slowly."""
     if len(data) > largest:
         raise ValueError(f"it holds more than {largest:,} bytes")
-    file = io.BytesIO(data)
-    array = np.lib.format.read_array(file, allow_pickle=False)
-    if array.size > len(data) or file.read(1):  # empty texts take no bytes, so many cost nothing
+    shape, fortran_order, dtype, start = _parse_header(data[: data.find(b"\n", 10) + 1])
+    array = np.frombuffer(data, dtype, offset=start)  # refuses objects
+    if array.size != math.prod(shape):
         raise ValueError("its header does not fit its content")
-    return array
+    return array.reshape(shape, order="F" if fortran_order else "C")
+
+
+@lru_cache(maxsize=64)
+def _parse_header(header):
+    """Shape, whether in Fortran order, and dtype of an array, and the byte at which it starts."""
+    file = io.BytesIO(header)
+    version = np.lib.format.read_magic(file)
+    if version not in HEADER_READERS:
+        raise ValueError(f"version {version} of its format is unknown")
+    return *HEADER_READERS[version](file), file.tell()
 
 
 # ---- trials and neurons ----
@@ -228,36 +218,15 @@ def _parse(data, largest):
 
 def read_meta(source: Source) -> dict[str, np.ndarray]:
     """The arrays about trials and neurons, by the kit's names. Raises ValueError if one is bad."""
-    if source.trial_files("videos"):
-        raise ValueError(
-            f"{source.path} holds videos, as recordings of SENSORIUM 2023 do; this "
-            "kit opens recordings with one image a trial"
-        )
+    if any(name.startswith("data/videos/") for name in source.files):
+        raise ValueError(f"{source.path} holds videos; give a recording with one image a trial")
     meta = {name: _as_ids(name, source.read(file)) for name, file in META.items()}
     trials, neurons = meta["tiers"].size, meta["unit_ids"].size
-    if not trials or not neurons:
-        raise ValueError(
-            f"{source.path} lists {trials} trials of {neurons} neurons; a recording "
-            "has at least one of each"
-        )
     shapes = dict.fromkeys(META, (trials,)) | {"unit_ids": (neurons,), "coordinates": (neurons, 3)}
     for name, values in meta.items():
-        if values.shape != shapes[name]:
-            raise ValueError(
-                f"{META[name]}.npy in {source.path} has shape {values.shape}, "
-                f"expected {shapes[name]}; the recording is damaged"
-            )
-        if not _is_valid(name, values):
-            raise ValueError(
-                f"{META[name]}.npy in {source.path} holds {values.dtype}; it must "
-                f"hold {META_WORDS[name]}: put it right, or download or unpack the "
-                "recording again"
-            )
-    if not np.isin(meta["tiers"], TIERS).any():
-        raise ValueError(
-            f"no trial of {source.path} has one of the tiers {', '.join(TIERS)}; the "
-            f"first has {one_line(meta['tiers'][0], 40)!r}"
-        )
+        if not values.size or values.shape != shapes[name] or not _is_valid(name, values):
+            expected = f"{META_CONTENT[name][1]}, of shape {shapes[name]}"
+            raise source.mismatch(META[name], values, expected)
     return meta
 
 
@@ -265,26 +234,24 @@ def _as_ids(name, values):
     """Texts for bytes, and whole numbers for ids that other programs write as floats or texts."""
     if values.dtype.kind == "S":
         values = np.char.decode(values, "latin-1")
-    if name not in ("unit_ids", "trial_ids") or not values.size:
-        return values
-    if values.dtype.kind == "f":
-        numbers = values.astype(np.float64)
-        whole = (numbers % 1 == 0).all() and np.abs(numbers).max() < 2**53
-        return numbers.astype(np.int64) if whole else values
-    digits = values.dtype.kind == "U" and np.char.isdecimal(values).all()
-    if name == "unit_ids" and digits and np.char.str_len(values).max() < 16:
-        return values.astype(np.int64)
+    if values.dtype.kind in {"unit_ids": "fU", "trial_ids": "f"}.get(name, ""):
+        with suppress(ValueError), np.errstate(invalid="ignore"):
+            numbers = values.astype(np.float64)
+            if ((numbers % 1 == 0) & (np.abs(numbers) < 2**53)).all():
+                return numbers.astype(np.int64)
     return values
 
 
 def _is_valid(name, values):
     """Whether an array has the right type and holds finite numbers or plain ids, each id once."""
-    if values.dtype.kind not in META_DTYPES[name]:
+    if values.dtype.kind not in META_CONTENT[name][0]:
         return False
     if name in ("unit_ids", "trial_ids") and len(np.unique(values)) < len(values):
         return False
-    if values.dtype.kind == "U":
-        return name == "tiers" or all(map(PLAIN_ID.fullmatch, values.tolist()))
+    if name == "tiers":
+        return np.isin(values, TIERS).any()
     if name == "unit_ids":
         return np.abs(values.astype(float)).max() < 2**53
+    if values.dtype.kind == "U":
+        return all(map(PLAIN_ID.fullmatch, values.tolist()))
     return np.isfinite(values.astype(np.float32)).all()

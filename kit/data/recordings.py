@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 from collections import Counter
@@ -14,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from kit.checks import brief, one_line, require_int
+from kit.checks import brief, one_line, require_array, require_int
 from kit.data.batches import TYPICAL_BEHAVIOR as TYPICAL_BEHAVIOR
 from kit.data.batches import Batch
 from kit.data.batches import require_z_scored as require_z_scored
-from kit.data.layout import META, TIERS
+from kit.data.layout import KINDS, META, TIERS
 from kit.data.zips import READ_ERRORS, require_readable
 
 
@@ -45,23 +44,23 @@ class Recording:
         """Pickle the folder, not gigabytes of arrays: the other process opens the same files."""
         if self.packed is None:
             return Recording, tuple(getattr(self, each.name) for each in fields(self) if each.init)
-        return open_packed, (self.mouse, self.packed, self.image_size, self.tiers)
+        return open_packed, (self.mouse, self.packed, self.tiers)
 
     def __post_init__(self):
         trials, neurons = len(self.tiers), len(self.unit_ids)
-        for name in ("images", "responses", "behavior", "pupil_center", "image_ids", "trial_ids"):
-            values = getattr(self, name)
-            if values is not None and len(values) != trials:
-                raise ValueError(
-                    f"mouse {self.mouse} has {trials} trials and {len(values)} rows "
-                    f"of {name}; give a row of them for each trial"
-                )
-        columns = neurons if self.responses is None else self.responses.shape[1]
-        if not columns == len(self.coordinates) == neurons:
+        shapes = {
+            "images": (trials, 1, "height", "width"),
+            "responses": (trials, neurons),
+            "behavior": (trials, 3),
+            "pupil_center": (trials, 2),
+            "coordinates": (neurons, 3),
+        }
+        for name, shape in shapes.items():
+            if getattr(self, name) is not None:
+                require_array(f"{name} of mouse {self.mouse}", getattr(self, name), shape)
+        if not len(self.image_ids) == len(self.trial_ids) == trials:
             raise ValueError(
-                f"mouse {self.mouse} has {neurons} unit_ids, {len(self.coordinates)} "
-                f"coordinates and {columns} columns of responses; give one of each "
-                "for each neuron"
+                f"mouse {self.mouse} has {trials} tiers; give as many ids of each kind"
             )
         vars(self)["statistics"] = dict(self.statistics)
         for values in (vars(self), self.statistics):
@@ -85,8 +84,8 @@ class Recording:
         """
         rows = np.flatnonzero(self.tiers == tier) if isinstance(tier, str) else []
         if not len(rows):
-            here = ", ".join(one_line(name, 40) for name in self._trials_by_tier())
-            raise ValueError(f"mouse {self.mouse} has no tier {tier!r}; its tiers are {here}")
+            tiers = ", ".join(one_line(name, 40) for name in self._trials_by_tier())
+            raise ValueError(f"mouse {self.mouse} has no tier {tier!r}; its tiers are {tiers}")
         return rows
 
     def require_tiers(self, *tiers: str) -> None:
@@ -96,8 +95,8 @@ class Recording:
 
     def _trials_by_tier(self):
         """Tier -> number of trials: first the tiers that methods use, then all others."""
-        found = Counter(self.tiers.tolist())
-        return {tier: found[tier] for tier in [*TIERS, *sorted(found)] if tier in found}
+        counts = Counter(self.tiers.tolist())
+        return {tier: counts[tier] for tier in [*TIERS, *sorted(counts)] if tier in counts}
 
     def withheld(self, tier: str) -> bool:
         """Whether the responses of a tier are withheld (zeros in the file, NaN here)."""
@@ -114,21 +113,15 @@ class Recording:
             chosen = np.array(0)
         if chosen.ndim != 1:
             raise ValueError(
-                f"rows={brief(rows)} are not trials of mouse {self.mouse}; give whole "
-                f'numbers from 0 to {len(self.tiers) - 1}, such as .rows("train")'
+                f"rows={brief(rows)} are not trials of mouse {self.mouse}; give whole numbers from "
+                f'0 to {len(self.tiers) - 1}, such as .rows("train")'
             )
-        rows = chosen
-        responses = self.responses[rows]
-        withheld = np.isnan(responses[:, 0]).any()  # a withheld trial is NaN throughout
-        state = [
-            None if array is None else torch.from_numpy(array[rows])
-            for array in (self.behavior, self.pupil_center)
-        ]
-        return Batch(
-            torch.from_numpy(self.images[rows]),
-            None if withheld else torch.from_numpy(responses),
-            *state,
+        arrays = (self.images, self.responses, self.behavior, self.pupil_center)
+        batch = Batch._make(
+            None if array is None else torch.from_numpy(array[chosen]) for array in arrays
         )
+        withheld = batch.responses[:, 0].isnan().any()  # a withheld trial is NaN throughout
+        return batch._replace(responses=None) if withheld else batch
 
     def first(self, tier: str, n: int) -> Batch:
         """The first n trials of a tier, or all of them if it has fewer.
@@ -186,10 +179,8 @@ class Dataset(Mapping):
         recordings = list(recordings)
         self._recordings = {recording.mouse: recording for recording in recordings}
         if not 0 < len(self._recordings) == len(recordings):
-            raise ValueError(
-                f"{len(recordings)} recordings of {len(self._recordings)} mice; a "
-                "Dataset takes one or more, each of another mouse"
-            )
+            names = [recording.mouse for recording in recordings]
+            raise ValueError(f"the mice {names} are no Dataset; give one or more, each once")
 
     def __getitem__(self, mouse):
         if mouse not in self._recordings:
@@ -200,10 +191,9 @@ class Dataset(Mapping):
         """Called only for a missing attribute: says if the recordings have it."""
         of_recordings = name in Recording.__annotations__ or hasattr(Recording, name)
         if of_recordings and not name.startswith("_"):
-            mouse = next(iter(self))
             raise AttributeError(
                 f"a Dataset maps mice to recordings and has no {name!r} itself; "
-                f"write data.mouse.{name}, or data[{mouse!r}].{name}"
+                f"write data.mouse.{name}, or data[{next(iter(self))!r}].{name}"
             )
         raise AttributeError(f"'Dataset' object has no attribute {name!r}")
 
@@ -217,10 +207,7 @@ class Dataset(Mapping):
     def mouse(self) -> Recording:
         """The only recording. Raises ValueError if there are several."""
         if len(self) != 1:
-            raise ValueError(
-                f"there are {len(self)} mice here; choose one of {', '.join(self)}, "
-                f"for example data[{next(iter(self))!r}]"
-            )
+            raise ValueError(f"there are {len(self)} mice here; choose one of {', '.join(self)}")
         return next(iter(self.values()))
 
     @property
@@ -251,15 +238,12 @@ def require_dataset(data: object) -> Dataset:
     """`data` itself if it is a `Dataset`. Raises ValueError if it is anything else."""
     if not isinstance(data, Dataset):
         raise ValueError(
-            f"a Dataset is needed, not a {type(data).__name__}; open one with "
-            'kit.load, for example kit.load("sample+")'
+            f"a Dataset is needed, not a {type(data).__name__}; open one with kit.load"
         )
     return data
 
 
-def open_packed(
-    mouse: str, packed: Path, size: tuple[int, int], tiers: np.ndarray | None = None
-) -> Recording:
+def open_packed(mouse: str, packed: Path, tiers: np.ndarray | None = None) -> Recording:
     """The recording in a folder of packed arrays, perhaps in another process or on another host.
 
     tiers: (T,) the tiers of a recording that was pickled; else the packed ones are used.
@@ -268,8 +252,8 @@ def open_packed(
     """
     if not packed.is_dir():
         raise FileNotFoundError(
-            f"mouse {mouse} is not at {packed} on host {socket.gethostname()}; put the data folder "
-            "where every host sees it at one path, name it in KIT_DATA_DIR and load again"
+            f"mouse {mouse} is not at {packed} on host {socket.gethostname()}; name a folder in "
+            "KIT_DATA_DIR that every host sees at one path, and load again"
         )
     try:
         if not all(map(os.path.isfile, packed.iterdir())):  # a pipe may never end
@@ -277,40 +261,23 @@ def open_packed(
         with np.load(packed / "meta.npz") as file:
             statistics = dict(file)
         meta = {name: statistics.pop(name) for name in META}
-        trials, neurons = len(meta["tiers"]), len(meta["unit_ids"])
-        shapes = {
-            "images": (trials, 1, *size),
-            "responses": (trials, neurons),
-            "behavior": (trials, 3),
-            "pupil_center": (trials, 2),
-        }
-        images, responses = (
-            _open_array(packed / f"{name}.npy", shapes[name]) for name in ("images", "responses")
-        )
-        behavior, eye = (
-            _open_array(packed / f"{name}.npy", shapes[name])
-            if f"{name}_std" in statistics
-            else None
-            for name in ("behavior", "pupil_center")
-        )  # None: withheld or absent
+        if tiers is not None:
+            meta["tiers"] = tiers
+        arrays = dict.fromkeys(KINDS)
+        for kind in KINDS:
+            if f"{kind}_std" in statistics:  # else withheld or absent
+                arrays[kind] = _open_array(packed / f"{kind}.npy")
+        recording = Recording(mouse, **arrays, **meta, statistics=statistics)
     except (*READ_ERRORS, KeyError) as problem:
         require_readable(f"the packed copy {packed}", problem)
         raise ValueError(
             f"the packed copy {packed} is damaged; delete that folder and load again"
         ) from None
-    if tiers is not None:
-        meta["tiers"] = tiers
-    opened = Recording(mouse, images, responses, behavior, eye, **meta, statistics=statistics)
-    return opened._from_files(packed)
+    return recording._from_files(packed)
 
 
-def _open_array(file, shape):
+def _open_array(file):
     try:
-        array = np.load(file, mmap_mode="r")
-    except OSError as problem:
-        if problem.errno not in (errno.ENODEV, errno.EINVAL, errno.ENOTSUP, errno.EPERM):
-            raise
-        array = np.load(file)  # some network drives cannot map files
-    if array.shape != shape or array.dtype != np.float32:
-        raise ValueError
-    return array
+        return np.load(file, mmap_mode="r")
+    except OSError:
+        return np.load(file)  # some network drives cannot map files

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from kit.checks import system_words
 
-POINTER = re.compile(rb"(\.\./)*(\.git)?/?annex/objects|version https://git-lfs")
-GET_CONTENT = "it is a pointer of git-annex or Git LFS; get its content first"
+GET_AGAIN = (
+    "download or unpack it again; if it is a pointer of git-annex or Git LFS, get its content"
+)
 
 # raised by zipfile, zlib and numpy on damaged, encrypted or hostile bytes
 READ_ERRORS = (
@@ -43,14 +44,13 @@ def open_zip(path: Path) -> zipfile.ZipFile:
         archive = zipfile.ZipFile(path)
     except READ_ERRORS as problem:
         require_readable(path, problem)
-        start = directory_bytes(path)[8:] if path.is_file() else b""
-        web_page = "it may be cut off or a web page: download it again"
-        reason = GET_CONTENT if POINTER.match(start) else web_page
-        raise ValueError(f"{path} is not a zip file; {reason}") from None
-    problem = _find_problem(archive)
-    if problem:
-        archive.close()
-        raise ValueError(f"{path} {problem}; no published recording does: download it again")
+        raise ValueError(f"{path} is not a zip file; {GET_AGAIN}") from None
+    for name, count in Counter(map(name_of, archive.infolist())).items():
+        if count > 1 or ".." in name.split("/") or re.match(r"/|[A-Za-z]:", name):
+            archive.close()
+            raise ValueError(
+                f"{path} holds {name[:80]!r} twice, or outside its folder; download it again"
+            )
     return archive
 
 
@@ -85,14 +85,3 @@ def require_readable(path: Path | str, problem: BaseException) -> None:
 def name_of(member: zipfile.ZipInfo) -> str:
     """The name of a zip's member, also where a program of Windows wrote it."""
     return member.filename.replace("\\", "/")
-
-
-def _find_problem(archive):
-    """A sign that a zip is damaged or was made to do harm, or None."""
-    names = map(name_of, archive.infolist())
-    for name, count in Counter(names).items():
-        if count > 1:
-            return f"holds {name[:80]!r} more than once"
-        if ".." in name.split("/") or re.match(r"/|[A-Za-z]:", name):
-            return f"has a member outside its folder, {name[:80]!r}"
-    return None

@@ -1,6 +1,7 @@
 """Checks that several tests of recordings share."""
 
 import dataclasses
+import zipfile
 
 import numpy as np
 import pytest
@@ -9,6 +10,13 @@ import kit
 
 TOP = "static7-1-1-GrayImageNet-tiny"
 TRIALS, NEURONS = 70, 24
+
+
+def unpack(path, folder):
+    """The folder of a recording, unpacked from its zip."""
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(folder)
+    return folder / TOP
 
 
 def left_in(folder):
@@ -20,22 +28,17 @@ def refused(path, folder, kind=ValueError, size=(36, 64)):
     """The sentence with which a recording is refused; nothing stays of it."""
     with pytest.raises(kind) as caught:
         kit.load(path, size, folder)
-    said = str(caught.value)
-    assert "\n" not in said and len(said) < 700
+    message = str(caught.value)
+    assert "\n" not in message and len(message) < 700
     assert left_in(folder) == []
-    return said
+    return message
 
 
-def shown(said, folder):
-    """A sentence as the table shows it: without the test's own folder."""
-    return said.replace(f"{folder}/", "").replace(TOP, "static…")
+def in_table(message, folder):
+    """A sentence as the table of faults has it: without the test's own folder."""
+    return message.replace(f"{folder}/", "").replace(TOP, "static…")
 
 
-def assert_same(one, other):
-    for field in [each for each in dataclasses.fields(one) if each.init]:
-        if field.name == "statistics":
-            assert one.statistics.keys() == other.statistics.keys()
-            for name in one.statistics:
-                np.testing.assert_array_equal(one.statistics[name], other.statistics[name])
-        else:
-            np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
+def assert_same(mouse, expected):
+    for field in [each for each in dataclasses.fields(mouse) if each.init]:
+        np.testing.assert_equal(getattr(mouse, field.name), getattr(expected, field.name))

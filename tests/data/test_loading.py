@@ -6,12 +6,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import zipfile
 
 import numpy as np
 import pytest
 import tiny
-from recording_files import NEURONS, TOP, TRIALS, assert_same, refused, shown
+from recording_files import NEURONS, TOP, TRIALS, assert_same, in_table, refused, unpack
 from waiting import LIMIT, wait_for_process
 
 import kit
@@ -51,15 +50,13 @@ def test_load_list(source, tmp_path):
     with pytest.raises(ValueError, match="names no recording"):
         kit.load([], folder=tmp_path)
     assert len(kit.load([source, str(source)], folder=tmp_path)) == 1  # named twice, opened once
-    with zipfile.ZipFile(source) as archive:
-        archive.extractall(tmp_path)
-    with pytest.raises(ValueError, match=r"mouse 7-1-1 is in both .*\.zip and "):
-        kit.load([source, tmp_path / TOP], folder=tmp_path)
+    with pytest.raises(ValueError, match=r"mouse 7-1-1 is in .*\.zip and "):
+        kit.load([source, unpack(source, tmp_path)], folder=tmp_path)
 
 
 @pytest.mark.parametrize("size", [36, (36,), (36, 64, 1), (0, 64), (36, 1025), (3.6, 6.4), "ab"])
 def test_load_refuses_size(source, tmp_path, size):
-    with pytest.raises(ValueError, match=r"size=.* is not a height and width"):
+    with pytest.raises(ValueError, match=r"size=.* is not possible; give 2 values"):
         kit.load(source, size=size, folder=tmp_path)
 
 
@@ -74,14 +71,13 @@ def test_load_relative_path(source, mouse, tmp_path, monkeypatch):
 
 def test_load_folder_of_any_name(source, tmp_path, monkeypatch):
     """Its name becomes the mouse's; no name may trip a model later."""
-    with zipfile.ZipFile(source) as archive:
-        archive.extractall(tmp_path)
+    path = unpack(source, tmp_path)
     for name in ("my mouse", "mouse v1.2", "train"):
-        shutil.copytree(tmp_path / TOP, tmp_path / name)
+        shutil.copytree(path, tmp_path / name)
         data = kit.load(tmp_path / name, folder=tmp_path / "data")
         model = kit.linear_baseline(data, channels=2)
         assert kit.predict(model, data, "validation").shape == (12, 24)
-    monkeypatch.chdir(tmp_path / TOP)
+    monkeypatch.chdir(path)
     data = kit.load(".", folder=tmp_path / "data")
     assert data.mouse.mouse == "7-1-1"
 
@@ -104,8 +100,7 @@ def test_load_id_from_hostile_name(source, tmp_path):
 def test_load_agrees_with_2022_loader(shared, tmp_path):
     folder = shared / "recordings"
     (source,) = folder.glob("static*.zip")
-    with zipfile.ZipFile(source) as archive:
-        archive.extractall(tmp_path)
+    unpack(source, tmp_path)
     with np.load(folder / "expected-90001-1-1.npz") as file:
         expected = {name: file[name] for name in file.files}
     rows = expected.pop("trial_rows")
@@ -132,9 +127,7 @@ def everything_in(folder):
 
 
 def test_load_never_writes_into_folder(source, tmp_path):
-    with zipfile.ZipFile(source) as archive:
-        archive.extractall(tmp_path / "source")
-    folder = tmp_path / "source" / TOP
+    folder = unpack(source, tmp_path / "source")
     for path in [*folder.rglob("*"), folder, folder.parent]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = everything_in(folder.parent)
@@ -188,10 +181,7 @@ def test_load_recording_replaced_by_one_of_equal_sizes_and_dates(tmp_path, unpac
     responses = []
     for seed in (0, 1):
         path = tiny.write(tmp_path, tiny.arrays(seed))
-        if unpacked:
-            with zipfile.ZipFile(path) as archive:
-                archive.extractall(tmp_path)
-            path = tmp_path / TOP
+        path = unpack(path, tmp_path) if unpacked else path
         for file in [path, *path.rglob("*")]:
             os.utime(file, (10**9, 10**9))
         for _ in range(2):
@@ -202,16 +192,15 @@ def test_load_recording_replaced_by_one_of_equal_sizes_and_dates(tmp_path, unpac
 
 
 def test_load_changed_file_of_folder(source, tmp_path):
-    with zipfile.ZipFile(source) as archive:
-        archive.extractall(tmp_path)
-    first = kit.load(tmp_path / TOP, folder=tmp_path / "data").mouse
-    file = tmp_path / TOP / "data" / "responses" / "3.npy"
+    path = unpack(source, tmp_path)
+    first = kit.load(path, folder=tmp_path / "data").mouse
+    file = path / "data" / "responses" / "3.npy"
     before = file.stat()
     np.save(file, np.full(24, 7, np.float32))
     if os.name != "nt":  # its date and size stay; Windows keeps no time of the change
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert file.stat().st_size == before.st_size
-    second = kit.load(tmp_path / TOP, folder=tmp_path / "data").mouse
+    second = kit.load(path, folder=tmp_path / "data").mouse
     rows = (first.responses != second.responses).any(1)
     assert np.flatnonzero(rows).tolist() == [3]
 
@@ -222,22 +211,18 @@ def test_load_moved_or_copied_recording_is_packed_once(source, mouse, tmp_path, 
     monkeypatch.setattr(kit.data.loading, "pack", None)  # cannot be called
     assert_same(kit.load(tmp_path / source.name, folder=tmp_path / "data").mouse, mouse)
     monkeypatch.undo()
-    with zipfile.ZipFile(source) as archive:
-        for place in ("one", "two"):
-            archive.extractall(tmp_path / place)
-    kit.load(tmp_path / "one" / TOP, folder=tmp_path / "data")
+    paths = [unpack(source, tmp_path / name) for name in ("one", "two")]
+    kit.load(paths[0], folder=tmp_path / "data")
     (tmp_path / "data").rename(tmp_path / "moved")
     monkeypatch.setattr(kit.data.loading, "pack", None)
-    for place in ("one", "two"):
-        assert_same(kit.load(tmp_path / place / TOP, folder=tmp_path / "moved").mouse, mouse)
+    for path in paths:
+        assert_same(kit.load(path, folder=tmp_path / "moved").mouse, mouse)
 
 
 @pytest.mark.parametrize("lie", [b"", b"\xff\xfe", b"7"])
 def test_load_trusts_no_note_that_it_did_not_write(source, tmp_path, lie):
     """A drive that went away may leave an empty one, which would fit any recording."""
-    data, unpacked = tmp_path / "data", tmp_path / "unpacked"
-    with zipfile.ZipFile(source) as archive:
-        archive.extractall(unpacked)
+    data, unpacked = tmp_path / "data", unpack(source, tmp_path)
     packed = kit.load(unpacked, folder=data).mouse.packed
     [note] = (data / "content").iterdir()
     digest = note.read_bytes()
@@ -257,11 +242,10 @@ def test_load_waits_for_no_pipe_in_a_packed_copy(source, tmp_path, name):
 
 
 def test_load_again_does_not_read_the_trials_of_a_folder(source, mouse, tmp_path, monkeypatch):
-    with zipfile.ZipFile(source) as archive:
-        archive.extractall(tmp_path)
-    kit.load(tmp_path / TOP, folder=tmp_path / "data")
+    path = unpack(source, tmp_path)
+    kit.load(path, folder=tmp_path / "data")
     monkeypatch.setattr(kit.data.loading, "_content", None)  # cannot be called
-    assert_same(kit.load(tmp_path / TOP, folder=tmp_path / "data").mouse, mouse)
+    assert_same(kit.load(path, folder=tmp_path / "data").mouse, mouse)
 
 
 def test_load_sizes_side_by_side(source, mouse, arrays, tmp_path):
@@ -299,8 +283,8 @@ def test_load_damaged_simulated_mouse(tmp_path, record_property):
     with pytest.raises(ValueError) as caught:
         kit.load("sample", folder=tmp_path)
     said = str(caught.value)
-    assert f"{folder / zipped.name} is damaged; delete that file" in said
-    record_property("fault", ("file: a cut-off sample mouse", shown(said, folder), "as before"))
+    assert f"{folder / zipped.name} is damaged; delete it, and" in said
+    record_property("fault", ("file: a cut-off sample mouse", in_table(said, folder), "as before"))
     with pytest.raises(
         ValueError, match=f"{truth} is damaged; delete that file, and it is simulated again"
     ):
@@ -350,7 +334,7 @@ def test_load_full_disk(source, tmp_path, late, record_property):
     assert f"cannot be written: {os.strerror(errno.ENOSPC).lower()}; make room there" in printed
     assert "KIT_DATA_DIR" in printed
     what = f"disk: full, {'found while packing' if late else 'seen before packing'}"
-    record_property("fault", (what, shown(printed[8:-1], tmp_path), "nothing"))
+    record_property("fault", (what, in_table(printed[8:-1], tmp_path), "nothing"))
 
 
 def test_load_read_only_data_folder(source, tmp_path, record_property):
@@ -358,7 +342,7 @@ def test_load_read_only_data_folder(source, tmp_path, record_property):
     assert printed.startswith("refused ") and printed.count("\n") == 1, printed
     assert f"cannot be written: {os.strerror(errno.EROFS).lower()}; make room there" in printed
     assert "KIT_DATA_DIR" in printed
-    row = "disk: read-only data folder", shown(printed[8:-1], tmp_path), "nothing"
+    row = "disk: read-only data folder", in_table(printed[8:-1], tmp_path), "nothing"
     record_property("fault", row)
 
 

@@ -12,7 +12,7 @@ import zipfile
 import numpy as np
 import pytest
 import tiny
-from recording_files import NEURONS, TOP, TRIALS, assert_same, left_in, refused, shown
+from recording_files import NEURONS, TOP, TRIALS, assert_same, in_table, left_in, refused, unpack
 from tiny import npy
 
 import kit
@@ -28,153 +28,101 @@ UNREADABLE = "5.npy in .* cannot be read"
 PROMISE = "{'descr': '<f8', 'fortran_order': False, 'shape': (%s), }\n"
 
 
-images, responses = "data/images/5.npy", "data/responses/5.npy"
+images, responses, tiers = "data/images/5.npy", "data/responses/5.npy", "meta/trials/tiers.npy"
+unit_ids, trial_ids = "meta/neurons/unit_ids.npy", "meta/trials/trial_idx.npy"
+places, statistics = "meta/neurons/cell_motor_coordinates.npy", "meta/statistics"
 DAMAGES = {
-    "a trial missing": ({images: None}, "1 missing, 0 too many, the first is 5.npy"),
+    "a trial missing": ({images: None}, "data/images in .* holds 69 files, expected 0.npy to 69"),
     "a gap in the numbers": (
-        {images: None, "data/images/70.npy": npy(np.ones((1, 144, 256)))},
-        "holds 70 files, .* 70 trials: 1 missing, 1 too many, the first is 5.npy",
-    ),
-    "a trial too many": (
-        {"data/behavior/70.npy": npy(np.ones(3))},
-        "data/behavior in .* holds 71 files, .* 0 missing, 1 too many, the first is 70.npy",
-    ),
+        {images: None, "data/images/70.npy": npy(np.ones((1, 144, 256)))}, "holds 70 files"),
+    "a trial too many": ({"data/behavior/70.npy": npy(np.ones(3))}, "data/behavior in .* holds 71"),
+    "a number twice": (
+        {"data/images/05.npy": npy(np.ones((1, 144, 256)))}, "data/images in .* holds 71 files"),
+    "numbers with a gap, padded": (
+        {images: None, "data/images/070.npy": npy(np.ones((1, 144, 256)))}, "holds 70 files"),
     "a folder missing": (
-        {f"data/responses/{i}.npy": None for i in range(TRIALS)},
-        "data/responses in .* holds 0 files",
-    ),
+        {f"data/responses/{i}.npy": None for i in range(TRIALS)}, "data/responses in .* holds 0 f"),
     "half of a folder missing": (
-        {f"data/pupil_center/{i}.npy": None for i in range(TRIALS // 2)},
-        "data/pupil_center in .* holds 35 files",
-    ),
-    "a meta file missing": ({"meta/neurons/unit_ids.npy": None}, "no meta/neurons/unit_ids.npy"),
+        {f"data/pupil_center/{i}.npy": None for i in range(TRIALS // 2)}, "pupil_center in .* 35"),
+    "a meta file missing": (
+        {unit_ids: None}, "unit_ids.npy in .* there is no such file; down"),
     "statistics missing": (
-        {"meta/statistics/responses/all/std.npy": None},
-        "no meta/statistics/responses/all/std.npy",
-    ),
+        {f"{statistics}/responses/all/std.npy": None}, "responses/all/std.npy in .* no such file"),
     "an array cut off": ({responses: npy(np.ones(24))[:-9]}, UNREADABLE),
     "a web page for an array": ({responses: b"<!doctype html>"}, UNREADABLE),
     "an empty file": ({"data/behavior/5.npy": b""}, UNREADABLE),
-    "a pickle": (
-        {"data/behavior/5.npy": npy(np.array([{}]), allow_pickle=True)},
-        UNREADABLE,
-    ),
+    "a pickle": ({"data/behavior/5.npy": npy(np.array([{}]), allow_pickle=True)}, UNREADABLE),
     "a header that promises a terabyte": (
-        {responses: header(PROMISE % "10**11, 1".replace("10**11", "1" + 11 * "0"), b"\0" * 192)},
-        UNREADABLE,
-    ),
+        {responses: header(PROMISE % "100000000000, 1", bytes(192))}, UNREADABLE),
     "a header that is code": ({responses: header("__import__('os')\n")}, UNREADABLE),
     "a header of negative size": ({responses: header(PROMISE % "-4, -6", bytes(192))}, UNREADABLE),
     "an unknown version of the format": (
-        {responses: header(PROMISE % "24,", bytes(192), b"\x09\x00")}, UNREADABLE,
-    ),
-    "more bytes than the header says": ({responses: npy(np.ones(24)) + b"0"}, "does not fit"),
+        {responses: header(PROMISE % "24,", bytes(192), b"\x09\x00")}, UNREADABLE),
+    "more bytes than the header says": ({responses: npy(np.ones(24)) + bytes(8)}, "does not fit"),
     "a header of open brackets": ({responses: header("(" * 60 + "\n")}, UNREADABLE),
+    "a header without an end": ({responses: header("{" * 60)}, UNREADABLE),
     "a header of endless nothing": (
-        {"meta/trials/tiers.npy": header((PROMISE % "10000000,").replace("<f8", "<U0"))},
-        "tiers.npy in .* cannot be read",
-    ),
-    "another shape": ({responses: npy(np.ones(23))}, r"shape \(23,\), .*\(24,\)"),
-    "text for numbers": ({responses: npy(np.full(24, "a"))}, r"holds <U1 .* expected numbers"),
+        {tiers: header((PROMISE % "10000000,").replace("<f8", "<U0"))}, "tiers.npy in .* cannot"),
+    "a zip bomb": ({responses: npy(np.zeros(2_000_000))}, "holds more than 4,480 bytes"),
+    "a pointer of git-annex": (
+        {responses: b"/annex/objects/SHA256E-s224--0123.npy\n"}, f"{UNREADABLE}.* get its c"),
+    "another shape": ({responses: npy(np.ones(23))}, r"float64 of shape \(23,\), .* \(24,\)"),
+    "text for numbers": ({responses: npy(np.full(24, "a"))}, r"holds <U1 .* must hold numbers"),
     "complex numbers": ({responses: npy(np.ones(24, complex))}, "holds complex128 of shape"),
     "an image of another size": (
-        {"data/images/69.npy": npy(np.ones((1, 36, 64)))},
-        r"shape \(1, 36, 64\), .*\(1, 144, 256\)",
-    ),
+        {"data/images/69.npy": npy(np.ones((1, 36, 64)))}, r"\(1, 36, 64\), .*\(1, 144, 256\)"),
     "images without channel": (
-        {f"data/images/{i}.npy": npy(np.ones((144, 256))) for i in range(TRIALS)},
-        r"shape \(144, 256\)",
-    ),
-    "too few trial ids": ({"meta/trials/trial_idx.npy": npy(np.arange(69))}, r"\(69,\), .*\(70,\)"),
-    "trial ids twice": (
-        {"meta/trials/trial_idx.npy": npy(np.zeros(70, int))}, "repeated",
-    ),
+        {f"data/images/{i}.npy": npy(np.ones((144, 256))) for i in range(TRIALS)}, r"\(144, 256\)"),
+    "videos": (
+        {"data/images/0.npy": npy(np.ones((14, 25, 30)))}, r"\(14, 25, 30\), .* and no video"),
+    "videos in a folder of their own": (
+        {"data/videos/0.npy": npy(np.ones((14, 25, 30)))}, "holds videos; give"),
+    "an image without pixels": (
+        {"data/images/0.npy": npy(np.ones((1, 0, 5)))}, r"\(1, 0, 5\), .* must hold one grey"),
+    "an image of enormous size": (
+        {"data/images/0.npy": npy(np.ones((1, 2000, 2000), np.uint8))}, "of up to 1024 pixels"),
+    "too few trial ids": ({trial_ids: npy(np.arange(69))}, r"\(69,\), .*\(70,\)"),
+    "trial ids twice": ({trial_ids: npy(np.zeros(70, int))}, "none repeated"),
+    "trial ids with commas": (
+        {trial_ids: npy(np.array([f"{i},1" for i in range(70)]))},
+        "trial_idx.npy in .* must hold whole numbers or plain texts, none"),
     "image ids not finite": (
-        {"meta/trials/frame_image_id.npy": npy(np.full(70, np.nan))}, "must hold finite numbers or",
-    ),
+        {"meta/trials/frame_image_id.npy": npy(np.full(70, np.nan))}, "must hold finite numb"),
+    "unit ids beyond all counting": (
+        {unit_ids: npy(np.arange(24) + 2**60)},
+        "unit_ids.npy in .* must hold whole numbers below"),
+    "unit ids not whole": (
+        {unit_ids: npy(np.arange(24) + 0.5)}, "must hold whole numbers below"),
+    "unit ids of letters": (
+        {unit_ids: npy(np.array([f"n{i}" for i in range(24)]))}, "must hold whole"),
+    "no neurons": ({unit_ids: npy(np.zeros(0, int))}, r"int64 of shape \(0,\)"),
     "too few places in cortex": (
-        {"meta/neurons/cell_motor_coordinates.npy": npy(np.ones((23, 3)))},
-        r"\(23, 3\), .*\(24, 3\)",
-    ),
+        {places: npy(np.ones((23, 3)))}, r"\(23, 3\), .*\(24, 3\)"),
     "places that are text": (
-        {"meta/neurons/cell_motor_coordinates.npy": npy(np.full((24, 3), "x"))},
-        "cell_motor_coordinates.npy in .* must hold finite numbers:",
-    ),
-    "NaN in an image": (
-        {images: npy(np.full((1, 144, 256), np.nan))}, "images/5.npy in .* not finite",
-    ),
+        {places: npy(np.full((24, 3), "x"))},
+        "cell_motor_coordinates.npy in .* must hold finite numbers"),
+    "one tier for all": ({tiers: npy(np.array("train"))}, r"shape \(\), train; it must hold texts"),
+    "no tier that is known": (
+        {tiers: npy(np.array(["Train\x1b[2J"] * 70))},
+        r"'Train\\x1b\[2J' .*some of them train, validation, test, final_test"),
+    "NaN in an image": ({images: npy(np.full((1, 144, 256), np.nan))}, "images/5.npy .* not fin"),
     "NaN in every trial": (
         {f"data/behavior/{i}.npy": npy(np.array([1, np.nan, 2])) for i in range(TRIALS)},
-        "data/behavior/.*npy in .* holds NaN, and so does every trial of the tier .*leave this",
-    ),
+        "data/behavior/.*npy in .* holds NaN, .* or all of the tier .*leave this"),
     "infinite images": ({images: npy(np.full((1, 144, 256), np.inf))}, "not finite"),
     "negative responses": (
-        {responses: npy(np.full(24, -3.0))}, "responses/5.npy in .* negative responses, as dF/F",
-    ),
+        {responses: npy(np.full(24, -3.0))}, "responses/5.npy in .* negative; .*dF/F, give deconv"),
     "statistics not finite": (
-        {"meta/statistics/responses/all/std.npy": npy(np.full(24, np.nan))},
-        "statistics/responses/all/std.npy .*not finite",
-    ),
+        {f"{statistics}/responses/all/std.npy": npy(np.full(24, np.nan))}, "hold finite numbers"),
+    "negative statistics": (
+        {f"{statistics}/responses/all/std.npy": npy(np.full(24, -1.0))}, "0 or more for a std"),
     "statistics of another shape": (
-        {"meta/statistics/behavior/all/std.npy": npy(np.ones(2))},
-        "all/std.npy in .* holds float64 of shape .2,., expected 3 numbers",
-    ),
-    "no tier that is known": (
-        {"meta/trials/tiers.npy": npy(np.array(["Train\x1b[2J"] * 70))},
-        r"no trial .* of the tiers train, validation, test, final_test; .* 'Train\?\[2J'",
-    ),
-    "videos": (
-        {f"data/images/{i}.npy": npy(np.ones((14, 25, 30))) for i in range(TRIALS)},
-        r"shape \(14, 25, 30\), .* videos cannot be opened",
-    ),
-    "videos in a folder of their own": (
-        {"data/videos/0.npy": npy(np.ones((14, 25, 30)))}, "holds videos, as .* SENSORIUM 2023",
-    ),
-    "a pointer of git-annex": (
-        {responses: b"/annex/objects/SHA256E-s224--0123.npy\n"},
-        "responses/5.npy in .* pointer of git-annex or Git LFS; get its content first$",
-    ),
-    "a pointer of Git LFS": (
-        {"meta/trials/tiers.npy": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"},
-        "tiers.npy in .* pointer of git-annex or Git LFS; get its content first$",
-    ),
-    "numbers with a gap, padded": (
-        {images: None, "data/images/070.npy": npy(np.ones((1, 144, 256)))},
-        "1 missing, 1 too many, the first is 5.npy",
-    ),
-    "a number twice": (
-        {"data/images/05.npy": npy(np.ones((1, 144, 256)))},
-        "holds 71 files, .* 0 missing, 1 too many, the first is 5.npy",
-    ),
-    "one tier for all": (
-        {"meta/trials/tiers.npy": npy(np.array("train"))}, r"shape \(\), expected",
-    ),
-    "no neurons": (
-        {"meta/neurons/unit_ids.npy": npy(np.zeros(0, int))}, "lists 70 trials of 0 neurons",
-    ),
-    "an image without pixels": (
-        {"data/images/0.npy": npy(np.ones((1, 0, 5)))}, r"shape \(1, 0, 5\), expected one grey",
-    ),
-    "an image of enormous size": (
-        {"data/images/0.npy": npy(np.ones((1, 2000, 2000), np.uint8))}, "of up to 1024 pixels",
-    ),
-    "trial ids with commas": (
-        {"meta/trials/trial_idx.npy": npy(np.array([f"{i},1" for i in range(70)]))},
-        "trial_idx.npy in .* must hold whole numbers or plain texts, none",
-    ),
-    "unit ids beyond all counting": (
-        {"meta/neurons/unit_ids.npy": npy(np.arange(24) + 2**60)},
-        "unit_ids.npy in .* must hold whole numbers below",
-    ),
+        {f"{statistics}/behavior/all/std.npy": npy(np.ones(2))}, r"\(2,\), .* of shape \(3,\)"),
     "statistics that overflow": (
-        {"meta/statistics/images/all/mean.npy": npy(np.float64(1e300))}, "not finite",
-    ),
+        {f"{statistics}/images/all/mean.npy": npy(np.float64(1e300))}, "must hold finite numbers"),
     "statistics that do not fit": (
-        {"meta/statistics/images/all/std.npy": npy(np.float64(1e-38))},
-        "do not fit its statistics",
-    ),
-    "a zip bomb": ({responses: npy(np.zeros(2_000_000))}, "holds more than 4,480 bytes"),
-}  # fmt: skip  # fmt: skip
+        {f"{statistics}/images/all/std.npy": npy(np.float64(1e-38))}, "do not fit its statistics"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("unpacked", [False, True], ids=["zip", "folder"])
@@ -182,15 +130,12 @@ DAMAGES = {
 def test_load_refuses_damaged_files(source, tmp_path, damage, unpacked, record_property):
     changes, expected = DAMAGES[damage]
     path = tiny.rewritten(source, tmp_path / source.name, changes=changes)
-    if unpacked:
-        with zipfile.ZipFile(path) as archive:
-            archive.extractall(tmp_path)
-        path = tmp_path / TOP
+    path = unpack(path, tmp_path) if unpacked else path
     said = refused(path, tmp_path / "data")
     assert re.search(expected, said)
     assert TOP in said
     if not unpacked:
-        record_property("fault", (f"file: {damage}", shown(said, tmp_path), "nothing"))
+        record_property("fault", (f"file: {damage}", in_table(said, tmp_path), "nothing"))
 
 
 # ---- damaged zips ----
@@ -233,8 +178,8 @@ def doubled(content):
 
 
 CONTAINERS = {
-    "a member twice": (doubled, "responses/9.npy' more than once"),
-    "a zip cut off": (cut_off, "is not a zip file; it may be cut off or a web page"),
+    "a member twice": (doubled, "responses/9.npy' twice, or"),
+    "a zip cut off": (cut_off, "is not a zip file; download or unpack"),
     "an empty file": (lambda _: b"", "is not a zip file"),
     "a web page": (lambda _: b"<!doctype html>", "is not a zip file"),
     "an encrypted zip": (encrypted, r"\.npy in .* cannot be read"),
@@ -250,7 +195,7 @@ def test_load_refuses_damaged_zips(source, tmp_path, damage, record_property):
     path.write_bytes(change(source.read_bytes()))
     said = refused(path, tmp_path / "data")
     assert re.search(expected, said)
-    record_property("fault", (f"file: {damage}", shown(said, tmp_path), "nothing"))
+    record_property("fault", (f"file: {damage}", in_table(said, tmp_path), "nothing"))
 
 
 @pytest.mark.parametrize("name", ["../../evil.npy", "/etc/evil.npy", "a/../../evil.npy", "C:/evil"])
@@ -261,24 +206,21 @@ def test_load_refuses_members_outside_folder(source, tmp_path, name, record_prop
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(name, npy(np.ones(3)))
     said = refused(path, tmp_path / "data")
-    assert f"a member outside its folder, {name!r}" in said
+    assert f"holds {name!r} twice, or outside its folder" in said
     assert not list(tmp_path.rglob("evil*"))
-    record_property("fault", (f"file: a member {name}", shown(said, path.parent), "nothing"))
+    record_property("fault", (f"file: a member {name}", in_table(said, path.parent), "nothing"))
 
 
-@pytest.mark.parametrize("content, reason", [
-    (b"/annex/objects/MD5-s432218--0123456789abcdef", "a pointer of git-annex or Git LFS; get its"),
-    (b"../../.git/annex/objects/XK/2q/MD5-s43", "a pointer of git-annex or Git LFS; get its"),
-    (b"version https://git-lfs.github.com/spec/v1", "a pointer of git-annex or Git LFS; get its"),
-    (b"<!doctype html>", "may be cut off or a web page: download it again"),
+@pytest.mark.parametrize("content", [
+    b"/annex/objects/MD5-s432218--0123456789abcdef", b"version https://git-lfs.github.com/spec/v1",
 ])  # fmt: skip
-def test_load_refuses_pointers(tmp_path, content, reason):
+def test_load_refuses_pointers(tmp_path, content):
     path = tmp_path / f"{TOP}.zip"
     path.write_bytes(content)
-    assert reason in refused(path, tmp_path / "data")
+    assert "if it is a pointer of git-annex or Git LFS, get its" in refused(path, tmp_path / "data")
     path.unlink()
     path.symlink_to(tmp_path / ".git" / "annex" / "objects" / "x")
-    assert "a link to what is not there" in refused(path, tmp_path / "data")
+    assert "if it is a link of git-annex, get its content" in refused(path, tmp_path / "data")
 
 
 class Unreadable(zipfile.ZipFile):
@@ -331,7 +273,7 @@ def test_load_refuses_kinds_numbered_differently(source, tmp_path):
         return OTHER_NAMES["from 1"](name) if "/images/" in name else name
 
     path = tiny.rewritten(source, tmp_path / source.name, rename)
-    assert "numbered from 0 and those of others from 1" in refused(path, tmp_path / "data")
+    assert "to 70.npy; number all kinds alike" in refused(path, tmp_path / "data")
 
 
 @pytest.mark.parametrize("kind", [float, "U", "S"])
@@ -349,20 +291,12 @@ def test_load_ids_of_other_types(source, mouse, tmp_path, kind):
     assert loaded.trial_ids.tolist() == list(range(TRIALS))
 
 
-@pytest.mark.parametrize("ids", [np.arange(24) + 0.5, np.array([f"n{i}" for i in range(24)])])
-def test_load_refuses_ids_that_are_no_numbers(source, tmp_path, ids):
-    path = tiny.rewritten(source, tmp_path / source.name,
-                          changes={"meta/neurons/unit_ids.npy": npy(ids)})  # fmt: skip
-    assert "unit_ids.npy in" in refused(path, tmp_path / "data")
-
-
 # ---- places ----
 
 
 def test_load_zip_and_folder_alike(source, mouse, tmp_path):
-    with zipfile.ZipFile(source) as archive:
-        archive.extractall(tmp_path)
-    assert_same(kit.load(str(tmp_path / TOP), folder=tmp_path / "data").mouse, mouse)
+    path = str(unpack(source, tmp_path))
+    assert_same(kit.load(path, folder=tmp_path / "data").mouse, mouse)
 
 
 @pytest.mark.parametrize("unpacked", [False, True], ids=["zip", "folder"])
@@ -378,8 +312,7 @@ def test_load_zip_and_folder_alike(source, mouse, tmp_path):
 def test_load_other_top_folders(source, mouse, tmp_path, rename, unpacked):
     path = tiny.rewritten(source, tmp_path / source.name, rename)
     if unpacked:
-        with zipfile.ZipFile(path) as archive:
-            archive.extractall(tmp_path / TOP)
+        unpack(path, tmp_path / TOP)
         path = tmp_path / TOP
     assert_same(kit.load(path, folder=tmp_path / "data").mouse, mouse)
 
@@ -396,8 +329,7 @@ def test_load_ignores_files_of_mac(source, mouse, tmp_path, unpacked):
     }
     path = tiny.rewritten(source, tmp_path / source.name, changes=added)
     if unpacked:
-        with zipfile.ZipFile(path) as archive:
-            archive.extractall(tmp_path / TOP)
+        unpack(path, tmp_path / TOP)
         path = tmp_path / TOP
     assert_same(kit.load(path, folder=tmp_path / "data").mouse, mouse)
 
@@ -415,13 +347,11 @@ def test_load_without_unused_files(source, mouse, tmp_path):
 
 
 def test_array_files_follows_links(source, tmp_path):
-    with zipfile.ZipFile(source) as archive:
-        archive.extractall(tmp_path / "disk")
-        archive.extractall(tmp_path / "here")
+    disk, path = unpack(source, tmp_path / "disk"), unpack(source, tmp_path / "here")
     for name in ("data/responses", "meta/statistics"):
-        shutil.rmtree(tmp_path / "here" / TOP / name)
-        (tmp_path / "here" / TOP / name).symlink_to(tmp_path / "disk" / TOP / name)
-    mouse = kit.load(tmp_path / "here" / TOP, folder=tmp_path / "data").mouse
+        shutil.rmtree(path / name)
+        (path / name).symlink_to(disk / name)
+    mouse = kit.load(path, folder=tmp_path / "data").mouse
     assert mouse.responses.shape == (TRIALS, NEURONS)
 
 
@@ -432,25 +362,22 @@ def test_load_path_without_one_recording(source, tmp_path, record_property):
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("readme.txt", "hello")
     for name, expected in {
-        "empty": "it holds 0 files meta/trials/tiers.npy; give the static…zip or its folder",
+        "empty": "holds 0 files meta/trials/tiers.npy; give one recording's zip",
         "notes.txt": "is not a zip file",
         "array.npy": "is not a zip file",
-        "other.zip": "it holds 0 files meta/trials/tiers.npy",
+        "other.zip": "holds 0 files meta/trials/tiers.npy",
     }.items():
         said = refused(tmp_path / name, tmp_path / "data")
         assert expected in said
-        record_property("fault", (f"path: {name}", shown(said, tmp_path), "nothing"))
+        record_property("fault", (f"path: {name}", in_table(said, tmp_path), "nothing"))
     for name in ("one", "two"):
-        with zipfile.ZipFile(source) as archive:
-            archive.extractall(tmp_path / "both" / name)
-    said = refused(tmp_path / "both", tmp_path / "data")
-    assert "it holds 2 files meta/trials/tiers.npy" in said
+        unpack(source, tmp_path / "both" / name)
+    assert "holds 2 files meta/trials/tiers" in refused(tmp_path / "both", tmp_path / "data")
 
 
-def test_find_roots_stops_at_two_levels(tmp_path):
+def test_array_files_stops_at_two_levels(tmp_path):
     """A home folder may hold much: what is deep inside is not searched."""
-    with zipfile.ZipFile(tiny.write(tmp_path / "a" / "b" / "c" / "d")) as archive:
-        archive.extractall(tmp_path / "home" / "a" / "b" / "c")
+    unpack(tiny.write(tmp_path / "a" / "b" / "c" / "d"), tmp_path / "home" / "a" / "b" / "c")
     assert "holds 0 files" in refused(tmp_path / "home", tmp_path / "data")
 
 
@@ -465,14 +392,11 @@ def test_load_refuses_devices_and_pipes(source, tmp_path):
     with pytest.raises(ValueError, match="is not a zip file"):
         kit.load("sensorium+", folder=tmp_path / "data")
     shutil.rmtree(tmp_path / "data")
-    for place, target in (("8", "/dev/zero"), ("9", tmp_path / "nowhere")):
-        with zipfile.ZipFile(source) as archive:
-            archive.extractall(tmp_path / place)
-        file = tmp_path / place / TOP / "data" / "responses" / "3.npy"
-        file.unlink()
-        file.symlink_to(target)
-        said = refused(tmp_path / place / TOP, tmp_path / "data")
-        assert "has no data/responses/3.npy" in said or "if it is a link of git-annex" in said
+    for name, target in (("8", "/dev/zero"), ("9", tmp_path / "nowhere")):
+        path = unpack(source, tmp_path / name)
+        (path / "data" / "responses" / "3.npy").unlink()
+        (path / "data" / "responses" / "3.npy").symlink_to(target)
+        assert "responses/3.npy in" in refused(path, tmp_path / "data")
 
 
 # ---- a property: a changed recording is refused or it is good ----
@@ -492,19 +416,19 @@ def mutated(content, rng):
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     names = sorted(files)
-    one, other = rng.choice(names, 2, replace=False)
+    name, other = rng.choice(names, 2, replace=False)
     if kind == 2:
-        del files[one]
+        del files[name]
     elif kind == 3:
-        files[one], files[other] = files[other], files[one]
+        files[name], files[other] = files[other], files[name]
     elif kind == 4:
-        files[str(one).replace("/", "//", 1) if rng.random() < 0.5 else f"{other}/x"] = files[one]
+        files[str(name).replace("/", "//", 1) if rng.random() < 0.5 else f"{other}/x"] = files[name]
     elif kind == 5:  # bytes of one array, its header included
-        data = bytearray(files[one])
+        data = bytearray(files[name])
         data[rng.integers(min(len(data), 160))] = rng.integers(256)
-        files[one] = bytes(data)
+        files[name] = bytes(data)
     else:
-        array = np.load(io.BytesIO(files[one]))
+        array = np.load(io.BytesIO(files[name]))
         if kind == 6:
             dtype = rng.choice(["?", "i1", "u2", "f2", "f8", "c8", "U3", "S2", "M8[s]", "V2"])
             changed = np.zeros(array.shape, str(dtype))
@@ -516,7 +440,7 @@ def mutated(content, rng):
         else:
             shapes = [array[None], array.reshape(-1)[:-1], array[..., None], array.reshape(-1)[:0]]
             changed = shapes[rng.integers(4)]
-        files[one] = npy(changed)
+        files[name] = npy(changed)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in files.items():
