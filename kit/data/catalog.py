@@ -132,12 +132,6 @@ def fetch_weights(name: str, folder: str | Path | None = None) -> Path:
     """
     entry = WEIGHTS[name]
     path = data_folder(folder) / "weights" / entry.file
-    download(
-        f"model {name}",
-        WEIGHTS_HOST + entry.file,
-        path,
-        entry.sha256,
-        round(entry.bytes / 1e6, 1),
-        'kit.pretrained("sample+-cnn")',
-    )
+    megabytes = round(entry.bytes / 1e6, 1)
+    download(f"model {name}", WEIGHTS_HOST + entry.file, path, entry.sha256, megabytes)
     return path

@@ -25,21 +25,13 @@ SLOWEST = (60, 64_000)  # seconds, and the bytes that must come in them
 RETRIED = (408, 429, *range(500, 600))  # status codes after which the same request may succeed
 
 
-def download(
-    what: str,
-    url: str,
-    path: Path,
-    sha256: str,
-    megabytes: float,
-    instead: str = 'kit.load("sample+")',
-) -> None:
+def download(what: str, url: str, path: Path, sha256: str, megabytes: float) -> None:
     """Download a file unless it exists. An interrupted download goes on where it stopped.
 
     The environment variable KIT_MIRROR, a URL or a folder with a file of the same name, replaces
     the host of `url`. KIT_OFFLINE forbids the network. Raises ConnectionError, with what to do.
 
-    what, instead: the file, and what works without it, for the error message.
-    megabytes: the file's size, rounded.
+    what: the file, for the error message. megabytes: its size, rounded.
     """
     if os.path.exists(path):  # downloaded and checked, or put there by the user
         return
@@ -56,7 +48,7 @@ def download(
         raise ConnectionError(
             f"{what} could not be downloaded: {_reason(problem)}; {kept}try again, or download "
             f"{url} ({megabytes} MB) by other means and put it at {path}; "
-            f"{instead} works without it"
+            'kit.load("sample+") and kit.pretrained("sample+-cnn") work without it'
         ) from problem
 
 
@@ -91,8 +83,8 @@ def _fetch(source, part, sha256, megabytes):
     free = shutil.disk_usage(part.parent).free / 1e6
     if free < needed:
         raise ConnectionError(
-            f"{needed:.0f} MB are needed in {part.parent} and {free:.0f} MB are free: make room, "
-            "or name another data folder in KIT_DATA_DIR"
+            f"{needed:.0f} MB are needed in {part.parent}, {free:.0f} are free; make room there, "
+            "or name another folder in KIT_DATA_DIR"
         )
     if not part.is_file() or part.is_symlink() or part.stat().st_nlink > 1:
         part.unlink(missing_ok=True)  # a link to a file that is not ours to change, or a pipe
@@ -103,11 +95,10 @@ def _fetch(source, part, sha256, megabytes):
             _write(iter(partial(file.read, 2**20), b""), part, 0, megabytes)
     else:
         raise ConnectionError(f"KIT_MIRROR names a folder, but there is no file {source}")
-    received = file_sha256(part)
-    if received != sha256:
+    digest = file_sha256(part)
+    if digest != sha256:
         raise ConnectionError(
-            f"its SHA-256 is {received}, expected {sha256}; if you trust what came, "
-            f"rename {part.name} to {part.stem}"
+            f"its SHA-256 is {digest}, not {sha256}; if you trust it, rename it to {part.stem}"
         )
 
 
@@ -195,9 +186,11 @@ def _write(blocks, part, start, megabytes):
     first = next(blocks, b"")
     if start == 0 and not first.startswith(b"PK\x03\x04"):  # zips, and what torch saves
         raise ConnectionError(f"what came is not the file: it begins with {first[:40]!r}")
-    options = {"desc": "downloading", "total": megabytes * 1e6, "unit": "B", "unit_scale": True}
+    bar = progress(
+        desc="downloading", total=megabytes * 1e6, initial=start, unit="B", unit_scale=True
+    )
     part.touch()
-    with part.open("r+b") as file, progress(initial=start, **options) as bar:
+    with part.open("r+b") as file, bar:
         file.seek(start)
         for block in chain([first], blocks):
             file.write(block)

@@ -36,9 +36,9 @@ def pack(source: Source, part: Path, size: tuple[int, int]) -> None:
     image_shape = _image_shape(source, names["images"][0], size)
     shapes = {"responses": (neurons,), "behavior": (3,), "pupil_center": (2,)}
     withheld, left_out = np.zeros((2, trials), bool)
-    for kind, trial_names in names.items():
+    for kind in names:
         shape = shapes.get(kind, image_shape)
-        values = Standardised(source, kind, trial_names, shape, tiers)
+        values = Standardised(source, kind, names[kind], shape, tiers)
         file = part / f"{kind}.npy"
         _write_array(file, (trials, *shapes.get(kind, (1, *size))), values.blocks())
         if kind == "responses":
@@ -141,9 +141,7 @@ class Standardised:
         for name, values in zip(names, block, strict=True):
             numbers = values if self.kind == "images" else values[~np.isnan(values)]
             if not is_possible(self.kind, numbers):
-                problem = (
-                    "holds values that are not finite, do not fit its statistics, or are negative"
-                )
+                problem = "holds values that are negative, not finite or beyond its statistics"
                 remedy = "put it right; where responses are dF/F, give deconvolved ones, 0 or more"
                 raise self.source.error(name, problem, remedy)
 
@@ -219,7 +217,8 @@ class Moments:
         """Mean and std, float32; 0 if there are no values."""
         mean = self.total / max(self.count, 1)
         variance = self.squares / max(self.count, 1) - mean**2
-        return np.float32(self.origin + mean), np.float32(np.sqrt(np.maximum(variance, 0)))
+        std = np.sqrt(np.maximum(variance, 0))
+        return np.asarray(self.origin + mean, np.float32), np.asarray(std, np.float32)
 
 
 def standardisation(

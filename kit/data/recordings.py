@@ -116,12 +116,14 @@ class Recording:
                 f"rows={brief(rows)} are not trials of mouse {self.mouse}; give whole numbers from "
                 f'0 to {len(self.tiers) - 1}, such as .rows("train")'
             )
-        arrays = (self.images, self.responses, self.behavior, self.pupil_center)
-        batch = Batch._make(
-            None if array is None else torch.from_numpy(array[chosen]) for array in arrays
-        )
-        withheld = batch.responses[:, 0].isnan().any()  # a withheld trial is NaN throughout
-        return batch._replace(responses=None) if withheld else batch
+        responses = torch.from_numpy(self.responses[chosen])
+        withheld = responses[:, 0].isnan().any()  # a withheld trial is NaN throughout
+        state = [
+            None if array is None else torch.from_numpy(array[chosen])
+            for array in (self.behavior, self.pupil_center)
+        ]
+        images = torch.from_numpy(self.images[chosen])
+        return Batch(images, None if withheld else responses, *state)
 
     def first(self, tier: str, n: int) -> Batch:
         """The first n trials of a tier, or all of them if it has fewer.
@@ -189,13 +191,10 @@ class Dataset(Mapping):
 
     def __getattr__(self, name):
         """Called only for a missing attribute: says if the recordings have it."""
-        of_recordings = name in Recording.__annotations__ or hasattr(Recording, name)
-        if of_recordings and not name.startswith("_"):
-            raise AttributeError(
-                f"a Dataset maps mice to recordings and has no {name!r} itself; "
-                f"write data.mouse.{name}, or data[{next(iter(self))!r}].{name}"
-            )
-        raise AttributeError(f"'Dataset' object has no attribute {name!r}")
+        hint = ""
+        if name in Recording.__annotations__ or hasattr(Recording, name):
+            hint = f"; write data.mouse.{name}, or data[{next(iter(self._recordings))!r}].{name}"
+        raise AttributeError(f"'Dataset' object has no attribute {name!r}{hint}")
 
     def __iter__(self):
         return iter(self._recordings)
@@ -263,7 +262,7 @@ def open_packed(mouse: str, packed: Path, tiers: np.ndarray | None = None) -> Re
         meta = {name: statistics.pop(name) for name in META}
         if tiers is not None:
             meta["tiers"] = tiers
-        arrays = dict.fromkeys(KINDS)
+        arrays: dict[str, Any] = dict.fromkeys(KINDS)
         for kind in KINDS:
             if f"{kind}_std" in statistics:  # else withheld or absent
                 arrays[kind] = _open_array(packed / f"{kind}.npy")

@@ -14,26 +14,12 @@ from pathlib import Path
 
 from kit.checks import system_words
 
-GET_AGAIN = (
-    "download or unpack it again; if it is a pointer of git-annex or Git LFS, get its content"
-)
+GET_AGAIN = "get it again, and the content of a pointer of git-annex or Git LFS"
 
-# raised by zipfile, zlib and numpy on damaged, encrypted or hostile bytes
-READ_ERRORS = (
-    ValueError,
-    TypeError,
-    EOFError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    OverflowError,
-    MemoryError,
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    lzma.LZMAError,
-    tokenize.TokenError,
-)
+# raised by Python, zipfile and numpy on damaged, encrypted or hostile bytes
+BUILT_IN = (ValueError, TypeError, EOFError, OSError, RuntimeError, SyntaxError, OverflowError)
+OF_LIBRARIES = (zipfile.BadZipFile, zlib.error, struct.error, lzma.LZMAError, tokenize.TokenError)
+READ_ERRORS = (*BUILT_IN, MemoryError, *OF_LIBRARIES)
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:
@@ -48,9 +34,8 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     for name, count in Counter(map(name_of, archive.infolist())).items():
         if count > 1 or ".." in name.split("/") or re.match(r"/|[A-Za-z]:", name):
             archive.close()
-            raise ValueError(
-                f"{path} holds {name[:80]!r} twice, or outside its folder; download it again"
-            )
+            problem = f"holds {name[:80]!r} twice, or outside its folder"
+            raise ValueError(f"{path} {problem}; download it again")
     return archive
 
 
@@ -77,9 +62,8 @@ def directory_bytes(path: Path) -> bytes:
 def require_readable(path: Path | str, problem: BaseException) -> None:
     """Raise what the system says of a file, unless the problem is what the file holds."""
     if isinstance(problem, OSError) and problem.errno not in (None, errno.EINVAL, errno.ENOENT):
-        raise type(problem)(
-            f"{path} cannot be read: {system_words(problem)}; mend that and try again"
-        ) from None
+        words = system_words(problem)
+        raise type(problem)(f"{path} cannot be read: {words}; mend that and try again") from None
 
 
 def name_of(member: zipfile.ZipInfo) -> str:
