@@ -294,21 +294,13 @@ def test_load_ids_of_other_types(source, mouse, tmp_path, kind):
 # ---- places ----
 
 
-def test_load_zip_and_folder_alike(source, mouse, tmp_path):
-    path = str(unpack(source, tmp_path))
-    assert_same(kit.load(path, folder=tmp_path / "data").mouse, mouse)
-
-
 @pytest.mark.parametrize("unpacked", [False, True], ids=["zip", "folder"])
-@pytest.mark.parametrize(
-    "rename",
-    [
-        lambda name: name.removeprefix(f"{TOP}/"),
-        lambda name: f"download/{name}",
-        lambda name: name.replace(TOP, "renamed"),
-    ],
-    ids=["no top folder", "another above", "another name"],
-)
+@pytest.mark.parametrize("rename", [
+    str,
+    lambda name: name.removeprefix(f"{TOP}/"),
+    lambda name: f"download/{name}",
+    lambda name: name.replace(TOP, "renamed"),
+], ids=["as it is", "no top folder", "another above", "another name"])  # fmt: skip
 def test_load_other_top_folders(source, mouse, tmp_path, rename, unpacked):
     path = tiny.rewritten(source, tmp_path / source.name, rename)
     if unpacked:
@@ -335,13 +327,8 @@ def test_load_ignores_files_of_mac(source, mouse, tmp_path, unpacked):
 
 
 def test_load_without_unused_files(source, mouse, tmp_path):
-    members = zipfile.ZipFile(source).namelist()
-    unused = [
-        name.removeprefix(f"{TOP}/")
-        for name in members
-        if name.endswith(("/median.npy", "/min.npy", "/max.npy"))
-    ]
-    assert len(unused) == 12
+    unused = [f"meta/statistics/{kind}/all/{name}.npy"
+              for kind in kit.data.official.KINDS for name in ("median", "min", "max")]  # fmt: skip
     path = tiny.rewritten(source, tmp_path / source.name, changes=dict.fromkeys(unused))
     assert_same(kit.load(path, folder=tmp_path / "data").mouse, mouse)
 
@@ -406,46 +393,50 @@ def mutated(content, rng):
     """A copy of a zip that was changed in one of many ways, somewhere."""
     kind = rng.integers(9)
     if kind == 0:  # some bytes
-        data = bytearray(content)
-        for at in rng.integers(len(data), size=rng.integers(1, 20)):
-            data[at] = rng.integers(256)
-        return bytes(data)
+        return with_other_bytes(content, rng.integers(len(content), size=rng.integers(1, 20)), rng)
     if kind == 1:  # an end, or a piece, is gone
         start = rng.integers(len(content))
         return content[:start] + content[start + rng.integers(len(content)) :]
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
-    names = sorted(files)
-    name, other = rng.choice(names, 2, replace=False)
+    name, other = map(str, rng.choice(sorted(files), 2, replace=False))
     if kind == 2:
         del files[name]
     elif kind == 3:
         files[name], files[other] = files[other], files[name]
     elif kind == 4:
-        files[str(name).replace("/", "//", 1) if rng.random() < 0.5 else f"{other}/x"] = files[name]
-    elif kind == 5:  # bytes of one array, its header included
-        data = bytearray(files[name])
-        data[rng.integers(min(len(data), 160))] = rng.integers(256)
-        files[name] = bytes(data)
+        files[name.replace("/", "//", 1) if rng.random() < 0.5 else f"{other}/x"] = files[name]
+    elif kind == 5:  # a byte of one array, its header included
+        files[name] = with_other_bytes(files[name], [rng.integers(min(len(files[name]), 160))], rng)
     else:
-        array = np.load(io.BytesIO(files[name]))
-        if kind == 6:
-            dtype = rng.choice(["?", "i1", "u2", "f2", "f8", "c8", "U3", "S2", "M8[s]", "V2"])
-            changed = np.zeros(array.shape, str(dtype))
-        elif kind == 7:
-            changed = np.array(array, float if array.dtype.kind in "biuf" else array.dtype)
-            if changed.size and changed.dtype.kind == "f":
-                bad = rng.choice([np.nan, np.inf, -1e9, 1e38, 1e-300])
-                changed.reshape(-1)[rng.integers(changed.size)] = bad
-        else:
-            shapes = [array[None], array.reshape(-1)[:-1], array[..., None], array.reshape(-1)[:0]]
-            changed = shapes[rng.integers(4)]
-        files[name] = npy(changed)
+        files[name] = npy(changed_array(np.load(io.BytesIO(files[name])), kind, rng))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in files.items():
-            archive.writestr(str(name), data)
+            archive.writestr(name, data)
     return buffer.getvalue()
+
+
+def with_other_bytes(content, places, rng):
+    data = bytearray(content)
+    for at in places:
+        data[at] = rng.integers(256)
+    return bytes(data)
+
+
+def changed_array(array, kind, rng):
+    """An array of another dtype, with another value or of another shape."""
+    if kind == 6:
+        dtype = rng.choice(["?", "i1", "u2", "f2", "f8", "c8", "U3", "S2", "M8[s]", "V2"])
+        return np.zeros(array.shape, str(dtype))
+    if kind == 8:
+        shapes = [array[None], array.reshape(-1)[:-1], array[..., None], array.reshape(-1)[:0]]
+        return shapes[rng.integers(4)]
+    changed = np.array(array, float if array.dtype.kind in "biuf" else array.dtype)
+    if changed.size and changed.dtype.kind == "f":
+        bad = rng.choice([np.nan, np.inf, -1e9, 1e38, 1e-300])
+        changed.reshape(-1)[rng.integers(changed.size)] = bad
+    return changed
 
 
 @pytest.mark.slow

@@ -67,9 +67,9 @@ def test_batches_refuses_size_0(mouse):
 
 
 def test_rows_unknown_tier(mouse):
-    for call in (mouse.rows, lambda tier: mouse.first(tier, 2), mouse.withheld):
-        with pytest.raises(ValueError, match=r"no tier 'live'; its tiers are train, valid.*final"):
-            call("live")
+    for tier in ("live", ["train", "validation"]):
+        with pytest.raises(ValueError, match=r"no tier .*; its tiers are train, valid.*final"):
+            mouse.rows(tier)
 
 
 @pytest.fixture(scope="module")
@@ -162,31 +162,24 @@ def test_open_packed_says_what_the_system_says(source, tmp_path, monkeypatch, co
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(np, "load", fails)
-    with pytest.raises(
-        OSError, match=f"packed copy .* cannot be read: {os.strerror(code).lower()}"
-    ):
+    said = f"packed copy .* cannot be read: {os.strerror(code).lower()}"
+    with pytest.raises(OSError, match=said):
         kit.load(source, folder=tmp_path)
 
 
 # ---- recordings made by hand ----
 
 
-@pytest.mark.parametrize("name", ["images", "responses", "behavior", "pupil_center"])
+@pytest.mark.parametrize("name", ["images", "responses", "pupil_center", "image_ids", "trial_ids"])
 def test_recording_refuses_arrays_of_other_lengths(two, name):
     mouse = two["8-1-1"]
-    with pytest.raises(ValueError, match=rf"{name} of mouse 8-1-1 must be numbers \(70, .*\(69, "):
+    with pytest.raises(ValueError, match=r"mouse 8-1-1 (must be numbers \(70|has 70 tiers; give)"):
         dataclasses.replace(mouse, **{name: getattr(mouse, name)[:-1]})
-
-
-@pytest.mark.parametrize("name", ["image_ids", "trial_ids"])
-def test_recording_refuses_other_numbers_of_ids(two, name):
-    with pytest.raises(ValueError, match="mouse 8-1-1 has 70 tiers; give as many ids"):
-        dataclasses.replace(two["8-1-1"], **{name: np.arange(69)})
 
 
 @pytest.mark.parametrize("name", ["responses", "coordinates", "unit_ids"])
 def test_recording_refuses_other_neurons(two, name):
-    with pytest.raises(ValueError, match=r"of mouse 8-1-1 must be numbers \(.*(24|10).*; give an"):
+    with pytest.raises(ValueError, match=r"of mouse 8-1-1 must be numbers \(.*; give an array"):
         dataclasses.replace(two["8-1-1"], **{name: getattr(two["9-1-1"], name)})
 
 
@@ -234,11 +227,6 @@ def test_batch_typical_takes_extreme_z_scored_images():
 def test_batch_refuses_what_are_no_trials(plus, rows):
     with pytest.raises(ValueError, match="are not trials of mouse 7-1-1; give whole numbers from"):
         plus.mouse.batch(rows)
-
-
-def test_rows_of_several_tiers_are_refused(plus):
-    with pytest.raises(ValueError, match="its tiers are train, validation"):
-        plus.mouse.rows(["train", "validation"])
 
 
 @pytest.mark.parametrize("images", [None, "picture.png"])
