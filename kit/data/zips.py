@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kit.checks import system_words
 
-GET_AGAIN = "get it again, and the content of a pointer of git-annex or Git LFS"
+GET_AGAIN = "download or unpack it again, or get the content of this git-annex or Git LFS pointer"
 
 # raised by Python, zipfile and numpy on damaged, encrypted or hostile bytes
 BUILT_IN = (ValueError, TypeError, EOFError, OSError, RuntimeError, SyntaxError, OverflowError)

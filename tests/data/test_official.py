@@ -45,7 +45,7 @@ DAMAGES = {
     "half of a folder missing": (
         {f"data/pupil_center/{i}.npy": None for i in range(TRIALS // 2)}, "pupil_center in .* 35"),
     "a meta file missing": (
-        {unit_ids: None}, "unit_ids.npy in .* there is no such file; down"),
+        {unit_ids: None}, "unit_ids.npy in .* there is no such file; d"),
     "statistics missing": (
         {f"{statistics}/responses/all/std.npy": None}, "responses/all/std.npy in .* no such file"),
     "an array cut off": ({responses: npy(np.ones(24))[:-9]}, UNREADABLE),
@@ -65,7 +65,7 @@ DAMAGES = {
         {tiers: header((PROMISE % "10000000,").replace("<f8", "<U0"))}, "tiers.npy in .* cannot"),
     "a zip bomb": ({responses: npy(np.zeros(2_000_000))}, "holds more than 4,480 bytes"),
     "a pointer of git-annex": (
-        {responses: b"/annex/objects/SHA256E-s224--0123.npy\n"}, f"{UNREADABLE}.* get its c"),
+        {responses: b"/annex/objects/SHA256E-s224--0123.npy\n"}, f"{UNREADABLE}.* get the c"),
     "another shape": ({responses: npy(np.ones(23))}, r"float64 of shape \(23,\), .* \(24,\)"),
     "text for numbers": ({responses: npy(np.full(24, "a"))}, r"holds <U1 .* must hold numbers"),
     "complex numbers": ({responses: npy(np.ones(24, complex))}, "holds complex128 of shape"),
@@ -111,7 +111,7 @@ DAMAGES = {
         "data/behavior/.*npy in .* holds NaN, .* or all of the tier .*leave this"),
     "infinite images": ({images: npy(np.full((1, 144, 256), np.inf))}, "not finite"),
     "negative responses": (
-        {responses: npy(np.full(24, -3.0))}, "responses/5.npy in .* negative; .*dF/F, give deconv"),
+        {responses: npy(np.full(24, -3.0))}, "responses/5.npy in .* negative, .*dF/F, give deconv"),
     "statistics not finite": (
         {f"{statistics}/responses/all/std.npy": npy(np.full(24, np.nan))}, "hold finite numbers"),
     "negative statistics": (
@@ -121,7 +121,7 @@ DAMAGES = {
     "statistics that overflow": (
         {f"{statistics}/images/all/mean.npy": npy(np.float64(1e300))}, "must hold finite numbers"),
     "statistics that do not fit": (
-        {f"{statistics}/images/all/std.npy": npy(np.float64(1e-38))}, "do not fit its statistics"),
+        {f"{statistics}/images/all/std.npy": npy(np.float64(1e-38))}, "beyond its statistics"),
 }  # fmt: skip
 
 
@@ -139,10 +139,6 @@ def test_load_refuses_damaged_files(source, tmp_path, damage, unpacked, record_p
 
 
 # ---- damaged zips ----
-
-
-def cut_off(content):
-    return content[: len(content) // 2]
 
 
 def encrypted(content):
@@ -179,7 +175,10 @@ def doubled(content):
 
 CONTAINERS = {
     "a member twice": (doubled, "responses/9.npy' twice, or"),
-    "a zip cut off": (cut_off, "is not a zip file; download or unpack"),
+    "a zip cut off": (
+        lambda content: content[: len(content) // 2],
+        "is not a zip file; download or unpack",
+    ),
     "an empty file": (lambda _: b"", "is not a zip file"),
     "a web page": (lambda _: b"<!doctype html>", "is not a zip file"),
     "an encrypted zip": (encrypted, r"\.npy in .* cannot be read"),
@@ -217,7 +216,7 @@ def test_load_refuses_members_outside_folder(source, tmp_path, name, record_prop
 def test_load_refuses_pointers(tmp_path, content):
     path = tmp_path / f"{TOP}.zip"
     path.write_bytes(content)
-    assert "if it is a pointer of git-annex or Git LFS, get its" in refused(path, tmp_path / "data")
+    assert "or get the content of this git-annex or Git LFS" in refused(path, tmp_path / "data")
     path.unlink()
     path.symlink_to(tmp_path / ".git" / "annex" / "objects" / "x")
     assert "if it is a link of git-annex, get its content" in refused(path, tmp_path / "data")
