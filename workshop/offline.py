@@ -148,7 +148,7 @@ def sample_files():
     import kit  # here, because it takes seconds
 
     for mouse in kit.data.simulation.MICE:
-        recording = kit.data.simulation.path(mouse)
+        recording = kit.data.simulation.fetch(mouse)
         yield from (recording, recording.with_name(recording.stem + "-truth.npz"))
 
 

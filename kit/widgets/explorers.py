@@ -4,7 +4,6 @@ from copy import deepcopy
 
 import ipywidgets as widgets
 import numpy as np
-from torch import nn
 
 from kit.checks import require, require_array, require_finite
 from kit.data.layout import TIERS
@@ -15,7 +14,8 @@ from kit.lab.controls import controls, respond
 from kit.lab.experiment import Neurons, Subject
 from kit.lab.fields import receptive_fields
 from kit.lab.synthesis import AscentConfig, most_exciting_images
-from kit.models.model import Model
+from kit.models.ensemble import Ensemble
+from kit.models.model import Model, Predictor
 from kit.widgets.explorer import Explorer, slider
 from kit.widgets.figures import NeuronFigure, PopulationFigure, TrialFigure
 
@@ -72,7 +72,7 @@ def _describe_trial(recording, row):
 
 
 def playground(
-    model: nn.Module, mouse: str | None = None, coordinates: np.ndarray | None = None
+    model: Predictor, mouse: str | None = None, coordinates: np.ndarray | None = None
 ) -> Explorer:
     """Move a grating and the animal's state, and see every neuron answer.
 
@@ -120,7 +120,7 @@ def _positions(subject, coordinates, neurons):
 
 
 def neuron_explorer(
-    model: nn.Module, data: Dataset, mouse: str | None = None, neurons: Neurons = None
+    model: Model | Ensemble, data: Dataset, mouse: str | None = None, neurons: Neurons = None
 ) -> Explorer:
     """Go through neurons: place, receptive field, most exciting image, and how well predicted.
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+import kit
+
 ROOT = Path(__file__).resolve().parents[2]
 WORKSHOP = ROOT / "workshop"
 MOUSE = "static99001-1-1-GrayImageNet-simulated.zip"
@@ -78,6 +80,13 @@ def files_of(folder):
 
 
 # ---- what goes in ----
+
+
+def test_offline_packs_sample_mice_and_their_truths(monkeypatch):
+    monkeypatch.setattr(kit.data.simulation, "MICE", ["99002-1-1"])
+    recording, truth = offline.sample_files()
+    assert recording.is_file() and kit.load(recording, (18, 32)).mouse.mouse == "99002-1-1"
+    assert truth.is_file() and truth.parent == recording.parent
 
 
 def test_offline_copies_the_tracked_files():
