@@ -47,8 +47,10 @@ class Batch(NamedTuple):
         if images.ndim == 3:
             images = images[:, None]  # (B, 1, H, W)
         if images.ndim != 4 or images.shape[1] != 1:
-            shape = tuple(images.shape)
-            raise ValueError(f"images {shape} are not (B, 1, H, W); give one image as images[None]")
+            raise ValueError(
+                f"images of shape {tuple(images.shape)} are not (B, 1, H, W); give one image as "
+                "images[None]"
+            )
         require_z_scored(images)
         images = images.float()
         behavior = images.new_tensor([TYPICAL_BEHAVIOR]).expand(len(images), -1)  # (B, 3)

@@ -113,8 +113,7 @@ WEIGHTS = {
 def fetch(mouse: str, folder: str | Path | None = None) -> Path:
     """Path of a published recording's zip, downloaded once and checked against its SHA-256.
 
-    mouse: an id in `RECORDINGS`.
-    folder: the data folder; else KIT_DATA_DIR, else the user's cache.
+    mouse: an id in `RECORDINGS`. folder: the data folder; else KIT_DATA_DIR, else the user's cache.
     Raises ConnectionError, with what to do, if it cannot be downloaded.
     """
     entry = RECORDINGS[mouse]
@@ -126,8 +125,7 @@ def fetch(mouse: str, folder: str | Path | None = None) -> Path:
 def fetch_weights(name: str, folder: str | Path | None = None) -> Path:
     """Path of a published model's file, downloaded once and checked against its SHA-256.
 
-    name: a key of `WEIGHTS`.
-    folder: the data folder; else KIT_DATA_DIR, else the user's cache.
+    name: a key of `WEIGHTS`. folder: the data folder; else KIT_DATA_DIR, else the user's cache.
     Raises ConnectionError, with what to do, if it cannot be downloaded.
     """
     entry = WEIGHTS[name]

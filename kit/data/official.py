@@ -134,7 +134,7 @@ class Source:
         largest = MAX_ARRAY_BYTES if shape is None else 4096 + 16 * math.prod(shape)
         try:
             with self._open(f"{name}.npy") as file:
-                array = _parse(file.read(largest + 1), largest)
+                array = _parse(file.read(largest))  # cut off, it does not fit its header
         except READ_ERRORS as problem:
             require_readable(f"{name}.npy in {self.path}", problem)
             raise self.error(name, f"cannot be read: {brief(problem)}", GET_AGAIN) from None
@@ -192,10 +192,8 @@ class Source:
         return sorted((int(match[2]), match[1]) for match in matches)
 
 
-def _parse(data, largest):
+def _parse(data):
     """The array in the bytes of an .npy file. Trials have one header, which numpy parses slowly."""
-    if len(data) > largest:
-        raise ValueError(f"it holds more than {largest:,} bytes")
     shape, fortran_order, dtype, start = _parse_header(data[: data.find(b"\n", 10) + 1])
     array = np.frombuffer(data, dtype, offset=start)  # refuses objects
     if array.size != math.prod(shape):

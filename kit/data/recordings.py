@@ -105,17 +105,11 @@ class Recording:
     def batch(self, rows: np.ndarray | list | slice | int) -> Batch:
         """The trials at these indices, copied; without responses if any of them is withheld.
 
-        Raises ValueError for what are not indices of trials.
+        Raises IndexError or ValueError for what are not indices of trials.
         """
-        try:
-            chosen = np.atleast_1d(np.arange(len(self.tiers))[rows])  # a slice would give views
-        except (IndexError, TypeError, ValueError):
-            chosen = np.array(0)
+        chosen = np.atleast_1d(np.arange(len(self.tiers))[rows])  # a slice would give views
         if chosen.ndim != 1:
-            raise ValueError(
-                f"rows={brief(rows)} are not trials of mouse {self.mouse}; give whole numbers from "
-                f'0 to {len(self.tiers) - 1}, such as .rows("train")'
-            )
+            raise ValueError(f"rows={brief(rows)} are not one row of whole numbers; give such rows")
         responses = torch.from_numpy(self.responses[chosen])
         withheld = responses[:, 0].isnan().any()  # a withheld trial is NaN throughout
         state = [

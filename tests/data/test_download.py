@@ -245,9 +245,9 @@ def refused(url, folder):
     with pytest.raises(ConnectionError) as caught:
         download(url, folder)
     said = str(caught.value)
-    place = folder / "recordings" / "file.zip"
+    path = folder / "recordings" / "file.zip"
     assert "\n" not in said
-    assert f"download {url} (3 MB) by other means and put it at {place}" in said
+    assert f"download {url} (3 MB) by other means and put it at {path}" in said
     assert 'kit.load("sample+") and' in said
     return said
 
