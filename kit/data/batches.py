@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kit.checks import brief
+from kit.checks import brief, require_finite
 
 TYPICAL_BEHAVIOR = (4, 0, 0.5)  # pupil size, its change, running speed, each in its std
 
@@ -67,6 +67,7 @@ def require_z_scored(images: np.ndarray | Tensor) -> tuple[float, float]:
     low = high = 0.0
     if images.numel() and not images.is_meta:
         low, high = (float(value) for value in images.aminmax())  # NaN if any pixel is
+        require_finite("images", np.array([low, high]))
     if not images.is_floating_point() or not -50 <= low <= high <= (50 if low < 0 else 10):
         raise ValueError(
             f"images of {images.dtype} are not z-scored; for pixels from 0 to 255 use (images - "

@@ -202,8 +202,8 @@ NOT_Z_SCORED = {
     "-128 to 127": (60 * Z_SCORED, "are not z-scored"),
     "integers": (np.full((3, 18, 32), 2), "images of torch.int64 are not z-scored"),
     "truth values": (Z_SCORED > 0, "images of torch.bool are not z-scored"),
-    "NaN": (np.where(Z_SCORED > 2, np.nan, Z_SCORED), "these run from .*nan"),
-    "infinite": (np.where(Z_SCORED > 2, np.inf, Z_SCORED), "these run from .* to inf"),
+    "NaN": (np.where(Z_SCORED > 2, np.nan, Z_SCORED), "images has values that are not finite"),
+    "infinite": (np.where(Z_SCORED > 2, np.inf, Z_SCORED), "images has values that are not finite"),
 }
 
 
