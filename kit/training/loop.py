@@ -1,6 +1,6 @@
 """The training loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import asdict, replace
 from math import isfinite, sqrt
@@ -90,7 +90,7 @@ def train(
                 trainer.restore(saved)
             with use_threads(trainer.threads):
                 trainer.fit(state_file)
-        except KeyboardInterrupt:  # Ctrl-C, or the callback
+        except (KeyboardInterrupt, StopTraining):
             if fabric.world_size > 1:  # the processes may have come to different points
                 raise KeyboardInterrupt from None
             trainer.history.stopped = "interrupted"
@@ -129,6 +129,10 @@ def transfer(model: Model, data: Dataset, config: TrainConfig | None = None) -> 
     if max(second.correlation, default=0) < max(first.correlation):
         new.load_state_dict(weights)
     return new
+
+
+class StopTraining(Exception):
+    """The callback ends the training, which keeps the best weights."""
 
 
 class Trainer:
@@ -177,28 +181,34 @@ class Trainer:
 
     def epoch(self, bar: "tqdm") -> None:
         """Train for one epoch, validate, and append both results to the history."""
-        started, losses, lr = perf_counter(), [], 0.0
-        self.wrapped.train()
-        for mouse, batch in _batches(self.data, self.config, len(self.history.loss)):
-            loss, mean_loss = self.loss(mouse, batch)
-            self.fabric.backward(loss)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-            losses.append(mean_loss)
-            lr = self.optimizer.param_groups[0]["lr"]
-            if self.scheduler:
-                self.scheduler.step()
+        started, losses, rates = perf_counter(), [], []
+        for loss, lr in self.steps():
+            losses.append(loss)
+            rates.append(lr)
             bar.update()
             if self.callback and self.callback(self.history):
-                raise KeyboardInterrupt
+                raise StopTraining
         losses = cast(Tensor, self.fabric.all_reduce(torch.stack(losses), reduce_op="sum"))
         loss = losses.mean().item()
         self.require_finite("loss", loss)
         average_buffers(self.model, self.fabric)
         score = on_rank_zero(self.fabric, lambda: validation_correlation(self.model, self.data))
         self.require_finite("validation correlation", score)
-        self.history.add(loss, score, lr, self.fabric.broadcast(perf_counter() - started))
+        self.history.add(loss, score, rates[-1], self.fabric.broadcast(perf_counter() - started))
         bar.set_postfix(loss=f"{loss:.3f}", correlation=f"{score:.3f}")
+
+    def steps(self) -> Iterator[tuple[Tensor, float]]:
+        """The steps of an epoch. Yields for each its mean loss, a scalar, and its learning rate."""
+        self.wrapped.train()
+        for mouse, batch in _batches(self.data, self.config, len(self.history.loss)):
+            loss, mean_loss = self.loss(mouse, batch)
+            self.fabric.backward(loss)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            lr = self.optimizer.param_groups[0]["lr"]
+            if self.scheduler:
+                self.scheduler.step()
+            yield mean_loss, lr
 
     def loss(self, mouse: str, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss that a step descends, and the mean Poisson loss per neuron and trial.
