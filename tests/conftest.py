@@ -1,5 +1,6 @@
 """What every test can rely on: no network, one data folder in build/, figures without a window."""
 
+import errno
 import os
 import socket
 from collections import Counter
@@ -58,6 +59,22 @@ def shared():
     if not folder:
         pytest.skip("needs files that may not be committed: set KIT_FIXTURES to their folder")
     return Path(folder)
+
+
+@pytest.fixture
+def close(monkeypatch):
+    """A function that closes a folder: nothing in it can be seen, as if it were another user's."""
+    stat = os.stat
+
+    def close(folder):
+        def guarded(path, *arguments, **options):
+            if not isinstance(path, int) and os.fspath(path).startswith(f"{folder}{os.sep}"):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return stat(path, *arguments, **options)
+
+        monkeypatch.setattr(os, "stat", guarded)
+
+    return close
 
 
 def pytest_configure(config):

@@ -1,6 +1,5 @@
 """The data folder, atomic writes and progress bars."""
 
-import errno
 import os
 import shutil
 import subprocess
@@ -75,25 +74,11 @@ def test_data_folder_that_cannot_be_created(tmp_path, monkeypatch):
             kit.load("sample+")
 
 
-@pytest.fixture
-def closed(tmp_path, monkeypatch):
-    """A folder that nothing can be seen in, as if it were another user's."""
-    stat, folder = os.stat, tmp_path / "closed"
-    folder.mkdir()
-
-    def guarded(path, *arguments, **options):
-        if not isinstance(path, int) and f"{os.fspath(path)}".startswith(f"{folder}{os.sep}"):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return stat(path, *arguments, **options)
-
-    monkeypatch.setattr(os, "stat", guarded)
-    return folder
-
-
-def test_data_folder_that_cannot_be_opened(closed, capsys):
+def test_data_folder_that_cannot_be_opened(tmp_path, close, capsys):
+    close(tmp_path)
     with pytest.raises(OSError, match=r"cannot be used: .*name another one in KIT_DATA_DIR"):
-        kit.data_folder(closed)
-    assert not kit.doctor(closed)
+        kit.data_folder(tmp_path)
+    assert not kit.doctor(tmp_path)
     assert "TO DO  data folder: the folder" in capsys.readouterr().out
 
 
@@ -119,21 +104,19 @@ def test_load_writes_only_to_the_data_folder(tmp_path, monkeypatch):
 # ---- atomic_write ----
 
 
-@pytest.mark.parametrize("older", ["", "older and longer"])
-def test_atomic_write_file(tmp_path, older):
-    path = tmp_path / "new" / "file"
-    if older:
-        path.parent.mkdir()
-        path.write_text(older)
-    with files.atomic_write(path) as part:
-        part.write_text("content")
-        assert part.parent.parent == path.parent  # the same disk: a rename is enough
-        assert path.exists() == bool(older)
-    assert path.read_text() == "content"
-    assert list(path.parent.iterdir()) == [path]
+def test_atomic_write_file(home):
+    """A new one, and then another in its place."""
+    path = home / "new" / "file"
+    for content in ("first and longer", "second"):
+        with files.atomic_write("~/new/file") as part:
+            part.write_text(content)
+            assert part.parent.parent == path.parent  # the same disk: a rename is enough
+            assert path.exists() == (content == "second")
+        assert path.read_text() == content
+        assert list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("problem", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("problem", [ValueError, KeyboardInterrupt])
 @pytest.mark.parametrize("older", [[], ["older"]])
 def test_atomic_write_after_an_exception(tmp_path, problem, older):
     path = tmp_path / "file"
@@ -152,14 +135,6 @@ def test_atomic_write_replaces_only_files(tmp_path, make):
     with pytest.raises(OSError, match="not an ordinary file"), files.atomic_write(path) as part:
         part.write_text("content")
     assert not path.is_file() and list(tmp_path.iterdir()) == [path]
-
-
-def test_atomic_write_in_the_home_folder(home, monkeypatch):
-    monkeypatch.chdir(home)
-    with files.atomic_write("~/runs/file") as part:
-        part.write_text("content")
-    assert [path.name for path in home.iterdir()] == ["runs"]
-    assert (home / "runs" / "file").read_text() == "content"
 
 
 @pytest.mark.parametrize("problem", [OSError, PermissionError, ValueError])
@@ -251,7 +226,7 @@ def test_atomic_write_exclusive(tmp_path):
 
 
 def test_atomic_write_by_many_processes(tmp_path):
-    """Four processes write forty times each, and each removes old leftovers."""
+    """Two processes write forty times each, and each removes old leftovers."""
     for i in range(20):
         (tmp_path / f".file.part-{i}").mkdir()
         os.utime(tmp_path / f".file.part-{i}", (0, 0))
@@ -263,17 +238,11 @@ def test_atomic_write_by_many_processes(tmp_path):
             with files.atomic_write(Path(sys.argv[1]) / "file") as part:
                 part.write_text(sys.argv[2] * 1000)
     """
-    writers = [subprocess.Popen([sys.executable, "-c", code, tmp_path, name]) for name in "abcd"]
-    assert [writer.wait() for writer in writers] == [0] * 4
+    writers = [subprocess.Popen([sys.executable, "-c", code, tmp_path, name]) for name in "ab"]
+    assert [writer.wait() for writer in writers] == [0] * 2
     content = (tmp_path / "file").read_text()
     assert len(content) == 1000 and len(set(content)) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_atomic_write_of_nothing(tmp_path):
-    with pytest.raises(OSError), files.atomic_write(tmp_path / "file"):
-        pass
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_atomic_write_permissions(tmp_path):

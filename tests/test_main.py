@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import tiny
-import torch
 from trainer import same_weights
 from waiting import LIMIT
 
@@ -63,38 +62,32 @@ def test_fetch_packs_and_describes(capsys, zipped, folder):
     assert {"7-1-1-36x64", "7-1-1-18x32"} <= set(packed)
 
 
-@pytest.mark.parametrize("model", ["cnn", "linear"])
-def test_train_submit_check_and_grade(capsys, zipped, folder, checkpoint, tmp_path, model):
+def test_train_submit_check_and_grade(capsys, zipped, folder, checkpoint, tmp_path):
     saved = tmp_path / "runs" / "model.safetensors"
     status, out, err = run(
-        capsys, "train", zipped, saved, "--model", model, "--channels", 2,
+        capsys, "train", zipped, saved, "--model", "linear", "--channels", 2,
         "--recipe", "quick", "--epochs", 2, "--seed", 1, "--device", "cpu",
     )  # fmt: skip
     assert (status, err) == (0, "")
-    assert "2 epochs in" in out
-    assert "single-trial correlation" in out
+    assert "2 epochs in" in out and "single-trial correlation" in out
     assert f"saved to {saved}" in out
 
-    status, out, err = run(capsys, "submit", saved, zipped, tmp_path / "mine")
+    mine = tmp_path / "entries" / "mine"
+    status, out, err = run(capsys, "submit", saved, zipped, mine)
     assert (status, err) == (0, "")
-    assert out.split() == [str(tmp_path / "mine" / name) for name in SUBMISSION_FILES.values()]
+    assert out.split() == [str(mine / name) for name in SUBMISSION_FILES.values()]
 
-    status, out, err = run(capsys, "check", tmp_path / "mine", zipped)
+    status, out, err = run(capsys, "check", mine, zipped)
     assert (status, err) == (0, "")
     assert out.startswith("OK: ")
 
     truth = folder / "truth" / TRUTH_FILES["test"]
-    status, out, err = run(capsys, "grade", tmp_path / "mine" / SUBMISSION_FILES["test"], truth)
+    status, out, err = run(capsys, "grade", mine / SUBMISSION_FILES["test"], truth)
     assert (status, err) == (0, "")
-    scores = kit.grade(tmp_path / "mine" / SUBMISSION_FILES["test"], truth)
-    assert f"{scores.single_trial:.3f}" in out
-    assert "correlation to average" in out
-    assert "FEVE" in out
+    scores = kit.grade(mine / SUBMISSION_FILES["test"], truth)
+    assert out == f"{scores}\n"
 
-    entries = tmp_path / "entries"
-    entries.mkdir()
-    (tmp_path / "mine").rename(entries / "mine")
-    status, out, err = run(capsys, "rank", entries, folder / "truth", "--track", "sensorium+")
+    status, out, err = run(capsys, "rank", mine.parent, folder / "truth", "--track", "sensorium+")
     assert (status, err) == (0, "")
     assert out.split("\n")[1].split()[:2] == ["1*", "mine"]
 
@@ -133,10 +126,8 @@ def test_check_prints_every_problem(capsys, zipped, folder, checkpoint, tmp_path
     path = tmp_path / SUBMISSION_FILES["test"]
     path.write_text("".join([*good[:5], good[2]]))
     status, out, _ = run(capsys, "check", path, zipped)
-    assert status == 2
-    assert out.startswith("NOT OK: ")
-    assert "missing" in out
-    assert "duplicated" in out
+    assert status == 2 and out.startswith("NOT OK: ")
+    assert "missing" in out and "duplicated" in out
 
 
 def test_withhold_and_grade(capsys, tmp_path):
@@ -207,8 +198,7 @@ def test_main_runs_as_a_module(folder):
         capture_output=True, text=True, timeout=LIMIT, check=False,
         env=os.environ | {"KIT_DATA_DIR": str(folder)},
     )  # fmt: skip
-    assert done.returncode == 2
-    assert done.stdout == ""
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("kit grade: there is no file there")
 
 
@@ -266,25 +256,13 @@ BAD = {  # arguments, and words of the sentence
     "unknown name": ("fetch sampel", "did you mean 'sample'"),
     "offline": ("fetch sensorium+", "KIT_OFFLINE"),
     "size": ("fetch {zip} --size 0 0", "size=(0, 0)"),
-    "no zip": ("fetch {tmp}/file", "not a zip file"),
-    "channels": (f"{TRAIN} --channels 0", "channels"),
     "epochs": (f"{TRAIN} --epochs 0", "epochs=0"),
-    "seed beyond 64 bits": (f"{TRAIN} --seed {2**64}", f"seed={2**64}"),
-    "no such device": (f"{TRAIN} --device mps", "mps"),
-    "model into a folder": ("train {zip} {tmp}/folder --channels 2 --epochs 1", "folder"),
     "checkpoint in a folder": (f"{TRAIN} --checkpoint {{tmp}}/folder", "folder cannot be read"),
-    "checkpoint below a file": (f"{TRAIN} --checkpoint {{tmp}}/file/run", "file/run cannot be"),
     "model as checkpoint": (f"{TRAIN} --checkpoint {{tmp}}/new", "both model and checkpoint"),
     "submit without model": ("submit {tmp}/none {zip} {tmp}/new", "no such file"),
-    "submit no model": ("submit {tmp}/file {zip} {tmp}/new", "cannot be read as a model"),
-    "submit another mouse": ("submit {model} {other} {tmp}/new", "no readout for mouse '9-9-9'"),
     "check nothing": ("check {tmp}/none.csv {zip}", "there is no file"),
-    "check below a file": ("check {mine}/x {zip}", "there is no file"),
-    "grade a name that is too long": (f"grade {'a' * 300} {{truth}}", "cannot be read: "),
     "rank below a name that is too long": (f"rank {'a' * 300} {{truth}}", "cannot be used: "),
-    "check an empty file": ("check {tmp}/file {zip}", "has not the columns of the format"),
     "rank nothing": ("rank {tmp}/none {tmp}", "none"),
-    "rank an empty folder": ("rank {tmp}/folder {truth}", "folder can be ranked: it holds none"),
     "watch without a page": ("rank {tmp}/folder {truth} --watch", "give --page PATH"),
     "watch with a page among the entries": (
         "rank {tmp}/folder {truth} --page {tmp}/folder/page.html --watch",
@@ -296,25 +274,10 @@ BAD = {  # arguments, and words of the sentence
         "rank {tmp}/folder {tmp}/folder --page {tmp}/new --watch",
         "there is no file",
     ),
-    "withhold what is withheld": ("withhold {zip} {tmp}/new", "withheld, negative or not finite"),
     "withhold into a file": ("withhold {other} {tmp}/file", "exists already"),
-    "bundle nothing": ("bundle nothing {truths} {tmp}/new.zip {model}", "'nothing'"),
-    "bundle without model": ("bundle {zip} {truths} {tmp}/new.zip {tmp}/none", "no such file"),
-    "bundle without truth": (
-        f"{BUNDLE} --track sensorium+".replace("{truths}", "{tmp}/folder"),
-        "there is no file",
-    ),
-    "bundle the other track": (f"{BUNDLE} --track sensorium", 'does not suit track="sensorium"'),
     "bundle two images": (f"{BUNDLE} --track sensorium+", "2 images are too few"),
-    "bundle a tar": (f"{BUNDLE} --track sensorium+".replace(".zip", ".tar"), "end with .zip"),
     "bundle without title": (f"{BUNDLE} --title=", "title='' is not possible"),
-    "bundle in disorder": (f"{BUNDLE} --live-end 2020-01-01", "is not later than live_start"),
     "bundle with a bad date": (f"{BUNDLE} --final-end soon", "final_end='soon' is not a date"),
-    "bundle another mouse": (
-        "bundle {other} {truths} {tmp}/new.zip {model} --track sensorium+",
-        "shows the responses of tier 'test'",
-    ),
-    "grade against a folder": ("grade {mine} {tmp}/folder", "folder"),
     "grade the wrong file": ("grade {truth} {mine}", "first line must name trial_indices"),
 }
 
@@ -323,8 +286,6 @@ BAD = {  # arguments, and words of the sentence
 def test_main_answers_bad_input_with_one_sentence(
     capsys, zipped, folder, checkpoint, tmp_path, name
 ):
-    if name == "no such device" and torch.backends.mps.is_available():
-        pytest.skip("this machine has the device")
     places = {
         "zip": zipped,
         "other": tiny.write(tmp_path, mouse="9-9-9"),
@@ -338,10 +299,8 @@ def test_main_answers_bad_input_with_one_sentence(
     (tmp_path / "folder").mkdir()
     command, message = BAD[name]
     status, out, err = run(capsys, *(word.format(**places) for word in command.split()))
-    assert status == 2
-    assert out == ""
-    assert err.startswith(f"kit {command.split()[0]}: ")
-    assert message in err
+    assert (status, out) == (2, "")
+    assert err.startswith(f"kit {command.split()[0]}: ") and message in err
     assert err.count("\n") == 1  # so no traceback
     assert "[Errno" not in err
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("new")]
@@ -357,8 +316,7 @@ def test_train_refuses_an_unwritable_place_first(capsys, zipped, tmp_path, monke
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["train"], ["nonsense"], ["train", "sample", "out", "--model", "vit"],
-     ["train", "sample", "out", "--epochs", "many"]],
+    [[], ["train"], ["nonsense"], ["train", "sample", "out", "--model", "vit"]],
     ids=str,
 )  # fmt: skip
 def test_main_shows_the_usage(capsys, arguments):

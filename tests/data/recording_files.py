@@ -1,6 +1,7 @@
 """Checks that several tests of recordings share."""
 
 import dataclasses
+import re
 import zipfile
 
 import numpy as np
@@ -42,3 +43,13 @@ def in_table(message, folder):
 def assert_same(mouse, expected):
     for field in [each for each in dataclasses.fields(mouse) if each.init]:
         np.testing.assert_equal(getattr(mouse, field.name), getattr(expected, field.name))
+
+
+def relisted(content, offset, byte):
+    """A zip with another byte at an offset of each entry in its list of members."""
+    return re.sub(b"(PK\x01\x02.{%d})." % (offset - 4), b"\\g<1>" + byte, content, flags=re.S)
+
+
+def encrypted(content):
+    """A zip with the flag that says so."""
+    return relisted(content, 8, b"\x01")

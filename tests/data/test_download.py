@@ -16,9 +16,10 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from waiting import LIMIT, wait_for_process
+from waiting import LIMIT, wait_for_process, wait_until
 
 from kit.data import download as downloads
 
@@ -102,29 +103,14 @@ def status(code, **headers):
     return lambda handler: handler.head(code, Content_Length=0, **headers)
 
 
-def text(body, code=200):
+def text(body, code=200, **headers):
+    """Answer this, whatever was asked for."""
+
     def answer(handler):
-        handler.head(code, Content_Type="text/html", Content_Length=len(body))
+        handler.head(code, Content_Length=len(body), **headers)
         handler.body(body)
 
     return answer
-
-
-def range_lie(header, body):
-    """Answer 206, whatever was asked for."""
-    headers = {"Content_Range": header} if header else {}
-
-    def answer(handler):
-        handler.head(206, Content_Length=len(body), **headers)
-        handler.body(body)
-
-    return answer
-
-
-def compressed(handler):
-    body = gzip.compress(CONTENT, 1)
-    handler.head(200, Content_Encoding="gzip", Content_Length=len(body))
-    handler.body(body)
 
 
 def dripping(handler):
@@ -150,31 +136,24 @@ pointer = text(b"/annex/objects/MD5-s432218--0123456789abcdef0123456789abcdef\n"
 FAULTS = {
     "cuts off at 90 %": ([cut, good()], None, 0),
     "cuts off every answer after a tenth": ([good(upto=TENTH)], None, 0),
-    "cuts off at 90 % and knows no ranges": ([cut, good(ranges=False)], None, 0),
     "always cuts off at 90 % and knows no ranges": (
         [good(upto=9 * TENTH, ranges=False)], "the connection was lost 3 times", 9 * TENTH),
     "stalls at 90 %, once": ([good(upto=9 * TENTH, then=stall), good()], None, 0),
     "stalls without a byte": ([stall], "cannot be reached", 0),
     "redirects": ([status(302, Location="/elsewhere"), good()], None, 0),
-    "redirects in a circle": (
-        [status(302, Location="/raw/file.zip")], "one that it redirects to, cannot be", 0),
     "redirects to a file": (
         [status(302, Location="file:///etc/hostname")], "one that it redirects to, cannot be", 0),
     "promises more than it has": ([good(length=SIZE + 500_000), good()], None, 0),
     "names no length and cuts off": ([good(upto=SIZE // 2, length="none"), good()], None, 0),
-    "answers a range from another place": (
-        [cut, range_lie(f"bytes 0-{SIZE - 1}/{SIZE}", CONTENT), good()], None, 0),
     "answers a range without saying which": (
-        [cut, range_lie(None, CONTENT[9 * TENTH:]), good()], None, 0),
+        [cut, text(CONTENT[9 * TENTH:], 206), good()], None, 0),
     "sends other bytes than the range it names": ([cut, good(OLDER), good()], None, 0),
-    "sends a web page with 200": ([page], "is not the file: it begins with .*<!DOCTYPE html>", 0),
     "sends a web page with 200 after 90 %": (
         [cut, page], "is not the file: it begins with .*<!DOCTYPE html>", 9 * TENTH),
     "names a reason with control characters": (
         [lambda handler: handler.wfile.write(b"HTTP/1.1 404 \x1b[2Jgone\r\n\r\n")],
         r"answered 404 \?\[2Jgone; ", 0),
     "sends a git-annex pointer": ([pointer], "is not the file: it begins with b'/annex", 0),
-    "answers 404": ([text(b"<html>nothing here</html>", 404)], "answered 404 Not Found; ", 0),
     "answers 403 after 90 %": ([cut, status(403)], "answered 403 Forbidden; ", 9 * TENTH),
     "answers 503 twice": ([status(503), status(503), good()], None, 0),
     "answers 503 always": ([status(503)], "answered 503 Service Unavailable; ", 0),
@@ -184,11 +163,9 @@ FAULTS = {
         [good(OLDER, upto=9 * TENTH), good(upto=TENTH, ranges=False), good()], None, 0),
     "changes it for a shorter one": (
         [good(OLDER + OLDER[:900_000], upto=SIZE + 100_000), good()], None, 0),
-    "has another file": ([good(OLDER)], "its SHA-256 is .*; if you trust", SIZE),
     "never ends": ([endless], "its SHA-256 is", 4 * 2**20),
-    "compresses what it sends": ([compressed], None, 0),
-    "sends nothing at all": ([text(b"")], "is not the file: it begins with b''", 0),
-    "hangs up": ([lambda handler: None], "cannot be reached", 0),
+    "compresses what it sends": (
+        [text(gzip.compress(CONTENT, 1), Content_Encoding="gzip")], None, 0),
     "speaks no HTTP": (
         [lambda handler: handler.wfile.write(b"220 no web server\r\n")], "cannot be reached", 0),
 }  # fmt: skip
@@ -293,12 +270,10 @@ def test_download_fetches_only_the_missing_tenth(serve, tmp_path, record_propert
 
 KEPT = {  # answers to the request for the missing tenth after which the other nine are still there
     "204": status(204),
-    "302 to nowhere": status(302),
-    "200 and JSON": text(b'{"error": "busy"}'),
     "200 and nothing": text(b""),
     "200 without ranges, cut off at a tenth": good(upto=TENTH, ranges=False),
     "416 that names no size": status(416),
-    "206 of another range": range_lie(f"bytes 0-{SIZE - 1}/{SIZE}", CONTENT[:TENTH]),
+    "206 of another range": text(CONTENT[:TENTH], 206, Content_Range=f"bytes 0-{SIZE - 1}/{SIZE}"),
 }
 
 
@@ -330,9 +305,9 @@ def test_download_gives_up_a_server_that_drips(serve, tmp_path, monkeypatch, rec
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.parametrize("target", ["http://[::1/x", "http://.example/", "http://\xff\xfe/"])
-def test_download_redirected_to_an_invalid_address(target, serve, tmp_path):
-    assert "cannot be reached" in refused(serve(status(302, Location=target)).url, tmp_path)
+def test_download_redirected_to_an_invalid_address(serve, tmp_path):
+    server = serve(status(302, Location="http://[::1/x"))
+    assert "cannot be reached" in refused(server.url, tmp_path)
     gc.collect()  # requests leaves the socket of such an answer open
 
 
@@ -360,12 +335,6 @@ def test_download_once(serve, tmp_path):
     usual = tmp_path / "usual"
     usual.write_text("")
     assert path.stat().st_mode == usual.stat().st_mode  # other users may read it
-
-
-def test_download_without_a_server(tmp_path, record_property):
-    said = refused(NOWHERE, tmp_path)
-    assert "cannot be reached" in said and file_sizes(tmp_path) == {}
-    record_property("fault", ("there is no server", said.partition("; ")[0], "nothing"))
 
 
 def test_download_checks_disk_space(serve, tmp_path, monkeypatch, record_property):
@@ -410,9 +379,8 @@ def test_download_from_a_mirror_folder(stick, tmp_path, monkeypatch, offline):
 
 @pytest.mark.parametrize("fault, content, message, left", [
     ("a pointer", b"../.git/annex/objects/XK/2q/MD5-s43", "begins with b'../.git/annex", {}),
-    ("another file", OLDER, "its SHA-256 is", {"file.zip.part": SIZE}),
     ("a longer file", CONTENT + bytes(10), "its SHA-256 is", {"file.zip.part": SIZE + 10}),
-])  # fmt: skip
+], ids=["a pointer", "a longer file"])  # fmt: skip
 def test_download_from_a_faulty_mirror_folder(
     stick, tmp_path, record_property, fault, content, message, left
 ):
@@ -424,19 +392,19 @@ def test_download_from_a_faulty_mirror_folder(
 
 
 @pytest.mark.parametrize("mirror, message", [
+    ("http://127.0.0.1:1", "cannot be reached"),
     ("ftp://127.0.0.1/mice", "cannot be reached"),
     ("https:///mice", "cannot be reached"),
     ("/no/such/folder ", "there is no file /no/such/folder/file.zip;"),
 ])  # fmt: skip
 def test_download_from_a_wrong_mirror(tmp_path, monkeypatch, mirror, message):
     monkeypatch.setenv("KIT_MIRROR", mirror)
-    assert message in refused(NOWHERE, tmp_path)
+    assert message in refused(NOWHERE, tmp_path) and file_sizes(tmp_path) == {}
 
 
-@pytest.mark.parametrize("value", ["1", "true", "yes"])
-def test_download_offline(serve, tmp_path, monkeypatch, value):
+def test_download_offline(serve, tmp_path, monkeypatch):
     server = serve(good())
-    monkeypatch.setenv("KIT_OFFLINE", value)
+    monkeypatch.setenv("KIT_OFFLINE", "yes")
     assert "KIT_OFFLINE forbids the network: unset it;" in refused(server.url, tmp_path)
     assert server.ranges == []
     monkeypatch.setenv("KIT_OFFLINE", "")  # "0" in the other tests
@@ -476,25 +444,21 @@ def half():
     gate.set()
 
 
-def wait_for_half(process, part, errors):
-    def done():
-        return part.exists() and part.stat().st_size > SIZE // 2 - 2**17
-
-    wait_for_process(process, done, f"half is in {part.name}", errors.read_text)
+def is_half(part):
+    return part.exists() and part.stat().st_size > SIZE // 2 - 2**17
 
 
 def test_locked_by_another_process(serve, tmp_path, part, half, record_property):
     server, path, errors = serve(half), part.with_suffix(""), tmp_path / "errors.txt"
-    first = start(server.url, path, tmp_path / "first.txt")
-    wait_for_half(first, part, tmp_path / "first.txt")
+    first = ThreadPoolExecutor(1).submit(download, server.url, tmp_path)
+    wait_until(lambda: is_half(part), "half is there", first.done)
     second = start(server.url, path, errors)
     said = "waiting for another process that is downloading file.zip"
     wait_for_process(second, lambda: said in errors.read_text(), said, errors.read_text)
     half.open()
-    assert [first.wait(LIMIT), second.wait(LIMIT)] == [0, 0], errors.read_text()
-    assert file_sizes(path.parent) == {"file.zip": SIZE}
+    assert (first.result(LIMIT), second.wait(LIMIT)) == (path, 0), errors.read_text()
     assert server.sent == SIZE
-    assert list(path.parent.iterdir()) == [path]
+    assert file_sizes(path.parent) == {"file.zip": SIZE} and list(path.parent.iterdir()) == [path]
     seen = f"one waits; server sent {server.sent:,} bytes"
     record_property("fault", ("two processes at once", seen, "the right file"))
 
@@ -502,8 +466,9 @@ def test_locked_by_another_process(serve, tmp_path, part, half, record_property)
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows kills otherwise")
 def test_download_resumes_after_a_kill(serve, tmp_path, part, half, record_property):
     server = serve(half, good())
-    process = start(server.url, part.with_suffix(""), tmp_path / "errors.txt")
-    wait_for_half(process, part, tmp_path / "errors.txt")
+    errors = tmp_path / "errors.txt"
+    process = start(server.url, part.with_suffix(""), errors)
+    wait_for_process(process, lambda: is_half(part), "half is there", errors.read_text)
     process.send_signal(signal.SIGKILL)
     process.wait()
     half.open()

@@ -132,24 +132,6 @@ def test_load_never_writes_into_the_recording(source, tmp_path):
     assert (everything_in(folder.parent), everything_in(source.parent)) == before
 
 
-def test_load_again_does_not_read_source(source, mouse, tmp_path, monkeypatch):
-    kit.load(source, folder=tmp_path)
-    before = everything_in(tmp_path)
-    monkeypatch.setattr(kit.data.loading, "open_source", None)  # cannot be called
-    assert_same(kit.load(source, folder=tmp_path).mouse, mouse)
-    assert everything_in(tmp_path) == before
-
-
-def test_load_changed_source(tmp_path):
-    path = tiny.write(tmp_path, tiny.arrays(seed=0))
-    first = kit.load(path, folder=tmp_path / "data").mouse
-    kept = first.responses.copy()
-    tiny.write(tmp_path, tiny.arrays(seed=1))
-    second = kit.load(path, folder=tmp_path / "data").mouse
-    assert not np.array_equal(second.responses, kept)
-    np.testing.assert_array_equal(first.responses, kept)  # what is open stays as it was
-
-
 @pytest.mark.parametrize("unpacked", [False, True], ids=["zip", "folder"])
 def test_load_recording_replaced_by_one_of_equal_sizes_and_dates(tmp_path, unpacked):
     """All zips of the kit carry one date, and unzip brings it back."""
@@ -160,10 +142,10 @@ def test_load_recording_replaced_by_one_of_equal_sizes_and_dates(tmp_path, unpac
         for file in [path, *path.rglob("*")]:
             os.utime(file, (10**9, 10**9))
         for _ in range(2):
-            responses.append(kit.load(path, folder=tmp_path / "data").mouse.responses.copy())
+            responses.append(kit.load(path, folder=tmp_path / "data").mouse.responses)
     np.testing.assert_array_equal(responses[0], responses[1])
     np.testing.assert_array_equal(responses[2], responses[3])
-    assert not np.array_equal(responses[0], responses[2])
+    assert not np.array_equal(responses[0], responses[2])  # what is open stays as it was
 
 
 def test_load_changed_file_of_folder(source, tmp_path):
@@ -216,11 +198,15 @@ def test_load_waits_for_no_pipe_in_a_packed_copy(source, tmp_path, name):
         kit.load(source, folder=tmp_path)
 
 
-def test_load_again_does_not_read_the_trials_of_a_folder(source, mouse, tmp_path, monkeypatch):
-    path = unpack(source, tmp_path)
+@pytest.mark.parametrize("unpacked", [False, True], ids=["zip", "folder"])
+def test_load_again_does_not_read_the_trials(source, mouse, tmp_path, monkeypatch, unpacked):
+    path = unpack(source, tmp_path) if unpacked else source
     kit.load(path, folder=tmp_path / "data")
-    monkeypatch.setattr(kit.data.loading, "_content", None)  # cannot be called
+    before = everything_in(tmp_path)
+    for name in ("open_source", "_content")[: 1 + unpacked]:
+        monkeypatch.setattr(kit.data.loading, name, None)  # cannot be called
     assert_same(kit.load(path, folder=tmp_path / "data").mouse, mouse)
+    assert everything_in(tmp_path) == before
 
 
 def test_load_sizes_side_by_side(source, mouse, arrays, tmp_path):
@@ -251,19 +237,13 @@ def test_load_while_another_process_packs(source, mouse, tmp_path, monkeypatch):
 def test_load_damaged_simulated_mouse(tmp_path, record_property):
     zipped = kit.data.simulation.fetch("99001-1-1")
     folder = tmp_path / "sample"
-    folder.mkdir()
-    truth = zipped.with_name(zipped.stem + "-truth.npz").name
+    shutil.copytree(zipped.parent, folder)
     (folder / zipped.name).write_bytes(zipped.read_bytes()[:1_000_000])
-    (folder / truth).write_bytes(b"PK")
     with pytest.raises(ValueError) as caught:
         kit.load("sample", folder=tmp_path)
     said = str(caught.value)
     assert f"{folder / zipped.name} is damaged; delete it, and it is simulated again" in said
     record_property("fault", ("file: a cut-off sample mouse", in_table(said, folder), "as before"))
-    with pytest.raises(
-        ValueError, match=f"{truth} is damaged; delete that file, and it is simulated again"
-    ):
-        kit.truth("sample", folder=tmp_path)
 
 
 # ---- the machine: full, locked, killed, shared ----
@@ -271,10 +251,8 @@ def test_load_damaged_simulated_mouse(tmp_path, record_property):
 
 TRY = """
 import sys, shutil, kit
-from kit import files
-if sys.argv[3] == "late":
-    usage = shutil.disk_usage(sys.argv[2])
-    files.shutil.disk_usage = lambda _: usage._replace(free=10**12)
+usage = shutil.disk_usage(sys.argv[2])
+shutil.disk_usage = lambda _: usage._replace(free=10**12)  # a disk may become full later
 try:
     print("opened", kit.load(sys.argv[1], folder=sys.argv[2]).mouse)
 except OSError as problem:
@@ -282,19 +260,19 @@ except OSError as problem:
 """
 
 
-def on_a_small_disk(source, folder, options, late="", before="true"):
+def on_a_small_disk(source, folder, options, before="true"):
     """Open a recording with its data folder on a disk of its own. Returns what was printed."""
     folder.mkdir()
     script = f"""
         mount -t tmpfs -o {options} tmpfs "$2" && {before} || exit 77
-        "$0" -W error -c "$3" "$1" "$2" "$4"; find "$2" -mindepth 2 | sed 's/^/left /'
+        "$0" -W error -c "$3" "$1" "$2"; find "$2" -mindepth 2 | sed 's/^/left /'
     """
     unshare = ["unshare", "--mount"]
     try:
         subprocess.run([*unshare, "true"], capture_output=True, check=True)
     except (FileNotFoundError, subprocess.CalledProcessError):
         pytest.skip("needs unshare, and the right to use it")
-    command = [*unshare, "sh", "-c", script, sys.executable, source, folder, TRY, late]
+    command = [*unshare, "sh", "-c", script, sys.executable, source, folder, TRY]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
     if done.returncode == 77:
         pytest.skip("mounting is not allowed here")
@@ -303,31 +281,32 @@ def on_a_small_disk(source, folder, options, late="", before="true"):
 
 
 @pytest.mark.parametrize(
-    "options, late, code, disk",
+    "options, code, disk",
     [
-        ("size=300k", "", errno.ENOSPC, "full, seen before packing"),
-        ("size=300k", "late", errno.ENOSPC, "full, found while packing"),
-        ("ro", "", errno.EROFS, "read-only data folder"),
+        ("size=300k", errno.ENOSPC, "full, found while packing"),
+        ("ro", errno.EROFS, "read-only data folder"),
     ],
 )
-def test_load_disk_that_takes_nothing(source, tmp_path, options, late, code, disk, record_property):
-    printed = on_a_small_disk(source, tmp_path / "data", options, late)
+def test_load_disk_that_takes_nothing(source, tmp_path, options, code, disk, record_property):
+    printed = on_a_small_disk(source, tmp_path / "data", options)
     assert printed.startswith("refused ") and printed.count("\n") == 1, printed
     assert f"cannot be written: {os.strerror(code).lower()}; make room there" in printed
     assert "KIT_DATA_DIR" in printed
     record_property("fault", (f"disk: {disk}", in_table(printed[8:-1], tmp_path), "nothing"))
 
 
-def test_load_where_another_user_packed(source, tmp_path, monkeypatch):
+def test_load_sees_a_full_disk_before_packing(source, tmp_path, monkeypatch):
+    full = shutil.disk_usage(tmp_path)._replace(free=300_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    monkeypatch.setattr(kit.data.packing, "_write_array", None)  # cannot be called
+    said = refused(source, tmp_path / "data", OSError)
+    assert f"cannot be written: {os.strerror(errno.ENOSPC).lower()}; make room there" in said
+
+
+def test_load_where_another_user_packed(source, tmp_path, close):
     """The first student's umask closes `packed` to all others."""
-    data, stat = tmp_path / "data", os.stat
-
-    def guarded(path, *arguments, **options):
-        if not isinstance(path, int) and f"{data / 'packed'}{os.sep}" in os.fspath(path):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return stat(path, *arguments, **options)
-
-    monkeypatch.setattr(os, "stat", guarded)
+    data = tmp_path / "data"
+    close(data / "packed")
     with pytest.raises(OSError, match=r"packed.* cannot be written: permission .*KIT_DATA_DIR"):
         kit.load(source, folder=data)
 
@@ -356,15 +335,14 @@ def start(path, folder, before=""):
 
 
 @pytest.mark.slow
-def test_load_in_two_processes(source, tmp_path, record_property):
-    processes = [start(source, folder) for folder in (tmp_path, tmp_path, tmp_path / "alone")]
+def test_load_in_two_processes(source, mouse, tmp_path, record_property):
+    processes = [start(source, tmp_path) for _ in range(2)]
     for process in processes:
         out, err = process.communicate(timeout=LIMIT)
         assert process.returncode == 0, err
         assert out.startswith("mouse 7-1-1: 24 neurons")
     assert len(list((tmp_path / "packed").iterdir())) == 1
-    alone = kit.load(source, folder=tmp_path / "alone").mouse
-    np.testing.assert_array_equal(kit.load(source, folder=tmp_path).mouse.images, alone.images)
+    assert_same(kit.load(source, folder=tmp_path).mouse, mouse)
     record_property("fault", ("two processes pack at once", "(nothing)", "one packed copy"))
 
 

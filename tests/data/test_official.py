@@ -8,11 +8,23 @@ import shutil
 import struct
 import warnings
 import zipfile
+from unittest import mock
 
 import numpy as np
 import pytest
 import tiny
-from recording_files import NEURONS, TOP, TRIALS, assert_same, in_table, left_in, refused, unpack
+from recording_files import (
+    NEURONS,
+    TOP,
+    TRIALS,
+    assert_same,
+    encrypted,
+    in_table,
+    left_in,
+    refused,
+    relisted,
+    unpack,
+)
 from tiny import npy
 
 import kit
@@ -35,13 +47,8 @@ DAMAGES = {
     "a trial missing": ({images: None}, "data/images in .* holds 69 files, expected 0.npy to 69"),
     "a gap in the numbers": (
         {images: None, "data/images/70.npy": npy(np.ones((1, 144, 256)))}, "holds 70 files"),
-    "a trial too many": ({"data/behavior/70.npy": npy(np.ones(3))}, "data/behavior in .* holds 71"),
     "a number twice": (
         {"data/images/05.npy": npy(np.ones((1, 144, 256)))}, "data/images in .* holds 71 files"),
-    "numbers with a gap, padded": (
-        {images: None, "data/images/070.npy": npy(np.ones((1, 144, 256)))}, "holds 70 files"),
-    "a folder missing": (
-        {f"data/responses/{i}.npy": None for i in range(TRIALS)}, "data/responses in .* holds 0 f"),
     "half of a folder missing": (
         {f"data/pupil_center/{i}.npy": None for i in range(TRIALS // 2)}, "pupil_center in .* 35"),
     "a meta file missing": (
@@ -49,8 +56,6 @@ DAMAGES = {
     "statistics missing": (
         {f"{statistics}/responses/all/std.npy": None}, "responses/all/std.npy in .* no such file"),
     "an array cut off": ({responses: npy(np.ones(24))[:-9]}, UNREADABLE),
-    "a web page for an array": ({responses: b"<!doctype html>"}, UNREADABLE),
-    "an empty file": ({"data/behavior/5.npy": b""}, UNREADABLE),
     "a pickle": ({"data/behavior/5.npy": npy(np.array([{}]), allow_pickle=True)}, UNREADABLE),
     "a header that promises a terabyte": (
         {responses: header(PROMISE % "100000000000, 1", bytes(192))}, UNREADABLE),
@@ -60,7 +65,6 @@ DAMAGES = {
         {responses: header(PROMISE % "24,", bytes(192), b"\x09\x00")}, UNREADABLE),
     "more bytes than the header says": ({responses: npy(np.ones(24)) + bytes(8)}, "does not fit"),
     "a header of open brackets": ({responses: header("(" * 60 + "\n")}, UNREADABLE),
-    "a header without an end": ({responses: header("{" * 60)}, UNREADABLE),
     "a header of endless nothing": (
         {tiers: header((PROMISE % "10000000,").replace("<f8", "<U0"))}, "tiers.npy in .* cannot"),
     "a zip bomb": ({responses: npy(np.zeros(2_000_000))}, "5.npy in .* cannot be read: .*"),
@@ -68,11 +72,8 @@ DAMAGES = {
         {responses: b"/annex/objects/SHA256E-s224--0123.npy\n"}, f"{UNREADABLE}.* get the c"),
     "another shape": ({responses: npy(np.ones(23))}, r"float64 of shape \(23,\), .* \(24,\)"),
     "text for numbers": ({responses: npy(np.full(24, "a"))}, r"holds <U1 .* must hold numbers"),
-    "complex numbers": ({responses: npy(np.ones(24, complex))}, "holds complex128 of shape"),
-    "an image of another size": (
-        {"data/images/69.npy": npy(np.ones((1, 36, 64)))}, r"\(1, 36, 64\), .*\(1, 144, 256\)"),
     "images without channel": (
-        {f"data/images/{i}.npy": npy(np.ones((144, 256))) for i in range(TRIALS)}, r"\(144, 256\)"),
+        {"data/images/0.npy": npy(np.ones((144, 256)))}, r"\(144, 256\)"),
     "videos": (
         {"data/images/0.npy": npy(np.ones((14, 25, 30)))}, r"\(14, 25, 30\), .* and no video"),
     "videos in a folder of their own": (
@@ -93,15 +94,10 @@ DAMAGES = {
         "unit_ids.npy in .* must hold whole numbers below"),
     "unit ids not whole": (
         {unit_ids: npy(np.arange(24) + 0.5)}, "must hold whole numbers below"),
-    "unit ids of letters": (
-        {unit_ids: npy(np.array([f"n{i}" for i in range(24)]))}, "must hold whole"),
     "no neurons": ({unit_ids: npy(np.zeros(0, int))}, r"int64 of shape \(0,\)"),
-    "too few places in cortex": (
-        {places: npy(np.ones((23, 3)))}, r"\(23, 3\), .*\(24, 3\)"),
     "places that are text": (
         {places: npy(np.full((24, 3), "x"))},
         "cell_motor_coordinates.npy in .* must hold finite numbers"),
-    "one tier for all": ({tiers: npy(np.array("train"))}, r"shape \(\), train; it must hold texts"),
     "no tier that is known": (
         {tiers: npy(np.array(["Train\x1b[2J"] * 70))},
         r"'Train\\x1b\[2J' .*some of them train, validation, test, final_test"),
@@ -109,11 +105,8 @@ DAMAGES = {
     "NaN in every trial": (
         {f"data/behavior/{i}.npy": npy(np.array([1, np.nan, 2])) for i in range(TRIALS)},
         "data/behavior/.*npy in .* holds NaN, .* or all of the tier .*leave this"),
-    "infinite images": ({images: npy(np.full((1, 144, 256), np.inf))}, "not finite"),
     "negative responses": (
         {responses: npy(np.full(24, -3.0))}, "responses/5.npy in .* negative, .*dF/F, give deconv"),
-    "statistics not finite": (
-        {f"{statistics}/responses/all/std.npy": npy(np.full(24, np.nan))}, "hold finite numbers"),
     "negative statistics": (
         {f"{statistics}/responses/all/std.npy": npy(np.full(24, -1.0))}, "0 or more for a std"),
     "statistics of another shape": (
@@ -139,21 +132,6 @@ def test_load_refuses_damaged_files(source, tmp_path, damage, unpacked, record_p
 
 
 # ---- damaged zips ----
-
-
-def encrypted(content):
-    """With the flag that says so, in both places where a zip keeps it."""
-    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        at = content.find(mark)
-        while at >= 0:
-            content = content[: at + offset] + b"\x01" + content[at + offset + 1 :]
-            at = content.find(mark, at + 4)
-    return content
-
-
-def unknown_compression(content):
-    at = content.find(b"PK\x01\x02")
-    return content[: at + 10] + b"\x63" + content[at + 11 :]
 
 
 def flipped(content):
@@ -182,11 +160,10 @@ CONTAINERS = {
     "a member twice": (with_member(f"{TOP}/data/responses/9.npy"), "responses/9.npy' twice, or"),
     **{f"a member {name}": (with_member(name), f"'{name}' twice, or outside") for name in OUTSIDE},
     "a zip cut off": (lambda content: content[: len(content) // 2], "is not a zip file; download"),
-    "an empty file": (lambda _: b"", "is not a zip file"),
-    "a web page": (lambda _: b"<!doctype html>", "is not a zip file"),
     "a pointer of git-annex": (lambda _: b"/annex/objects/MD5-s432218", "get the content of this"),
     "an encrypted zip": (encrypted, r"\.npy in .* cannot be read"),
-    "an unknown compression": (unknown_compression, r"\.npy in .* cannot be read"),
+    "an unknown compression": (
+        lambda content: relisted(content, 10, b"c"), r"\.npy in .* cannot be read"),
     "a flipped bit": (flipped, "responses/9.npy in .* cannot be read"),
 }  # fmt: skip
 
@@ -208,27 +185,19 @@ def test_load_refuses_links_to_nowhere(tmp_path):
     assert "if it is a link of git-annex, get its content" in refused(path, tmp_path / "data")
 
 
-class Unreadable(zipfile.ZipFile):
-    """A zip on a disk that fails, or of somebody else."""
-
-    code = errno.EIO
-
-    def __init__(self, *_):
-        raise OSError(self.code, os.strerror(self.code))
-
-
-@pytest.mark.parametrize("code", [errno.EMFILE, errno.EACCES, errno.EIO])
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO])
 def test_load_says_what_the_system_says(source, tmp_path, monkeypatch, code):
-    said = f"cannot be read: {os.strerror(code).lower()}"
-    monkeypatch.setattr(Unreadable, "code", code)
+    """Of a disk that fails, as a whole and at one array."""
+    problem = OSError(code, os.strerror(code))
+    said = f"cannot be read: {problem.strerror.lower()}"
     with monkeypatch.context() as patch:
-        patch.setattr(zipfile, "ZipFile", Unreadable)
+        patch.setattr(zipfile.ZipFile, "__init__", mock.Mock(side_effect=problem))
         assert said in refused(source, tmp_path / "data", OSError)
     read = kit.data.official.Source._open
 
     def fails(self, file):
         if file == "data/responses/5.npy":
-            raise OSError(code, os.strerror(code))
+            raise problem
         return read(self, file)
 
     monkeypatch.setattr(kit.data.official.Source, "_open", fails)
@@ -248,12 +217,10 @@ def numbered(digits, first=0):
 OTHER_NAMES = {
     "padded": numbered(4),
     "from 1": numbered(1, 1),
-    "padded, from 1": numbered(3, 1),
     "of Windows": lambda name: name.replace("/", "\\"),
     "as they are": str,
     "no top folder": lambda name: name.removeprefix(f"{TOP}/"),
     "another above": lambda name: f"download/{name}",
-    "another top folder": lambda name: name.replace(TOP, "renamed"),
 }
 
 
@@ -329,13 +296,11 @@ def test_array_files_follows_links(source, tmp_path):
 def test_load_path_without_one_recording(source, tmp_path, record_property):
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("notes")
-    (tmp_path / "array.npy").write_bytes(npy(np.ones(3)))
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("readme.txt", "hello")
     for name, expected in {
         "empty": "holds 0 files meta/trials/tiers.npy; give one recording's zip",
         "notes.txt": "is not a zip file",
-        "array.npy": "is not a zip file",
         "other.zip": "holds 0 files meta/trials/tiers.npy",
     }.items():
         said = refused(tmp_path / name, tmp_path / "data")

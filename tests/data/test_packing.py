@@ -59,15 +59,7 @@ def test_pack_keeps_statistics_and_ids(mouse, arrays):
         np.testing.assert_array_equal(getattr(mouse, name), arrays[file.rpartition("/")[2]])
 
 
-def test_pack_constant_behavior(tmp_path):
-    arrays = tiny.arrays()
-    arrays["behavior"][:, 2] = 0  # a mouse that never ran
-    mouse = kit.load(tiny.write(tmp_path, arrays), folder=tmp_path / "data").mouse
-    assert (mouse.behavior[:, 2] == 0).all()
-    assert np.isfinite(mouse.behavior).all()
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
 def test_pack_images_of_any_dtype(source, mouse, arrays, tmp_path, dtype):
     changes = {
         f"data/images/{i}.npy": tiny.npy(image.astype(dtype))
@@ -198,7 +190,7 @@ def test_pack_refuses_statistics_of_other_data(source, tmp_path, statistics):
     assert f"meta/statistics/{kind} in" in said and "or delete meta/statistics" in said
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_pack_takes_statistics_of_few_trials(tmp_path, seed):
     """The statistics are those of the public tiers, which may be few of all."""
     few = {"train": 5, "validation": 2}
@@ -234,12 +226,14 @@ def test_pack_takes_trials_of_zeros(tmp_path, zeros):
     kit.load(path, folder=tmp_path / "data")
 
 
-def test_pack_takes_silent_neurons(tmp_path):
+def test_pack_takes_silent_neurons_and_a_mouse_that_never_ran(tmp_path):
     arrays = tiny.arrays()
+    arrays["behavior"][:, 2] = 0
     arrays["responses"][:, ::2] = 0
     arrays["responses"][:, 1] *= np.arange(len(arrays["responses"])) == 7  # a single burst
     mouse = kit.load(tiny.write(tmp_path, arrays), folder=tmp_path / "data").mouse
-    assert not mouse.responses[:, ::2].any()
+    assert not mouse.responses[:, ::2].any() and not mouse.behavior[:, 2].any()
+    assert np.isfinite(mouse.behavior).all()
 
 
 def test_pack_takes_stripes_of_four_pixels(tmp_path):

@@ -3,12 +3,13 @@
 import dataclasses
 import errno
 import os
+from unittest import mock
 
 import numpy as np
 import pytest
 import tiny
 import torch
-from recording_files import TRIALS
+from recording_files import TRIALS, encrypted
 from tiny import npy
 
 import kit
@@ -61,12 +62,9 @@ def test_first_copies_rows(mouse):
     assert mouse.images[rows].any()
 
 
-def test_batches_refuses_size_0(mouse):
+def test_rows_unknown_tier_and_batches_of_size_0(mouse):
     with pytest.raises(ValueError, match="size=0 is not possible"):
-        list(mouse.batches("train", 0))
-
-
-def test_rows_unknown_tier(mouse):
+        mouse.batches("train", 0)
     for tier in ("live", ["train", "validation"]):
         with pytest.raises(ValueError, match=r"no tier .*; its tiers are train, valid.*final"):
             mouse.rows(tier)
@@ -124,14 +122,7 @@ def test_recording_is_read_only(two):
                 value[:1] = value[:1]
 
 
-def encrypted(content):
-    """A zip with the flag that says so, for its first member."""
-    at = content.find(b"PK\1\2") + 8
-    return content[:at] + b"\1" + content[at + 1 :]
-
-
 PACKED = {
-    "cut off": ("responses.npy", lambda data: data[:6]),
     "an array where an archive should be": ("meta.npz", lambda _: npy(np.ones(3))),
     "a broken header": ("images.npy", lambda data: data[:10] + b"(" * 60 + data[70:]),
     "another shape": ("images.npy", lambda _: npy(np.ones((3, 1, 36, 64), np.float32))),
@@ -154,15 +145,11 @@ def test_open_packed_damaged(source, tmp_path, damage):
         kit.load(source, folder=tmp_path)
 
 
-@pytest.mark.parametrize("code", [errno.EMFILE, errno.EACCES, errno.EIO])
-def test_open_packed_says_what_the_system_says(source, tmp_path, monkeypatch, code):
+def test_open_packed_says_what_the_system_says(source, tmp_path, monkeypatch):
     kit.load(source, folder=tmp_path)
-
-    def fails(*_, **__):
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(np, "load", fails)
-    said = f"packed copy .* cannot be read: {os.strerror(code).lower()}"
+    problem = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    monkeypatch.setattr(np, "load", mock.Mock(side_effect=problem))
+    said = f"packed copy .* cannot be read: {os.strerror(errno.EMFILE).lower()}"
     with pytest.raises(OSError, match=said):
         kit.load(source, folder=tmp_path)
 
@@ -194,16 +181,13 @@ def test_recording_repr_shows_no_control_characters(two):
 
 Z_SCORED = np.random.default_rng(0).standard_normal((3, 1, 18, 32))
 NOT_Z_SCORED = {
-    "0 to 255, float": (
-        127.5 + 40 * Z_SCORED,
+    "0 to 255, dark": (
+        np.abs(12 * Z_SCORED),
         "are not z-scored; for pixels from 0 to 255 .* these run",
     ),
-    "0 to 255, dark": (np.abs(12 * Z_SCORED), "are not z-scored"),
     "-128 to 127": (60 * Z_SCORED, "are not z-scored"),
     "integers": (np.full((3, 18, 32), 2), "images of torch.int64 are not z-scored"),
-    "truth values": (Z_SCORED > 0, "images of torch.bool are not z-scored"),
     "NaN": (np.where(Z_SCORED > 2, np.nan, Z_SCORED), "images has values that are not finite"),
-    "infinite": (np.where(Z_SCORED > 2, np.inf, Z_SCORED), "images has values that are not finite"),
 }
 
 

@@ -238,55 +238,40 @@ def test_install_refuses_another_python(found, stick):
     assert f"py -{here[0]} install.py" in said and "make offline" in said, "what to do"
 
 
-def test_install_writes_nothing_with_another_python(stick, tmp_path):
-    contents = contents_of(stick) | {"python": "3.2"}
-    (stick / "contents.json").write_text(json.dumps(contents))
+def edit_contents(stick, **changes):
+    (stick / "contents.json").write_text(json.dumps(contents_of(stick) | changes))
+
+
+MISSING = f"1 of the 6 files here are missing or damaged (sample/{MOUSE})"
+HARMED = {
+    "another Python": (lambda stick: edit_contents(stick, python="3.2"), "this is Python"),
+    "no room": (lambda stick: edit_contents(stick, room=10**18), "takes 1000000000.0 GB"),
+    "a file missing": (lambda stick: (stick / "sample" / MOUSE).unlink(), MISSING),
+    "a file altered": (lambda stick: write(stick / "sample" / MOUSE, "a louse"), MISSING),
+    "no list": (lambda stick: (stick / "contents.json").unlink(), "not a whole offline folder"),
+    "half a list": (lambda stick: write(stick / "contents.json", '{"python": '), "not a whole"),
+}
+
+
+@pytest.mark.parametrize("harm", HARMED)
+def test_install_writes_nothing_from_a_harmed_stick(harm, stick, tmp_path):
+    change, message = HARMED[harm]
+    change(stick)
     done = run_install(stick, cwd=tmp_path)
-    assert done.returncode == 1
-    assert "Not installed: this is Python" in done.stderr and "Traceback" not in done.stderr
-    assert {p.name for p in tmp_path.iterdir()} == {"stick"}
-
-
-@pytest.mark.parametrize("harm", ["missing", "short", "altered"])
-def test_install_refuses_an_incomplete_folder(harm, stick, tmp_path):
-    mouse = stick / "sample" / MOUSE
-    if harm == "missing":
-        mouse.unlink()
-    else:
-        mouse.write_text("a mo" if harm == "short" else "a louse")
-    done = run_install(stick, cwd=tmp_path)
-    assert done.returncode == 1
-    assert f"1 of the 6 files here are missing or damaged (sample/{MOUSE})" in done.stderr
-    assert not (tmp_path / "sensorium-kit").exists()
-
-
-@pytest.mark.parametrize("text", [None, "", '{"python": '])
-def test_install_refuses_a_damaged_list_of_contents(text, stick, tmp_path):
-    (stick / "contents.json").unlink()
-    if text is not None:
-        (stick / "contents.json").write_text(text)
-    done = run_install(stick, cwd=tmp_path)
-    assert done.returncode == 1 and "not a whole offline folder" in done.stderr
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "Not installed: " in done.stderr and message in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"stick"}
 
 
 def test_install_leaves_a_foreign_folder_alone(stick, tmp_path):
     mine = write(tmp_path / "mine" / "thesis.txt", "all of it")
-    done = run_install(stick, "mine", cwd=tmp_path)
-    assert done.returncode == 1 and "holds other things and is left alone" in done.stderr
+    contents = contents_of(stick)
+    for target, message in ((mine.parent, "holds other things and is left alone"),
+                            (mine, "is a file"), (stick, "lies in the offline folder itself"),
+                            (stick / "new", "lies in the offline folder itself")):  # fmt: skip
+        with pytest.raises(install.Problem, match=message):
+            install.check_target(target, stick, contents)
     assert files_of(mine.parent) == {"thesis.txt"} and mine.read_text() == "all of it"
-    with pytest.raises(install.Problem, match="is a file"):
-        install.check_target(mine, stick, contents_of(stick))
-
-
-def test_install_refuses_the_stick_itself(stick):
-    done = run_install(stick, cwd=stick)
-    assert done.returncode == 1 and "lies in the offline folder itself" in done.stderr
-
-
-def test_install_checks_disk_space_first(stick, tmp_path):
-    contents = contents_of(stick) | {"room": 10**18}
-    with pytest.raises(install.Problem, match=r"takes 1000000000.0 GB .* make room"):
-        install.check_target(tmp_path / "new", stick, contents)
 
 
 # ---- install.py: what it copies ----
@@ -296,39 +281,29 @@ def copy_kit(stick, folder):
     return install.copy_repository(stick, folder, install.of(contents_of(stick), "kit"))
 
 
-def test_install_copies_the_repository(stick, tmp_path):
-    assert copy_kit(stick, tmp_path / "new") == []
-    wanted = {"README.md", "notebooks/00_first.ipynb", install.MARK}
-    assert files_of(tmp_path / "new") == wanted
-    install.check_target(tmp_path / "new", stick, contents_of(stick))
+def test_install_copies_and_updates_but_keeps_changed_files(stick, tmp_path):
+    folder, source = tmp_path / "new", stick / "kit"
+    for name in ("old.py", "older.py"):
+        write(source / name, name)
+    offline.write_contents(stick)
+    assert copy_kit(stick, folder) == []
+    names = {"README.md", "notebooks/00_first.ipynb", "old.py", "older.py", install.MARK}
+    assert files_of(folder) == names
+    install.check_target(folder, stick, contents_of(stick))
 
-
-def test_install_keeps_changed_files_and_updates_the_others(stick, tmp_path):
-    folder = tmp_path / "new"
-    copy_kit(stick, folder)
-    (folder / "notebooks" / "00_first.ipynb").write_text("my answers")
-    write(stick / "kit" / "README.md", "the next version")
-    write(stick / "kit" / "notebooks" / "00_first.ipynb", "the next notebook")
+    for name in ("notebooks/00_first.ipynb", "older.py"):
+        write(folder / name, "mine now")
+    write(source / "README.md", "the next version")
+    write(source / "notebooks" / "00_first.ipynb", "the next notebook")
+    for name in ("old.py", "older.py"):
+        (source / name).unlink()
     offline.write_contents(stick)
     for _ in range(2):
         assert copy_kit(stick, folder) == ["notebooks/00_first.ipynb"]
+    assert files_of(folder) == names - {"old.py"}
     assert (folder / "README.md").read_text() == "the next version"
-    assert (folder / "notebooks" / "00_first.ipynb").read_text() == "my answers"
-
-
-def test_install_removes_dropped_files_unless_changed(stick, tmp_path):
-    folder = tmp_path / "new"
-    write(stick / "kit" / "old.py", "old")
-    write(stick / "kit" / "older.py", "older")
-    offline.write_contents(stick)
-    copy_kit(stick, folder)
-    (folder / "older.py").write_text("mine now")
-    (stick / "kit" / "old.py").unlink()
-    (stick / "kit" / "older.py").unlink()
-    offline.write_contents(stick)
-    copy_kit(stick, folder)
-    assert not (folder / "old.py").exists()
-    assert (folder / "older.py").read_text() == "mine now"
+    for name in ("notebooks/00_first.ipynb", "older.py"):
+        assert (folder / name).read_text() == "mine now"
 
 
 def test_install_resumes_an_interrupted_copy(stick, tmp_path, monkeypatch):
