@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -39,16 +40,29 @@ def truth(name):
     return kit.truth(name)
 
 
-@pytest.fixture
-def simulate(monkeypatch, tmp_path):
-    """Simulate a tiny mouse with some things changed; returns the path of its zip."""
+@pytest.fixture(scope="module")
+def simulated():
+    """The folder of each tiny mouse that was simulated already."""
+    return {}
 
-    def build(folder="data", **changes):
+
+@pytest.fixture
+def simulate(monkeypatch, tmp_path_factory, simulated):
+    """The path of a tiny mouse with some things changed, simulated once for all tests."""
+
+    def build(copy=0, **changes):
         spec = dataclasses.replace(TINY, **changes)
         monkeypatch.setattr(mice, "MICE", {spec.id: spec})
-        return mice.fetch(spec.id, tmp_path / folder)
+        key = spec, copy
+        if key not in simulated:
+            simulated[key] = tmp_path_factory.mktemp("mouse")
+        return mice.fetch(spec.id, simulated[key])
 
     return build
+
+
+def truth_of(path):
+    return kit.truth("99999-1-1", path.parents[1])
 
 
 def members(path):
@@ -71,21 +85,25 @@ def trials_of(arrays, kind):
 # ---- the file ----
 
 
-def test_simulate_same_bytes_each_time(simulate):
-    files, again = (sorted(simulate(name).parent.iterdir()) for name in ("one", "two"))
+def test_simulate_same_bytes_each_time_and_leaves_global_random_states(simulate):
+    files = sorted(simulate().parent.iterdir())
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    again = sorted(simulate(copy=1).parent.iterdir())
+    assert torch.equal(torch_state, torch.get_rng_state())
+    np.testing.assert_array_equal(numpy_state, np.random.get_state()[1])  # noqa: NPY002
     assert len(files) == 2  # the recording and its truth
     for file, copy in zip(files, again, strict=True):
         assert file.name == copy.name and file.read_bytes() == copy.read_bytes()
 
 
 def test_simulate_another_seed(simulate):
-    first, second = members(simulate("one")), members(simulate("two", seed=10))
+    first, second = members(simulate()), members(simulate(seed=10))
     for name in ("data/images/0", "meta/neurons/unit_ids"):
         assert not np.array_equal(first[name], second[name])
 
 
 def test_simulate_more_neurons_same_stimuli(simulate):
-    few, many = members(simulate("one")), members(simulate("two", neurons=20))
+    few, many = members(simulate()), members(simulate(neurons=20))
     for name in few:
         if "responses" not in name and "neurons" not in name:
             np.testing.assert_array_equal(few[name], many[name], err_msg=name)
@@ -125,14 +143,14 @@ def test_write_statistics_of_public_trials(simulate):
 
 
 def test_draw_trials_counts_and_repeats(simulate):
-    arrays = members(simulate(train=40, test=30))
+    arrays = members(simulate(test=12))
     tiers, images = arrays["meta/trials/tiers"], arrays["meta/trials/frame_image_id"]
     repeats = {
         tier: np.unique(images[tiers == tier], return_counts=True)[1] for tier in np.unique(tiers)
     }
     counts = {tier: len(values) for tier, values in repeats.items()}
-    assert counts == {"train": 40, "validation": 6, "test": 30, "final_test": 3}
-    assert len(np.unique(images)) == 79  # no image in two tiers
+    assert counts == {"train": 24, "validation": 6, "test": 12, "final_test": 3}
+    assert len(np.unique(images)) == 45  # no image in two tiers
     assert (repeats["train"] == 1).all() and (repeats["validation"] == 1).all()
     assert repeats["test"].min() >= 7 and repeats["test"].max() == 10
     assert 9.5 < repeats["test"].mean() < 10  # about ten, a few are missing
@@ -143,7 +161,7 @@ def test_draw_trials_counts_and_repeats(simulate):
 
 
 def test_draw_cells_unit_ids_and_coordinates(simulate):
-    arrays = members(simulate(neurons=200, train=200))
+    arrays = members(simulate(neurons=200))
     ids, coordinates = (
         arrays[f"meta/neurons/{name}"] for name in ("unit_ids", "cell_motor_coordinates")
     )
@@ -155,8 +173,9 @@ def test_draw_cells_unit_ids_and_coordinates(simulate):
 
 
 @pytest.mark.parametrize("withholds", [(), ("responses",), ("responses", "behavior")])
-def test_simulate_withholds(simulate, tmp_path, withholds):
-    arrays = members(simulate(withholds=withholds))
+def test_simulate_withholds(simulate, withholds):
+    path = simulate(withholds=withholds)
+    arrays = members(path)
     tested = np.isin(arrays["meta/trials/tiers"], TESTED)
     responses = trials_of(arrays, "responses")
     assert responses[~tested].any()
@@ -165,7 +184,7 @@ def test_simulate_withholds(simulate, tmp_path, withholds):
         assert trials_of(arrays, kind).any() == ("behavior" not in withholds)
     trial_ids = arrays["meta/trials/trial_idx"]
     assert len(np.unique(trial_ids)) == len(tested)
-    truth = kit.truth("99999-1-1", tmp_path / "data")
+    truth = truth_of(path)
     assert sorted(truth.order) == list(range(len(tested)))
     if withholds:
         assert all(re.fullmatch("[0-9a-f]{32}", trial) for trial in trial_ids)
@@ -183,39 +202,31 @@ def test_simulate_withholds(simulate, tmp_path, withholds):
     assert truth.responses[tested].any()
 
 
-def test_truth_does_not_depend_on_withheld(simulate, tmp_path):
-    simulate("open")
-    simulate("hidden", withholds=("responses", "behavior"))
-    public, hidden = (kit.truth("99999-1-1", tmp_path / f) for f in ("open", "hidden"))
+def test_truth_does_not_depend_on_withheld(simulate):
+    public = truth_of(simulate())
+    hidden = truth_of(simulate(withholds=("responses", "behavior")))
     for field in dataclasses.fields(public)[1:]:
         np.testing.assert_array_equal(getattr(public, field.name), getattr(hidden, field.name))
     for name, values in public.cells.state_dict().items():
         np.testing.assert_array_equal(values, getattr(hidden.cells, name))
 
 
-def test_fetch_simulates_once_and_again_what_was_deleted(simulate, monkeypatch, tmp_path):
+def test_fetch_simulates_once_and_again_what_was_deleted(simulate, monkeypatch):
     path = simulate()
     (truth,) = path.parent.glob("*-truth.npz")
-    before, content = path.stat().st_mtime_ns, truth.read_bytes()
+    content = truth.read_bytes()
     truth.unlink()
-    assert kit.truth("99999-1-1", tmp_path / "data").centers.shape == (12, 2)
+    assert truth_of(path).centers.shape == (12, 2)
     assert truth.read_bytes() == content
     monkeypatch.setattr(mice, "simulate", None)  # cannot be called
-    assert simulate() == path and path.stat().st_mtime_ns == before
+    assert simulate() == path
 
 
-def test_simulate_interrupted(simulate, monkeypatch, tmp_path):
+def test_simulate_interrupted(simulate, simulated, monkeypatch):
     monkeypatch.setattr(mice, "write", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        simulate()
-    assert not list((tmp_path / "data").rglob("*.zip"))
-
-
-def test_simulate_leaves_global_random_states(simulate):
-    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    simulate()
-    assert torch.equal(torch_state, torch.get_rng_state())
-    np.testing.assert_array_equal(numpy_state, np.random.get_state()[1])  # noqa: NPY002
+        simulate(copy="interrupted")
+    assert not list(simulated[TINY, "interrupted"].rglob("*.zip"))
 
 
 # ---- the truth ----
@@ -276,10 +287,11 @@ def test_truth_refuses_other_names(name, sentence):
 
 
 def test_truth_damaged_file(simulate, tmp_path):
-    (file,) = simulate().parent.glob("*-truth.npz")
+    folder = shutil.copytree(simulate().parent, tmp_path / "sample")
+    (file,) = folder.glob("*-truth.npz")
     np.savez(file, order=np.arange(3))  # of another version, say
     with pytest.raises(ValueError, match="is damaged; delete that file, and it is simulated again"):
-        kit.truth("99999-1-1", tmp_path / "data")
+        truth_of(file)
 
 
 # ---- the same mice on every processor ----
@@ -314,10 +326,10 @@ def test_mice_are_the_same_on_every_machine(mouse):
 def rates():
     """Rates of mean 1 like those of a sample mouse, and mean numbers of events."""
     rng = np.random.default_rng(0)
-    return rng.gamma(0.4, 2.5, (3000, 200)), rng.uniform(0.2, 1.2, 200)
+    return rng.gamma(0.4, 2.5, (1500, 200)), rng.uniform(0.2, 1.2, 200)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_draw_responses_rounding_changes_few(rates, seed):
     rates, event_rate = rates
     noise = 1 + 1e-4 * np.random.default_rng(seed).standard_normal(rates.shape)
@@ -479,8 +491,8 @@ def test_mice_sizes_and_withheld_tiers(name, mouse):
     assert (mouse.behavior is None) == (mouse.pupil_center is None) == (name == "sample")
 
 
-def test_paint_images_statistics(name, mouse):
-    path = simulation.fetch(simulation.NAMES[name][0])
+def test_paint_images_statistics():
+    path, mouse = simulation.fetch("99002-1-1"), kit.load("sample+").mouse
     with zipfile.ZipFile(path) as archive:
         names = [f"{path.stem}/data/images/{row}.npy" for row in mouse.rows("train")[:300]]
         images = [np.load(io.BytesIO(archive.read(name)))[0] for name in names]
