@@ -76,7 +76,8 @@ def _words(kind, allowed):
         return f"{number} from {low} to {high}" if high < inf else f"{number} of {low} or more"
     if kind is str and allowed:
         return f"one of {', '.join(allowed)}"
-    return {bool: "True or False", NoneType: "None"}.get(kind, "a text")
+    names = {bool: "True or False", NoneType: "None", str: "a text"}
+    return names.get(kind, f"a {kind.__name__}")
 
 
 def require_int(name: str, value: object, low: int, high: float = inf) -> int:
