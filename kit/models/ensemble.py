@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from kit.checks import brief
 from kit.data.recordings import Batch, Dataset
-from kit.models.comparing import different_statistic
-from kit.models.model import Model
+from kit.models.model import Model, different_statistic
 
 
 def ensemble(models: Iterable[Model]) -> "Ensemble":
@@ -30,64 +29,15 @@ def ensemble(models: Iterable[Model]) -> "Ensemble":
         raise ValueError(
             f"an ensemble needs a list of models as of kit.train_many, not {brief(repr(models))}"
         )
-    for member in members:
+    for i, member in enumerate(members):
         difference = _difference(members[0], member)
         if difference:
-            raise ValueError(f"two members of an ensemble differ in {difference}; leave one out")
+            raise ValueError(f"models 0 and {i} differ in {difference}; leave one out")
     return Ensemble(members)
 
 
-class Ensemble(nn.Module):
-    """The mean of several models' predictions: called as a `Model`, (batch, mouse) -> (B, N)."""
-
-    members: Any  # an nn.ModuleList of Models
-
-    def __init__(self, members: list[Model]) -> None:
-        super().__init__()
-        self.members = nn.ModuleList(members)
-        self.image_size = members[0].image_size  # height and width
-        self.state_inputs = {}  # field of a batch -> its name, for all that some member takes
-        for member in members:
-            self.state_inputs |= member.state_inputs
-
-    @property
-    def models(self) -> list[Model]:
-        """The members."""
-        return list(self.members)
-
-    def forward(self, batch: Batch, mouse: str | None = None) -> Tensor:
-        predictions = [member(batch, mouse) for member in self.members]
-        device = predictions[0].device
-        predictions = torch.stack([values.to(device) for values in predictions])  # (members, B, N)
-        return predictions.sort(0).values.mean(0)  # sorted: the order of members changes no digit
-
-    def validate_data(self, data: Dataset) -> None:
-        """Raise ValueError if data do not fit a member: image size, mice, neurons, units."""
-        for member in self.members:
-            member.validate_data(data)
-
-    def resolve_mouse(self, mouse: str | None = None) -> str:
-        """The id of a mouse that has a readout; None stands for the only mouse."""
-        return self.members[0].resolve_mouse(mouse)
-
-    def image_statistics(self, mouse: str) -> tuple[float, float] | None:
-        """Mean and std of the raw pixels of a mouse's recording; None if it is not known."""
-        return self.members[0].image_statistics(mouse)
-
-    def __repr__(self) -> str:
-        """Number of members, then each kind of member with its number."""
-        lines = [f"the mean of {_count(len(self.members))}"]
-        for kind, count in Counter(map(repr, self.members)).items():
-            lines.append(f"{_count(count)}: {kind}")
-        return "\n".join(lines)
-
-
-def _count(n):
-    return "1 model" if n == 1 else f"{n} models"
-
-
 def _difference(model_a, model_b):
-    """The first difference between the images and the neurons of two models, or None."""
+    """The first of image size, neurons and units in which two models differ, or None."""
     for name in ("image_size", "neuron_counts"):
         value_a, value_b = getattr(model_a, name), getattr(model_b, name)
         if value_a != value_b:
@@ -95,5 +45,45 @@ def _difference(model_a, model_b):
     for mouse, statistics in model_a.data_statistics.items():
         name = different_statistic(statistics, model_b.data_statistics.get(mouse, statistics))
         if name:
-            return f"the {name} of mouse {mouse} that they were trained with"
+            return f"{name} of mouse {mouse}"
     return None
+
+
+class Ensemble(nn.Module):
+    """The mean of several models' predictions: called as a `Model`, (batch, mouse) -> (B, N)."""
+
+    models: Any  # an nn.ModuleList of Models
+
+    def __init__(self, models: list[Model]) -> None:
+        super().__init__()
+        self.models = nn.ModuleList(models)
+        self.image_size = models[0].image_size  # height and width
+        self.state_inputs = {}  # field of a batch -> its name, for all that some member takes
+        for model in models:
+            self.state_inputs |= model.state_inputs
+
+    def forward(self, batch: Batch, mouse: str | None = None) -> Tensor:
+        predictions = [model(batch, mouse) for model in self.models]
+        device = predictions[0].device
+        predictions = torch.stack([values.to(device) for values in predictions])  # (models, B, N)
+        return predictions.sort(0).values.mean(0)  # sorted: the order of models changes no digit
+
+    def validate_data(self, data: Dataset) -> None:
+        """Raise ValueError if data do not fit a model: image size, mice, neurons, units."""
+        for model in self.models:
+            model.validate_data(data)
+
+    def resolve_mouse(self, mouse: str | None = None) -> str:
+        """The id of a mouse that has a readout; None stands for the only mouse."""
+        return self.models[0].resolve_mouse(mouse)
+
+    def image_statistics(self, mouse: str) -> tuple[float, float] | None:
+        """Mean and std of the raw pixels of a mouse's recording; None if it is not known."""
+        return self.models[0].image_statistics(mouse)
+
+    def __repr__(self) -> str:
+        """Number of models, then each kind of model with its number."""
+        lines = [f"the mean of {len(self.models)}:"]
+        for kind, count in Counter(map(repr, self.models)).items():
+            lines.append(f"{count} x {kind}")
+        return "\n".join(lines)

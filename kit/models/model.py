@@ -11,7 +11,6 @@ from torch.nn.functional import elu
 from kit.checks import brief, require, require_array, require_finite
 from kit.data.recordings import Batch, Dataset, Recording, require_dataset
 from kit.machine import limit_threads
-from kit.models.comparing import different_statistic, recording_statistics, same_neurons
 from kit.models.config import ModelConfig
 from kit.models.layers import (
     Gain,
@@ -23,6 +22,7 @@ from kit.models.layers import (
 )
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+TYPICAL = "kit.Batch.typical(images)"
 FURTHER = "trained further since; what it was before:"
 
 
@@ -93,18 +93,14 @@ class Model(nn.Module):
             torch.manual_seed(config.seed)
             self.feature_shape = self._try_core()  # (C', h, w)
             channels = self.feature_shape[0]
-            self.readouts = nn.ModuleDict(
-                {mouse: GaussianReadout(neurons[mouse], channels) for mouse in neurons}
-            )
-            self.shifters = nn.ModuleDict({mouse: Shifter() for mouse in neurons if config.shifter})
-            self.gains = nn.ModuleDict(
-                {mouse: Gain(len(neurons[mouse])) for mouse in neurons if config.gain}
-            )
-            self.scalers = nn.ModuleDict(
-                {mouse: MinMaxScaler() for mouse in neurons if config.minmax_behavior}
-            )
-        for parts in (self.readouts, self.shifters, self.gains, self.scalers):
-            parts.float()  # as batches, whatever torch's default is
+            readouts = {mouse: GaussianReadout(neurons[mouse], channels) for mouse in neurons}
+            shifters = {mouse: Shifter() for mouse in neurons if config.shifter}
+            gains = {mouse: Gain(len(neurons[mouse])) for mouse in neurons if config.gain}
+            scalers = {mouse: MinMaxScaler() for mouse in neurons if config.minmax_behavior}
+        self.readouts = nn.ModuleDict(readouts).float()  # as batches, whatever torch's default is
+        self.shifters = nn.ModuleDict(shifters).float()
+        self.gains = nn.ModuleDict(gains).float()
+        self.scalers = nn.ModuleDict(scalers).float()
         self.data_statistics = {}  # mouse -> unit_ids and statistics, see `register_data`
         self.description = ""  # origin and scores, lines for `repr`
 
@@ -127,14 +123,15 @@ class Model(nn.Module):
         (channels, h, w), (height, width) = self.feature_shape, self.image_size
         mice = [f"{mouse} ({count} neurons)" for mouse, count in self.neuron_counts.items()]
         label = getattr(self.core, "label", f"model with the core {type(self.core).__name__}")
+        takes = "images alone"
+        if self.state_inputs:
+            inputs = " and ".join(self.state_inputs.values())
+            takes = f"images, {inputs} (kit.Batch.typical gives images a usual state)"
         lines = [
             f"{label}: images {height} x {width} -> {channels} channels {h} x {w}",
             f"predicts mouse {', '.join(mice)}",
-            "takes images alone",
+            f"takes {takes}",
         ]
-        if self.state_inputs:
-            inputs = " and ".join(self.state_inputs.values())
-            lines[2] = f"takes images, {inputs} (kit.Batch.typical gives images a usual state)"
         if self.data_statistics:
             lines.append(f"trained on the recording of mouse {', '.join(self.data_statistics)}")
         elif not self.description:
@@ -178,13 +175,11 @@ class Model(nn.Module):
             rates = rates * self.gains[mouse](batch.behavior)
         return rates
 
-    def _require_batch(self, batch: object) -> None:
+    def _require_batch(self, batch):
         """Raise ValueError unless this is a batch of the model's inputs in their shapes."""
         if not isinstance(batch, Batch):
-            raise ValueError(
-                f"a model takes a kit.Batch, not a {type(batch).__name__}; give "
-                "kit.Batch.typical(images)"
-            )
+            kind = type(batch).__name__
+            raise ValueError(f"a model takes a kit.Batch, not a {kind}; give {TYPICAL}")
         self._require_inputs(batch, "in these trials")
         shapes = {"images": (1, *self.image_size), "behavior": (3,), "pupil_center": (2,)}
         for field in ("images", *self.state_inputs):
@@ -192,34 +187,32 @@ class Model(nn.Module):
             kind = getattr(values, "dtype", type(values).__name__)
             if kind not in FLOATS or values.shape != shape:
                 raise ValueError(
-                    f"the {field} of a batch must be a tensor of floats {shape} for this model, "
-                    f"these are {tuple(np.shape(values))} {kind}; load data with "
-                    f"kit.load(..., size={self.image_size})"
+                    f"{field} of a batch must be floats {shape} for this model, these are "
+                    f"{tuple(np.shape(values))} {kind}; use kit.load(..., size={self.image_size})"
                 )
 
-    def _require_features(self, features: Tensor, shape: tuple) -> None:
+    def _require_features(self, features, shape):
         """Raise ValueError if features have another shape, or the core cannot learn from them."""
         if features.shape != shape:
             raise ValueError(
                 f"the core turned {shape[0]} images into features {tuple(features.shape)}; it must "
                 f"give {shape} in training and eval mode, see kit.check_core(core)"
             )
-        cut = self.training and torch.is_grad_enabled() and not features.requires_grad
-        if cut and any(value.requires_grad for value in self.core.parameters()):
+        learns = any(value.requires_grad for value in self.core.parameters())
+        if learns and self.training and torch.is_grad_enabled() and not features.requires_grad:
             raise ValueError(
                 "no gradient reaches the core, so it cannot learn; leave out torch.no_grad, "
-                ".detach() and numpy in its forward, or freeze it by core.requires_grad_(False)"
+                ".detach() and numpy, or freeze it by core.requires_grad_(False)"
             )
 
-    def _require_inputs(self, trials: Batch | Recording, owner: str) -> None:
+    def _require_inputs(self, trials, owner):
         """Raise ValueError if a batch or recording lacks an input of the model."""
         for field, name in self.state_inputs.items():
             if getattr(trials, field) is None:
                 raise ValueError(
-                    f"this model takes {name}, and that {owner} is withheld: on the "
-                    "Sensorium track models predict from the images alone; use a "
-                    "mouse of the Sensorium+ track, kit.Batch.typical(images), or a "
-                    "model with kit.ModelConfig()"
+                    f"this model takes {name}, and that {owner} is withheld: on the Sensorium "
+                    "track models predict from the images alone; use a mouse of the Sensorium+ "
+                    f"track, {TYPICAL}, or a model with kit.ModelConfig()"
                 )
 
     def _features(self, batch) -> Tensor:
@@ -299,20 +292,16 @@ class Model(nn.Module):
                     f"this model takes {self.image_size} images, the data are "
                     f"{recording.image_size}; load them with kit.load(..., size={self.image_size})"
                 )
-            positions = self.readouts[self.resolve_mouse(mouse)].cortical_positions.float().cpu()
+            readout = self.readouts[self.resolve_mouse(mouse)]
             self._require_inputs(recording, f"of mouse {mouse}")
-            if not same_neurons(positions, cortical_positions(recording.coordinates)):
+            statistics = recording_statistics(recording)
+            difference = different_statistic(self.data_statistics.get(mouse, {}), statistics)
+            if not _same_neurons(readout.cortical_positions, recording.coordinates):
+                difference = "its neurons, by number or place"
+            if difference:
                 raise ValueError(
-                    f"this model has {len(positions)} neurons of mouse {mouse}, and the recording "
-                    "has others, by number or place; build the model from data.neurons"
-                )
-            name = different_statistic(
-                self.data_statistics.get(mouse, {}), recording_statistics(recording)
-            )
-            if name:
-                raise ValueError(
-                    f"this model was trained with other {name} of mouse {mouse}; open the "
-                    "recording it was trained on, or train a new model"
+                    f"this model was made for another recording of mouse {mouse}, different in "
+                    f"{difference}; open that one, or build a new model from these data"
                 )
 
 
@@ -323,3 +312,31 @@ def _require_neurons(neurons):
     for mouse, coordinates in neurons.items():
         name = f"neurons[{mouse!r}]"
         require_finite(name, require_array(name, coordinates, ("N", 2), ("N", 3)))
+
+
+def recording_statistics(recording: Recording) -> dict[str, np.ndarray]:
+    """Name -> ids of the neurons, and the means and stds that standardised the recording."""
+    return {"unit_ids": recording.unit_ids.copy(), **recording.statistics}
+
+
+def different_statistic(statistics_a: dict, statistics_b: dict) -> str | None:
+    """The first name in `statistics_a` with other ids or other units in `statistics_b`."""
+    for name, values_a in statistics_a.items():
+        values_b = statistics_b.get(name, np.nan)  # nan is equal to nothing
+        tolerance = 0 if name == "unit_ids" else 1e-4
+        same_shape = np.shape(values_a) == np.shape(values_b)
+        if not same_shape or not np.allclose(values_a, values_b, rtol=tolerance):
+            return name
+    return None
+
+
+def _same_neurons(positions, coordinates):
+    """Whether positions (N, 2) and coordinates (N, 3) are as many, and of the same neurons.
+
+    By correlation, as another program may have scaled them; neurons without places may be any.
+    """
+    both = [positions.float().cpu(), cortical_positions(coordinates)]
+    if both[0].shape != both[1].shape:
+        return False
+    places = torch.stack(both).flatten(1)  # (2, 2N)
+    return not places.any(1).all() or not torch.corrcoef(places)[0, 1] < 0.9

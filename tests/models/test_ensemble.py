@@ -78,9 +78,9 @@ def test_ensemble_several_mice(data, other):
 def test_ensemble_repr(models, data):
     cnn = kit.cnn_baseline(data, channels=2)
     said = repr(kit.ensemble([*models, cnn])).splitlines()
-    assert said[0] == "the mean of 4 models"
-    assert said[1].startswith("3 models: linear-nonlinear (LN) model of 3 convolutional layers")
-    assert sum(line.startswith("1 model: CNN of 4 conv") for line in said) == 1
+    assert said[0] == "the mean of 4:"
+    assert said[1].startswith("3 x linear-nonlinear (LN) model of 3 convolutional layers")
+    assert sum(line.startswith("1 x CNN of 4 conv") for line in said) == 1
 
 
 def test_ensemble_refuses_other_members(models, data, other, folder):
@@ -91,21 +91,21 @@ def test_ensemble_refuses_other_members(models, data, other, folder):
 
     for members in ([], models[0], [models[0], "model"], [kit.ensemble(models)]):
         refused(members, "an ensemble needs a list of models as of kit.train_many, not ")
-    refused([models[0], build(other)], "neuron_counts, {'7-1-1': 24} and {'8-1-1': 10}; leave one")
+    refused([models[0], build(other)], "models 0 and 1 differ in neuron_counts, {'7-1-1': 24} and {'8-1-1': 10}; leave one")
     fewer = kit.Model(models[0].core, {"7-1-1": np.zeros((23, 2))}, models[0].config)
-    refused([models[0], fewer], "neuron_counts, {'7-1-1': 24} and {'7-1-1': 23}; leave one out")
+    refused([models[0], fewer], "differ in neuron_counts, {'7-1-1': 24} and {'7-1-1': 23}; leave one")
     large = kit.load(folder / "static7-1-1-GrayImageNet-tiny.zip", (27, 48), folder / "data")
     refused([models[0], build(large)], r"image_size, \(18, 32\) and \(27, 48\); leave one out")
     stranger = kit.linear_baseline(data, 2)
     stranger.register_data(other_ids(data))
-    refused([models[0], stranger], "the unit_ids of mouse 7-1-1 that they were trained with; leave")
+    refused([models[0], stranger], "differ in unit_ids of mouse 7-1-1; leave")
 
 
 def test_ensemble_validate_data(models, data, other):
     ensemble = kit.ensemble(models)
     with pytest.raises(ValueError, match="no readout for mouse '8-1-1'"):
         kit.predict(ensemble, other, "test")
-    with pytest.raises(ValueError, match="trained with other unit_ids"):
+    with pytest.raises(ValueError, match="different in unit_ids"):
         kit.score(ensemble, other_ids(data), "validation")
 
 

@@ -236,7 +236,7 @@ def test_validate_data_number_of_neurons(cnn, tmp_path):
     path = tiny.write(tmp_path, tiny.arrays(neurons=10))
     other = kit.load(path, SIZE, tmp_path / "data")
     with pytest.raises(
-        ValueError, match="has 24 neurons of mouse 7-1-1, and the recording has others"
+        ValueError, match="another recording of mouse 7-1-1, different in its neurons, by"
     ):
         kit.predict(cnn, other, "test")
 
@@ -252,7 +252,7 @@ def test_validate_data_statistics(cnn, plus, name):
     cnn.validate_data(plus)
     statistics[name] = value.copy()
     statistics[name].flat[-1] += 1
-    with pytest.raises(ValueError, match=f"was trained with other {name} of mouse 7-1-1; open"):
+    with pytest.raises(ValueError, match=f"another recording of mouse 7-1-1, different in {name}; open"):
         kit.predict(cnn, plus, "test")
 
 
@@ -295,8 +295,8 @@ def test_resolve_mouse_unknown(cnn, plain, two):
 @pytest.mark.parametrize("change, message", [
     (lambda batch: batch.images, r"takes a kit.Batch, not a Tensor; give kit.Batch.typical"),
     (lambda batch: batch._replace(images=torch.zeros(4, 1, 144, 256)),
-     r"images of a batch must be a tensor of floats \(4, 1, 18, 32\) for this model, these are "
-     r"\(4, 1, 144, 256\) torch.float32; load data"),
+     r"images of a batch must be floats \(4, 1, 18, 32\) for this model, these are "
+     r"\(4, 1, 144, 256\) torch.float32; use kit.load"),
     (lambda batch: batch._replace(images=batch.images.mT), r"\(4, 1, 32, 18\)"),
     (lambda batch: batch._replace(images=batch.images.to(torch.uint8)), "torch.uint8"),
     (lambda batch: batch._replace(images=batch.images.numpy()), "images"),
@@ -375,7 +375,7 @@ def test_validate_data_refuses_the_neurons_of_another_mouse(folder):
     model = kit.Model(ConvCore(2), swapped, kit.ModelConfig(image_size=SIZE))
     with pytest.raises(
         ValueError,
-        match="24 neurons of mouse 6-1-1, and the recording has others, by number or place",
+        match="recording of mouse 6-1-1, different in its neurons, by number or place; open",
     ):
         kit.train(model, data)
     kit.Model(ConvCore(2), data.neurons, model.config).validate_data(data)
