@@ -16,8 +16,8 @@ def cnn_baseline(data: Dataset, channels: int = 64, config: ModelConfig | None =
     """The convolutional baseline of 2022 (Willeke et al.) for these recordings, untrained.
 
     channels: of the core; 64 is the published number, 16 suits a laptop. config: by default
-    behaviour channels and shifter if behaviour is known (the Sensorium+ track), neither if it is
-    withheld (the Sensorium track). Raises ValueError if config and data do not fit.
+    behaviour channels and shifter if behaviour is known (the Sensorium+ track). Raises ValueError
+    if config and data do not fit.
 
     >>> data = kit.load("sample+")
     >>> model = kit.cnn_baseline(data, channels=4)
@@ -26,13 +26,13 @@ def cnn_baseline(data: Dataset, channels: int = 64, config: ModelConfig | None =
     >>> kit.predict(model, data, "validation").shape
     (200, 600)
     """
-    config = _config(config, ModelConfig.of(require_dataset(data)))
-    return _build(data, config, ConvCore, channels, config.core_channels, 4, True)
+    config = _config(data, config)
+    return _build(data, config, ConvCore, channels, config.core_channels)
 
 
 def linear_baseline(data: Dataset, channels: int = 64, config: ModelConfig | None = None) -> Model:
     """The linear-nonlinear (LN) baseline of 2022: as `cnn_baseline`, 3 layers without ELU."""
-    config = _config(config, ModelConfig.of(require_dataset(data)))
+    config = _config(data, config)
     return _build(data, config, ConvCore, channels, config.core_channels, 3, False)
 
 
@@ -54,21 +54,22 @@ def vit_baseline(
     >>> model.feature_shape  # channels, rows and columns of patches
     (16, 6, 13)
     """
-    usual = ModelConfig.of(require_dataset(data))
+    usual = _config(data, None)
     if takes_state is None:
         takes_state = usual.behavior_channels and usual.shifter
-    config = _config(config, replace(usual, behavior_channels=False))
+    config = _config(data, replace(usual, behavior_channels=False) if config is None else config)
     vit = require("vit", vit, ViTConfig | None)
     return _build(data, config, ViTCore, vit, config.image_size, config.core_channels, takes_state)
 
 
-def _config(config, default):
-    return require("config", config, ModelConfig | None) or default
+def _config(data, config):
+    """The config itself, or the baseline for these data."""
+    return require("config", config, ModelConfig | None) or ModelConfig.of(require_dataset(data))
 
 
 @torch.inference_mode(False)
 def _build(data, config, core_class, *settings) -> Model:
-    """A model whose core, too, starts from the weights that the config's seed fixes."""
+    """A model; the config's seed fixes all its weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         core = core_class(*settings).float()

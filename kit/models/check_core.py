@@ -17,11 +17,10 @@ def check_core(
 ) -> Report:
     """Check that a core works in a `kit.Model`. Returns a `Report`, true if no problem was found.
 
-    core: images (B, channels, H, W) -> features (B, C', h, w). If its attribute `takes_state` is
-        true, it gets a second argument (B, 5), behaviour and pupil centre.
-    image_size: H and W. channels: 4 if the model has behaviour channels, else 1.
-    Calls a copy of the core on the CPU with three images, in eval mode and in training mode.
-    Raises ValueError if `image_size` or `channels` is not possible.
+    core: images (B, channels, H, W), and state (B, 5) if it has a true attribute `takes_state`,
+        to features (B, C', h, w). A copy is called on the CPU, in eval and in training mode.
+    image_size: H and W. channels: 4 if the model has behaviour channels, else 1. Raises ValueError
+        if they are not possible.
 
     >>> core = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 9), torch.nn.ELU())
     >>> kit.check_core(core)
@@ -44,32 +43,25 @@ def check_core(
         torch.default_generator.manual_seed(0)  # torch.manual_seed would seed every GPU too
         images = torch.randn(3, channels, *image_size, dtype=torch.float32)
         images[2] = 0  # a grey image
-        inputs = [images]
-        if getattr(core, "takes_state", False):
-            inputs.append(torch.rand(3, 5))
-        unregistered = _unregistered(core)
-        problems = [*_problems(core, inputs), *_registration_problems(core, unregistered)]
-        summary = "" if problems else _summary(core, inputs)
-    return Report(name, tuple(problems), summary)
-
-
-def _summary(core, inputs):
-    """The shapes and the number of parameters, for the report."""
-    images, features = tuple(inputs[0].shape), tuple(_call(core, inputs).shape)
+        inputs = (images, torch.rand(3, 5)) if getattr(core, "takes_state", False) else (images,)
+        before = _unregistered(core)
+        problems = [*_problems(core, inputs), *_registration_problems(before, _unregistered(core))]
+        if problems:
+            return Report(name, tuple(problems), "")
+        shape = str(tuple(_call(core, inputs).shape))
     count = sum(p.numel() for p in core.parameters() if p.requires_grad)
-    text = f"images {images} -> features {features}, {count:,} parameters to train"
-    return text.replace("(3,", "(B,")
+    shapes = f"images {tuple(images.shape)} -> features {shape}".replace("(3,", "(B,")
+    return Report(name, (), f"{shapes}, {count:,} parameters to train")
 
 
 def _problems(core, inputs):
-    """Sentences about the calls of a core."""
+    """One sentence for each problem, until an exception or features that are of no use."""
     try:
         yield from _eval_problems(core, inputs)
     except Exception as error:
-        mode = "training" if core.training else "eval"
         yield (
-            f"it raises {error!r:.300} in {mode} mode; for other images than "
-            f"{tuple(inputs[0].shape)}, call kit.check_core(core, image_size=…, channels=…)"
+            f"it raises {error!r:.300} in {'training' if core.training else 'eval'} mode; for "
+            f"images other than {tuple(inputs[0].shape)}, give check_core image_size and channels"
         )
 
 
@@ -113,8 +105,8 @@ def _unusable(features, images):
         return (
             f"it turns images {tuple(images.shape)} into features {tuple(features.shape)}; they "
             "must be (3, channels, height, width): do not flatten, average or sum over images "
-            "or pixels, and bring tokens (B, T, C) into rows and columns: "
-            "tokens.mT.reshape(B, C, rows, columns)"
+            "or pixels, and bring tokens (B, T, C) into rows and columns: tokens.mT.reshape(B, C, "
+            "rows, columns)"
         )
     if features.numel() == 0:
         return f"its features {tuple(features.shape)} are empty; use fewer or smaller filters"
@@ -157,10 +149,9 @@ def _training_problems(core, inputs, shape):
         yield "some gradients are not finite; do not take roots of 0 (a grey image), add 1e-6"
 
 
-def _registration_problems(core, unregistered):
-    """unregistered: value -> name, before the core was called; it may make others in every call."""
-    kept = unregistered.keys() & _unregistered(core).keys()
-    for name in sorted({unregistered[value] for value in kept}):
+def _registration_problems(before, after):
+    """Value -> name before and after the calls, which may make others each time."""
+    for name in sorted({name for value, name in before.items() if value in after}):
         yield (
             f"self.{name} is not registered with torch: it is not trained, saved, switched to "
             "eval mode or moved to a GPU with the rest; use nn.ModuleList or nn.ModuleDict for "

@@ -1,5 +1,6 @@
 """Models on disk."""
 
+import copy
 import json
 from dataclasses import asdict
 from hashlib import sha256
@@ -7,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import nn
@@ -26,10 +26,9 @@ FORMAT = 2  # of the file; files of another format are refused
 def save(model: Model, path: str | Path) -> None:
     """Write a model to a safetensors file.
 
-    The file has the weights, the settings and the image size, and of each mouse's recording the
-    neuron ids and the statistics that its units come from. It appears whole or not at all.
-    Raises ValueError if `model` is not a `kit.Model` of finite numbers, OSError if the file cannot
-    be written.
+    The file has the weights and settings, and the neuron ids and statistics of each recording. It
+    appears whole or not at all. Raises ValueError if `model` is not a `kit.Model` of finite
+    numbers, OSError if the file cannot be written.
 
     >>> model = kit.cnn_baseline(kit.load("sample+"), channels=4)
     >>> kit.save(model, "runs/mine.safetensors")
@@ -38,15 +37,13 @@ def save(model: Model, path: str | Path) -> None:
     """
     require("model", model, Model)
     path = require_path("path", path)
-    _require_finite(model)
+    _require_finite(model.state_dict())
     own = type(model.core) not in CORES.values()  # your class, which only you can build again
+    settings = None if own else model.core.settings
     header = {
         "format": FORMAT,
         "config": asdict(model.config),
-        "core": {
-            "class": type(model.core).__name__,
-            "settings": None if own else model.core.settings,
-        },
+        "core": {"class": type(model.core).__name__, "settings": settings},
         "description": model.description,
         "neurons": model.neuron_counts,
     }
@@ -72,21 +69,19 @@ def _digest(header, tensors):
     return digest.hexdigest()
 
 
-def _require_finite(model):
-    for name, value in model.state_dict().items():
+def _require_finite(weights):
+    for name, value in weights.items():
         if not value.isfinite().all():
-            raise ValueError(
-                f"{name} has values that are not finite; train the model again at a lower rate"
-            )
+            raise ValueError(f"{name} has values that are not finite; train it at a lower rate")
 
 
 @torch.inference_mode(False)
 def load_model(path: str | Path, core: nn.Module | None = None) -> Model:
     """Read a model that `save` wrote. Returns it in eval mode.
 
-    core: a module of the same architecture, needed only if the model's core is your own class.
-    The file is read once: what happens to it afterwards does not change the model.
-    Raises OSError if the file cannot be read, ValueError if it is not such a model, is damaged or
+    core: a module of the same architecture, needed only if the model's core is your own class. It
+        gets the weights of the file, and stays as it is if they do not fit.
+    Raises OSError if there is no such file, ValueError if it is not such a model, is damaged or
     does not fit `core`.
 
     >>> data = kit.load("sample+")
@@ -95,27 +90,23 @@ def load_model(path: str | Path, core: nn.Module | None = None) -> Model:
     """
     require("core", core, nn.Module | None)
     path = require_path("path", path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}; give one that kit.save wrote")
     content = path.read_bytes()  # not mapped: a file that is may change underneath
+    weights, statistics = {}, {}
     try:
         header, tensors = _parse(content)
-        weights, statistics = {}, {}
         for name, value in sorted(tensors.items()):  # the file has any order
-            group = weights if name.startswith("model/") else statistics
-            group[name.partition("/")[2]] = value
+            if name.startswith("model/"):
+                weights[name.removeprefix("model/")] = value
+            else:
+                _, mouse, key = name.split("/")
+                statistics.setdefault(mouse, {})[key] = value.numpy()
         model = build_model(header, weights, core)
-        for name, value in statistics.items():
-            mouse, key = name.split("/")
-            model.data_statistics.setdefault(mouse, {})[key] = value.numpy()
-    except (
-        AttributeError,
-        KeyError,
-        RuntimeError,
-        SafetensorError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except Exception as error:  # the file may hold anything
         reason = one_line(" ".join(str(error).split()), 300)
         raise ValueError(f"{path} cannot be read as a model: {reason}") from None
+    model.data_statistics = statistics
     return model
 
 
@@ -124,9 +115,8 @@ def _parse(content):
     length = int.from_bytes(content[:8], "little")  # of the JSON with which the format begins
     header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["kit"])
     if header["format"] != FORMAT:
-        raise ValueError(
-            f"it has format {header['format']}, not {FORMAT}; read it with the kit that wrote it"
-        )
+        name = header["format"]
+        raise ValueError(f"it has format {name}, not {FORMAT}; read it with the kit that wrote it")
     tensors = from_bytes(content)
     if "sha256" in header and header.pop("sha256") != _digest(header, tensors):
         raise ValueError("its content has changed since kit.save wrote it; copy it again")
@@ -135,23 +125,19 @@ def _parse(content):
 
 def build_model(header: dict, weights: dict, core: nn.Module | None = None) -> Model:
     """The model of a header as `save` writes it and of weights by name. Returns it in eval mode."""
-    neurons = {}
-    for mouse in header["neurons"]:
-        bias = weights[f"readouts.{mouse}.bias"]
-        neurons[mouse] = np.zeros((len(bias), 2))
+    _require_finite(weights)
+    counts = {mouse: len(weights[f"readouts.{mouse}.bias"]) for mouse in header["neurons"]}
+    neurons = {mouse: np.zeros((count, 2)) for mouse, count in counts.items()}
     name, settings = header["core"]["class"], header["core"]["settings"]
     config = ModelConfig(**header["config"])
     if core is not None:
         model = Model(core, neurons, config)
+        copy.deepcopy(model).load_state_dict(weights)  # raises before it changes the caller's core
     elif settings is None:
-        raise ValueError(
-            f"its core is of class {name}, which is not one of the kit; build one and give it: "
-            "kit.load_model(path, core=...)"
-        )
+        raise ValueError(f"its core is your class {name}; give one: kit.load_model(path, core=...)")
     else:
         with torch.device("meta"):  # the settings of a damaged file may ask for any size
             model = Model(CORES[name](**settings).float(), neurons, config)
-    model.load_state_dict(weights, assign=core is None)
-    _require_finite(model)
     model.description = header["description"]
+    model.load_state_dict(weights, assign=core is None)
     return model.eval()

@@ -27,9 +27,8 @@ class ModelConfig:
     def of(cls, data: "Dataset", **changes: object) -> "ModelConfig":
         """The baseline for these data: behaviour channels and shifter if known. Then `changes`."""
         require_result("data", data, "neurons")
-        recordings = data.values()
-        behavior = all(recording.behavior is not None for recording in recordings)
-        eye = all(recording.pupil_center is not None for recording in recordings)
+        behavior = all(mouse.behavior is not None for mouse in data.values())
+        eye = all(mouse.pupil_center is not None for mouse in data.values())
         return replace(cls(behavior, eye, data.image_size), **changes)
 
     @property

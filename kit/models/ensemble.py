@@ -30,23 +30,20 @@ def ensemble(models: Iterable[Model]) -> "Ensemble":
             f"an ensemble needs a list of models as of kit.train_many, not {brief(repr(models))}"
         )
     for i, member in enumerate(members):
-        difference = _difference(members[0], member)
-        if difference:
-            raise ValueError(f"models 0 and {i} differ in {difference}; leave one out")
+        if not _same_recordings(members[0], member):
+            raise ValueError(
+                f"models 0 and {i} differ in image size, mice, neurons or the recordings they were "
+                "trained on; print both, and leave one out"
+            )
     return Ensemble(members)
 
 
-def _difference(model_a, model_b):
-    """The first of image size, neurons and units in which two models differ, or None."""
-    for name in ("image_size", "neuron_counts"):
-        value_a, value_b = getattr(model_a, name), getattr(model_b, name)
-        if value_a != value_b:
-            return f"{name}, {value_a} and {value_b}"
+def _same_recordings(model_a, model_b):
     for mouse, statistics in model_a.data_statistics.items():
-        name = different_statistic(statistics, model_b.data_statistics.get(mouse, statistics))
-        if name:
-            return f"{name} of mouse {mouse}"
-    return None
+        if different_statistic(statistics, model_b.data_statistics.get(mouse, statistics)):
+            return False
+    same_size = model_a.image_size == model_b.image_size
+    return same_size and model_a.neuron_counts == model_b.neuron_counts
 
 
 class Ensemble(nn.Module):

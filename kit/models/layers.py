@@ -1,9 +1,4 @@
-"""The parts of the 2022 models (Willeke et al., arXiv 2206.08666).
-
-A core turns images into features; a readout, after Lurz et al. (ICLR 2021), predicts each neuron
-from the features at one position. A shifter moves the positions with the eye, and a gain scales
-the predictions with behaviour.
-"""
+"""The parts of the 2022 models: core, readout, shifter, gain (Willeke et al., arXiv 2206.08666)."""
 
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -39,11 +34,10 @@ def eval_mode(module: nn.Module) -> Generator[None]:
 class ConvCore(nn.Module):
     """Images to features shared by all neurons: a 9x9 layer, then depth-separable 7x7 layers.
 
-    (B, in_channels, H, W) -> (B, channels, H - 8, W - 8). Each layer is
+        features = ELU(batch_norm(convolution(features)))      in each layer
 
-        features = ELU(batch_norm(convolution(features)))
-
-    Without ELU, `nonlinear=False`, the core is linear: the LN model of 2022.
+    (B, in_channels, H, W) -> (B, channels, H - 8, W - 8). Without ELU, `nonlinear=False`, the core
+    is linear: the LN model of 2022.
     """
 
     def __init__(
@@ -51,7 +45,7 @@ class ConvCore(nn.Module):
     ) -> None:
         super().__init__()
         self.settings = {
-            "channels": require_int("channels", channels, 1, 1024),  # 16 times the published number
+            "channels": require_int("channels", channels, 1, 1024),
             "in_channels": require_int("in_channels", in_channels, 1, 1024),
             "layers": require_int("layers", layers, 1, 64),
             "nonlinear": require("nonlinear", nonlinear, bool),
@@ -60,14 +54,13 @@ class ConvCore(nn.Module):
         self.label = f"{kind} of {layers} convolutional layers"  # for the repr of a Model
         self.layers = nn.ModuleList()
         for i in range(layers):
+            layer = nn.Sequential()
             if i == 0:
-                layer = nn.Sequential(nn.Conv2d(in_channels, channels, 9, bias=False))
+                layer.append(nn.Conv2d(in_channels, channels, 9, bias=False))
             else:
-                layer = nn.Sequential(
-                    nn.Conv2d(channels, channels, 1, bias=False),
-                    DepthwiseConv(channels),
-                    nn.Conv2d(channels, channels, 1, bias=False),
-                )
+                layer.append(nn.Conv2d(channels, channels, 1, bias=False))
+                layer.append(DepthwiseConv(channels))
+                layer.append(nn.Conv2d(channels, channels, 1, bias=False))
             # momentum .9 as in 2022: the last batch nearly decides the running statistics
             layer.append(nn.BatchNorm2d(channels, momentum=0.9))
             if nonlinear:
@@ -84,12 +77,7 @@ class ConvCore(nn.Module):
         return features  # (B, channels, H - 8, W - 8), as after every layer
 
     def regularizer(self) -> Tensor:
-        """Roughness of the first layer's filters f, a scalar that keeps them smooth.
-
-            6.3831 * sum((laplace(f))^2) / sum(f^2)
-
-        The factor is from 2022.
-        """
+        """Roughness of the first layer's filters: 6.3831 * sum(laplace(f)^2) / sum(f^2)."""
         filters = self.get_parameter("layers.0.0.weight")  # (channels, in_channels, 9, 9)
         filters = filters.flatten(0, 1).unsqueeze(1)  # (channels * in_channels, 1, 9, 9)
         laplace = filters.new_tensor([[0, -1, 0], [-1, 4, -1], [0, -1, 0]])
@@ -121,13 +109,12 @@ class GaussianReadout(nn.Module):
         position[n] = clamp(mean[n] + sigma[n] @ noise) + shift  noise in training alone
         output[n]   = features(position[n]) . feature_weights[n] + bias[n]
 
-    The noise is drawn for every image, which gives the position a gradient from its surroundings.
-    Positions are x, y: -1 and 1 are the centres of the first and the last feature pixel. A shift
-    may move them beyond, where features are 0.
+    Noise for every image gives the position a gradient from its surroundings. Positions are x, y:
+    -1 and 1 are the centres of the first and the last feature pixel; beyond, features are 0. They
+    stay in float32 under autocast, because bfloat16 has steps of .004.
 
     coordinates: (N, 2 or 3) in micrometres; x and y are used.
-    Forward: features (B, C, h, w), shift (B, 2) or None -> (B, N). Positions stay in float32 under
-    autocast, because bfloat16 has steps of .004.
+    Forward: features (B, C, h, w), shift (B, 2) or None -> (B, N).
     """
 
     cortical_positions: Tensor
@@ -137,20 +124,15 @@ class GaussianReadout(nn.Module):
         self.register_buffer("cortical_positions", cortical_positions(coordinates))
         neurons = len(self.cortical_positions)
         self.position_mlp = nn.Sequential(nn.Linear(2, 30), nn.ELU(), nn.Linear(30, 2), nn.Tanh())
-        with torch.no_grad():  # start near the centre: training may not mend a map that is far off
-            for value in self.position_mlp[2].parameters():
-                value.mul_(0.1)
-        # turns standard normal noise into the noise of a position
+        for value in self.position_mlp[2].parameters():
+            value.data.mul_(0.1)  # start near the centre: training may not mend a map far off
         self.sigma = nn.Parameter(torch.empty(neurons, 2, 2).uniform_(-0.1, 0.1))
         self.feature_weights = nn.Parameter(torch.full((neurons, channels), 1 / channels))
         self.bias = nn.Parameter(torch.zeros(neurons))
 
     @torch.no_grad()
     def init_bias_from_mean(self, mean_responses: Tensor) -> None:
-        """Set the biases so that elu(bias) + 1 is each neuron's mean response (N,), at least .05.
-
-        Otherwise training spends its first epochs on the means, and ends with a lower score.
-        """
+        """Set elu(bias) + 1 to mean responses (N,), at least .05; else training ends with less."""
         low = torch.log(mean_responses.clamp(0.05, 1))  # the inverse of elu + 1 below 1
         self.bias.copy_(torch.where(mean_responses < 1, low, mean_responses - 1))
 
@@ -164,8 +146,7 @@ class GaussianReadout(nn.Module):
         positions = self.means().expand(batch_size, -1, -1)  # (B, N, 2)
         if self.training:
             noise = torch.randn_like(positions)
-            offset = (self.sigma * noise[:, :, None]).sum(-1)  # sigma @ noise: (B, N, 2)
-            positions = positions + offset
+            positions = positions + (self.sigma * noise[:, :, None]).sum(-1)  # + sigma @ noise
         return positions.clamp(-1, 1)
 
     def forward(self, features: Tensor, shift: Tensor | None = None) -> Tensor:
@@ -195,10 +176,7 @@ class Shifter(nn.Module):
 
 
 class Gain(nn.Module):
-    """Behaviour gives a factor for each neuron's prediction, elu(MLP) + 1: (B, 3) -> (B, N).
-
-    It starts as 1 for all neurons, so a new model predicts the same with a gain as without.
-    """
+    """A factor for each neuron's prediction, elu(MLP) + 1, at first 1: (B, 3) -> (B, N)."""
 
     def __init__(self, neurons: int) -> None:
         super().__init__()

@@ -11,15 +11,8 @@ from torch.nn.functional import elu
 from kit.checks import brief, require, require_array, require_finite
 from kit.data.recordings import Batch, Dataset, Recording, require_dataset
 from kit.machine import limit_threads
+from kit.models import layers
 from kit.models.config import ModelConfig
-from kit.models.layers import (
-    Gain,
-    GaussianReadout,
-    MinMaxScaler,
-    Shifter,
-    cortical_positions,
-    eval_mode,
-)
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 TYPICAL = "kit.Batch.typical(images)"
@@ -56,9 +49,9 @@ class Model(nn.Module):
         prediction = (elu(readout(core(images), shifter(eye))) + 1) * gain(behaviour)
 
     core: any module (B, C, H, W) -> (B, C', h, w); C is 4 with behaviour channels, else 1. If it
-        has a true attribute `takes_state`, it is called with the state (B, 5) as well: behaviour,
-        then eye position. Its `spacing`, 1 by default, is how many image pixels lie between two
-        feature pixels. The loss adds its `regularizer()`, a scalar, if there is one.
+        has a true attribute `takes_state`, it also gets behaviour and eye position (B, 5). It may
+        have a `regularizer()`, a scalar that the loss adds, and a `spacing` other than 1, the image
+        pixels from one feature pixel to the next.
     neurons: mouse -> coordinates (N, 2 or 3) in micrometres, such as `data.neurons`.
     Raises ValueError if the core does not fit the config, or the neurons have no coordinates.
 
@@ -83,20 +76,24 @@ class Model(nn.Module):
         self._core_takes_state = getattr(core, "takes_state", False)
         self.config = config = require("config", config, ModelConfig | None) or ModelConfig()
         self.image_size = config.image_size  # height and width
-        _require_neurons(neurons)
+        if not isinstance(neurons, Mapping) or not neurons:
+            raise ValueError(f"neurons={brief(neurons)} names no mouse; give data.neurons")
+        for mouse, places in neurons.items():
+            name = f"neurons[{mouse!r}]"
+            require_finite(name, require_array(name, places, ("N", 2), ("N", 3)))
         if config.minmax_behavior and "behavior" not in self.state_inputs:
-            raise ValueError(
-                "minmax_behavior=True needs behavior_channels=True or gain=True; add one of them"
-            )
+            raise ValueError("minmax_behavior needs behavior_channels=True or gain=True as well")
         limit_threads()
         with torch.random.fork_rng(devices=[]):  # leaves the global random state alone
             torch.manual_seed(config.seed)
             self.feature_shape = self._try_core()  # (C', h, w)
             channels = self.feature_shape[0]
-            readouts = {mouse: GaussianReadout(neurons[mouse], channels) for mouse in neurons}
-            shifters = {mouse: Shifter() for mouse in neurons if config.shifter}
-            gains = {mouse: Gain(len(neurons[mouse])) for mouse in neurons if config.gain}
-            scalers = {mouse: MinMaxScaler() for mouse in neurons if config.minmax_behavior}
+            readouts = {
+                mouse: layers.GaussianReadout(places, channels) for mouse, places in neurons.items()
+            }
+            shifters = {mouse: layers.Shifter() for mouse in neurons if config.shifter}
+            gains = {mouse: layers.Gain(len(neurons[mouse])) for mouse in neurons if config.gain}
+            scalers = {mouse: layers.MinMaxScaler() for mouse in neurons if config.minmax_behavior}
         self.readouts = nn.ModuleDict(readouts).float()  # as batches, whatever torch's default is
         self.shifters = nn.ModuleDict(shifters).float()
         self.gains = nn.ModuleDict(gains).float()
@@ -107,7 +104,7 @@ class Model(nn.Module):
     def _try_core(self) -> tuple[int, int, int]:
         """The shape of the core's features, found by showing it one grey image."""
         try:
-            with eval_mode(self.core), torch.no_grad():
+            with layers.eval_mode(self.core), torch.no_grad():
                 features = self._features(Batch.typical(torch.zeros(1, *self.image_size)))
             _, channels, h, w = features.shape
         except (AttributeError, RuntimeError, TypeError, ValueError) as problem:
@@ -195,8 +192,8 @@ class Model(nn.Module):
         """Raise ValueError if features have another shape, or the core cannot learn from them."""
         if features.shape != shape:
             raise ValueError(
-                f"the core turned {shape[0]} images into features {tuple(features.shape)}; it must "
-                f"give {shape} in training and eval mode, see kit.check_core(core)"
+                f"the core turned {shape[0]} images into features {tuple(features.shape)}, not "
+                f"{shape}; see kit.check_core(core)"
             )
         learns = any(value.requires_grad for value in self.core.parameters())
         if learns and self.training and torch.is_grad_enabled() and not features.requires_grad:
@@ -267,10 +264,9 @@ class Model(nn.Module):
         return float(statistics["images_mean"]), float(statistics["images_std"])
 
     def register_data(self, data: Dataset) -> None:
-        """Store ids and statistics of the recordings to train on; start from mean responses.
+        """Store ids and statistics of recordings to train on, and start from mean responses.
 
-        `kit.train` calls it after `validate_data`. From then on other neurons or units of these
-        mice are refused.
+        From then on `validate_data` refuses other neurons or units of these mice.
         """
         if self.description and not self.description.startswith(FURTHER):
             self.description = f"{FURTHER}\n{self.description}"
@@ -305,15 +301,6 @@ class Model(nn.Module):
                 )
 
 
-def _require_neurons(neurons):
-    """Raise ValueError unless neurons are mouse -> coordinates (N, 2 or 3)."""
-    if not isinstance(neurons, Mapping) or not neurons:
-        raise ValueError(f"neurons={brief(neurons)} names no mouse; give data.neurons")
-    for mouse, coordinates in neurons.items():
-        name = f"neurons[{mouse!r}]"
-        require_finite(name, require_array(name, coordinates, ("N", 2), ("N", 3)))
-
-
 def recording_statistics(recording: Recording) -> dict[str, np.ndarray]:
     """Name -> ids of the neurons, and the means and stds that standardised the recording."""
     return {"unit_ids": recording.unit_ids.copy(), **recording.statistics}
@@ -335,7 +322,7 @@ def _same_neurons(positions, coordinates):
 
     By correlation, as another program may have scaled them; neurons without places may be any.
     """
-    both = [positions.float().cpu(), cortical_positions(coordinates)]
+    both = [positions.float().cpu(), layers.cortical_positions(coordinates)]
     if both[0].shape != both[1].shape:
         return False
     places = torch.stack(both).flatten(1)  # (2, 2N)

@@ -38,10 +38,9 @@ def pretrained(
     """A trained model, ready to predict without a recording. Returns a `Model` in eval mode.
 
     name: "sensorium-cnn", "sensorium-ln", "sensorium+-cnn" or "sensorium+-ln" for the baselines of
-        Willeke et al. (2022), arXiv 2206.08666, each trained on one real mouse; "sample-cnn",
-        "sample-ln", "sample+-cnn", "sample+-ln" or "sample-pretrain-cnn" for models of the sample
-        mice, which come with the kit. kit/weights/README.md lists further ones, such as
-        "sample+-shifter-gain-1".
+        Willeke et al. (2022), each trained on one real mouse; "sample-cnn", "sample-ln",
+        "sample+-cnn", "sample+-ln", "sample-pretrain-cnn" or another of kit/weights/README.md for
+        models of the sample mice, which come with the kit.
     path: the file of a published model, if you have it; else it is downloaded once, 2.4 MB.
     folder: the data folder to download into; else KIT_DATA_DIR, else the user's cache.
     Raises ValueError if there is no such name or the file is not the published one,
@@ -67,8 +66,7 @@ def pretrained(
     content = require_path("path", path).read_bytes()  # once: what is hashed is what is opened
     if sha256(content).hexdigest() != catalog.WEIGHTS[name].sha256:
         raise ValueError(
-            f"{path} is not the published file of {name}, by its SHA-256; remove it, and "
-            f"kit.pretrained({name!r}) downloads the right one"
+            f"{path} is not the published file of {name}, by its SHA-256; remove it to download it"
         )
     tensors = torch.load(BytesIO(content), map_location="cpu", weights_only=True)  # runs no code
     return _from_2022(tensors, catalog.WEIGHTS[name])

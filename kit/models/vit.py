@@ -11,10 +11,7 @@ from kit.checks import check_settings, require, require_int
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """Sizes of a `ViTCore`. The default trains on two CPU cores within a minute.
-
-    Raises ValueError for a size or a dropout that is not possible.
-    """
+    """Sizes of a `ViTCore`. The default trains on two CPU cores within a minute."""
 
     patch: int = 16  # side of the square that becomes one token, in pixels
     stride: int = 4  # pixels from one patch to the next; patches overlap if below patch
@@ -29,25 +26,15 @@ class ViTConfig:
 
     def __post_init__(self) -> None:
         sizes = dict.fromkeys(self.__dataclass_fields__, (1, 4096))
-        few, share = (1, 64), (0, 0.99)
-        others = {"depth": few, "heads": few, "patch_dropout": share, "dropout": share}
-        check_settings(self, **sizes | others)
+        sizes |= dict.fromkeys(("depth", "heads"), (1, 64))
+        sizes |= dict.fromkeys(("patch_dropout", "dropout"), (0, 0.99))
+        check_settings(self, **sizes)
 
     @classmethod
     def published(cls, **changes: int | float) -> "ViTConfig":
         """V1T as published; it needs a GPU. changes: any field, to try one thing at a time."""
-        v1t = cls(
-            patch=8,
-            stride=1,
-            dim=155,
-            depth=4,
-            heads=4,
-            head_dim=155,
-            mlp_dim=488,
-            state_mlp_dim=77,
-            patch_dropout=0.0229,
-            dropout=0.2544,
-        )
+        sizes = cls(patch=8, stride=1, dim=155, depth=4, heads=4, head_dim=155, mlp_dim=488)
+        v1t = replace(sizes, state_mlp_dim=77, patch_dropout=0.0229, dropout=0.2544)
         return replace(v1t, **changes)
 
 
@@ -55,9 +42,8 @@ class ViTCore(nn.Module):
     """Images to features by attention: each patch becomes a token, and tokens attend to all tokens.
 
     (B, channels, H, W) -> (B, dim, rows, columns), one feature pixel for each patch.
-    config: a `ViTConfig`, or a dict of its fields. takes_state: whether `forward` needs the state
-    (B, 5), behaviour and then pupil centre; each block adds an MLP of it to all tokens.
-    Raises ValueError if a patch is larger than the images.
+    config: a `ViTConfig`, or a dict of its fields. takes_state: whether each block adds an MLP of
+    behaviour and pupil centre (B, 5). Raises ValueError if a patch is larger than the images.
     """
 
     def __init__(
@@ -85,8 +71,7 @@ class ViTCore(nn.Module):
         self.spacing = stride  # image pixels between feature pixels, for Model.centers
         self.patch_embed = nn.Conv2d(channels, dim, patch, stride=stride)
         rows, columns = ((side - patch) // stride + 1 for side in image_size)
-        # small at first, so that positions do not outweigh patches; V1T's, 50 times as large,
-        # learn later
+        # 50 times smaller than V1T's: positions that outweigh patches at first delay learning
         self.cls = nn.Parameter(0.02 * torch.randn(1, 1, dim))  # a token without a position
         self.pos_embedding = nn.Parameter(0.02 * torch.randn(1 + rows * columns, dim))
         self.dropout = nn.Dropout(config.patch_dropout)
@@ -112,21 +97,14 @@ class Block(nn.Module):
 
     def __init__(self, config: ViTConfig, takes_state: bool) -> None:
         super().__init__()
-        dim, mlp_dim, state_dim = config.dim, config.mlp_dim, config.state_mlp_dim
-        self.state = None
+        dim, self.state = config.dim, None
         if takes_state:
-            self.state = nn.Sequential(
-                nn.Linear(5, state_dim), nn.Tanh(), nn.Linear(state_dim, dim), nn.Tanh()
-            )
+            first, last = nn.Linear(5, config.state_mlp_dim), nn.Linear(config.state_mlp_dim, dim)
+            self.state = nn.Sequential(first, nn.Tanh(), last, nn.Tanh())
         self.attention = Attention(config)
-        self.mlp = nn.Sequential(
-            nn.LayerNorm(dim),
-            nn.Linear(dim, mlp_dim),
-            nn.GELU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(mlp_dim, dim),
-            nn.Dropout(config.dropout),
-        )
+        self.mlp = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, config.mlp_dim), nn.GELU())
+        self.mlp.extend([nn.Dropout(config.dropout), nn.Linear(config.mlp_dim, dim)])
+        self.mlp.append(nn.Dropout(config.dropout))
 
     def forward(self, tokens: Tensor, state: Tensor | None) -> Tensor:
         if self.state is not None:

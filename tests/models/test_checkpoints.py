@@ -80,6 +80,18 @@ def test_load_model_restores_settings(data, tmp_path, build, behavior, shifter):
     assert_same_predictions(model, again, data)
 
 
+def test_load_model_of_several_mice(folder, tmp_path):
+    paths = [tiny.write(folder, tiny.arrays(seed, 4 + seed), f"8-{seed}") for seed in (1, 2)]
+    data = kit.load(paths, SIZE, folder / "data")
+    model = kit.cnn_baseline(data, channels=2)
+    model.register_data(data)
+    kit.save(model, tmp_path / "model")
+    again = kit.load_model(tmp_path / "model")
+    assert list(again.readouts) == list(data)
+    for mouse in data:
+        assert_same_predictions(model, again, data, mouse)
+
+
 @pytest.mark.parametrize("build", [kit.cnn_baseline, kit.vit_baseline])
 def test_save_and_load_model_leave_all_else_as_it_was(data, tmp_path, build):
     model = build(data).train()
@@ -135,11 +147,10 @@ def test_load_model_refuses_other_data(file, tmp_path, options, named):
 # ---- files that are not models ----
 
 
-def test_load_model_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="mine"):
-        kit.load_model(tmp_path / "mine")
-    with pytest.raises(IsADirectoryError):
-        kit.load_model(tmp_path)
+@pytest.mark.parametrize("name", ["mine", "."], ids=["nothing", "folder"])
+def test_load_model_missing_file(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*; give one that kit\.save"):
+        kit.load_model(tmp_path / name)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"{}" * 50, bytes(1000), "half"], ids=repr)
@@ -283,13 +294,30 @@ def test_load_model_core_is_not_a_module(file, core):
 def test_load_model_with_own_core(data, tmp_path):
     model = kit.Model(Wide(), data.neurons, kit.ModelConfig(image_size=SIZE))
     kit.save(model, tmp_path / "model")
-    with pytest.raises(ValueError, match=r"core is of class Wide, .* kit.load_model\(path, core="):
+    with pytest.raises(
+        ValueError, match=r"core is your class Wide; .* kit.load_model\(path, core="
+    ):
         kit.load_model(tmp_path / "model")
-    assert_same_predictions(model, kit.load_model(tmp_path / "model", core=Wide()), data)
+    core = Wide()
+    again = kit.load_model(tmp_path / "model", core=core)
+    assert again.core is core
+    assert_same_predictions(model, again, data)
     with pytest.raises(ValueError, match=r"size mismatch for core.conv.weight"):
         kit.load_model(tmp_path / "model", core=Wide(channels=5))
     with pytest.raises(ValueError, match=r"Missing key.*core.layers"):
         kit.load_model(tmp_path / "model", core=kit.layers.ConvCore(3))
+
+
+@pytest.mark.parametrize("change", [set_nan, without("model/readouts.7-1-1.sigma"), add_tensor,
+                                    without("description")])  # fmt: skip
+def test_load_model_that_fails_leaves_own_core_as_it_was(data, tmp_path, change):
+    kit.save(kit.Model(Wide(), data.neurons, kit.ModelConfig(image_size=SIZE)), tmp_path / "model")
+    core = Wide()
+    weight = core.conv.weight.clone()
+    with pytest.raises(ValueError, match="mine cannot be read as a model"):
+        kit.load_model(rewritten(tmp_path / "model", tmp_path / "mine", change), core=core)
+    assert torch.equal(core.conv.weight, weight)
+    assert core.training
 
 
 def test_save_own_core_with_any_settings(data, tmp_path):

@@ -25,6 +25,13 @@ def test_conv_core_shapes():
     assert ConvCore(5, in_channels=4, layers=1)(torch.zeros(2, 4, 9, 10)).shape == (2, 5, 1, 2)
 
 
+def test_conv_core_linear():
+    core = ConvCore(3, layers=3, nonlinear=False).eval()
+    a, b = torch.randn(2, 1, 1, 20, 20)
+    zero = core(torch.zeros(1, 1, 20, 20))
+    close(core(2 * a + 3 * b) - zero, 2 * (core(a) - zero) + 3 * (core(b) - zero))
+
+
 def test_parameters_by_hand():
     first, norm = 64 * 9 * 9, 2 * 64
     separable = 64 * 64 + 64 * 7 * 7 + 64 * 64
@@ -76,6 +83,15 @@ def test_gaussian_readout_of_a_ramp(h, w):
     for weights, expected in ((x, CORNERS[:, 0]), (y, CORNERS[:, 1])):
         readout.feature_weights.data[:] = weights
         close(readout(ramp(h, w))[0], torch.tensor(expected, dtype=torch.float32))
+
+
+def test_gaussian_readout_shift():
+    readout = placed(CORNERS).eval()
+    readout.cortical_positions *= 0.5
+    readout.feature_weights.data[:] = torch.tensor([1.0, 10.0])
+    features, shift = ramp(28, 56).expand(2, -1, -1, -1), torch.tensor([[0.1, -0.2], [0.0, 0.3]])
+    moved = readout(features, shift) - readout(features)
+    close(moved, torch.tensor([[0.1 - 2], [3]]).expand(2, 6))
 
 
 def test_gaussian_readout_clamps_before_shift():

@@ -44,10 +44,17 @@ def test_forward_uses_the_parts_of_its_config(plus, behavior, shifter):
 
 
 def test_model_refuses_a_setting_without_effect():
-    with pytest.raises(
-        ValueError, match="minmax_behavior=True needs behavior_channels=True or gain"
-    ):
+    with pytest.raises(ValueError, match="minmax_behavior needs behavior_channels=True or gain"):
         kit.Model(ConvCore(2), {"m": PLACES}, kit.ModelConfig(shifter=True, minmax_behavior=True))
+
+
+def test_forward_is_elu_plus_one(plain):
+    model = kit.Model(nn.Conv2d(1, 2, 9), plain.neurons, kit.ModelConfig(image_size=SIZE)).eval()
+    readout = model.readouts["8-1-1"]
+    readout.feature_weights.data.zero_()
+    readout.bias.data[:3] = torch.tensor([-1.0, 0.0, 2.5])
+    predictions = model(plain.mouse.first("train", 1))[0, :3].detach()
+    np.testing.assert_allclose(predictions, [np.exp(-1), 1, 3.5], rtol=1e-5)
 
 
 def test_forward_gain(plus):
@@ -171,6 +178,16 @@ def test_model_leaves_core_unchanged(plus):
     assert core[1].num_batches_tracked == 0
 
 
+def test_centers_by_hand(plain):
+    """18 x 32 images, features 10 x 24: the last feature pixel lies 11.5 of 16 from the middle."""
+    model = kit.cnn_baseline(plain, channels=2)
+    readout = model.readouts["8-1-1"]
+    readout.position_mlp = nn.Identity()
+    readout.cortical_positions[:2] = torch.tensor([[1.0, 1], [0.5, -1]])
+    expected = [[11.5 / 16, 4.5 / 9], [5.75 / 16, -4.5 / 9]]
+    np.testing.assert_allclose(model.centers(plain.mouse)[:2], expected, atol=1e-6)
+
+
 def test_centers_of_a_spot_of_light(plain):
     """Light one pixel, read it through an averaging core: the place that answers is the centre."""
     core = nn.Conv2d(1, 1, 9, bias=False)
@@ -252,7 +269,9 @@ def test_validate_data_statistics(cnn, plus, name):
     cnn.validate_data(plus)
     statistics[name] = value.copy()
     statistics[name].flat[-1] += 1
-    with pytest.raises(ValueError, match=f"another recording of mouse 7-1-1, different in {name}; open"):
+    with pytest.raises(
+        ValueError, match=f"another recording of mouse 7-1-1, different in {name}; open"
+    ):
         kit.predict(cnn, plus, "test")
 
 
@@ -346,7 +365,7 @@ def test_forward_refuses_features_of_another_shape_in_training(plus, change):
     core = Odd(1, 2, 3)
     core.change = change
     model = kit.Model(core, plus.neurons, kit.ModelConfig(image_size=SIZE))
-    with pytest.raises(ValueError, match=r"core turned 4 images into .*give \(4, 2, 16, 30\) in"):
+    with pytest.raises(ValueError, match=r"core turned 4 images into .*not \(4, 2, 16, 30\); see"):
         model.train()(plus.mouse.first("train", 4))
 
 
@@ -360,6 +379,11 @@ def test_regularizer_refuses_what_is_not_one_number(plus):
         model.regularizer()
     for core.penalty in (1, 1.0, np.float32(1), torch.ones(()), torch.ones(1)):
         assert model.regularizer() >= 1
+
+
+def test_score_withheld_responses(cnn, plus):
+    with pytest.raises(ValueError, match="'test' of mouse 7-1-1 are withheld"):
+        kit.score(cnn, plus, "test")
 
 
 def test_score_in_half_precision(cnn, plus):

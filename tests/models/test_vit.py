@@ -1,6 +1,7 @@
 """The vision transformer: shapes, parameters counted by hand, attention written out, in a model."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 import kit
-from kit.models.vit import ViTConfig, ViTCore
+from kit.models.vit import Attention, ViTConfig, ViTCore
 
 SIZE = (18, 32)
 SMALL = ViTConfig(patch=6, stride=4, dim=8, depth=2, heads=2, head_dim=3, mlp_dim=10)
@@ -97,6 +98,31 @@ def test_vit_core_equals_torch_encoder(takes_state):
         tokens = layer(tokens)
     expected = tokens[:, 1:].unflatten(1, (4, 7)).permute(0, 3, 1, 2)  # (3, 8, 4, 7)
     torch.testing.assert_close(core(images, state), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_attention_by_hand():
+    """For each image and head: softmax(query · key / sqrt(head width)) @ value."""
+    attention, tokens = large_weights(Attention(SMALL)), torch.randn(2, 5, 8)
+    query, key, value = attention.to_qkv(attention.norm(tokens)).split(6, dim=-1)  # 2 heads of 3
+    outputs = torch.zeros(2, 5, 6)
+    for image, head in itertools.product(range(2), (slice(0, 3), slice(3, 6))):
+        weights = (query[image, :, head] @ key[image, :, head].T / 3**0.5).exp()
+        shares = weights / weights.sum(1, keepdim=True)
+        outputs[image, :, head] = shares @ value[image, :, head]
+    expected = attention.to_out(outputs)
+    torch.testing.assert_close(attention(tokens), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_vit_core_keeps_patches_in_place():
+    """With blocks that add nothing, the features are a convolution plus the positions."""
+    core = ViTCore(SMALL, SIZE).eval()
+    for block in core.blocks:
+        for last in (block.attention.to_out, block.mlp[-2]):
+            last.weight.data.zero_()
+            last.bias.data.zero_()
+    images = torch.randn(2, 1, *SIZE)
+    places = core.pos_embedding[1:].T.reshape(8, 4, 7)
+    torch.testing.assert_close(core(images), core.patch_embed(images) + places)
 
 
 def test_dropout_in_training_only():
