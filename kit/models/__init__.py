@@ -1,8 +1,7 @@
 """From a batch to predictions.
 
 In: the coordinates of the neurons, and a `Batch`. Out: a `Model`, which predicts the response of
-every neuron to every image, (B, N). A model is a core shared by all mice, and for each mouse a
-readout and, if its config says so, a shifter and a gain.
+every neuron to every image, (B, N).
 """
 
 from kit.models import layers

@@ -44,10 +44,9 @@ def vit_baseline(
 ) -> Model:
     """A model with a vision transformer as its core, after V1T (Li et al. 2023), untrained.
 
-    vit: the default suits a laptop; `ViTConfig.published()` needs a GPU. config: by default a
-    shifter if eye position is known. takes_state: whether each block takes behaviour and eye
-    position; by default if they are known. Train it at a lower rate than a CNN:
-    `TrainConfig(lr=3e-3)`. Raises ValueError if config and data do not fit.
+    vit: `ViTConfig.published()` needs a GPU. config: by default a shifter if eye position is known.
+    takes_state: whether blocks take behaviour and eye position; by default if they are known. Train
+    it with `TrainConfig(lr=3e-3)`. Raises ValueError if config and data do not fit.
 
     >>> data = kit.load("sample+")
     >>> model = kit.vit_baseline(data, kit.ViTConfig(dim=16, depth=1))

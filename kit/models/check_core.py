@@ -10,6 +10,11 @@ from kit.report import Report
 
 TOLERANCE = 1e-3  # of the largest feature; smaller differences are rounding
 CUT = "no gradient reaches the images; leave out no_grad, detach(), numpy, and steps like rounding"
+UNREGISTERED = (
+    "self.{} is not registered with torch: it is not trained, saved, switched to eval mode or "
+    "moved to a GPU with the rest; use nn.ModuleList or nn.ModuleDict for layers, nn.Parameter "
+    "for weights, self.register_buffer for constants"
+)
 
 
 def check_core(
@@ -45,13 +50,17 @@ def check_core(
         images[2] = 0  # a grey image
         inputs = (images, torch.rand(3, 5)) if getattr(core, "takes_state", False) else (images,)
         before = _unregistered(core)
-        problems = [*_problems(core, inputs), *_registration_problems(before, _unregistered(core))]
+        problems = list(_problems(core, inputs))
+        after = _unregistered(core)  # a call may make others, which need not be registered
+        names = {name for value, name in before.items() if value in after}
+        problems += [UNREGISTERED.format(name) for name in sorted(names)]
         if problems:
             return Report(name, tuple(problems), "")
-        shape = str(tuple(_call(core, inputs).shape))
+        features = _call(core, inputs)
     count = sum(p.numel() for p in core.parameters() if p.requires_grad)
-    shapes = f"images {tuple(images.shape)} -> features {shape}".replace("(3,", "(B,")
-    return Report(name, (), f"{shapes}, {count:,} parameters to train")
+    shapes = f"images {tuple(images.shape)} -> features {tuple(features.shape)}"
+    summary = f"{shapes}, {count:,} parameters to train".replace("(3,", "(B,")
+    return Report(name, (), summary)
 
 
 def _problems(core, inputs):
@@ -147,16 +156,6 @@ def _training_problems(core, inputs, shape):
         yield f"no gradient reaches {', '.join(unused[:9])}; use it in forward, or remove it"
     if not all(g is None or g.isfinite().all() for g in gradients):
         yield "some gradients are not finite; do not take roots of 0 (a grey image), add 1e-6"
-
-
-def _registration_problems(before, after):
-    """Value -> name before and after the calls, which may make others each time."""
-    for name in sorted({name for value, name in before.items() if value in after}):
-        yield (
-            f"self.{name} is not registered with torch: it is not trained, saved, switched to "
-            "eval mode or moved to a GPU with the rest; use nn.ModuleList or nn.ModuleDict for "
-            "layers, nn.Parameter for weights, self.register_buffer for constants"
-        )
 
 
 def _unregistered(core):

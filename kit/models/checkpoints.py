@@ -115,8 +115,9 @@ def _parse(content):
     length = int.from_bytes(content[:8], "little")  # of the JSON with which the format begins
     header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["kit"])
     if header["format"] != FORMAT:
-        name = header["format"]
-        raise ValueError(f"it has format {name}, not {FORMAT}; read it with the kit that wrote it")
+        raise ValueError(
+            f"it has format {header['format']}, not {FORMAT}; use the kit that wrote it"
+        )
     tensors = from_bytes(content)
     if "sha256" in header and header.pop("sha256") != _digest(header, tensors):
         raise ValueError("its content has changed since kit.save wrote it; copy it again")

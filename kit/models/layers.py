@@ -113,8 +113,7 @@ class GaussianReadout(nn.Module):
     -1 and 1 are the centres of the first and the last feature pixel; beyond, features are 0. They
     stay in float32 under autocast, because bfloat16 has steps of .004.
 
-    coordinates: (N, 2 or 3) in micrometres; x and y are used.
-    Forward: features (B, C, h, w), shift (B, 2) or None -> (B, N).
+    coordinates: (N, 2 or 3) in micrometres. Forward: features (B, C, h, w), shift (B, 2) -> (B, N).
     """
 
     cortical_positions: Tensor
@@ -132,7 +131,7 @@ class GaussianReadout(nn.Module):
 
     @torch.no_grad()
     def init_bias_from_mean(self, mean_responses: Tensor) -> None:
-        """Set elu(bias) + 1 to mean responses (N,), at least .05; else training ends with less."""
+        """Set elu(bias) + 1 to mean responses (N,), at least .05; otherwise the score is lower."""
         low = torch.log(mean_responses.clamp(0.05, 1))  # the inverse of elu + 1 below 1
         self.bias.copy_(torch.where(mean_responses < 1, low, mean_responses - 1))
 

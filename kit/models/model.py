@@ -20,10 +20,7 @@ FURTHER = "trained further since; what it was before:"
 
 
 class Predictor(Protocol):
-    """All that the laboratory, the widgets and the scores need of a model.
-
-    `Model`, `Ensemble` and the simulated `Cells` have all of it.
-    """
+    """All that the laboratory and the widgets need: a `Model`, an `Ensemble`, simulated `Cells`."""
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -87,10 +84,9 @@ class Model(nn.Module):
         with torch.random.fork_rng(devices=[]):  # leaves the global random state alone
             torch.manual_seed(config.seed)
             self.feature_shape = self._try_core()  # (C', h, w)
-            channels = self.feature_shape[0]
-            readouts = {
-                mouse: layers.GaussianReadout(places, channels) for mouse, places in neurons.items()
-            }
+            readouts = {}
+            for mouse, places in neurons.items():
+                readouts[mouse] = layers.GaussianReadout(places, self.feature_shape[0])
             shifters = {mouse: layers.Shifter() for mouse in neurons if config.shifter}
             gains = {mouse: layers.Gain(len(neurons[mouse])) for mouse in neurons if config.gain}
             scalers = {mouse: layers.MinMaxScaler() for mouse in neurons if config.minmax_behavior}
@@ -258,16 +254,13 @@ class Model(nn.Module):
 
     def image_statistics(self, mouse: str) -> tuple[float, float] | None:
         """Mean and std of the raw pixels of a mouse's recording; None if it is not known."""
-        statistics = self.data_statistics.get(mouse)
-        if statistics is None:
+        if mouse not in self.data_statistics:
             return None
+        statistics = self.data_statistics[mouse]
         return float(statistics["images_mean"]), float(statistics["images_std"])
 
     def register_data(self, data: Dataset) -> None:
-        """Store ids and statistics of recordings to train on, and start from mean responses.
-
-        From then on `validate_data` refuses other neurons or units of these mice.
-        """
+        """Start from mean responses; store ids and statistics, which later data must match."""
         if self.description and not self.description.startswith(FURTHER):
             self.description = f"{FURTHER}\n{self.description}"
         for mouse, recording in data.items():

@@ -26,9 +26,9 @@ class ViTConfig:
 
     def __post_init__(self) -> None:
         sizes = dict.fromkeys(self.__dataclass_fields__, (1, 4096))
-        sizes |= dict.fromkeys(("depth", "heads"), (1, 64))
-        sizes |= dict.fromkeys(("patch_dropout", "dropout"), (0, 0.99))
-        check_settings(self, **sizes)
+        counts = dict.fromkeys(("depth", "heads"), (1, 64))
+        shares = dict.fromkeys(("patch_dropout", "dropout"), (0, 0.99))
+        check_settings(self, **sizes | counts | shares)
 
     @classmethod
     def published(cls, **changes: int | float) -> "ViTConfig":

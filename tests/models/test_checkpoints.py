@@ -214,7 +214,7 @@ def add_tensor(header, tensors):
 @pytest.mark.parametrize(
     "change, expected",
     [
-        (changed("format", 1), "it has format 1, not 2; read it with the kit"),
+        (changed("format", 1), "it has format 1, not 2; use the kit that wrote"),
         (changed("format", 99), "it has format 99"),
         (changed("core.settings.channels", 1000), "size mismatch for core.layers.0.0.weight"),
         (changed("core.settings.layers", 10**9), "layers=1000000000 is not possible"),
