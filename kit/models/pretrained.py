@@ -66,7 +66,8 @@ def pretrained(
     content = require_path("path", path).read_bytes()  # once: what is hashed is what is opened
     if sha256(content).hexdigest() != catalog.WEIGHTS[name].sha256:
         raise ValueError(
-            f"{path} is not the published file of {name}, by its SHA-256; remove it to download it"
+            f"{path} is not the published file of {name}, by its SHA-256; remove it, and "
+            "kit.pretrained downloads the right one"
         )
     tensors = torch.load(BytesIO(content), map_location="cpu", weights_only=True)  # runs no code
     return _from_2022(tensors, catalog.WEIGHTS[name])
