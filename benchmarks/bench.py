@@ -75,7 +75,7 @@ def kit_model(name, coordinates, mouse="mouse"):
 
 def kit_step(name, neurons):
     import kit
-    from kit.models.cpu import reuse_freed_memory
+    from kit.machine import reuse_freed_memory
     from kit.training.loop import poisson_loss
 
     fields, coordinates = inputs(neurons)

@@ -1,5 +1,6 @@
-"""This machine: a check of all that the kit needs, and the threads that torch may use."""
+"""This machine: a check of all that the kit needs, and torch's use of threads and memory."""
 
+import ctypes
 import os
 import platform
 import shutil
@@ -16,6 +17,7 @@ from torch.nn.functional import conv2d
 
 from kit.files import data_folder
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # numbers of malloc's options in malloc.h
 RECENT = 60  # seconds for which a choice of threads holds
 
 _latest: dict[int, tuple[float, int]] = {}  # all threads -> when the fastest were chosen, how many
@@ -181,3 +183,26 @@ def limit_threads() -> None:
     threads = fixed_threads() or min(joblib.cpu_count(), torch.get_num_threads())
     if threads != torch.get_num_threads():
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def reuse_freed_memory() -> Generator[None]:
+    """Within the block, freed memory is kept for the next array. On Linux; elsewhere no effect.
+
+    The C library asks the system for new memory, which is cleared first, for every array above
+    M_MMAP_THRESHOLD, and gives back what lies unused above M_TRIM_THRESHOLD. With 1 GB for both, a
+    step on 128 images of 8,000 neurons takes 1.5 s instead of 2.0.
+    """
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+    except OSError:  # not Linux, or another C library
+        yield
+        return
+    libc.mallopt(M_MMAP_THRESHOLD, 2**30)
+    libc.mallopt(M_TRIM_THRESHOLD, 2**30)
+    try:
+        yield
+    finally:
+        libc.mallopt(M_MMAP_THRESHOLD, 2**25)  # where the library's own adjustment ends
+        libc.mallopt(M_TRIM_THRESHOLD, 2**26)
+        libc.malloc_trim(0)

@@ -1,8 +1,5 @@
 """Fast CPU kernels: first the plain function, then the fast one and why it gives the same."""
 
-import ctypes
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,8 +8,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, embedding_bag, grid_sample, pad
 from torch.nn.grad import conv2d_weight
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # numbers of malloc's options in malloc.h
 
 
 def depthwise_reference(features: Tensor, weight: Tensor) -> Tensor:
@@ -193,26 +188,3 @@ def _bilinear_1d(position, size):
     weights = (1 - distance.abs()) * inside
     slopes = torch.where(distance < 0, scale, -scale) * inside
     return first, weights, slopes
-
-
-@contextmanager
-def reuse_freed_memory() -> Generator[None]:
-    """Within the block, freed memory is kept for the next array. On Linux; elsewhere no effect.
-
-    The C library asks the system for new memory, which is cleared first, for every array above
-    M_MMAP_THRESHOLD, and gives back what lies unused above M_TRIM_THRESHOLD. With 1 GB for both, a
-    step on 128 images of 8,000 neurons takes 1.5 s instead of 2.0.
-    """
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-    except OSError:  # not Linux, or another C library
-        yield
-        return
-    libc.mallopt(M_MMAP_THRESHOLD, 2**30)
-    libc.mallopt(M_TRIM_THRESHOLD, 2**30)
-    try:
-        yield
-    finally:
-        libc.mallopt(M_MMAP_THRESHOLD, 2**25)  # where the library's own adjustment ends
-        libc.mallopt(M_TRIM_THRESHOLD, 2**26)
-        libc.malloc_trim(0)

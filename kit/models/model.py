@@ -1,7 +1,7 @@
 """The model: a core for all mice, and for each mouse a readout, a shifter and a gain."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,27 +17,6 @@ from kit.models.config import ModelConfig
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 TYPICAL = "kit.Batch.typical(images)"
 FURTHER = "trained further since; what it was before:"
-
-
-class Predictor(Protocol):
-    """All that the laboratory and the widgets need: a `Model`, an `Ensemble`, simulated `Cells`."""
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width of the images."""
-
-    @property
-    def state_inputs(self) -> Mapping[str, str]:
-        """Field of a batch -> its name, for all that predictions depend on besides the images."""
-
-    def __call__(self, batch: Batch, mouse: str | None = None) -> Tensor:
-        """The responses (B, N) of a mouse."""
-
-    def resolve_mouse(self, mouse: str | None = None) -> str:
-        """The id of a mouse that it predicts; None stands for the only one."""
-
-    def image_statistics(self, mouse: str) -> tuple[float, float] | None:
-        """Mean and std of the raw pixels of a mouse's recording; None if it is not known."""
 
 
 class Model(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kit.data.recordings import Batch
 from kit.files import started_by_torchrun
-from kit.models.cpu import reuse_freed_memory
+from kit.machine import reuse_freed_memory
 from kit.models.layers import ConvCore
 
 if TYPE_CHECKING:

@@ -144,7 +144,7 @@ def test_reuse_freed_memory():
     process = textwrap.dedent("""
         import numpy as np
         from pathlib import Path
-        from kit.models.cpu import reuse_freed_memory
+        from kit.machine import reuse_freed_memory
         def resident():
             return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
         before = resident()
