@@ -94,16 +94,6 @@ def test_compare_refuses_what_it_cannot_compare(files):
             kit.compare(**arguments)
 
 
-def test_compare_reads_as_the_metrics_do(files):
-    truth = read_ground_truth(files["truth"])
-    values = read_submission(files["cnn"], truth)
-    images = np.array(truth.images)
-    expected = metrics.correlation_to_average(values, truth.responses, images).mean()
-    found = kit.compare(files["cnn"], files["ln"], files["truth"], track="sensorium")
-    assert found.metric == "correlation to average"
-    assert found.scores[0] == pytest.approx(expected)
-
-
 @pytest.fixture(scope="module")
 def final(tmp_path_factory):
     """Final files of three models whose scores are .0033 and .0048 apart, and their truth."""

@@ -75,19 +75,6 @@ def test_read_rows_of_unusual_numbers(tmp_path, decode, text, value):
     assert row.values.tolist() == [0.5, value]
 
 
-def test_read_rows_of_the_2022_writer(decode):
-    folder = Path(__file__).parents[1] / "fixtures" / "reference"
-    columns = {"submission": "prediction", "ground": "responses"}
-    for path in sorted(folder.glob("*.csv")):
-        rows = reader.read_rows(path, columns[path.name.split("_")[0]])
-        _, expected = csv_rows.read(path)
-        assert [row.fault for row in rows] == [""] * len(expected)
-        assert [[row.trial, row.image] for row in rows] == [row[:2] for row in expected]
-        for row, (_, _, values, neurons) in zip(rows, expected, strict=True):
-            pairs = list(zip(row.neurons.tolist(), row.values.tolist(), strict=True))
-            assert pairs == sorted(zip(neurons, values, strict=True))
-
-
 # ---- read_rows: what is refused ----
 
 
@@ -309,13 +296,3 @@ def test_read_rows_says_why_it_cannot_read(tmp_path, decode, monkeypatch):
     monkeypatch.setattr(Path, "open", closed)
     with pytest.raises(PermissionError, match=f"{LIVE} cannot be read: permission denied; mend"):
         reader.read_rows(path, "prediction")
-
-
-def test_read_rows_through_check_and_grade(challenge, tmp_path):
-    (tmp_path / LIVE).write_text(PLAIN.replace("prediction", "response"))
-    for refuse in (
-        lambda path: kit.check(path, challenge.data),
-        lambda path: kit.grade(path, challenge.truth),
-    ):
-        with pytest.raises(ValueError, match="trial_indices, image_ids, prediction, neuron_ids, o"):
-            refuse(tmp_path / LIVE)

@@ -28,12 +28,6 @@ def test_submit_refuses_predictions_that_are_not_finite(challenge, tmp_path):
     assert not (tmp_path / "mine").exists()
 
 
-def test_submit_replaces_older_files(challenge, tmp_path):
-    (tmp_path / LIVE).write_text("an older file\n" * 100_000)
-    kit.submit(challenge.model, challenge.data, tmp_path)
-    assert (tmp_path / LIVE).read_bytes() == challenge.live.read_bytes()
-
-
 def test_submit_where_it_cannot_write(challenge, tmp_path):
     (tmp_path / LIVE).mkdir()
     with pytest.raises(OSError, match=LIVE):

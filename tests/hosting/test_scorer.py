@@ -92,31 +92,6 @@ def test_score_is_the_grade(hosted, tmp_path, tier):
     assert any(f"{phase.capitalize()} test set" in text for _, text in page.find("p"))
 
 
-def test_score_of_the_sample_is_that_of_the_ranking(tmp_path):
-    data, model = kit.load("sample+"), kit.pretrained("sample+-ln")
-    kit.write_ground_truth(data, kit.truth("sample+").responses, tmp_path / "truth")
-    path = kit.bundle(data, tmp_path / "truth", tmp_path / "a.zip", model)
-    platform = Platform(tmp_path / "run", path, "live")
-    assert platform.run()[:2] == (0, "")
-    found = json.loads(platform.scores.read_text())
-    kit.submit(model, data, tmp_path / "entries" / "ln")
-    (row,) = kit.rank(tmp_path / "entries", tmp_path / "truth", track="sensorium+")
-    assert found["single_trial"] == pytest.approx(row.score, abs=1e-9)
-    assert (found["low"], found["high"]) == pytest.approx(row.interval, abs=1e-9)
-
-
-def shuffled(entry):
-    rng = np.random.default_rng(0)
-
-    def shuffle(rows):
-        rows = [rows[place] for place in rng.permutation(len(rows))]
-        order = rng.permutation(len(rows[0][2]))
-        return [[trial, image, [values[k] for k in order], [neurons[k] for k in order]]
-                for trial, image, values, neurons in rows]  # fmt: skip
-
-    csv_rows.change(entry / LIVE, shuffle)
-
-
 def in_a_top_folder(entry):
     (entry / "mine" / "deeper").mkdir(parents=True)
     for name in (LIVE, FINAL):
@@ -171,11 +146,6 @@ def emptied(entry):
 def oversized(entry):
     with (entry / LIVE).open("r+b") as file:
         file.truncate(400_000_001)  # a file with a hole, which takes no room
-
-
-def deeply_nested(entry):
-    text = (entry / LIVE).read_text()
-    (entry / LIVE).write_text(text.replace("[", "[" * 5000, 1))
 
 
 def huge(entry):

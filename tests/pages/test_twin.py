@@ -41,49 +41,6 @@ def page(tmp_path):
     return parse
 
 
-def dense(layers, inputs):
-    """The outputs of two or three linear layers, with tanh behind all but the last."""
-    for i, layer in enumerate(layers):
-        inputs = torch.from_numpy(layer["weight"]) @ inputs + torch.from_numpy(layer["bias"])
-        inputs = inputs.tanh() if i < len(layers) - 1 else inputs
-    return inputs
-
-
-def predict(numbers, image, behavior, eye):
-    """Responses (N,) to an image (H, W), computed from the page's numbers in float64."""
-    tensors = {key: torch.from_numpy(np.asarray(numbers[key], float)) for key in (
-        "filters", "positions", "feature_weights", "bias")}  # fmt: skip
-    bend = elu if numbers["nonlinear"] else torch.nn.Identity()
-    image, behavior = torch.from_numpy(image).double()[None, None], torch.tensor(behavior).double()
-    constant = dense([numbers["behavior"]], behavior)
-    features = bend(conv2d(image, tensors["filters"][:, None], constant))
-    for layer in numbers["layers"]:
-        layer = {key: torch.from_numpy(value) for key, value in layer.items()}
-        features = conv2d(features, layer["mix_in"][:, :, None, None])
-        spatial = layer["spatial"][:, None]
-        features = conv2d(features, spatial, padding=3, groups=len(spatial))
-        features = bend(conv2d(features, layer["mix_out"][:, :, None, None], layer["bias"]))
-    grid = tensors["positions"]
-    if numbers["shifter"]:
-        grid = grid + dense(numbers["shifter"], torch.tensor(eye).double()).tanh()
-    read = grid_sample(features, grid[None, :, None], align_corners=True)[0, ..., 0].T  # (N, C)
-    rates = elu((read * tensors["feature_weights"]).sum(1) + tensors["bias"]) + 1
-    if numbers["gain"]:
-        rates = rates * (elu(dense(numbers["gain"], behavior)) + 1)
-    return rates.numpy()
-
-
-@pytest.mark.parametrize("parts", PARTS, ids=str)
-def test_parameters_predict_what_the_model_does(parts):
-    model = tiny.twin(**parts)
-    state = {"pupil": 3.2, "running": 1.7, "eye_x": -1.4, "eye_y": 0.8}
-    values = {control.name: control.start for control in controls(model)}
-    image, expected = respond(model, values | state)
-    behavior, eye = [3.2, kit.lab.State().pupil_change, 1.7], [-1.4, 0.8]
-    found = predict(parameters(model, "7-1-1"), image, behavior, eye)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-
-
 def test_page_holds_the_parameters_as_float32(page):
     model = tiny.twin(**ALL)
     ((_, text),) = page(model).find("script", id="twin")

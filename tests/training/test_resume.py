@@ -221,15 +221,6 @@ def test_train_unwritable_path(small, tmp_path, monkeypatch, place):
         kit.train(build(small), small, quick(), tmp_path / place)
 
 
-@pytest.mark.skipif(os.name == "nt" or not hasattr(os, "geteuid") or os.geteuid() == 0,
-                    reason="this user may write everywhere")  # fmt: skip
-def test_train_locked_folder(small, tmp_path):
-    (tmp_path / "locked").mkdir(mode=0o500)
-    said = f"run cannot be written: {os.strerror(errno.EACCES).lower()}; "
-    with pytest.raises(PermissionError, match=said):
-        kit.train(build(small), small, quick(), tmp_path / "locked" / "run")
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells no resident memory")
 def test_train_memory_stays_flat(small, tmp_path, monkeypatch):

@@ -55,11 +55,15 @@ def test_trial_explorer_shows_the_row(plus, tier, number):
     move(explorer, tier=tier, trial=number)
     row, figure = sorted_rows(mouse, tier)[number - 1], explorer.figure
     np.testing.assert_array_equal(figure.image.get_array(), mouse.images[row, 0])
+    assert figure.image.get_clim() == (mouse.images.min(), mouse.images.max())
     np.testing.assert_array_equal(figure.dots.get_array(), mouse.responses[row])
     np.testing.assert_array_equal(figure.dots.get_offsets(), mouse.coordinates[:, :2])
     for line, value in zip(figure.lines, mouse.behavior[row], strict=True):
         np.testing.assert_array_equal(line.get_xdata(), [value, value])
+    labels = [line.axes.get_ylabel() for line in figure.lines]
+    assert labels == ["pupil size", "change of pupil", "running speed"]
     np.testing.assert_array_equal(figure.eye.get_xydata(), mouse.pupil_center[[row]])
+    np.testing.assert_array_equal(figure.eye.axes.lines[0].get_xydata(), mouse.pupil_center)
     shown, (pupil, _, running) = mouse.responses[row], mouse.behavior[row]
     assert explorer.text == (
         f"Trial {number} of {len(mouse.rows(tier))} in the tier {tier}: image "
@@ -109,7 +113,7 @@ def test_trial_explorer_responses_withheld(plus):
     explorer = trial_explorer(plus)
     for tier, withheld in (("train", False), ("test", True), ("train", False)):
         move(explorer, tier=tier)
-        assert explorer.figure.note.get_visible() == withheld
+        assert explorer.figure.note.get_visible() == withheld != explorer.figure.dots.get_visible()
         assert ("responses are withheld" in explorer.text) == withheld
 
 
@@ -315,7 +319,14 @@ def test_neuron_explorer_shows_the_neuron(plus, small):
         np.testing.assert_array_equal(figure.position.get_xydata(), position)
         np.testing.assert_allclose(figure.field.get_array(), fields[i], rtol=1e-4, atol=1e-7)
         np.testing.assert_allclose(figure.image.get_array(), images[i, 0], rtol=1e-4, atol=1e-5)
+        for pixels in (figure.field, figure.image):
+            largest = np.abs(pixels.get_array()).max()
+            assert pixels.get_clim() == (-largest, largest)
         np.testing.assert_array_equal(figure.trials.get_xydata().T, responses[:, :, neuron])
+        for limits, values in zip(("xlim", "ylim"), responses[:, :, neuron], strict=True):
+            low, high = figure.scatter.properties()[limits]
+            assert low <= values.min() and values.max() < high
+        assert figure.scatter.get_title() == f"single-trial correlation {scores[neuron]:.2f}"
         rank = 1 + sum(score > scores[neuron] for score in scores)
         assert explorer.text == (
             f"Neuron {neuron}: on 12 validation trials its single-trial correlation is "

@@ -85,14 +85,6 @@ def test_await_interrupted(plus, gate):
     assert (history.loss, history.stopped) == ([], "interrupted")
 
 
-def test_training_monitor_default_config(plus, gate):
-    monitor = training_monitor(build(plus), plus)
-    assert "of up to 40 is running" in monitor.text
-    monitor.stop()
-    gate.set()
-    monitor.wait()
-
-
 def test_training_monitor_keeps_a_checkpoint(plus, tmp_path):
     path = tmp_path / "state.pt"
     history = training_monitor(build(plus), plus, quick(), path).wait()
@@ -197,21 +189,6 @@ def test_wait_raises_what_training_raises(plus, other):
     assert monitor.text == f"The training failed: {problem.value}"
     assert "&#x27;8-1-1&#x27;" in monitor.sentence.value
     assert monitor.button.description == "Training has ended"
-
-
-def test_wait_raises_that_the_loss_is_not_finite(plus, monkeypatch):
-    calls = []
-
-    def loss(*arguments):  # three steps an epoch
-        calls.append(1)
-        return poisson_loss(*arguments) * (float("nan") if len(calls) > 4 else 1)
-
-    monkeypatch.setattr(kit.training.loop, "poisson_loss", loss)
-    monitor = training_monitor(build(plus), plus, quick())
-    with pytest.raises(FloatingPointError, match="loss became nan in epoch 2"):
-        monitor.wait()
-    assert monitor.text.startswith("The training failed: the loss became nan in epoch 2")
-    assert len(monitor.history.loss) == 1  # the curves show what there was
 
 
 def test_training_monitor_one_at_a_time_for_a_model(plus, gate):
