@@ -1,10 +1,7 @@
 """The page of a ranking in a real browser: sorting by keyboard, hostile names, a phone."""
 
-import numpy as np
 import pytest
-
-from kit.challenge.ranking import RankedEntry, Ranking
-from kit.evaluation.bootstrap import Difference
+from rankings import change, ranking
 
 pytestmark = pytest.mark.browser
 
@@ -15,16 +12,9 @@ LONG = "a_name_without_a_place_to_break_" * 6
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """The page of four entries, of which the third has no FEVE."""
-    rows = []
-    for place, name in enumerate([HOSTILE, "b", LONG, "a"]):
-        score, feve = 0.4 - 0.02 * place, [0.5, 0.7, None, 0.6][place]
-        behind = Difference(0.02 * place, (0.01, 0.03), 0.001, 60)
-        interval, ranks = (score - 0.01, score + 0.03), (place + 1, place + 1)
-        row = RankedEntry(name, score, interval, place == 0, ranks, behind, 0.001, score,
-                          score + 0.2, feve, (HOSTILE,))  # fmt: skip
-        rows.append(row)
-    broken = {HOSTILE: HOSTILE, LONG: LONG}
-    made = Ranking(tuple(rows), broken, "sensorium+", "test", 60, 600, 0.39, np.full((4, 4), 0.001))
+    made = ranking([HOSTILE, "b", LONG, "a"], broken={HOSTILE: HOSTILE, LONG: LONG})
+    for place, feve in enumerate([0.5, 0.7, None, 0.6]):
+        made = change(made, place, feve=feve, flags=(HOSTILE,))
     return made.page(tmp_path_factory.mktemp("ranking") / "page.html").as_uri()
 
 

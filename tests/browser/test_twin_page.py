@@ -90,7 +90,12 @@ def test_page_predicts_what_torch_does(open_page, tmp_path, name):
     assert_predicts(open_page(kit.lab.page(model, tmp_path / "page.html").as_uri()), model)
 
 
-@pytest.mark.parametrize("parts", [ALL, {"shifter": True, "layers": 1, "nonlinear": False}])
+@pytest.mark.parametrize(
+    "parts",
+    [ALL, {"shifter": True, "layers": 1, "nonlinear": False}]
+    + [{"minmax_behavior": True, part: True} for part in ("gain", "behavior_channels")],
+    ids=str,
+)
 def test_page_predicts_for_other_sizes_and_parts(open_page, tmp_path, parts):
     model = tiny.twin(**parts)
     assert_predicts(open_page(kit.lab.page(model, tmp_path / "page.html").as_uri()), model)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 import kit
-from kit.challenge import csv_files, reader
+from kit.challenge import csv_files
 
 
 def test_write_rows_in_the_official_layout(challenge, live_rows):

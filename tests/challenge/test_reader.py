@@ -7,12 +7,10 @@ import os
 import time
 from pathlib import Path
 
-import csv_rows
 import numpy as np
 import orjson
 import pytest
 
-import kit
 from kit.challenge import matching, reader
 from kit.challenge.tracks import SUBMISSION_FILES
 

@@ -8,26 +8,15 @@ import pytest
 import tiny
 import torch
 from html_page import Page, assert_loads_nothing
-from torch.nn.functional import conv2d, elu, grid_sample
 
 import kit
-from kit.lab.controls import controls, respond
+from kit.lab.controls import controls
 from kit.lab.experiment import Subject
 from kit.lab.twin_page import colour_top
 from kit.pages.twin import parameters
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 ALL = {"behavior_channels": True, "shifter": True, "gain": True, "minmax_behavior": True}
-PARTS = [
-    {},
-    {"behavior_channels": True},
-    {"shifter": True},
-    {"gain": True},
-    {"gain": True, "minmax_behavior": True},
-    {"behavior_channels": True, "minmax_behavior": True},
-    {**ALL, "layers": 1},
-    {**ALL, "nonlinear": False},
-]
 
 
 @pytest.fixture

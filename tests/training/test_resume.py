@@ -4,7 +4,6 @@ Killed processes, and several of them, are in test_distributed.py.
 """
 
 import copy
-import errno
 import io
 import os
 from pathlib import Path
