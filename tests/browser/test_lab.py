@@ -73,8 +73,6 @@ def folder(tmp_path_factory):
                                              flags=re.M)  # fmt: skip
                 assert found == 1
         nbformat.write(book, folder / f"{number}.ipynb")
-    one = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")], metadata=book.metadata)
-    nbformat.write(one, folder / "one.ipynb")
     return folder
 
 
@@ -152,8 +150,8 @@ def click(control):
 class Notebook:
     """A notebook open in JupyterLab, all of whose cells have been told to run."""
 
-    def __init__(self, page, lab, number, patience=BEGIN):
-        self.page, self.patience = page, patience
+    def __init__(self, page, lab, number):
+        self.page = page
         page.goto(f"{lab}/lab/tree/{number}.ipynb?reset")
         self.panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
         self.cells = self.panel.locator(".jp-CodeCell")
@@ -184,7 +182,7 @@ class Notebook:
         return f"cells {self.prompts()!r}, status {status!r}, dialogs and menus {dialogs!r}"
 
     def begin(self, ask, begun, what):
-        begin(ask, begun, what, self.seen, limit=self.patience, pause=self.pause)
+        begin(ask, begun, what, self.seen, pause=self.pause)
 
     def pause(self, seconds):
         self.page.wait_for_timeout(1000 * seconds)  # the page goes on meanwhile
@@ -251,19 +249,6 @@ class Explorer:
         assert wide > 900 and picture.bounding_box()["width"] == wide
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.widget.screenshot(path=SCREENSHOTS / f"{name}.png")
-
-
-def test_notebook_is_run_again_after_a_lost_click(page, lab, monkeypatch):
-    asked, run_all = [], Notebook.run_all
-
-    def lose_the_first(notebook):
-        asked.append(notebook)
-        if len(asked) > 1:
-            run_all(notebook)
-
-    monkeypatch.setattr(Notebook, "run_all", lose_the_first)
-    Notebook(page, lab, "one", patience=10).wait_for_cell(-1)
-    assert len(asked) > 1
 
 
 def test_notebook_00_of_a_newcomer(page, lab):

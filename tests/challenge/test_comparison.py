@@ -2,13 +2,10 @@
 
 import shutil
 
-import numpy as np
 import pytest
 import tiny
 
 import kit
-from kit import metrics
-from kit.challenge.ground_truth import read_ground_truth, read_submission
 
 
 @pytest.fixture(scope="module")
@@ -113,25 +110,3 @@ def test_compare_tells_two_small_differences_apart(final, name, expected, differ
     found = kit.compare(*paths, final["truth"], track="sensorium+")
     assert found.difference == pytest.approx(expected, abs=0.0002)
     assert (found.p < 0.05) == differ == ("is better than" in str(found))
-
-    # the same with nothing of the kit's bootstrap: each image left out, then images drawn
-    truth = read_ground_truth(final["truth"])
-    a, b = (read_submission(path, truth) for path in paths)
-    ids, r = np.array(truth.images), truth.responses
-
-    def difference(rows):
-        return np.subtract(*(metrics.correlation(p[rows], r[rows]).mean() for p in (a, b)))
-
-    whole, images = difference(slice(None)), np.unique(ids)
-    pulls = np.array([(len(images) - 1) * (whole - difference(ids != image)) for image in images])
-    pulls -= pulls.mean()
-    rng, ratios = np.random.default_rng(3), []
-    for _ in range(3000):
-        drawn = rng.choice(pulls, len(pulls))
-        ratios.append(abs(drawn.mean()) / (drawn.std(ddof=1) / len(pulls) ** 0.5))
-    error = pulls.std(ddof=1) / len(pulls) ** 0.5
-    p = np.mean(np.array(ratios) * error >= abs(whole))
-    assert found.p == pytest.approx(p, abs=0.02) and (p < 0.05) == differ
-    reach = error * np.quantile(ratios, 0.95)
-    limits = whole - reach, whole + reach
-    np.testing.assert_allclose(found.interval, limits, atol=0.05 * reach)

@@ -3,7 +3,7 @@
 import csv_rows
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kit
@@ -11,25 +11,6 @@ from kit.challenge import matching, reader
 from kit.challenge.tracks import SUBMISSION_FILES
 
 LIVE = SUBMISSION_FILES["test"]
-
-
-# ---- match_rows, through check and grade ----
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(random=st.randoms(use_true_random=False))
-def test_match_rows_in_any_order(challenge, tmp_path, random):
-    header, rows = csv_rows.read(challenge.live)
-    random.shuffle(rows)
-    for row in rows:
-        pairs = list(zip(row[2], row[3], strict=True))
-        random.shuffle(pairs)
-        row[2], row[3] = (list(column) for column in zip(*pairs, strict=True))
-    mixed = csv_rows.write(tmp_path / LIVE, header, rows)
-    assert kit.check(mixed, challenge.data)
-    ours, theirs = kit.grade(challenge.live, challenge.truth), kit.grade(mixed, challenge.truth)
-    for name, values in ours.per_neuron.items():
-        np.testing.assert_array_equal(values, theirs.per_neuron[name], err_msg=name)
 
 
 # ---- find_problems ----
@@ -55,24 +36,12 @@ FAULTS = {  # how rows are damaged, and what is reported; an int stands for the 
     "missing trial": (lambda r: r.pop(4), ["1 trial (", ") missing", 4]),
     "duplicated trial": (lambda r: r.append(r[2]), ["1 trial (", " in row 13) duplicated", 2]),
     "unknown trial": (lambda r: put(r[3], 0, "f" * 32), [f"1 trial ({'f' * 32} in row 5) unknown"]),
-    "missing neuron": (
-        lambda r: drop(r[3], 7),
-        ["1 trial (", "in row 5) with other neurons (first: 1 neuron (", ") missing)", 3],
-    ),
     "neuron missing everywhere": (
         lambda r: [drop(row, 0) for row in r],
         ["11 trials (", "in row 4, …) with other neurons (first: 1 neuron (", ") missing)", 0],
     ),
-    "duplicated neuron": (
-        lambda r: add(r[5], r[5][3][1]),
-        ["(first: 1 neuron (", ") duplicated", 5],
-    ),
     "unknown neuron": (lambda r: add(r[6], 123456), ["(first: 1 neuron (123456) unknown)", 6]),
     "nan": (lambda r: put(r[1][2], 0, np.nan), ["1 trial (", f"in row 3) {NOT_NUMBERS}", 1]),
-    "infinite": (
-        lambda r: [put(r[1][2], 0, np.inf), put(r[8][2], 3, -np.inf)],
-        ["2 trials (", "in row 3, ", f"in row 10) {NOT_NUMBERS}", 1],
-    ),
     "absurdly large": (  # its square is infinite, and so would be the scores
         lambda r: put(r[7][2], 5, -1e300),
         ["1 trial (", NOT_NUMBERS, "(first: '-1e+300' at place 6)", 7],

@@ -153,8 +153,6 @@ def huge(entry):
 BAD = {  # what is wrong -> how it comes about, words of the sentence
     "empty": (emptied, f"the entry must have one file {LIVE}, and no metadata.yaml, which would "
                        "make it a program; it has 0 of them, and holds nothing"),
-    "only hidden files": (lambda entry: (emptied(entry), (entry / ".DS_Store").touch()),
-                          "and holds nothing"),
     "no folder": (lambda entry: entry.rename(entry.with_name("gone")), "and holds nothing"),
     "only the other file": (lambda entry: (entry / LIVE).unlink(), f"and holds {FINAL}"),
     "another name": (lambda entry: (entry / LIVE).rename(entry / "<b>\n.csv"), "holds <b>?.csv"),

@@ -155,11 +155,3 @@ def test_page_reloads_where_it_follows_a_contest(tmp_path):
     followed = Page(ranking(["a"]).page(tmp_path / "page.html", reload=9.5).read_text())
     assert ({"http-equiv": "refresh", "content": "10"}, "") in followed.find("meta")
     assert any("as of" in text for _, text in followed.find("p"))
-
-
-def test_page_refuses_a_folder_and_a_place_below_a_file(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="not an ordinary file"):
-        ranking(["a"]).page(tmp_path)
-    with pytest.raises(OSError, match="cannot be written"):
-        ranking(["a"]).page(tmp_path / "file" / "page.html")

@@ -269,14 +269,6 @@ def test_train_two_mice(small, folder, losses):
     assert log.correlation[0] == kit.score(model, both, "validation").single_trial
 
 
-def test_train_checks_data_once(small, monkeypatch):
-    """`train` and `register_data` check it, whatever the number of epochs."""
-    model, validate_data = build(small), mock.Mock(side_effect=kit.Model.validate_data)
-    monkeypatch.setattr(kit.Model, "validate_data", lambda *args: validate_data(*args))
-    kit.train(model, small, quick(epochs=3))
-    assert 1 <= validate_data.call_count <= 2
-
-
 def test_train_one_of_a_models_mice(small, folder):
     other = kit.load(tiny.write(folder, tiny.arrays(3), "9-2-2"), (18, 32), folder / "data")
     both = kit.Dataset([small["8-1-1"], other["9-2-2"]])

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -178,17 +177,6 @@ def test_train_many_trains_missing_runs(runs, data, tmp_path, capsys):
     again = kit.train_many(CONFIGS, data, build, tmp_path)
     assert "1 of 3 runs are finished" in capsys.readouterr().out
     assert files(again) == files(runs)
-
-
-def test_train_many_progress(runs, data, folder, tmp_path, monkeypatch):
-    shutil.copytree(folder / "runs", tmp_path / "runs")
-    (tmp_path / "runs" / runs.paths[2].with_suffix(".json").name).unlink()
-    progress = mock.MagicMock()
-    monkeypatch.setattr(kit.training.sweeps, "progress", progress)
-    kit.train_many(CONFIGS, data, build, tmp_path / "runs")
-    options = progress.call_args.kwargs
-    assert (options["total"], options["initial"]) == (3, 2)
-    progress.return_value.__enter__.return_value.update.assert_called_once_with()
 
 
 @pytest.mark.parametrize(

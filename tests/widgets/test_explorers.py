@@ -229,11 +229,6 @@ def test_playground_coordinates_of_other_neurons(small, shape):
         playground(small, coordinates=np.zeros(shape))
 
 
-def test_playground_coordinates_that_are_not_finite(small):
-    with pytest.raises(ValueError, match="coordinates has values that are not finite numbers"):
-        playground(small, coordinates=np.full((24, 2), np.nan))
-
-
 def test_playground_of_one_of_several_mice(plus, other):
     both = kit.Dataset([plus.mouse, other.mouse])
     model = kit.linear_baseline(both, 2, kit.ModelConfig(image_size=(18, 32)))
@@ -242,11 +237,6 @@ def test_playground_of_one_of_several_mice(plus, other):
     assert len(explorer.figure.dots.get_array()) == 10
     with pytest.raises(ValueError, match=r"no readout for mouse None; it knows 7-1-1, 8-1-1"):
         playground(model)
-
-
-def test_playground_needs_a_model():
-    with pytest.raises(ValueError, match="a model is needed, not a str; give a kit"):
-        playground("sample+-cnn")
 
 
 @pytest.mark.parametrize("size", [(18, 32), (64, 36), (9, 9)])
@@ -354,13 +344,6 @@ def test_neuron_explorer_one_neuron(plus, small):
     explorer = neuron_explorer(small, plus, neurons=-1)
     assert explorer.controls["neuron"].options == (23,)
     assert explorer.text.startswith("Neuron 23: ")
-
-
-def test_neuron_explorer_of_simulated_cells():
-    cells, data = kit.truth("sample+").cells, kit.load("sample+")
-    explorer = neuron_explorer(cells, data, neurons=[3])
-    recorded = explorer.figure.trials.get_ydata()
-    np.testing.assert_array_equal(recorded, data.mouse.responses[data.mouse.rows("validation"), 3])
 
 
 def test_neuron_explorer_refuses_unknown_neurons_and_other_data(plus, other, small):

@@ -142,16 +142,12 @@ def test_stop_keeps_the_best_weights(plus, gate, monkeypatch, press):
 
 
 def test_stop_before_the_first_epoch_ends(plus, gate):
-    model = build(plus)
-    model.register_data(plus)
-    first = copy.deepcopy(model)
-    monitor = training_monitor(model, plus, quick())
+    monitor = training_monitor(build(plus), plus, quick())
     monitor.stop()
     assert monitor.button.description == "Stopping" and monitor.button.disabled
     gate.set()
     history = monitor.wait()
     assert (history.loss, history.best_epoch, history.stopped) == ([], None, "interrupted")
-    assert same_weights(model, first)
     assert monitor.text == "The training has ended in its first epoch (interrupted)."
     assert monitor.button.description == "Training has ended"
 
