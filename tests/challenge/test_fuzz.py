@@ -83,16 +83,6 @@ def add_space(rows, random):
     row[place] = cell[:at] + random.choice(SPACES) + cell[at:]
 
 
-def pad_number(rows, random):
-    """White space that changes nothing, around a number or id, inside its quotes."""
-    row, place = some_cell(rows, random)
-    found = list(NUMBER.finditer(row[place]))
-    if found:
-        at = random.choice(random.choice(found).span())
-        space = random.choice(SPACES[:4] if row[place][:1] == '"' else " \t")
-        row[place] = row[place][:at] + space + row[place][at:]
-
-
 def change_marks(rows, random):
     row, place = some_cell(rows, random)
     marks = ["[]", "()", "{}", '""', "''", "“”", ";", ",,", "[[", "]]", '"[', ']"', "", " "]
@@ -193,7 +183,7 @@ def change_bytes(content, random):
     ][kind]
 
 
-HARMLESS = [partial(change_number, GOOD_NUMBERS), pad_number, pad_number, reorder, shuffle_neurons]
+HARMLESS = [partial(change_number, GOOD_NUMBERS), reorder, shuffle_neurons]
 HARMFUL = [partial(change_number, BAD_NUMBERS)] * 4
 HARMFUL += [change_quotes, change_length, add_space, change_id, change_marks, change_cells]
 HARMFUL += [change_rows, change_column]

@@ -47,10 +47,6 @@ def test_grade_refuses_another_test_set(challenge):
 TRUTH_FAULTS = {
     "no rows": (lambda r: r[:0], "holds no responses to grade"),
     "duplicated": (lambda r: [*r, r[0]], r"graded: 1 trial \(\w+ in row 13\) duplicated$"),
-    "row without neurons": (
-        lambda r: [*r[1:], [*r[0][:2], [], []]],
-        r"1 trial \(.* with other neurons \(first: 24 neurons \(.*missing",
-    ),
     "first without neurons": (
         lambda r: [[*r[0][:2], [], []], *r[1:]],
         r"1 trial \(.* with other neurons \(first: 24 n",

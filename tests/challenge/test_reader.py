@@ -63,16 +63,6 @@ def test_read_rows_allows(tmp_path, decode, name):
     assert values.tolist() == [[2.25, -1], [0.5, 15]]
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("7", 7), ("-0", 0), ("1e30", 1e30), ("-1" + "0" * 30, -1e30), ("1e-400", 0), ("1E+2", 100),
-     ("9007199254740993", 2**53), ("18446744073709551616", 2**64), ("0.1" + "0" * 5000, 0.1)],
-)  # fmt: skip
-def test_read_rows_of_unusual_numbers(tmp_path, decode, text, value):
-    (row,) = read(tmp_path, HEADER + FIRST.replace("15", text))
-    assert row.values.tolist() == [0.5, value]
-
-
 # ---- read_rows: what is refused ----
 
 

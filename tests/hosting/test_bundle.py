@@ -270,11 +270,6 @@ def test_bundle_config_refuses(changes, message):
     assert "\n" not in str(caught.value)
 
 
-def test_bundle_config_takes_whole_numbers_of_numpy():
-    config = kit.BundleConfig(track="sensorium+", submissions_per_day=np.int64(3))
-    assert type(config.submissions_per_day) is int
-
-
 # ---- a spoiled bundle, and what the checker says ----
 
 
@@ -313,11 +308,8 @@ COLUMN = (*BOARD, "columns", 1)
 PROGRAM = "scoring_program.zip"
 MUTATIONS = [  # the beginning of what the checker must say, and of what change of a good bundle
     ("competition.yaml: not at the root", replaced("competition.yaml", None)),
-    ("version: must be 2", changed(version=1)),
-    ("image: no such file", replaced("logo.png", None)),
     ("image: not a picture", replaced("logo.png", b"logo")),
     ("pages[0].file: no such", changed("pages", 0, file="pages/none.md")),
-    ("pages[0].title: ", changed("pages", 0, title="x" * 256)),
     ("registration_auto_approve", changed(registration_auto_approve="yes")),
     ("tasks: two score the same", changed("tasks", 1, reference_data="reference_data_live.zip")),
     ("tasks[0].reference_data: must hold one",
@@ -332,10 +324,8 @@ MUTATIONS = [  # the beginning of what the checker must say, and of what change 
      inside(PROGRAM, "score.py", b"from kit.data import load")),
     ("solutions[0]: larger than", replaced("solution.zip", bytes(50_000_001))),
     ("solutions[0]: metadata", inside("solution.zip", "metadata", b"x")),
-    ("phases[0].tasks: no such task", changed(*PHASE, tasks=[])),
     ("phases[1].start: not later", changed(*FINAL, start="2027-05-01 12:00:00")),
     ("phases[0].end: missing", changed(*PHASE, end=None)),
-    ("phases[1].end: before", changed(*FINAL, end="2027-05-01")),
     ("phases[0].start: not a quoted", changed(*PHASE, start=datetime.datetime(2027, 3, 1, 9))),
     ("phases[0].start: an offset", changed(*PHASE, start="2027-03-01T00:00+02:00")),
     ("phases[0].max_submissions", changed(*PHASE, max_submissions=3)),
@@ -343,9 +333,7 @@ MUTATIONS = [  # the beginning of what the checker must say, and of what change 
     ("leaderboards: not a list", changed(leaderboards=None)),
     ("leaderboards: only the first",
      lambda part, files: part["leaderboards"].append(part["leaderboards"][0])),
-    ("leaderboards[0].primary_index", changed(*BOARD, primary_index=5)),
     ("leaderboards[0].columns: key not unique", changed(*COLUMN, key="feve")),
-    ("columns[1].sorting", changed(*COLUMN, sorting=None)),
 ]  # fmt: skip
 
 

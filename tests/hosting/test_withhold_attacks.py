@@ -180,14 +180,10 @@ def test_rounding_goes_up_or_down_by_chance(tmp_path):
 
 def test_public_zip_does_not_depend_on_types_of_the_original(tmp_path):
     arrays = coarse(open_mouse())
-    others = {
-        "behavior": np.float32,
-        "responses": np.float64,
-        "images": np.float64,
-        "pupil_center": np.float32,
-        "frame_image_id": np.float32,
-    }
-    changed = arrays | {name: arrays[name].astype(kind) for name, kind in others.items()}
+    others = {"f4": ("behavior", "pupil_center", "frame_image_id"), "f8": ("responses", "images")}
+    changed = dict(arrays)
+    for kind, names in others.items():
+        changed |= {name: arrays[name].astype(kind) for name in names}
     changed["tiers"] = arrays["tiers"].astype("<U40")
     changed["trial_idx"] = np.array([f"trial-{i}" for i in arrays["trial_idx"]])
     config = kit.WithholdConfig(seed=4)

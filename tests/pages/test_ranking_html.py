@@ -19,12 +19,6 @@ def page(tmp_path):
     return parse
 
 
-def test_page_of_a_ranking_returns_its_path(tmp_path):
-    path = tmp_path / "new" / "page.html"
-    assert ranking(["a", "b"]).page(str(path)) == path
-    assert path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
-
-
 def test_page_has_what_a_screen_reader_needs(page):
     found = page(ranking(["a", "b"]))
     assert found.find("html", lang="en")
