@@ -59,14 +59,14 @@ def test_poisson_loss_by_hand():
 def test_train_learns(data):
     model = build(data, channels=8)
     before = kit.score(model, data, "validation").single_trial
-    log = kit.train(model, data, quick(epochs=15, batch_size=8))
+    log = kit.train(model, data, quick(epochs=8, batch_size=8))
     assert log.loss[-1] < log.loss[0] - 0.1
     assert before < 0.15
     assert log.correlation[log.best_epoch] > 0.3
-    assert len(log.loss) == len(log.correlation) == len(log.lr) == len(log.seconds) == 15
-    assert log.stopped == "all 15 epochs done"
+    assert len(log.loss) == len(log.correlation) == len(log.lr) == len(log.seconds) == 8
+    assert log.stopped == "all 8 epochs done"
     assert min(log.seconds) > 0
-    assert "15 epochs in" in repr(log)
+    assert "8 epochs in" in repr(log)
 
 
 def test_train_ends_with_best_weights_in_eval_mode(small):
