@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kit.lab.experiment import Mouse, State, Subject
+from kit.lab.experiment import QUANTITIES, Mouse, State, Subject
 from kit.lab.stimuli import NATURAL_CONTRAST, Screen, across
 from kit.models.model import Predictor
 
@@ -32,25 +32,19 @@ def controls(model: Predictor, mouse: Mouse = None) -> tuple[Control, ...]:
     largest = max(half_width, half_height) + 8
     highest = np.floor(subject.screen.max_contrast * 20) / 20
     contrast = min(NATURAL_CONTRAST, highest)
-    chosen = [
+    return (
         Control("orientation", "orientation", "degrees", 0, 180, 5, 45),
         Control("frequency", "spatial frequency", "cycles/pixel", 0.02, 0.2, 0.01, 0.06),
         Control("radius", "radius", "pixels", 1, largest, 1, half_height),
         Control("x", "position, right", "pixels", -half_width, half_width, 1, 0),
         Control("y", "position, down", "pixels", -half_height, half_height, 1, 0),
         Control("contrast", "contrast", "RMS, std", 0, highest, 0.05, contrast),
-    ]
-    if "behavior" in subject.takes:
-        chosen += [
-            Control("pupil", "pupil size", "std", 2, 6, 0.25, State.pupil),
-            Control("running", "running speed", "std", 0, 3, 0.25, State.running),
-        ]
-    if "pupil_center" in subject.takes:
-        chosen += [
-            Control("eye_x", "eye position, x", "z-scored", -2, 2, 0.25, State.eye_x),
-            Control("eye_y", "eye position, y", "z-scored", -2, 2, 0.25, State.eye_y),
-        ]
-    return tuple(chosen)
+        *(
+            Control(name, label, unit, *limits, 0.25, getattr(State, name))
+            for name, (label, unit, limits, part) in QUANTITIES.items()
+            if part in subject.takes and name != "pupil_change"
+        ),
+    )
 
 
 def draw(screen: Screen, values: Mapping[str, float]) -> np.ndarray:
@@ -66,7 +60,7 @@ def respond(
     model: Predictor, values: Mapping[str, float], mouse: Mouse = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The stimulus (H, W) for the values of the controls, and all responses to it (N,)."""
-    state = State(**{name: values[name] for name in vars(State()) if name in values})
+    state = State(**{name: values[name] for name in QUANTITIES if name in values})
     subject = Subject(model, mouse, state)
     image = draw(subject.screen, values)
     return image[0, 0], subject.respond(image)[0]

@@ -28,6 +28,14 @@ Settings = TypeVar("Settings")
 
 BLOCK = 64  # images shown at a time: more leave the cache and take more memory
 
+QUANTITIES = {  # of a state: label, unit, range in most trials, and the part of a batch
+    "pupil": ("pupil size", "std", (2, 6), "behavior"),
+    "pupil_change": ("change of the pupil", "std", (-2, 2), "behavior"),
+    "running": ("running speed", "std", (0, 3), "behavior"),
+    "eye_x": ("eye position, x", "z-scored", (-2, 2), "pupil_center"),
+    "eye_y": ("eye position, y", "z-scored", (-2, 2), "pupil_center"),
+}
+
 
 @dataclass(frozen=True)
 class State:
@@ -44,7 +52,7 @@ class State:
     eye_y: float = 0
 
     def __post_init__(self) -> None:
-        check_settings(self, **dict.fromkeys(vars(self), (-20, 20)))  # no animal goes beyond 20 std
+        check_settings(self, **dict.fromkeys(QUANTITIES, (-20, 20)))  # no animal goes beyond
 
     def batch(self, images: np.ndarray | Tensor) -> Batch:
         """Images (B, 1, H, W), z-scored, as the animal sees them in this state."""
@@ -54,7 +62,7 @@ class State:
 
     def changed(self, quantity: str, value: float) -> "State":
         """The same state but for one quantity, such as "running". ValueError for another name."""
-        quantity = require("quantity", quantity, str, tuple(vars(self)))
+        quantity = require("quantity", quantity, str, tuple(QUANTITIES))
         return replace(self, **{quantity: value})
 
 
@@ -62,8 +70,9 @@ class Subject:
     """The subject of an experiment: one mouse of a model, in one state.
 
     model: a `Model`, an ensemble, the cells of a simulated mouse, or a module of your own, called
-    with a batch and a mouse; it may lack all else that `kit.models.model.Predictor` lists.
-    Raises ValueError if the model has no such mouse, or is none.
+    with a batch and a mouse; it may lack all else that `kit.models.model.Predictor` lists. mouse:
+    its id; None for the only one. state: a typical one by default. Raises ValueError if the model
+    is none or has no such mouse.
     """
 
     def __init__(self, model: Predictor, mouse: Mouse = None, state: State | None = None) -> None:
@@ -85,11 +94,10 @@ class Subject:
 
     @cached_property
     def screen(self) -> Screen:
-        """The screen on which the images are shown, with the statistics of the recording.
+        """The screen of the images, with the recording's mean and std of pixels.
 
-        Models that do not know them, such as the published ones, get the benchmark's, and so
-        do recordings with pixels of another range than 0-255: in z-scored units black and white are
-        then about what they are in natural images.
+        The benchmark's, if the model does not know them or pixels have another range than 0-255:
+        black and white are then about what they are in natural images.
         """
         statistics: Any = getattr(self.model, "image_statistics", lambda mouse: None)(self.mouse)
         try:
@@ -98,9 +106,9 @@ class Subject:
             return Screen(self.image_size)
 
     def require_images(self, images: np.ndarray | Tensor) -> None:
-        """Raise ValueError unless images (n, 1, H, W) or (n, H, W) fit the model.
+        """Raise ValueError unless images (n, 1, H, W) or (n, H, W) fit the model and are z-scored.
 
-        Warns of photographs from 0 to 1. (A batch refuses what else is not z-scored.)
+        Warns of photographs from 0 to 1, in which 0, the grey around a stimulus, is rare.
         """
         shape = tuple(getattr(images, "shape", ()))
         if len(shape) < 3 or not shape[0] or shape[-2:] != self.image_size:
@@ -108,11 +116,11 @@ class Subject:
                 f"this model takes images (n, 1, H, W) of {self.image_size} pixels, these are "
                 f"{shape or type(images).__name__}; draw them on kit.lab.screen_of(model)"
             )
-        if _looks_like_photographs(images):
+        pixels = Batch.typical(images).images
+        if 0 <= pixels.min() < pixels.max() <= 1 and pixels.median() > 0:
             warnings.warn(
-                "all pixels of these images lie from 0 to 1, where z-scored ones lie around 0; for "
-                "pixels from 0 to 1 use (255 * images - 113.5) / 64.6, the benchmark's mean and "
-                "std",
+                "all pixels of these images lie from 0 to 1, where z-scored ones lie around 0; use "
+                "(255 * images - 113.5) / 64.6, the benchmark's mean and std",
                 stacklevel=3,
             )
 
@@ -132,7 +140,7 @@ class Subject:
             neurons = list(neurons)
         every = np.arange(self.neurons)
         try:
-            chosen = np.atleast_1d(every if neurons is None else every[neurons])
+            chosen = np.atleast_1d(every[slice(None) if neurons is None else neurons])
         except (IndexError, TypeError, ValueError):
             chosen = every[:0]
         if chosen.ndim > 1 or not len(chosen):
@@ -175,8 +183,7 @@ def responses(
 ) -> np.ndarray:
     """The responses of every neuron to images of your own: (n, N), in units of its std.
 
-    model: a `Model`, an ensemble, or the cells of a simulated mouse. images: (n, 1, H, W) or
-    (n, H, W), z-scored. Raises ValueError for images of another size and for an unknown mouse.
+    images: (n, 1, H, W) or (n, H, W), z-scored. Raises ValueError for another size.
 
     >>> twin = kit.pretrained("sample+-cnn")
     >>> kit.lab.responses(twin, kit.lab.screen_of(twin).grating(0, [0.05, 0.1])).shape
@@ -190,10 +197,7 @@ def responses(
 def screen_of(
     model: Predictor, mouse: Mouse = None, degrees_per_pixel: float | None = None
 ) -> Screen:
-    """The screen on which a model's images are shown, see `Subject.screen`.
-
-    Raises ValueError if it has no such mouse.
-    """
+    """The screen on which a model's images are shown, see `Subject.screen`."""
     return replace(Subject(model, mouse).screen, degrees_per_pixel=degrees_per_pixel)
 
 
@@ -214,11 +218,3 @@ def require_settings(name: str, settings: object, kind: type[Settings]) -> Setti
             f"kit.lab.{kind.__name__}(...), or leave it out"
         )
     return settings
-
-
-def _looks_like_photographs(images):
-    """Whether pixels from 0 to 1 vary, and hardly one is exactly 0, the grey around a stimulus."""
-    images = np.asarray(images.detach().cpu() if isinstance(images, Tensor) else images)
-    if images.min() < 0 or not 0.5 < images.max() <= 1:
-        return False
-    return images.std() > 0.05 and images.mean() > 0.2 and np.mean(images == 0) < 0.1

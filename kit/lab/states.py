@@ -4,17 +4,9 @@ import numpy as np
 
 from kit.checks import require
 from kit.lab import indices
-from kit.lab.experiment import Mouse, State, Subject
+from kit.lab.experiment import QUANTITIES, Mouse, State, Subject
 from kit.lab.tuning import Tuning
 from kit.models.model import Predictor
-
-RANGES = {
-    "pupil": (2, 6),
-    "pupil_change": (-2, 2),
-    "running": (0, 3),
-    "eye_x": (-2, 2),
-    "eye_y": (-2, 2),
-}  # what a mouse does in most trials, in std
 
 
 def state_tuning(
@@ -27,15 +19,12 @@ def state_tuning(
     """Mean response over images as one quantity of the animal's state changes, the rest typical.
 
     quantity: "pupil", "pupil_change", "running", "eye_x" or "eye_y". images: (n, 1, H, W),
-    z-scored; by default 64 of noise with the spectrum of natural images. `selectivity` is
-    (highest - lowest) / (highest + lowest). Raises ValueError if the model does not take the
-    quantity.
+    z-scored; by default 64 of natural noise. `selectivity` is (highest - lowest) / (highest +
+    lowest). Raises ValueError if the model does not take the quantity.
     """
     subject = Subject(model, mouse, state)
-    require("quantity", quantity, str, tuple(RANGES))
-    needed, unit = "behavior", "std"
-    if quantity.startswith("eye"):
-        needed, unit = "pupil_center", "z-scored"
+    require("quantity", quantity, str, tuple(QUANTITIES))
+    _, unit, limits, needed = QUANTITIES[quantity]
     if needed not in subject.takes:
         raise ValueError(
             f"this model does not take {quantity}, so its responses do not depend on it; use a "
@@ -44,7 +33,7 @@ def state_tuning(
     if images is None:
         images = subject.screen.natural_noise(64, seed=0)
     subject.require_images(images)
-    values = np.linspace(*RANGES[quantity], 9)
+    values = np.linspace(*limits, 9)
     means, spread = [], []
     for value in values:
         changed = Subject(model, mouse, subject.state.changed(quantity, value))
