@@ -1,6 +1,7 @@
 """A twin's report card: what it says of every neuron, held against the simulated cells."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,15 +22,13 @@ SUPPRESSED = 0.1  # suppression index from which a cell counts as suppressed
 ASCENT = AscentConfig(steps=60)  # further steps change the images hardly
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One line of a report card."""
 
     what: str  # the property
-    twin: float | None  # the twin's median over neurons
-    truth: float | None  # the same of the true cells
-    value: float | None  # how the two compare; None if there are too few neurons
-    measure: str  # in which way; {} stands for the value
+    value: float | None  # how twin and truth compare; None if there are too few neurons
+    words: str  # for the value, which stands at {}
+    quantity: str | None = None  # the medians of this one stand before them
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +36,7 @@ class ReportCard:
     """A twin's estimates and the same measured on the true cells; prints as a table."""
 
     neurons: np.ndarray  # (n,) indices
-    twin: dict[str, np.ndarray]  # name -> (n, …), see `measure`
+    twin: dict[str, np.ndarray]  # name -> (n, …): all that `_measure` returns
     truth: dict[str, np.ndarray]  # the same of the true cells
     rows: tuple[Row, ...]
 
@@ -50,11 +49,13 @@ class ReportCard:
             f"{len(self.neurons)} neurons: medians of the twin and of the true cells",
             f"{'':24} {'twin':>6} {'truth':>6}",
         ]
-        for row in self.rows:
-            twin = "–" if row.twin is None else f"{row.twin:.3f}"
-            truth = "–" if row.truth is None else f"{row.truth:.3f}"
-            compared = "too few neurons" if row.value is None else row.measure.format(row.value)
-            lines.append(f"{row.what:24} {twin:>6} {truth:>6}   {compared}")
+        for what, value, words, quantity in self.rows:
+            twin = truth = "–"
+            if quantity:
+                twin = f"{np.median(self.twin[quantity]):.3f}"
+                truth = f"{np.median(self.truth[quantity]):.3f}"
+            compared = "too few neurons" if value is None else words.format(value)
+            lines.append(f"{what:24} {twin:>6} {truth:>6}   {compared}")
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -69,9 +70,8 @@ def report_card(
 ) -> ReportCard:
     """Compare a twin of a sample mouse with the true cells, neuron by neuron.
 
-    The same functions measure both. Fields, sizes and most exciting images take one or two minutes
-    for 600 neurons; choose some with `neurons`. Raises ValueError if the model predicts other
-    neurons than `truth` holds.
+    The same functions measure both; one or two minutes for 600 neurons, fewer for chosen ones.
+    Raises ValueError if the model predicts other neurons than `truth` holds.
 
     >>> twin, truth = kit.pretrained("sample+-cnn"), kit.truth("sample+")
     >>> card = kit.lab.report_card(twin, truth, neurons=[3, 17, 40])
@@ -88,14 +88,12 @@ def report_card(
             f"mouse {cells.mouse} has {cells.image_size} and {neurons_of_truth}; give a model "
             f"that was trained on kit.load({cells.mouse!r})"
         )
-    twin = measure(subject, truth, chosen, grid, ascent)
-    true = measure(Subject(cells), truth, chosen, grid, ascent)
-    return ReportCard(chosen, twin, true, tuple(compare(twin, true)))
+    twin = _measure(subject, truth, chosen, grid, ascent)
+    true = _measure(Subject(cells), truth, chosen, grid, ascent)
+    return ReportCard(chosen, twin, true, _compare(twin, true))
 
 
-def measure(
-    subject: Subject, truth: Truth, neurons: np.ndarray, grid: Gratings | None, ascent: AscentConfig
-) -> dict[str, np.ndarray]:
+def _measure(subject, truth, neurons, grid, ascent):
     """All that a report card says of chosen neurons, of a twin or of the cells: name -> (n, …)."""
     model, mouse = subject.model, subject.mouse
     full_field = FullField(subject, grid)
@@ -112,12 +110,12 @@ def measure(
         "field": fields,  # (n, H, W)
         "center": centers,  # (n, 2) pixels
         "most_exciting_image": images,  # (n, 1, H, W)
-        "filter_correlation": filter_correlation(images, truth, neurons),
+        "filter_correlation": _filter_correlation(images, truth, neurons),
         "response_share": _response_share(images, truth, neurons, ascent.contrast),
     }
 
 
-def filter_correlation(images: np.ndarray, truth: Truth, neurons: np.ndarray) -> np.ndarray:
+def _filter_correlation(images, truth, neurons):
     """Correlation (n,) of each image (n, 1, H, W) with the true filter of its neuron.
 
     Of a complex cell: with the best sum of its two filters, so that the phase does not matter.
@@ -136,10 +134,7 @@ def _unit_rows(values):
 
 
 def _response_share(images, truth, neurons, contrast):
-    """True response of each cell to its image, divided by its response to its own filter: (n,).
-
-    The filter is shown as an image of the same contrast and range.
-    """
+    """True response of each cell to its image / to its filter at the same contrast: (n,)."""
     cells = Subject(truth.cells)
     filters = torch.from_numpy(truth.cells.filters()[0][neurons, None]).float()
     filters = project(filters, contrast, cells.screen)
@@ -147,70 +142,61 @@ def _response_share(images, truth, neurons, contrast):
     return cells.respond(images)[pairs] / cells.respond(filters)[pairs]
 
 
-def _median(values):
-    return float(np.median(values)) if len(values) else None
-
-
-def _correlation(twin, truth):
-    return float(metrics.correlation(twin[:, None], truth[:, None])[0]) if len(twin) > 2 else None
-
-
-def _agreement(twin, truth):
-    """Percent of neurons on the same side of a threshold."""
-    return float(100 * np.mean(twin == truth))
-
-
-def compare(twin: dict, truth: dict) -> list[Row]:
+def _compare(twin, truth):
     """The lines of a report card, from what was measured on the twin and on the true cells."""
     turned = np.degrees(indices.orientation_difference(twin["orientation"], truth["orientation"]))
     turned = turned[truth["gosi"] >= SELECTIVE]
     distance = np.hypot(*(twin["center"] - truth["center"]).T)
 
-    def row(what, value, measure, name=None):
-        return Row(what, _median(twin.get(name, [])), _median(truth.get(name, [])), value, measure)
+    def correlation(name, scale=np.asarray):
+        values = (scale(card[name])[:, None] for card in (twin, truth))
+        return float(metrics.correlation(*values)[0]) if len(distance) > 2 else None
 
-    return [
-        row(
+    def agreement(name, threshold):
+        """Percent of neurons on the same side of a threshold."""
+        return float(100 * np.mean((twin[name] >= threshold) == (truth[name] >= threshold)))
+
+    return (
+        Row(
             "preferred orientation",
             _median(turned),
             f"{{:.1f}} degrees apart (median, {len(turned)} neurons of gOSI >= {SELECTIVE})",
         ),
-        row("orientation: gOSI", _correlation(twin["gosi"], truth["gosi"]), "r = {:.2f}", "gosi"),
-        row(
+        Row("orientation: gOSI", correlation("gosi"), "r = {:.2f}", "gosi"),
+        Row(
             "spatial frequency",
-            _correlation(np.log(twin["spatial_frequency"]), np.log(truth["spatial_frequency"])),
+            correlation("spatial_frequency", np.log),
             "r = {:.2f} of the logs; cycles per pixel",
             "spatial_frequency",
         ),
-        row(
+        Row(
             "simple or complex: F1/F0",
-            _agreement(twin["f1_f0"] >= 1, truth["f1_f0"] >= 1),
+            agreement("f1_f0", 1),
             "{:.0f} % on the same side of 1",
             "f1_f0",
         ),
-        row(
-            "size: suppression index",
-            _correlation(twin["suppression"], truth["suppression"]),
-            "r = {:.2f}",
-            "suppression",
-        ),
-        row(
+        Row("size: suppression index", correlation("suppression"), "r = {:.2f}", "suppression"),
+        Row(
             "suppressed by size",
-            _agreement(twin["suppression"] >= SUPPRESSED, truth["suppression"] >= SUPPRESSED),
+            agreement("suppression", SUPPRESSED),
             f"{{:.0f}} % on the same side of {SUPPRESSED}",
             "suppression",
         ),
-        row("field centre", _median(distance), "{:.2f} pixels apart (median)"),
-        row(
+        Row("field centre", _median(distance), "{:.2f} pixels apart (median)"),
+        Row(
             "most exciting image",
             _median(twin["filter_correlation"]),
             "r = {:.2f} with the true filter (median)",
             "filter_correlation",
         ),
-        row(
+        Row(
             "true response to it",
             _median(twin["response_share"]),
             "{:.2f} of that to the cell's own filter (median)",
             "response_share",
         ),
-    ]
+    )
+
+
+def _median(values):
+    return float(np.median(values)) if len(values) else None

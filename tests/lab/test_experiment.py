@@ -81,7 +81,7 @@ def test_responses_refuses_other_images(images):
     (lambda cell: kit.lab.orientation_tuning(cell, grid=12), "grid=12 is not a Gratings; give k"),
     (lambda cell: kit.lab.responses(cell, np.zeros((1, *SIZE)), state=5), "state=5 is not a State"),
     (lambda cell: kit.lab.size_tuning(cell, [3]), r"mouse=\[3\] is not possible; give a text or N"),
-    (lambda cell: kit.lab.responses(cell, np.full((1, *SIZE), np.nan)), "images has values that are"),
+    (lambda cell: kit.lab.responses(cell, np.full((1, *SIZE), np.nan)), "images has values"),
     (lambda cell: State(running=np.nan), "running=nan is not possible; give a number from -20"),
     (lambda cell: State(pupil=60), "pupil=60 is not possible; give a number from -20 to 20"),
     (lambda cell: State().changed("running", 200), "running=200 is not possible"),
