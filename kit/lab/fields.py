@@ -23,15 +23,13 @@ def receptive_fields(
 ) -> np.ndarray:
     """The receptive field of each chosen neuron, from gradients: (n, H, W).
 
-    The gradient of the response with respect to the pixels is taken at several images, and the
-    field is their first principal component, in response per z-scored pixel: the image that, when
-    added, changes the responses most. For a linear neuron it is the filter. A complex cell has no
-    filter of one sign; its field is one of the filters that it combines. (At a grey image alone
-    many neurons have no gradient, because their response is at its minimum there.)
+    The first principal component of the response's gradients at several images, in response per
+    z-scored pixel: the image that, when added, changes the responses most. For a linear neuron it
+    is the filter, for a complex cell one of the filters that it combines. (At grey alone many
+    neurons have no gradient, because their response is at its minimum there.)
 
-    neurons: indices; all by default. images: (m, 1, H, W), z-scored; by default 16 of noise with
-    the spectrum of natural images. Raises ValueError for unknown neurons and images of another
-    size.
+    neurons: indices; all by default. images: (m, 1, H, W), z-scored; by default 16 of natural
+    noise. Raises ValueError for unknown neurons and images of another size.
 
     >>> kit.lab.receptive_fields(kit.pretrained("sample+-cnn"), [3, 17]).shape
     (2, 36, 64)
@@ -53,12 +51,11 @@ def receptive_fields(
         totals = respond(pixels).sum(0)  # (N,)
         for neuron in progress(chosen, desc="receptive fields", unit="neuron"):
             (gradient,) = torch.autograd.grad(totals[neuron], pixels, retain_graph=True)
-            field = principal_component(gradient[:, 0].double().cpu().numpy())
-            fields.append(field.astype(np.float32))
-    return np.stack(fields)
+            fields.append(_principal_component(gradient[:, 0].double().cpu().numpy()))
+    return np.array(fields, np.float32)
 
 
-def principal_component(gradients: np.ndarray) -> np.ndarray:
+def _principal_component(gradients):
     """The first principal component of gradients (m, H, W), about zero: (H, W).
 
     It has the sign of the mean gradient; its norm is the gradients' root mean square along it.
@@ -95,30 +92,24 @@ def sparse_noise_fields(
 
     Each is (n, H, W), the response to a spot around that pixel (Jones and Palmer, J Neurophysiol
     1987). ON - OFF is the field of a simple cell; a complex cell responds to both alike.
-    spot: side of the square in pixels. As bright as the screen allows in both directions.
+    spot: side of the square in pixels; its brightness is the highest in both directions.
     """
     subject = Subject(model, mouse, state)
     chosen, screen = subject.choose(neurons), subject.screen
     require_int("spot", spot, 1, min(screen.size))
+    height, width = screen.size
     black, white = screen.limits
-    brightness = np.float32(min(-black, white))
-    grey_image = screen.blank()
-    grey = subject.respond(grey_image)[0, chosen]
-    pixels = np.arange(grey_image.size)
-    on, off = np.empty((2, len(chosen), len(pixels)), np.float32)
-    for block in blocks(len(pixels), BLOCK, "sparse noise"):
-        spots = brightness * _spots(pixels[block], spot, screen.size)
-        on[:, block] = (subject.respond(spots)[:, chosen] - grey).T
-        off[:, block] = (subject.respond(-spots)[:, chosen] - grey).T
-    return on.reshape(-1, *screen.size), off.reshape(-1, *screen.size)
-
-
-def _spots(pixels, side, size):
-    """Squares around pixels (b,) of images of this size, counted row by row: (b, 1, H, W) bool."""
-    rows, columns = np.indices(size)
-    y, x = np.unravel_index(pixels[:, None, None, None], size)  # (b, 1, 1, 1)
-    down, right = rows - y + side // 2, columns - x + side // 2  # in the square
-    return (down >= 0) & (down < side) & (right >= 0) & (right < side)
+    grey = subject.respond(screen.blank())[0, chosen]
+    on, off = [], []
+    for block in blocks(height * width, BLOCK, "sparse noise"):
+        spots = screen.blank(block.stop - block.start)
+        for image, pixel in zip(spots[:, 0], range(block.start, block.stop), strict=True):
+            top, left = pixel // width - spot // 2, pixel % width - spot // 2
+            image[max(top, 0) : top + spot, max(left, 0) : left + spot] = min(-black, white)
+        on.append(subject.respond(spots)[:, chosen] - grey)
+        off.append(subject.respond(-spots)[:, chosen] - grey)
+    on, off = np.concatenate(on).T, np.concatenate(off).T  # (n, H * W)
+    return on.reshape(-1, height, width), off.reshape(-1, height, width)
 
 
 def spike_triggered_averages(
@@ -132,20 +123,19 @@ def spike_triggered_averages(
     """The mean of white noise, weighted by each neuron's response to it: (n, H, W), z-scored.
 
     The weight is the response less its mean; the divisor is the sum of the responses (Chichilnisky,
-    Network 2001). It finds the filter of a simple cell, and nothing of a complex one. Few images
-    leave much noise; gradients, which a brain does not give, need far fewer.
+    Network 2001). It finds the filter of a simple cell, and nothing of a complex one. Gradients,
+    which a brain does not give, need far fewer images.
     """
     subject = Subject(model, mouse, state)
     chosen, screen = subject.choose(neurons), subject.screen
     require_int("images", images, 2)
     weighted, plain = np.zeros((len(chosen), *screen.size)), np.zeros(screen.size)
-    total = np.zeros(len(chosen))
-    seeds = iter(np.random.SeedSequence(seed).spawn(-(-images // BLOCK)))
+    total, seeds = np.zeros(len(chosen)), np.random.SeedSequence(seed)
     for block in blocks(images, BLOCK, "noise"):
-        noise = screen.white_noise(block.stop - block.start, next(seeds))[:, 0]  # (b, H, W)
+        noise = screen.white_noise(block.stop - block.start, *seeds.spawn(1))[:, 0]  # (b, H, W)
         responses = subject.respond(noise)[:, chosen]  # (b, n)
         weighted += np.tensordot(responses.T, noise, 1)
         plain += noise.sum(0)
         total += responses.sum(0)
-    divisor = np.where(total > 0, total, 1)[:, None, None]
-    return (weighted - np.multiply.outer(total / images, plain)) / divisor
+    total = total[:, None, None]
+    return (weighted - total / images * plain) / np.where(total > 0, total, 1)

@@ -26,16 +26,12 @@ MAX_IMAGES = 100_000  # at a time
 class Screen:
     """The screen that a model sees: it draws stimuli of the model's image size and units.
 
-    Stimuli are (n, 1, H, W) float32 arrays, z-scored like a recording's images: 0 is their mean
-    grey. Contrast is RMS contrast, an image's own standard deviation in these units; natural images
-    have about .8. Orientations are radians of the direction
-    across the stripes: 0 has upright stripes, pi / 2 level ones. Positions are from the centre
-    of the image, x to the right and y downwards. Lengths are in pixels and frequencies in cycles
-    per pixel; if degrees_per_pixel is given, in degrees and cycles per degree. Every parameter is a
-    number or an array (n,), a center (x, y) or an array (n, 2). A pixel belongs to a disc or a bar
-    if its own centre lies in it.
-
-    Raises ValueError for what cannot be drawn, such as a contrast beyond black and white.
+    Stimuli are (n, 1, H, W) float32 arrays, z-scored: 0 is the mean grey. Every parameter is a
+    number or an array (n,), a center (x, y) or an array (n, 2). Contrast is RMS contrast, the std
+    of the image. Orientations are radians of the direction across the stripes: 0 has upright ones.
+    Positions are from the centre of the image, x to the right and y downwards. Lengths are in
+    pixels, frequencies in cycles per pixel; if degrees_per_pixel is given, in degrees. A pixel
+    belongs to a disc or a bar if its centre does. Raises ValueError for what cannot be drawn.
 
     >>> screen = kit.lab.Screen(degrees_per_pixel=2)
     >>> screen.grating(orientation=[0, np.pi / 2], frequency=0.04).shape
@@ -76,10 +72,7 @@ class Screen:
         center: Numbers = (0, 0),
         radius: Numbers = np.inf,
     ) -> np.ndarray:
-        """Sine gratings, bright at the middle of the image at phase 0.
-
-        Within a disc of this radius around center, grey outside; by default everywhere.
-        """
+        """Sine gratings in a disc, grey outside; at phase 0 bright at the middle of the image."""
         wave = self._wave(orientation, frequency, phase, (0, 0))
         return self._gratings(wave * self._disc(center, radius), contrast)
 
@@ -92,14 +85,10 @@ class Screen:
         center: Numbers = (0, 0),
         sigma: Numbers = 4,
     ) -> np.ndarray:
-        """Gratings in a Gaussian window of standard deviation sigma around center.
-
-        phase is meant at the window's centre, contrast without a window.
-        """
+        """Gratings in a Gaussian window of std sigma: phase at its centre, contrast without it."""
         x, y = self._offsets(center)
         window = np.exp(-(x**2 + y**2) / (2 * _column("sigma", sigma, 1e-6) ** 2))
-        wave = self._wave(orientation, frequency, phase, center)
-        return self._gratings(wave * window, contrast)
+        return self._gratings(self._wave(orientation, frequency, phase, center) * window, contrast)
 
     def bar(
         self,
@@ -112,9 +101,9 @@ class Screen:
         """Bars on grey; orientation is the direction across them. A negative contrast is dark."""
         x, y = self._offsets(center)
         angle = _angles(orientation)
-        inside = _within(across(angle, x, y), _column("width", width, 0))
-        inside = inside & _within(across(angle, y, -x), _column("length", length, 0))
-        return self._shapes(inside, contrast)
+        wide = _within(across(angle, x, y), _column("width", width, 0))
+        long = _within(across(angle, y, -x), _column("length", length, 0))
+        return self._shapes(wide & long, contrast)
 
     def disc(
         self, radius: Numbers, contrast: Numbers = NATURAL_CONTRAST, center: Numbers = (0, 0)
@@ -135,15 +124,13 @@ class Screen:
         noise = np.fft.irfft2(np.fft.rfft2(sheet) / frequency)
         return self._noise(noise[:, :height, :width], contrast)
 
-    # ---- how stimuli are drawn ----
-
     def _offsets(self, center):
         """Distances x (n, 1, W) and y (n, H, 1) of all pixels from center, in the screen's unit."""
         centers = require_finite("center", require_array("center", center, (2,), ("n", 2)))
-        centers = centers.reshape(-1, 2, 1, 1)
+        x, y = centers.reshape(-1, 2).T[..., None, None]  # each (n, 1, 1)
         pixel = self.degrees_per_pixel or 1
-        y, x = (from_middle(length) * pixel for length in self.size)
-        return x - centers[:, 0], y[:, None] - centers[:, 1]
+        rows, columns = (from_middle(pixels) * pixel for pixels in self.size)
+        return columns - x, rows[:, None] - y
 
     def _wave(self, orientation, frequency, phase, center):
         """Gratings (n, H, W) from -1 to 1, of this phase at center."""
@@ -154,7 +141,6 @@ class Screen:
         return np.cos(waves + _column("phase", phase, -1e6, 1e6))
 
     def _disc(self, center, radius):
-        """Whether pixels (n, H, W) lie in a disc."""
         return np.hypot(*self._offsets(center)) <= _column("radius", radius, 0)
 
     def _gratings(self, waves, contrast):
@@ -163,7 +149,7 @@ class Screen:
         return (2**0.5 * contrast * waves).astype(np.float32)[:, None]
 
     def _shapes(self, inside, contrast):
-        """Shapes (n, H, W) that are black, white or between, on grey: (n, 1, H, W)."""
+        """Shapes (n, H, W) from black to white on grey: (n, 1, H, W)."""
         contrast = _column("contrast", contrast, *self.limits)
         return (contrast * inside).astype(np.float32)[:, None]
 
@@ -211,10 +197,7 @@ def _within(distance, width):
 
 @dataclass(frozen=True)
 class Gratings:
-    """The gratings of tuning curves. Lengths are in pixels of the model's images.
-
-    Raises ValueError for values that are not possible.
-    """
+    """The gratings of tuning curves, in pixels. Raises ValueError for impossible values."""
 
     orientations: int = 12  # evenly spaced over half a turn
     frequencies: tuple[float, ...] = tuple(np.geomspace(0.025, 0.2, 8))  # cycles per pixel
@@ -224,14 +207,11 @@ class Gratings:
     contrasts: tuple[float, ...] = tuple(np.geomspace(0.02, 1.2, 10))  # RMS; the screen's end: 1.2
 
     def __post_init__(self) -> None:
-        lists = ("frequencies", "radii", "contrasts")
-        positive = dict.fromkeys(lists, (1e-6, 1e6))
-        check_settings(
-            self, orientations=(2, 360), phases=(3, 360), contrast=(1e-6, 10), **positive
-        )
+        lists = dict.fromkeys(("frequencies", "radii", "contrasts"), (1e-6, 1e6))
+        check_settings(self, orientations=(2, 360), phases=(3, 360), contrast=(1e-6, 10), **lists)
         for name in lists:
             values = getattr(self, name)
-            if len(values) < 3 or sorted(set(values)) != list(values):
+            if len(values) < 3 or min(np.diff(values)) <= 0:
                 raise ValueError(
                     f"{name}={brief(values)} is not possible; give three or more positive numbers "
                     "in rising order"
@@ -259,7 +239,6 @@ def set_contrast(images: np.ndarray, contrast: float, mean: float = 0) -> np.nda
     images = require_array("images", images, ("n", "H", "W"), ("n", 1, "H", "W"))
     contrast = require("contrast", contrast, float, (0, 1e6))
     mean = require("mean", mean, float, (-1e6, 1e6))
-    pixels = tuple(range(1, images.ndim))
-    images = images - images.mean(pixels, keepdims=True)
-    std = images.std(pixels, keepdims=True)
+    images = images - images.mean((-2, -1), keepdims=True)
+    std = images.std((-2, -1), keepdims=True)
     return images * (contrast / np.where(std > 0, std, 1)) + mean

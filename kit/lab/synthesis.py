@@ -10,7 +10,7 @@ from torch.nn.functional import conv2d
 
 from kit.checks import SEEDS, check_settings
 from kit.files import progress
-from kit.lab.experiment import Mouse, Neurons, State, Subject, blocks, require_settings
+from kit.lab.experiment import Mouse, Neurons, State, Subject, blocks, require_settings, responses
 from kit.lab.stimuli import Screen
 from kit.models.model import Predictor
 
@@ -20,10 +20,7 @@ STARTS = 64  # noise images to begin with; each neuron takes the one it likes be
 
 @dataclass(frozen=True)
 class AscentConfig:
-    """Settings of the ascent to best images, after Walker et al. (Nature Neuroscience 2019).
-
-    Raises ValueError for values that are not possible.
-    """
+    """Settings of the ascent to best images, after Walker et al. (Nature Neuroscience 2019)."""
 
     steps: int = 200  # of gradient ascent; most neurons are done after 50
     lr: float = 0.5  # length of the first step, as a share of the image's; falls to 0
@@ -53,10 +50,7 @@ class MostExcitingImages:
 
     @property
     def extrapolates(self) -> np.ndarray:
-        """(n,) bool: whether the response exceeds the one to the best natural image.
-
-        Raises ValueError if no natural images were given.
-        """
+        """(n,) bool: whether the response exceeds the best natural image's; ValueError without."""
         if self.natural_best is None:
             raise ValueError(
                 "there are no natural images to compare with; give some: "
@@ -66,25 +60,25 @@ class MostExcitingImages:
 
     def __repr__(self):
         last, natural = self.activations[:, -1], self.natural_best
+        count = len(last)
         text = (
-            f"most exciting images of {len(last)} neurons: RMS contrast "
-            f"{np.median(self.contrast):.2f} (median), pixels from 0 to 255\n"
-            f"predicted response: {np.median(last):.2f} (median)"
+            f"most exciting images of {count} neurons: RMS contrast {np.median(self.contrast):.2f} "
+            f"(median), pixels from 0 to 255\npredicted response: {np.median(last):.2f} (median)"
         )
+        responding = (last if natural is None else natural) > 0
         if natural is None:
-            responding = last > 0
             text += "\nnot compared with natural images (natural=None)"
         else:
-            responding, beyond = natural > 0, self.extrapolates
             if responding.any():
                 ratio = np.median(last[responding] / natural[responding])
                 text += f", {ratio:.2f} times that to the best natural image (median)"
-            text += f"\nabove every natural image: {beyond.sum()} of {len(last)}"
-            if beyond.any():
+            beyond = self.extrapolates.sum()
+            text += f"\nabove every natural image: {beyond} of {count}"
+            if beyond:
                 text += ", an extrapolation, which only an experiment can confirm"
-        if not responding.all():
-            silent = len(last) - responding.sum()
-            text += f"\nnever respond: {silent} of {len(last)}, which no ratio counts"
+        silent = count - responding.sum()
+        if silent:
+            text += f"\nnever respond: {silent} of {count}, which no ratio counts"
         return text
 
 
@@ -99,9 +93,8 @@ def most_exciting_images(
     """The image that excites each chosen neuron most, by gradient ascent from noise.
 
     Each step adds the blurred gradient, then restores mean and contrast and clips to pixels 0-255.
-    Without the blur the result is noise. neurons: indices; all by default. natural: images
-    (m, 1, H, W), z-scored, such as a recording's, to compare the predicted responses with.
-    Raises ValueError for unknown neurons.
+    neurons: indices; all by default. natural: images (m, 1, H, W), z-scored, to compare the
+    predicted responses with. Raises ValueError for unknown neurons.
 
     >>> twin = kit.pretrained("sample+-cnn")
     >>> config = kit.lab.AscentConfig(steps=20)
@@ -114,8 +107,7 @@ def most_exciting_images(
     chosen, screen = subject.choose(neurons), subject.screen
     best = None
     if natural is not None:
-        subject.require_images(natural)
-        best = subject.respond(natural)[:, chosen].max(0).astype(float)
+        best = responses(model, natural, mouse, state)[:, chosen].max(0).astype(float)
     bar = progress(total=config.steps * len(chosen), desc="ascent")
     with subject.differentiable() as respond, bar:
         noise = torch.from_numpy(screen.white_noise(STARTS, config.seed)).to(subject.device)
@@ -131,20 +123,19 @@ def most_exciting_images(
 
 def _ascend(respond, images, neurons, config, screen, bar):
     """Images (n, 1, H, W), one for each neuron, and the responses (n, steps) after every step."""
-    columns = torch.from_numpy(neurons).to(images.device)[:, None]
     activations = []
-    images.requires_grad_()
-    response = respond(images).gather(1, columns)  # (n, 1)
+    rows = range(len(neurons))
+    response = respond(images.requires_grad_())[rows, neurons]  # (n,)
     for step in range(config.steps):
         (gradient,) = torch.autograd.grad(response.sum(), images)
-        gradient = blurred(gradient, config.blur)
+        gradient = _blurred(gradient, config.blur)
         length = config.lr * config.contrast * (1 - step / config.steps)
         images = images.detach() + length * gradient / _rms(gradient)
-        images = project(images, config.contrast, screen).requires_grad_()
-        response = respond(images).gather(1, columns)
+        images = project(images, config.contrast, screen)
+        response = respond(images.requires_grad_())[rows, neurons]
         activations.append(response.detach())
         bar.update(len(images))
-    return images.detach().cpu().numpy(), torch.cat(activations, 1).cpu().numpy()
+    return images.detach().cpu().numpy(), torch.stack(activations, 1).cpu().numpy()
 
 
 def project(images: Tensor, contrast: float, screen: Screen) -> Tensor:
@@ -158,7 +149,7 @@ def _rms(images):
     return images.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-20)
 
 
-def blurred(images: Tensor, sigma: float) -> Tensor:
+def _blurred(images, sigma):
     """Images (n, 1, H, W) smoothed by a Gaussian of standard deviation sigma, in pixels."""
     if sigma == 0:
         return images

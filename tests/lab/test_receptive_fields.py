@@ -6,7 +6,7 @@ from hand_cells import CENTER, PHASE, SIZE, Energy, Simple, correlation, gabor
 
 import kit
 from kit.lab import receptive_fields
-from kit.lab.fields import principal_component
+from kit.lab.fields import _principal_component
 
 
 def test_receptive_fields_of_a_simple_cell_is_its_filter():
@@ -33,7 +33,7 @@ def test_receptive_fields_of_chosen_neurons_and_own_images():
 
 def test_principal_component_of_one_direction():
     direction = np.array([[3.0, 0], [0, 4]])
-    component = principal_component(np.stack([direction, -2 * direction, 3 * direction]))
+    component = _principal_component(np.stack([direction, -2 * direction, 3 * direction]))
     size = np.sqrt((1 + 4 + 9) / 3)  # root mean square of the factors; their mean is positive
     np.testing.assert_allclose(component, size * direction, atol=1e-12)
 

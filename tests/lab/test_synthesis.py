@@ -7,7 +7,7 @@ from hand_cells import PHASE, SIZE, Energy, Simple, correlation, gabor
 
 import kit
 from kit.lab import AscentConfig, Screen, most_exciting_images
-from kit.lab.synthesis import blurred, project
+from kit.lab.synthesis import _blurred, project
 
 QUICK = AscentConfig(steps=40)
 
@@ -81,11 +81,11 @@ def test_extrapolates_without_natural_images_is_refused():
 def test_blurred_is_a_gaussian():
     image = torch.zeros(1, 1, 21, 21)
     image[0, 0, 10, 10] = 1
-    smooth = blurred(image, 2.0)[0, 0]
+    smooth = _blurred(image, 2.0)[0, 0]
     steps = torch.arange(21.0) - 10
     assert float(smooth.sum()) == pytest.approx(1, abs=1e-5)
     assert float((smooth.sum(0) * steps**2).sum()) == pytest.approx(4, rel=0.03)  # its variance
-    assert torch.equal(blurred(image, 0), image)
+    assert torch.equal(_blurred(image, 0), image)
 
 
 @pytest.mark.parametrize("changes", [{"steps": 0}, {"lr": 0}, {"contrast": -1}, {"blur": -1},
