@@ -23,19 +23,15 @@ class Control(NamedTuple):
 
 
 def controls(model: Predictor, mouse: Mouse = None) -> tuple[Control, ...]:
-    """The controls of a model's playground. State that it does not take has none.
-
-    Raises ValueError if it has no such mouse.
-    """
+    """The controls of a model's playground; none of a state that it does not take."""
     subject = Subject(model, mouse)
     half_height, half_width = (pixels // 2 for pixels in subject.image_size)
-    largest = max(half_width, half_height) + 8
     highest = np.floor(subject.screen.max_contrast * 20) / 20
     contrast = min(NATURAL_CONTRAST, highest)
     return (
         Control("orientation", "orientation", "degrees", 0, 180, 5, 45),
         Control("frequency", "spatial frequency", "cycles/pixel", 0.02, 0.2, 0.01, 0.06),
-        Control("radius", "radius", "pixels", 1, largest, 1, half_height),
+        Control("radius", "radius", "pixels", 1, max(subject.image_size) // 2 + 8, 1, half_height),
         Control("x", "position, right", "pixels", -half_width, half_width, 1, 0),
         Control("y", "position, down", "pixels", -half_height, half_height, 1, 0),
         Control("contrast", "contrast", "RMS, std", 0, highest, 0.05, contrast),
@@ -49,11 +45,11 @@ def controls(model: Predictor, mouse: Mouse = None) -> tuple[Control, ...]:
 
 def draw(screen: Screen, values: Mapping[str, float]) -> np.ndarray:
     """The grating (1, 1, H, W) for the values of the controls, bright at the centre of its disc."""
-    angle, center = np.radians(values["orientation"]), (values["x"], values["y"])
-    phase = -2 * np.pi * values["frequency"] * across(angle, *center)
-    return screen.grating(
-        angle, values["frequency"], phase, values["contrast"], center, values["radius"]
-    )
+    names = ("orientation", "frequency", "radius", "x", "y", "contrast")
+    orientation, frequency, radius, x, y, contrast = (values[name] for name in names)
+    angle = np.radians(orientation)
+    phase = -2 * np.pi * frequency * across(angle, x, y)
+    return screen.grating(angle, frequency, phase, contrast, (x, y), radius)
 
 
 def respond(

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, enable_grad, inference_mode, nn
 from torch.func import functional_call
 
 from kit.checks import brief, check_settings, require
@@ -21,9 +21,7 @@ from kit.models.layers import eval_mode
 from kit.models.model import Predictor
 
 Neurons = Sequence | np.ndarray | slice | int | None  # indices, not unit ids; None: all
-
 Mouse = str | None  # the id of a mouse; None: the only one of a model
-
 Settings = TypeVar("Settings")
 
 BLOCK = 64  # images shown at a time: more leave the cache and take more memory
@@ -42,7 +40,7 @@ class State:
     """The state of the animal while it sees the images, by default a typical one.
 
     Zero would not be neutral: behaviour is divided by its std but not centred. Raises ValueError
-    for what is not a number from -20 to 20, such as a pupil in pixels.
+    beyond 20 std, such as for a pupil in pixels.
     """
 
     pupil: float = TYPICAL_BEHAVIOR[0]  # size, in its std over the recording; mean about 4
@@ -52,7 +50,7 @@ class State:
     eye_y: float = 0
 
     def __post_init__(self) -> None:
-        check_settings(self, **dict.fromkeys(QUANTITIES, (-20, 20)))  # no animal goes beyond
+        check_settings(self, **dict.fromkeys(QUANTITIES, (-20, 20)))
 
     def batch(self, images: np.ndarray | Tensor) -> Batch:
         """Images (B, 1, H, W), z-scored, as the animal sees them in this state."""
@@ -78,8 +76,8 @@ class Subject:
     def __init__(self, model: Predictor, mouse: Mouse = None, state: State | None = None) -> None:
         if not isinstance(model, nn.Module):
             raise ValueError(
-                f"a model is needed, not a {type(model).__name__}; give a kit.Model, an ensemble, "
-                'or the cells of a simulated mouse, kit.truth("sample+").cells'
+                f"a model is needed, not a {type(model).__name__}; give a kit.Model, an ensemble "
+                "or the cells of a kit.truth"
             )
         mouse = require("mouse", mouse, Mouse)
         self.model, self.state = model, require_settings("state", state, State)
@@ -94,15 +92,11 @@ class Subject:
 
     @cached_property
     def screen(self) -> Screen:
-        """The screen of the images, with the recording's mean and std of pixels.
-
-        The benchmark's, if the model does not know them or pixels have another range than 0-255:
-        black and white are then about what they are in natural images.
-        """
+        """The screen with the mean and std of the recording's pixels, or else the benchmark's."""
         statistics: Any = getattr(self.model, "image_statistics", lambda mouse: None)(self.mouse)
         try:
             return Screen(self.image_size, statistics)
-        except ValueError:  # unknown, or of another range
+        except ValueError:  # unknown, or of another range than 0-255
             return Screen(self.image_size)
 
     def require_images(self, images: np.ndarray | Tensor) -> None:
@@ -128,7 +122,7 @@ class Subject:
         """The responses (n, N) to images (n, 1, H, W) or (n, H, W) that fit the model."""
         bar = "showing images" if len(images) > 8 * BLOCK else None  # short ones are part of a bar
         responses = []
-        with eval_mode(self.model), torch.inference_mode(), fastest_threads():
+        with eval_mode(self.model), inference_mode(), fastest_threads():
             for block in blocks(len(images), BLOCK, bar):
                 batch = self.state.batch(images[block])
                 responses.append(self.model(batch, self.mouse).float().cpu().numpy())
@@ -153,23 +147,15 @@ class Subject:
 
     @contextmanager
     def differentiable(self) -> Generator[Callable[[Tensor], Tensor]]:
-        """A function of images (B, 1, H, W) to responses (B, N) that leaves the model untouched.
-
-        Only the images have a gradient: the weights' gradients, not needed here, would cost time.
-        Within the block gradients are computed, whatever the caller has switched off.
-        """
+        """A function of images (B, 1, H, W) to responses (B, N) that leaves the model untouched."""
+        # gradients of the weights would cost time
         tensors = {name: value.detach() for name, value in self.model.named_parameters()}
         tensors |= dict(self.model.named_buffers())
 
         def respond(images):
             return functional_call(self.model, tensors, (self.state.batch(images), self.mouse))
 
-        with (
-            eval_mode(self.model),
-            torch.inference_mode(False),
-            torch.enable_grad(),
-            fastest_threads(),
-        ):
+        with eval_mode(self.model), fastest_threads(), inference_mode(False), enable_grad():
             yield respond
 
     @property
@@ -181,9 +167,7 @@ class Subject:
 def responses(
     model: Predictor, images: np.ndarray | Tensor, mouse: Mouse = None, state: State | None = None
 ) -> np.ndarray:
-    """The responses of every neuron to images of your own: (n, N), in units of its std.
-
-    images: (n, 1, H, W) or (n, H, W), z-scored. Raises ValueError for another size.
+    """The responses (n, N) to z-scored images (n, 1, H, W) or (n, H, W), in each neuron's std.
 
     >>> twin = kit.pretrained("sample+-cnn")
     >>> kit.lab.responses(twin, kit.lab.screen_of(twin).grating(0, [0.05, 0.1])).shape
@@ -213,8 +197,6 @@ def require_settings(name: str, settings: object, kind: type[Settings]) -> Setti
     if settings is None:
         return kind()
     if not isinstance(settings, kind):
-        raise ValueError(
-            f"{name}={brief(settings)} is not a {kind.__name__}; give "
-            f"kit.lab.{kind.__name__}(...), or leave it out"
-        )
+        needed = kind.__name__
+        raise ValueError(f"{name}={brief(settings)} is not a {needed}; give kit.lab.{needed}(...)")
     return settings

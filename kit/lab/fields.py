@@ -25,11 +25,8 @@ def receptive_fields(
 
     The first principal component of the response's gradients at several images, in response per
     z-scored pixel: the image that, when added, changes the responses most. For a linear neuron it
-    is the filter, for a complex cell one of the filters that it combines. (At grey alone many
-    neurons have no gradient, because their response is at its minimum there.)
-
-    neurons: indices; all by default. images: (m, 1, H, W), z-scored; by default 16 of natural
-    noise. Raises ValueError for unknown neurons and images of another size.
+    is the filter, for a complex cell one of the filters that it combines. images: (m, 1, H, W),
+    z-scored; by default 16 of natural noise. At grey many neurons have no gradient.
 
     >>> kit.lab.receptive_fields(kit.pretrained("sample+-cnn"), [3, 17]).shape
     (2, 36, 64)
@@ -56,26 +53,21 @@ def receptive_fields(
 
 
 def _principal_component(gradients):
-    """The first principal component of gradients (m, H, W), about zero: (H, W).
-
-    It has the sign of the mean gradient; its norm is the gradients' root mean square along it.
-    """
+    """The first principal component (H, W) of gradients (m, H, W), about zero, with their sign."""
     flat = gradients.reshape(len(gradients), -1)  # (m, H * W)
     _, vectors = np.linalg.eigh(flat @ flat.T)  # by rising variance
     component = vectors[:, -1] @ flat
     sign = -1 if component @ flat.sum(0) < 0 else 1
-    return (sign * component / np.sqrt(len(flat))).reshape(gradients.shape[1:])
+    component = sign * component / np.sqrt(len(flat))  # the root mean square along it
+    return component.reshape(gradients.shape[1:])
 
 
 def field_centers(fields: np.ndarray) -> np.ndarray:
-    """The centre of mass of each squared field: (n, 2) x, y in pixels from the image's centre.
-
-    fields: (n, H, W). A field of zeros has the centre 0, 0.
-    """
+    """The centre of mass (n, 2) of squared fields (n, H, W): x, y in pixels from the middle."""
     energy = require_array("fields", fields, ("n", "H", "W")).astype(float) ** 2
     _, height, width = energy.shape
     total = energy.sum((1, 2))
-    total[total == 0] = 1
+    total[total == 0] = 1  # a field of zeros has the centre 0, 0
     x = energy.sum(1) @ from_middle(width) / total
     y = energy.sum(2) @ from_middle(height) / total
     return np.stack([x, y], 1)
@@ -97,19 +89,17 @@ def sparse_noise_fields(
     subject = Subject(model, mouse, state)
     chosen, screen = subject.choose(neurons), subject.screen
     require_int("spot", spot, 1, min(screen.size))
-    height, width = screen.size
+    x, y = np.meshgrid(from_middle(screen.size[1]), from_middle(screen.size[0]))
+    centers = np.stack([x.ravel(), y.ravel()], 1)  # of all pixels, row by row
     black, white = screen.limits
     grey = subject.respond(screen.blank())[0, chosen]
     on, off = [], []
-    for block in blocks(height * width, BLOCK, "sparse noise"):
-        spots = screen.blank(block.stop - block.start)
-        for image, pixel in zip(spots[:, 0], range(block.start, block.stop), strict=True):
-            top, left = pixel // width - spot // 2, pixel % width - spot // 2
-            image[max(top, 0) : top + spot, max(left, 0) : left + spot] = min(-black, white)
+    for block in blocks(len(centers), BLOCK, "sparse noise"):
+        spots = screen.bar(0, spot, min(-black, white), centers[block], spot)
         on.append(subject.respond(spots)[:, chosen] - grey)
         off.append(subject.respond(-spots)[:, chosen] - grey)
     on, off = np.concatenate(on).T, np.concatenate(off).T  # (n, H * W)
-    return on.reshape(-1, height, width), off.reshape(-1, height, width)
+    return on.reshape(-1, *screen.size), off.reshape(-1, *screen.size)
 
 
 def spike_triggered_averages(
@@ -123,8 +113,7 @@ def spike_triggered_averages(
     """The mean of white noise, weighted by each neuron's response to it: (n, H, W), z-scored.
 
     The weight is the response less its mean; the divisor is the sum of the responses (Chichilnisky,
-    Network 2001). It finds the filter of a simple cell, and nothing of a complex one. Gradients,
-    which a brain does not give, need far fewer images.
+    Network 2001). It finds the filter of a simple cell, and nothing of a complex one.
     """
     subject = Subject(model, mouse, state)
     chosen, screen = subject.choose(neurons), subject.screen

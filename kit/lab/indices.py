@@ -1,7 +1,8 @@
 """Indices of tuning curves, as the field defines them, in numpy alone.
 
-N neurons, K stimuli. Responses are rates, not negative. The formulas are those that brain-score
-uses to compare models with V1 (Marques, Schrimpf and DiCarlo, bioRxiv 2021.03.01.433495).
+Curves are (N, K), of N neurons and K stimuli, and rates, not negative. Orientations are (K,)
+radians, evenly spaced over half a turn. The formulas are brain-score's for models of V1 (Marques,
+Schrimpf and DiCarlo, bioRxiv 2021.03.01.433495).
 """
 
 import itertools
@@ -12,10 +13,7 @@ from kit.checks import require_radians
 
 
 def preferred_orientation(curves: np.ndarray, orientations: np.ndarray) -> np.ndarray:
-    """Half the angle of sum(R exp(2i theta)), in [0, pi): (N,) radians.
-
-    curves: (N, K); orientations: (K,) radians, evenly spaced over half a turn.
-    """
+    """Half the angle of sum(R exp(2i theta)), in [0, pi): (N,) radians."""
     return _wrapped(np.angle(_orientation_vector(curves, orientations)) / 2, np.pi)
 
 
@@ -33,27 +31,19 @@ def _orientation_vector(curves, orientations):
 
 
 def osi(curves: np.ndarray, orientations: np.ndarray) -> np.ndarray:
-    """Orientation selectivity (R_pref - R_orth) / (R_pref + R_orth): (N,).
-
-    R_pref is the highest response, R_orth the one 90 degrees away, interpolated if not shown.
-    """
+    """Orientation selectivity (peak - orthogonal) / (peak + orthogonal response): (N,)."""
     require_radians("orientations", orientations)
     orthogonal = orientations[curves.argmax(1)] + np.pi / 2
-    at_best = curves.max(1)
-    at_orthogonal = np.array(
-        [
-            np.interp(angle, orientations, curve, period=np.pi)
-            for angle, curve in zip(orthogonal, curves, strict=True)
-        ]
-    )
-    return ratio(at_best - at_orthogonal, at_best + at_orthogonal)
+    pairs = zip(orthogonal, curves, strict=True)
+    at_orthogonal = [np.interp(angle, orientations, curve, period=np.pi) for angle, curve in pairs]
+    peak = curves.max(1)
+    return ratio(peak - at_orthogonal, peak + at_orthogonal)
 
 
 def f1_f0(responses: np.ndarray) -> np.ndarray:
-    """Modulation by phase: (N,). Above 1 a cell is simple, below it complex.
+    """Modulation 2 |sum(R exp(-i phase))| / sum(R) by K phases, evenly over a whole cycle: (N,).
 
-    F1/F0 = 2 |sum(R exp(-i phase))| / sum(R), after Skottun et al. (Vision Research 1991).
-    responses: (N, K) to one grating at K phases, evenly spaced over a whole cycle.
+    Above 1 a cell is simple, below it complex (Skottun et al., Vision Research 1991).
     """
     return ratio(2 * np.abs(_first_harmonic(responses)), responses.sum(1))
 
@@ -75,10 +65,9 @@ def _first_harmonic(responses):
 
 
 def suppression_index(curves: np.ndarray) -> np.ndarray:
-    """Surround suppression (peak - asymptote) / peak: (N,), from 0 to 1.
+    """Surround suppression (peak - response to the largest size) / peak: (N,), from 0 to 1.
 
-    curves: (N, K) by rising size; the asymptote is the response to the largest. Cells of .1 or more
-    count as suppressed (Cavanaugh, Bair and Movshon, J Neurophysiol 2002).
+    Cells of .1 or more are suppressed (Cavanaugh, Bair and Movshon, J Neurophysiol 2002).
     """
     peak = curves.max(1)
     return ratio(peak - curves[:, -1], peak)
@@ -96,27 +85,23 @@ def modulation(curves: np.ndarray) -> np.ndarray:
 
 
 def interpolated_peak(curves: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The value (N,) where a parabola through the peak and its two neighbours is highest.
-
-    values: (K,) rising; the parabola is over their logarithms. A peak at either end stays there.
-    """
+    """The top (N,) of a parabola through the peak and its neighbours, over log values (K,)."""
     logs, peak, neurons = np.log(values), curves.argmax(1), np.arange(len(curves))
     middle = peak.clip(1, len(logs) - 2)
     neighbours = np.array([middle - 1, middle + 1])  # (2, N)
     # the parabola goes through (x_left, y_left), (0, 0) and (x_right, y_right)
     x_left, x_right = logs[neighbours] - logs[middle]
     y_left, y_right = curves[neurons, neighbours] - curves[neurons, middle]
-    top = ratio(
-        y_left * x_right**2 - y_right * x_left**2, 2 * (y_left * x_right - y_right * x_left)
-    )
-    return np.exp(logs[peak] + np.where(peak == middle, top, 0))
+    above = y_left * x_right**2 - y_right * x_left**2
+    top = ratio(above, 2 * (y_left * x_right - y_right * x_left))
+    return np.exp(logs[peak] + np.where(peak == middle, top, 0))  # one at either end stays there
 
 
 def naka_rushton(contrasts: np.ndarray, curves: np.ndarray) -> dict[str, np.ndarray]:
     """Fit R_max c^n / (c50^n + c^n) + b to each curve (Naka and Rushton, J Physiol 1966).
 
-    contrasts: (K,); curves: (N, K). Every c50 and exponent n of a fine grid is tried with its best
-    R_max and b. Returns "c50", "exponent", "r_max" and "baseline", each (N,).
+    Every c50 and exponent n of a fine grid is tried with its best R_max and b. Returns "c50",
+    "exponent", "r_max" and "baseline", each (N,).
     """
     contrasts, curves = np.asarray(contrasts, float), np.asarray(curves, float)
     means = curves.mean(1)
@@ -128,7 +113,7 @@ def naka_rushton(contrasts: np.ndarray, curves: np.ndarray) -> dict[str, np.ndar
         shape = contrasts**exponent / (c50**exponent + contrasts**exponent)  # (K,)
         centred = shape - shape.mean()
         r_max = deviations @ centred / (centred @ centred)  # (N,)
-        error = ((deviations - r_max[:, None] * centred) ** 2).sum(1)
+        error = ((deviations - np.outer(r_max, centred)) ** 2).sum(1)
         baseline = means - r_max * shape.mean()
         fit = np.stack(np.broadcast_arrays(error, c50, exponent, r_max, baseline))
         best = np.where(error < best[0], fit, best)

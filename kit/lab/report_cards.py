@@ -73,8 +73,7 @@ def report_card(
     The same functions measure both; one or two minutes for 600 neurons, fewer for chosen ones.
     Raises ValueError if the model predicts other neurons than `truth` holds.
 
-    >>> twin, truth = kit.pretrained("sample+-cnn"), kit.truth("sample+")
-    >>> card = kit.lab.report_card(twin, truth, neurons=[3, 17, 40])
+    >>> card = kit.lab.report_card(kit.pretrained("sample+-cnn"), kit.truth("sample+"), [3, 17, 40])
     >>> card["preferred orientation"] < 20  # degrees
     True
     """
@@ -116,14 +115,12 @@ def _measure(subject, truth, neurons, grid, ascent):
 
 
 def _filter_correlation(images, truth, neurons):
-    """Correlation (n,) of each image (n, 1, H, W) with the true filter of its neuron.
-
-    Of a complex cell: with the best sum of its two filters, so that the phase does not matter.
-    """
+    """Correlation (n,) of images (n, 1, H, W) with the true filters, or their best sums."""
     even, odd = (_unit_rows(filters[neurons]) for filters in truth.cells.filters())
     image = _unit_rows(images - images.mean((1, 2, 3), keepdims=True))
     odd = _unit_rows(odd - (odd * even).sum(1, keepdims=True) * even)  # at a right angle to even
     with_even, with_odd = (image * even).sum(1), (image * odd).sum(1)
+    # the phase does not matter to a complex cell
     return np.where(truth.is_complex[neurons], np.hypot(with_even, with_odd), with_even)
 
 
@@ -148,53 +145,32 @@ def _compare(twin, truth):
     turned = turned[truth["gosi"] >= SELECTIVE]
     distance = np.hypot(*(twin["center"] - truth["center"]).T)
 
-    def correlation(name, scale=np.asarray):
-        values = (scale(card[name])[:, None] for card in (twin, truth))
-        return float(metrics.correlation(*values)[0]) if len(distance) > 2 else None
+    def correlation(what, quantity, scale=np.asarray, words="r = {:.2f}"):
+        pair = (scale(estimates[quantity])[:, None] for estimates in (twin, truth))
+        value = float(metrics.correlation(*pair)[0]) if len(distance) > 2 else None
+        return Row(what, value, words, quantity)
 
-    def agreement(name, threshold):
-        """Percent of neurons on the same side of a threshold."""
-        return float(100 * np.mean((twin[name] >= threshold) == (truth[name] >= threshold)))
+    def agreement(what, quantity, threshold):
+        same = (twin[quantity] >= threshold) == (truth[quantity] >= threshold)
+        words = f"{{:.0f}} % on the same side of {threshold}"
+        return Row(what, float(100 * np.mean(same)), words, quantity)
 
+    words = f"{{:.1f}} degrees apart (median, {len(turned)} neurons of gOSI >= {SELECTIVE})"
+    logs = "r = {:.2f} of the logs; cycles per pixel"
+    image = "r = {:.2f} with the true filter (median)"
+    share = "{:.2f} of that to the cell's own filter (median)"
     return (
-        Row(
-            "preferred orientation",
-            _median(turned),
-            f"{{:.1f}} degrees apart (median, {len(turned)} neurons of gOSI >= {SELECTIVE})",
-        ),
-        Row("orientation: gOSI", correlation("gosi"), "r = {:.2f}", "gosi"),
-        Row(
-            "spatial frequency",
-            correlation("spatial_frequency", np.log),
-            "r = {:.2f} of the logs; cycles per pixel",
-            "spatial_frequency",
-        ),
-        Row(
-            "simple or complex: F1/F0",
-            agreement("f1_f0", 1),
-            "{:.0f} % on the same side of 1",
-            "f1_f0",
-        ),
-        Row("size: suppression index", correlation("suppression"), "r = {:.2f}", "suppression"),
-        Row(
-            "suppressed by size",
-            agreement("suppression", SUPPRESSED),
-            f"{{:.0f}} % on the same side of {SUPPRESSED}",
-            "suppression",
-        ),
+        Row("preferred orientation", _median(turned), words),
+        correlation("orientation: gOSI", "gosi"),
+        correlation("spatial frequency", "spatial_frequency", np.log, logs),
+        agreement("simple or complex: F1/F0", "f1_f0", 1),
+        correlation("size: suppression index", "suppression"),
+        agreement("suppressed by size", "suppression", SUPPRESSED),
         Row("field centre", _median(distance), "{:.2f} pixels apart (median)"),
         Row(
-            "most exciting image",
-            _median(twin["filter_correlation"]),
-            "r = {:.2f} with the true filter (median)",
-            "filter_correlation",
+            "most exciting image", _median(twin["filter_correlation"]), image, "filter_correlation"
         ),
-        Row(
-            "true response to it",
-            _median(twin["response_share"]),
-            "{:.2f} of that to the cell's own filter (median)",
-            "response_share",
-        ),
+        Row("true response to it", _median(twin["response_share"]), share, "response_share"),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.fft import fftfreq, irfft2, rfft2, rfftfreq
 
 from kit.checks import (
     brief,
@@ -43,9 +44,8 @@ class Screen:
     degrees_per_pixel: float | None = None  # about 2 in the recordings of 2022
 
     def __post_init__(self) -> None:
-        check_settings(
-            self, size=(1, 1024), pixel_statistics=(1, 254), degrees_per_pixel=(1e-3, 100)
-        )
+        limits = {"pixel_statistics": (1, 254), "degrees_per_pixel": (1e-3, 100)}
+        check_settings(self, size=(1, 1024), **limits)
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -119,9 +119,9 @@ class Screen:
         """Images of Gaussian noise with the 1/f amplitude spectrum of natural images, clipped."""
         height, width = self.size
         sheet = _gaussian(n, seed, 2 * height, 2 * width)
-        frequency = np.hypot(np.fft.fftfreq(2 * height)[:, None], np.fft.rfftfreq(2 * width))
+        frequency = np.hypot(fftfreq(2 * height)[:, None], rfftfreq(2 * width))
         frequency[0, 0] = np.inf
-        noise = np.fft.irfft2(np.fft.rfft2(sheet) / frequency)
+        noise = irfft2(rfft2(sheet) / frequency)
         return self._noise(noise[:, :height, :width], contrast)
 
     def _offsets(self, center):
@@ -192,7 +192,8 @@ def _angles(orientation):
 
 def _within(distance, width):
     """Whether pixels lie within a band, its left edge included; 1e-9 keeps rounding out of it."""
-    return (distance + 1e-9 >= -width / 2) & (distance + 1e-9 < width / 2)
+    distance = distance + 1e-9
+    return (distance >= -width / 2) & (distance < width / 2)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch.nn.functional import conv2d
 
 from kit.checks import SEEDS, check_settings
 from kit.files import progress
-from kit.lab.experiment import Mouse, Neurons, State, Subject, blocks, require_settings, responses
+from kit.lab.experiment import Mouse, Neurons, State, Subject, blocks, require_settings
 from kit.lab.stimuli import Screen
 from kit.models.model import Predictor
 
@@ -50,11 +50,10 @@ class MostExcitingImages:
 
     @property
     def extrapolates(self) -> np.ndarray:
-        """(n,) bool: whether the response exceeds the best natural image's; ValueError without."""
+        """(n,) bool: whether the response exceeds the highest to natural images, if given."""
         if self.natural_best is None:
             raise ValueError(
-                "there are no natural images to compare with; give some: "
-                "most_exciting_images(..., natural=data.mouse.images)"
+                "no natural images to compare with; give some to most_exciting_images(natural=...)"
             )
         return self.activations[:, -1] > self.natural_best
 
@@ -96,18 +95,17 @@ def most_exciting_images(
     neurons: indices; all by default. natural: images (m, 1, H, W), z-scored, to compare the
     predicted responses with. Raises ValueError for unknown neurons.
 
-    >>> twin = kit.pretrained("sample+-cnn")
-    >>> config = kit.lab.AscentConfig(steps=20)
-    >>> liked = kit.lab.most_exciting_images(twin, [3, 17], config=config)
-    >>> liked.images.shape, liked.activations.shape
-    ((2, 1, 36, 64), (2, 20))
+    >>> twin, quick = kit.pretrained("sample+-cnn"), kit.lab.AscentConfig(steps=20)
+    >>> kit.lab.most_exciting_images(twin, [3, 17], config=quick).images.shape
+    (2, 1, 36, 64)
     """
     subject = Subject(model, mouse, state)
     config = require_settings("config", config, AscentConfig)
     chosen, screen = subject.choose(neurons), subject.screen
     best = None
     if natural is not None:
-        best = responses(model, natural, mouse, state)[:, chosen].max(0).astype(float)
+        subject.require_images(natural)
+        best = subject.respond(natural)[:, chosen].max(0).astype(float)
     bar = progress(total=config.steps * len(chosen), desc="ascent")
     with subject.differentiable() as respond, bar:
         noise = torch.from_numpy(screen.white_noise(STARTS, config.seed)).to(subject.device)

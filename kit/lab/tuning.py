@@ -30,7 +30,7 @@ class Tuning:
 
     def row(self, neuron: int) -> int:
         """The row of a neuron in `curves`. Raises ValueError if it was not measured."""
-        neurons = range(len(self.curves)) if self.neurons is None else self.neurons.tolist()
+        neurons = list(range(len(self.curves)) if self.neurons is None else self.neurons)
         if neuron not in neurons:
             raise ValueError(
                 f"neuron {brief(neuron)} is not among the {len(neurons)} of this tuning; choose "
@@ -47,29 +47,22 @@ class Tuning:
                 f"{self.quantity} is in {self.unit}; only sizes and spatial frequencies, in "
                 "pixels, can be given in degrees"
             )
-        factor = factors[self.unit]
-        return replace(
-            self,
-            unit=self.unit.replace("pixel", "degree"),
-            values=self.values * factor,
-            preferred=self.preferred * factor,
-        )
+        values, preferred = (factors[self.unit] * axis for axis in (self.values, self.preferred))
+        unit = self.unit.replace("pixel", "degree")
+        return replace(self, unit=unit, values=values, preferred=preferred)
 
     def __repr__(self):
         low, median, high = np.percentile(self.selectivity, [25, 50, 75])
+        neurons, count = self.curves.shape
         return (
-            f"{self.quantity} tuning of {len(self.curves)} neurons at {len(self.values)} values "
+            f"{self.quantity} tuning of {neurons} neurons at {count} values "
             f"from {self.values[0]:.3g} to {self.values[-1]:.3g} {self.unit}\n"
             f"{self.index}: median {median:.2f}, quartiles {low:.2f} to {high:.2f}"
         )
 
 
 class FullField:
-    """Responses to all full-field gratings of a grid, and each neuron's best grating.
-
-    Its orientation and frequency are the best in the mean over phases. Raises ValueError if grid
-    is none.
-    """
+    """Responses to all full-field gratings of a grid; each neuron's best in mean over phases."""
 
     def __init__(self, subject: Subject, grid: Gratings | None) -> None:
         self.subject = subject
@@ -79,9 +72,9 @@ class FullField:
         responses = subject.respond(images).T
         self.responses = responses.reshape(-1, *self.gratings.shape[1:])  # (N, as above)
         means = self.responses.mean(3)  # (N, orientations, frequencies)
-        best = means.reshape(len(means), -1).argmax(1)
-        self.orientation, self.frequency = np.unravel_index(best, means.shape[1:])  # indices (N,)
         self.neurons = np.arange(len(means))
+        best = means.reshape(len(means), -1).argmax(1)
+        self.orientation, self.frequency = divmod(best, len(grid.frequencies))  # indices (N,)
 
     @property
     def best(self) -> np.ndarray:
@@ -90,7 +83,7 @@ class FullField:
         return self.gratings[:, self.orientation, self.frequency, phase]
 
     def orientation_tuning(self) -> Tuning:
-        """Orientation tuning at the best frequency."""
+        """Orientation tuning at the best frequency, mean over phases."""
         angles = self.grid.angles
         by_phase = self.responses[self.neurons, :, self.frequency]  # (N, orientations, phases)
         curves = by_phase.mean(2)
@@ -107,7 +100,7 @@ class FullField:
         )
 
     def frequency_tuning(self) -> Tuning:
-        """Spatial-frequency tuning at the best orientation."""
+        """Spatial-frequency tuning at the best orientation, mean over phases."""
         frequencies = np.asarray(self.grid.frequencies)
         by_phase = self.responses[self.neurons, self.orientation]  # (N, frequencies, phases)
         curves = by_phase.mean(2)
@@ -174,8 +167,7 @@ def orientation_tuning(
 ) -> Tuning:
     """Orientation tuning to full-field gratings, at the best frequency, mean over phases.
 
-    Orientations are radians of the direction across the stripes, as in `kit.truth`. `preferred` is
-    the angle of the circular mean, `selectivity` the gOSI; `measures` has the "OSI".
+    `preferred` is the angle of the circular mean, `selectivity` the gOSI, `measures` has the "OSI".
 
     >>> tuning = kit.lab.orientation_tuning(kit.pretrained("sample+-cnn"))
     >>> tuning.curves.shape, tuning.preferred.shape
@@ -187,10 +179,9 @@ def orientation_tuning(
 def spatial_frequency_tuning(
     model: Predictor, mouse: Mouse = None, grid: Gratings | None = None, state: State | None = None
 ) -> Tuning:
-    """Spatial-frequency tuning at the best orientation, mean over phases.
+    """Spatial-frequency tuning at the best orientation, mean over phases; cycles per pixel.
 
-    `preferred` is in cycles per pixel, between the grid's frequencies by a parabola through the
-    peak; `selectivity` is (highest - lowest) / (highest + lowest) response.
+    `preferred` is the top of a parabola through the peak, `selectivity` `indices.modulation`.
     """
     return FullField(Subject(model, mouse, state), grid).frequency_tuning()
 
@@ -198,10 +189,9 @@ def spatial_frequency_tuning(
 def phase_tuning(
     model: Predictor, mouse: Mouse = None, grid: Gratings | None = None, state: State | None = None
 ) -> Tuning:
-    """Phase tuning at the best orientation and frequency; it tells simple from complex cells.
+    """Phase tuning at the best orientation and frequency, in radians at the middle of the image.
 
-    `preferred` is in radians at the middle of the image; `selectivity` is F1/F0: above 1 a cell is
-    simple.
+    `selectivity` is F1/F0: above 1 a cell is simple, below it complex.
     """
     return FullField(Subject(model, mouse, state), grid).phase_tuning()
 
@@ -211,8 +201,8 @@ def contrast_tuning(
 ) -> Tuning:
     """Contrast tuning with each neuron's best full-field grating, phase included.
 
-    `preferred` is the contrast of the highest response, `selectivity` (highest - lowest) / (highest
-    + lowest). `measures` has the Naka-Rushton fit: "c50", "exponent", "r_max", "baseline".
+    `preferred` is the contrast of the highest response, `selectivity` `indices.modulation`;
+    `measures` has the Naka-Rushton fit: "c50", "exponent", "r_max", "baseline".
     """
     subject = Subject(model, mouse, state)
     full_field = FullField(subject, grid)
@@ -220,8 +210,8 @@ def contrast_tuning(
     curves = np.empty((len(best), len(contrasts)), np.float32)
     for grating in progress(np.unique(best, axis=0), desc="contrasts"):
         neurons = (best == grating).all(1)
-        images = subject.screen.grating(*grating, contrasts)
-        curves[neurons] = subject.respond(images)[:, neurons].T
+        responses = subject.respond(subject.screen.grating(*grating, contrasts))
+        curves[neurons] = responses[:, neurons].T
     return Tuning(
         "contrast",
         "RMS, in std of all pixels",
@@ -243,9 +233,8 @@ def size_tuning(
 ) -> Tuning:
     """Size tuning with discs of each neuron's best grating around the centre of its field.
 
-    The field comes from `receptive_fields`. Each neuron has its own images, so thousands of
-    neurons take minutes: choose some with `neurons`. values: radii in pixels. `preferred` is the
-    smallest with 95 % of the peak, `selectivity` the suppression index: suppressed from .1 on.
+    Thousands of neurons take minutes: choose some. values: radii in pixels. `preferred` is the
+    smallest with 95 % of the peak, `selectivity` the suppression index.
     """
     subject = Subject(model, mouse, state)
     chosen = subject.choose(neurons)

@@ -15,8 +15,7 @@ def page(model: Predictor, path: str | Path, mouse: Mouse = None) -> Path:
     """Write a model as one HTML page to play with: gratings and states in, responses out.
 
     model: a `kit.Model` with the core of the baselines. The page holds its weights (about 150 kB,
-    3 MB for a published model). mouse: which one to show; None stands for the only one. Returns
-    the path. Raises ValueError for another model or an unknown mouse, and OSError, with what to do,
+    3 MB for a published model). Returns the path. Raises ValueError for another model, and OSError
     if the path cannot be written.
 
     >>> twin = kit.pretrained("sample+-cnn")
@@ -34,10 +33,7 @@ def page(model: Predictor, path: str | Path, mouse: Mouse = None) -> Path:
 
 
 def colour_top(subject: Subject) -> float:
-    """The response at which the colours end: 1 in 200 responses to twelve gratings is higher.
-
-    Raises ValueError if the model's predictions are not finite.
-    """
+    """The response at which the colours end: 1 in 200 responses to twelve gratings is higher."""
     angles, frequencies = np.meshgrid(np.arange(4) * np.pi / 4, [0.04, 0.08, 0.16])
     images = subject.screen.grating(angles.ravel(), frequencies.ravel())
     responses = subject.respond(images)  # (12, N)
