@@ -148,9 +148,8 @@ class Subject:
     @contextmanager
     def differentiable(self) -> Generator[Callable[[Tensor], Tensor]]:
         """A function of images (B, 1, H, W) to responses (B, N) that leaves the model untouched."""
-        # gradients of the weights would cost time
         tensors = {name: value.detach() for name, value in self.model.named_parameters()}
-        tensors |= dict(self.model.named_buffers())
+        tensors |= dict(self.model.named_buffers())  # without gradients, which would cost time
 
         def respond(images):
             return functional_call(self.model, tensors, (self.state.batch(images), self.mouse))

@@ -38,8 +38,7 @@ def receptive_fields(
     subject.require_images(images)
     if len(images) > MAX_IMAGES:
         raise ValueError(
-            f"gradients at {len(images)} images need too much memory; give at most "
-            f"{MAX_IMAGES}; {IMAGES} are nearly as good"
+            f"gradients at {len(images)} images need too much memory; give {MAX_IMAGES} at most"
         )
     fields = []
     with subject.differentiable() as respond:

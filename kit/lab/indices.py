@@ -65,10 +65,7 @@ def _first_harmonic(responses):
 
 
 def suppression_index(curves: np.ndarray) -> np.ndarray:
-    """Surround suppression (peak - response to the largest size) / peak: (N,), from 0 to 1.
-
-    Cells of .1 or more are suppressed (Cavanaugh, Bair and Movshon, J Neurophysiol 2002).
-    """
+    """Surround suppression (peak - response to the largest size) / peak: (N,), from 0 to 1."""
     peak = curves.max(1)
     return ratio(peak - curves[:, -1], peak)
 
@@ -100,8 +97,7 @@ def interpolated_peak(curves: np.ndarray, values: np.ndarray) -> np.ndarray:
 def naka_rushton(contrasts: np.ndarray, curves: np.ndarray) -> dict[str, np.ndarray]:
     """Fit R_max c^n / (c50^n + c^n) + b to each curve (Naka and Rushton, J Physiol 1966).
 
-    Every c50 and exponent n of a fine grid is tried with its best R_max and b. Returns "c50",
-    "exponent", "r_max" and "baseline", each (N,).
+    Every c50 and exponent n of a fine grid is tried with its best R_max and baseline b: each (N,).
     """
     contrasts, curves = np.asarray(contrasts, float), np.asarray(curves, float)
     means = curves.mean(1)

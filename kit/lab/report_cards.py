@@ -18,7 +18,7 @@ from kit.lab.tuning import FullField
 from kit.models.model import Predictor
 
 SELECTIVE = 0.2  # gOSI from which a preferred orientation means something
-SUPPRESSED = 0.1  # suppression index from which a cell counts as suppressed
+SUPPRESSED = 0.1  # from this index on a cell is (Cavanaugh et al., J Neurophysiol 2002)
 ASCENT = AscentConfig(steps=60)  # further steps change the images hardly
 
 
@@ -115,12 +115,11 @@ def _measure(subject, truth, neurons, grid, ascent):
 
 
 def _filter_correlation(images, truth, neurons):
-    """Correlation (n,) of images (n, 1, H, W) with the true filters, or their best sums."""
+    """Correlation (n,) of images (n, 1, H, W) with true filters, at a complex cell's best phase."""
     even, odd = (_unit_rows(filters[neurons]) for filters in truth.cells.filters())
     image = _unit_rows(images - images.mean((1, 2, 3), keepdims=True))
     odd = _unit_rows(odd - (odd * even).sum(1, keepdims=True) * even)  # at a right angle to even
     with_even, with_odd = (image * even).sum(1), (image * odd).sum(1)
-    # the phase does not matter to a complex cell
     return np.where(truth.is_complex[neurons], np.hypot(with_even, with_odd), with_even)
 
 
@@ -155,6 +154,7 @@ def _compare(twin, truth):
         words = f"{{:.0f}} % on the same side of {threshold}"
         return Row(what, float(100 * np.mean(same)), words, quantity)
 
+    alike, shares = twin["filter_correlation"], twin["response_share"]
     words = f"{{:.1f}} degrees apart (median, {len(turned)} neurons of gOSI >= {SELECTIVE})"
     logs = "r = {:.2f} of the logs; cycles per pixel"
     image = "r = {:.2f} with the true filter (median)"
@@ -167,10 +167,8 @@ def _compare(twin, truth):
         correlation("size: suppression index", "suppression"),
         agreement("suppressed by size", "suppression", SUPPRESSED),
         Row("field centre", _median(distance), "{:.2f} pixels apart (median)"),
-        Row(
-            "most exciting image", _median(twin["filter_correlation"]), image, "filter_correlation"
-        ),
-        Row("true response to it", _median(twin["response_share"]), share, "response_share"),
+        Row("most exciting image", _median(alike), image, "filter_correlation"),
+        Row("true response to it", _median(shares), share, "response_share"),
     )
 
 

@@ -44,8 +44,7 @@ class Tuning:
         factors = {"pixels": degrees_per_pixel, "cycles per pixel": 1 / degrees_per_pixel}
         if self.unit not in factors:
             raise ValueError(
-                f"{self.quantity} is in {self.unit}; only sizes and spatial frequencies, in "
-                "pixels, can be given in degrees"
+                f"{self.quantity} is in {self.unit}; only sizes and frequencies can be in degrees"
             )
         values, preferred = (factors[self.unit] * axis for axis in (self.values, self.preferred))
         unit = self.unit.replace("pixel", "degree")
@@ -189,10 +188,7 @@ def spatial_frequency_tuning(
 def phase_tuning(
     model: Predictor, mouse: Mouse = None, grid: Gratings | None = None, state: State | None = None
 ) -> Tuning:
-    """Phase tuning at the best orientation and frequency, in radians at the middle of the image.
-
-    `selectivity` is F1/F0: above 1 a cell is simple, below it complex.
-    """
+    """Phase tuning, in radians at the middle of the image; F1/F0 above 1 is of a simple cell."""
     return FullField(Subject(model, mouse, state), grid).phase_tuning()
 
 
