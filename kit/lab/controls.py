@@ -7,7 +7,7 @@ import numpy as np
 
 from kit.lab.experiment import QUANTITIES, Mouse, State, Subject
 from kit.lab.stimuli import NATURAL_CONTRAST, Screen, across
-from kit.models.model import Predictor
+from kit.models.predictor import Predictor
 
 
 class Control(NamedTuple):

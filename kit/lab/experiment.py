@@ -18,7 +18,7 @@ from kit.files import progress
 from kit.lab.stimuli import Screen
 from kit.machine import fastest_threads
 from kit.models.layers import eval_mode
-from kit.models.model import Predictor
+from kit.models.predictor import Predictor
 
 Neurons = Sequence | np.ndarray | slice | int | None  # indices, not unit ids; None: all
 Mouse = str | None  # the id of a mouse; None: the only one of a model

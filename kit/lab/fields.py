@@ -8,7 +8,7 @@ from kit.data.recordings import Batch
 from kit.files import progress
 from kit.lab.experiment import BLOCK, Mouse, Neurons, State, Subject, blocks
 from kit.lab.stimuli import from_middle
-from kit.models.model import Predictor
+from kit.models.predictor import Predictor
 
 MAX_IMAGES = 256  # half a gigabyte with a core of 16 channels
 IMAGES = 16  # at which gradients are taken: with twice as many, fields hardly change
@@ -120,7 +120,7 @@ def spike_triggered_averages(
     weighted, plain = np.zeros((len(chosen), *screen.size)), np.zeros(screen.size)
     total, seeds = np.zeros(len(chosen)), np.random.SeedSequence(seed)
     for block in blocks(images, BLOCK, "noise"):
-        noise = screen.white_noise(block.stop - block.start, *seeds.spawn(1))[:, 0]  # (b, H, W)
+        noise = screen.white_noise(block.stop - block.start, seeds.spawn(1)[0])[:, 0]  # (b, H, W)
         responses = subject.respond(noise)[:, chosen]  # (b, n)
         weighted += np.tensordot(responses.T, noise, 1)
         plain += noise.sum(0)

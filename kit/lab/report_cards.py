@@ -15,7 +15,7 @@ from kit.lab.fields import field_centers, receptive_fields
 from kit.lab.stimuli import Gratings
 from kit.lab.synthesis import AscentConfig, most_exciting_images, project
 from kit.lab.tuning import FullField
-from kit.models.model import Predictor
+from kit.models.predictor import Predictor
 
 SELECTIVE = 0.2  # gOSI from which a preferred orientation means something
 SUPPRESSED = 0.1  # from this index on a cell is (Cavanaugh et al., J Neurophysiol 2002)

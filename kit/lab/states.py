@@ -6,7 +6,7 @@ from kit.checks import require
 from kit.lab import indices
 from kit.lab.experiment import QUANTITIES, Mouse, State, Subject
 from kit.lab.tuning import Tuning
-from kit.models.model import Predictor
+from kit.models.predictor import Predictor
 
 
 def state_tuning(

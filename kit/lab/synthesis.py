@@ -12,7 +12,7 @@ from kit.checks import SEEDS, check_settings
 from kit.files import progress
 from kit.lab.experiment import Mouse, Neurons, State, Subject, blocks, require_settings
 from kit.lab.stimuli import Screen
-from kit.models.model import Predictor
+from kit.models.predictor import Predictor
 
 TOGETHER = 50  # neurons that are done at once
 STARTS = 64  # noise images to begin with; each neuron takes the one it likes best

@@ -10,7 +10,7 @@ from kit.lab import indices
 from kit.lab.experiment import BLOCK, Mouse, Neurons, State, Subject, blocks, require_settings
 from kit.lab.fields import field_centers, receptive_fields
 from kit.lab.stimuli import Gratings
-from kit.models.model import Predictor
+from kit.models.predictor import Predictor
 
 
 @dataclass(frozen=True, eq=False)

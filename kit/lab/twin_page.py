@@ -7,7 +7,8 @@ import numpy as np
 from kit.lab.controls import controls
 from kit.lab.experiment import Mouse, State, Subject
 from kit.models.layers import ConvCore
-from kit.models.model import Model, Predictor
+from kit.models.model import Model
+from kit.models.predictor import Predictor
 from kit.pages.twin import write_page
 
 

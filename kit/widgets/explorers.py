@@ -15,7 +15,8 @@ from kit.lab.experiment import Neurons, Subject
 from kit.lab.fields import receptive_fields
 from kit.lab.synthesis import AscentConfig, most_exciting_images
 from kit.models.ensemble import Ensemble
-from kit.models.model import Model, Predictor
+from kit.models.model import Model
+from kit.models.predictor import Predictor
 from kit.widgets.explorer import Explorer, slider
 from kit.widgets.figures import NeuronFigure, PopulationFigure, TrialFigure
 
