@@ -27,15 +27,14 @@ def controls(model: Predictor, mouse: Mouse = None) -> tuple[Control, ...]:
     subject = Subject(model, mouse)
     half_height, half_width = (pixels // 2 for pixels in subject.image_size)
     highest = np.floor(subject.screen.max_contrast * 20) / 20
+    start = min(NATURAL_CONTRAST, highest)
     return (
         Control("orientation", "orientation", "degrees", 0, 180, 5, 45),
         Control("frequency", "spatial frequency", "cycles/pixel", 0.02, 0.2, 0.01, 0.06),
         Control("radius", "radius", "pixels", 1, max(subject.image_size) // 2 + 8, 1, half_height),
         Control("x", "position, right", "pixels", -half_width, half_width, 1, 0),
         Control("y", "position, down", "pixels", -half_height, half_height, 1, 0),
-        Control(
-            "contrast", "contrast", "RMS, std", 0, highest, 0.05, min(NATURAL_CONTRAST, highest)
-        ),
+        Control("contrast", "contrast", "RMS, std", 0, highest, 0.05, start),
         *(
             Control(name, label, unit, *limits, 0.25, getattr(State, name))
             for name, (label, unit, limits, part) in QUANTITIES.items()

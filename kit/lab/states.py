@@ -18,9 +18,8 @@ def state_tuning(
 ) -> Tuning:
     """Mean response over images as one quantity of the animal's state changes, the rest typical.
 
-    quantity: "pupil", "pupil_change", "running", "eye_x" or "eye_y". images: (n, 1, H, W),
-    z-scored; by default 64 of natural noise. `selectivity` is (highest - lowest) / (highest +
-    lowest). Raises ValueError if the model does not take the quantity.
+    quantity: one of `State`. images: (n, 1, H, W), z-scored; by default 64 of natural noise.
+    `selectivity` is `indices.modulation`. Raises ValueError if the model lacks the quantity.
     """
     subject = Subject(model, mouse, state)
     require("quantity", quantity, str, tuple(QUANTITIES))
