@@ -166,7 +166,8 @@ def orientation_tuning(
 ) -> Tuning:
     """Orientation tuning to full-field gratings, at the best frequency, mean over phases.
 
-    `preferred` is the angle of the circular mean, `selectivity` the gOSI, `measures` has the "OSI".
+    Orientations are radians of the direction across the stripes, as in `kit.truth`. `preferred` is
+    the angle of the circular mean, `selectivity` the gOSI; `measures` has the "OSI".
 
     >>> tuning = kit.lab.orientation_tuning(kit.pretrained("sample+-cnn"))
     >>> tuning.curves.shape, tuning.preferred.shape
@@ -188,7 +189,11 @@ def spatial_frequency_tuning(
 def phase_tuning(
     model: Predictor, mouse: Mouse = None, grid: Gratings | None = None, state: State | None = None
 ) -> Tuning:
-    """Phase tuning, in radians at the middle of the image; F1/F0 above 1 is of a simple cell."""
+    """Phase tuning at the best orientation and frequency.
+
+    `preferred` is in radians at the middle of the image; `selectivity` is F1/F0: above 1 a cell is
+    simple.
+    """
     return FullField(Subject(model, mouse, state), grid).phase_tuning()
 
 
@@ -230,7 +235,7 @@ def size_tuning(
     """Size tuning with discs of each neuron's best grating around the centre of its field.
 
     Thousands of neurons take minutes: choose some. values: radii in pixels. `preferred` is the
-    smallest with 95 % of the peak, `selectivity` the suppression index.
+    smallest with 95 % of the peak, `selectivity` the suppression index: suppressed from .1 on.
     """
     subject = Subject(model, mouse, state)
     chosen = subject.choose(neurons)
