@@ -68,7 +68,7 @@ class Subject:
     """The subject of an experiment: one mouse of a model, in one state.
 
     model: a `Model`, an ensemble, the cells of a simulated mouse, or a module of your own, called
-    with a batch and a mouse; it may lack all else that `kit.models.predictor.Predictor` lists. mouse:
+    with a batch and a mouse; it may lack all else that `models.predictor.Predictor` lists. mouse:
     its id; None for the only one. state: a typical one by default. Raises ValueError if the model
     is none or has no such mouse.
     """
