@@ -304,7 +304,7 @@ def test_worker_threads(monkeypatch):
 
 def test_folder_missing_on_a_host(data, tmp_path):
     (task,) = kit.training.sweeps._tasks([quick()], data, build, tmp_path / "runs")
-    with pytest.raises(FileNotFoundError, match="there is no file"):
+    with pytest.raises(FileNotFoundError, match=task.name):
         task.load()
     (tmp_path / "runs").rmdir()
     problem = task.result()
