@@ -1,4 +1,4 @@
-"""Rank a folder of entries, and say which of them do not differ."""
+"""Rank a folder of entries, and say which cannot be told apart from the best."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,10 @@ from kit.evaluation.leaderboard import Measured, Row, leaderboard_row
 from kit.files import progress
 from kit.pages.ranking import write_page
 
-COPY_CORRELATION = 0.999  # correlation of two entries' predictions from which they count as copies
-MARGIN = 0.02  # above what the image alone can give, an entry is flagged
+COPY_CORRELATION = 0.999  # two entries whose predictions correlate more are flagged as copies
+MARGIN = 0.02  # an entry is flagged if it beats what the image alone can give by more
 MAX_ENTRIES = 200  # all pairs of them take a gigabyte
-MAX_SKETCH_NEURONS = 200  # in which entries are compared with each other
+MAX_SKETCH_NEURONS = 200  # whose predictions are compared to find copies
 # measured by benchmarks/coverage.py, in 1,000 simulations of each case
 SIMULATED = (
     "in simulations of twelve equal entries the best was told apart from another in 2.4 "
@@ -106,11 +106,11 @@ class Ranking:
         return tuple(notes)
 
     def __str__(self) -> str:
-        width = max([5, *(len(one_line(row.entry)) for row in self.rows)])
+        width = max([len("entry"), *(len(one_line(row.entry)) for row in self.rows)])
         lines = [f"{'ranks':>7}  {'entry':<{width}}  score  95 % interval        behind         p"]
         for row in self.rows:
             star = "*" if row.tied_with_best else " "
-            ranks = "-".join(map(str, dict.fromkeys(row.rank_interval)))
+            ranks = "-".join(map(str, dict.fromkeys(row.rank_interval)))  # "1-3", or just "2"
             low, high = row.interval
             lines.append(
                 f"{ranks:>6}{star}  {one_line(row.entry):<{width}}  {row.score:.4f} "
@@ -127,7 +127,7 @@ class Ranking:
     def page(self, path: str | Path, reload: float | None = None) -> Path:
         """Write the ranking as one self-contained HTML page. Returns its path.
 
-        reload: seconds after which a browser opens it again; None for a page that stays.
+        reload: seconds after which a browser loads it again; None for a page that stays.
         """
         return write_page(path, self, TRACKS[self.track], TEST_SETS[self.tier], reload)
 
@@ -143,11 +143,11 @@ def rank(
     """Rank all entries in a folder, and say which cannot be told apart from the best.
 
     folder: one folder for each entry, with the official files in it, or one CSV file for each.
-    truth: the folder of the ground truth. Its live test set is ranked, or its final one if `final`
-    is true: the organiser's choice, once. track: "sensorium" ranks by correlation to average,
-    "sensorium+" by single-trial correlation; None takes what track.txt beside the truth says. An
-    entry that cannot be graded stands in `.broken`, with the reason. Raises ValueError if no entry
-    can be ranked, if there are more than 200, or if neither you nor track.txt tell the track.
+    truth: the folder of the ground truth. Entries are ranked on its live test set, or if `final` is
+    true on the final one, which the organiser does once. track: "sensorium" ranks by correlation to
+    average, "sensorium+" by single-trial correlation; None takes what track.txt beside the truth
+    says. An entry that cannot be graded stands in `.broken`, with the reason. Raises ValueError if
+    no entry can be ranked, if there are more than 200, or if no track is given or recorded.
 
     >>> data = kit.load("sample+")
     >>> for name in ("cnn", "ln"):
@@ -175,17 +175,17 @@ def rank(
         raise ValueError(f"no entry in {folder} can be ranked: {_first_three(reasons, '; ')}")
     ranks = rank_scores([entry.row.ranked_by for entry in graded], resamples, seed)
     alone = image_alone(measured, track)
-    bound = alone if track == "sensorium" else None
+    bound = alone if track == "sensorium" else None  # with behaviour a model may exceed it
     return Ranking(
-        _rank_entries(graded, ranks, bound, resamples, seed),
-        broken,
-        track,
-        tier,
-        len(set(measured.images)),
-        len(measured.unit_ids),
-        alone,
-        ranks.adjusted,
-        measured.track,
+        rows=_rank_entries(graded, ranks, bound, resamples, seed),
+        broken=broken,
+        track=track,
+        tier=tier,
+        images=len(set(measured.images)),
+        neurons=len(measured.unit_ids),
+        image_alone=alone,
+        p_pairs=ranks.adjusted,
+        truth_track=measured.track,
     )
 
 
@@ -198,7 +198,7 @@ class _Graded(NamedTuple):
 
 
 def _grade_entries(entries, measured, metric, resamples, seed):
-    """The graded entries by falling score, and name -> reason of the others."""
+    """The graded entries by falling score; name -> why another cannot be graded."""
     graded, broken = [], {}
     for name, path in progress(entries.items(), desc="grading", unit="entry"):
         try:
@@ -220,17 +220,17 @@ def _rank_entries(graded, ranks, bound, resamples, seed):
         score, scores = entry.row.ranked_by, entry.row.scores
         rows.append(
             RankedEntry(
-                entry.name,
-                score.score,
-                entry.row.interval,
-                bool(ranks.tied[index]),
-                tuple(ranks.rank_interval[index].tolist()),
-                compare_scores(graded[0].row.ranked_by, score, resamples, seed),
-                float(ranks.adjusted[0, index]),
-                scores.single_trial,
-                scores.to_average,
-                scores.feve,
-                tuple(_flags(entry, graded, bound)),
+                entry=entry.name,
+                score=score.score,
+                interval=entry.row.interval,
+                tied_with_best=bool(ranks.tied[index]),
+                rank_interval=tuple(ranks.rank_interval[index].tolist()),
+                behind_best=compare_scores(graded[0].row.ranked_by, score, resamples, seed),
+                p=float(ranks.adjusted[0, index]),
+                single_trial=scores.single_trial,
+                to_average=scores.to_average,
+                feve=scores.feve,
+                flags=tuple(_flags(entry, graded, bound)),
             )
         )
     return tuple(rows)
@@ -273,7 +273,7 @@ def _flags(entry, graded, bound):
             f"its predictions correlate with {_first_three(copies, ', ')} above {COPY_CORRELATION}"
         )
     if bound is not None and score > bound + MARGIN:
-        flags.append(f"it scores {score:.3f}, and the image alone can give about {bound:.3f}")
+        flags.append(f"it scores {score:.3f}, but the image alone can give about {bound:.3f}")
     return flags
 
 
@@ -282,9 +282,10 @@ def _typical_correlation(entry_a, entry_b):
     return np.median((entry_a.sketch * entry_b.sketch).sum(0))
 
 
-def _first_three(texts, comma):
-    return comma.join(texts[:3] + ["…"] * (len(texts) > 3))
+def _first_three(texts, separator):
+    return separator.join(texts[:3] + ["…"] * (len(texts) > 3))
 
 
 def _reasons(broken):
+    """A sentence for each entry that cannot be graded."""
     return [f"{one_line(name)}: {one_line(reason, 500)}" for name, reason in broken.items()]

@@ -24,10 +24,10 @@ META_CONTENT = {
     "trial_ids": ("iuU", "whole numbers or plain texts, none repeated"),
     "unit_ids": ("iu", "whole numbers below 2**53, none repeated"),
     "coordinates": ("iuf", "finite numbers"),
-}  # numpy's dtype.kind after `_as_ids`, and the same in words
+}  # the letters of dtype.kind that are allowed after `_as_ids`; the content in words
 
 TIERS_FILE = "meta/trials/tiers.npy"  # the folder that holds this file is the root of a recording
-MAX_ARRAY_BYTES = 2**26  # bytes of one array: many times any that a recording holds
+MAX_ARRAY_BYTES = 2**26  # many times the size of a recording's largest array
 PLAIN_ID = re.compile(r"[!#-+\--~]+")  # ids that a CSV file can hold: no comma, quote or blank
 HEADER_READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -41,13 +41,14 @@ def write(target: Path, recording: Mapping[str, Any], statistics_from: np.ndarra
     recording: dict of arrays by their official names. One row per trial: images (T, 1, 144, 256)
     in 0-255, responses (T, N), behavior (T, 3), pupil_center (T, 2), tiers, trial_idx,
     frame_image_id. One row per neuron: unit_ids, cell_motor_coordinates (N, 3) in micrometres.
-    statistics_from: (T,) bool, the trials that the mean and std files describe. The values of
-    trials may be anything with a length that gives one by its number, and several by this mask.
+    statistics_from: (T,) bool, the trials that the statistics describe. The values of trials may be
+    anything that has a length and takes a trial's number, or this mask, as an index.
     """
     with atomic_write(target) as part, zipfile.ZipFile(part, "w") as archive:
 
         def put(name, array):
-            member = zipfile.ZipInfo(f"{target.stem}/{name}.npy", (2022, 6, 15, 0, 0, 0))
+            fixed_date = (2022, 6, 15, 0, 0, 0)
+            member = zipfile.ZipInfo(f"{target.stem}/{name}.npy", fixed_date)
             if "/images/" in name:  # halves the images; responses do not compress
                 member.compress_type = zipfile.ZIP_DEFLATED
             buffer = io.BytesIO()
@@ -70,7 +71,7 @@ def _statistics(values):
     """The five statistics of one kind of data: over all pixels of images, else over trials."""
     if values.ndim > 2:
         axis, mean = None, np.mean(values, dtype=np.float64)
-        # one by one: all squares would fill a gigabyte
+        # trial by trial: all squares at once would fill a gigabyte
         std = np.sqrt(np.mean([np.square(value - mean).mean() for value in values]))
     else:
         axis, mean = 0, np.mean(values, 0, dtype=np.float64)
@@ -88,9 +89,9 @@ def _statistics(values):
 
 
 def array_files(path: Path) -> dict[str, Path]:
-    """The .npy files of recordings in a folder and up to two levels below, by their names there.
+    """Path relative to a folder -> file, for the .npy files of all recordings in the folder.
 
-    Links are followed.
+    Recordings may be up to two levels below it. Links are followed.
     """
     marks = [mark for below in ("", "*/", "*/*/") for mark in path.glob(below + TIERS_FILE)]
     patterns = ("data/*/*.npy", "meta/*/*.npy", "meta/statistics/*/*/*.npy")
@@ -110,8 +111,9 @@ def open_source(path: Path) -> Generator["Source"]:
             files = array_files(path)
         marks = [name for name in files if name.endswith(TIERS_FILE) and "__MACOSX" not in name]
         if len(marks) != 1:
-            count = len(marks)
-            raise ValueError(f"{path} holds {count} files {TIERS_FILE}; give one recording's zip")
+            raise ValueError(
+                f"{path} holds {len(marks)} files {TIERS_FILE}; give one recording's zip or folder"
+            )
         root = marks[0].removesuffix(TIERS_FILE)
         files = {
             name.removeprefix(root): file for name, file in files.items() if name.startswith(root)
@@ -130,11 +132,11 @@ class Source:
 
     def read(self, name: str, shape: tuple | None = None) -> np.ndarray:
         """One array, read-only. Raises ValueError if it is missing, damaged or of another shape."""
-        # of a known shape: the header, and at most 16 bytes for each value
+        # in bytes: for a known shape the header, and at most 16 for each value
         largest = MAX_ARRAY_BYTES if shape is None else 4096 + 16 * math.prod(shape)
         try:
             with self._open(f"{name}.npy") as file:
-                array = _parse(file.read(largest))  # cut off, it does not fit its header
+                array = _parse(file.read(largest))  # the start of a longer one is refused
         except READ_ERRORS as problem:
             require_readable(f"{name}.npy in {self.path}", problem)
             raise self.error(name, f"cannot be read: {brief(problem)}", GET_AGAIN) from None
@@ -157,7 +159,7 @@ class Source:
     def mismatch(self, name: str, array: np.ndarray, expected: str) -> ValueError:
         """The error for an array that holds something else than expected."""
         content = f"{array.dtype} of shape {array.shape}, {brief(array)}"
-        remedy = "put it right, or download or unpack the recording again"
+        remedy = "correct it, or download or unpack the recording again"
         return self.error(name, f"holds {content}; it must hold {expected}", remedy)
 
     def has_statistics(self, kind: str) -> bool:
@@ -169,7 +171,7 @@ class Source:
         """Kind -> the names of the trials' arrays, in the order of their numbers.
 
         Behaviour and eye position may be absent as a whole: not every lab records them. Raises
-        ValueError unless any other kind has an array for each trial, and all are numbered alike.
+        ValueError unless each other kind has an array for every trial, and all are numbered alike.
         """
         arrays = {kind: self._numbered_arrays(kind) for kind in KINDS}
         first = arrays["images"][0][0] if arrays["images"] else 0
@@ -186,24 +188,24 @@ class Source:
         }
 
     def _numbered_arrays(self, kind):
-        """Number and name of each array of a kind, sorted; not a Mac's ._0.npy."""
+        """Sorted (number, name) of the arrays of a kind. A Mac's ._0.npy is none of them."""
         pattern = re.compile(rf"(data/{kind}/([0-9]{{1,18}}))\.npy")
         matches = filter(None, map(pattern.fullmatch, self.files))
         return sorted((int(match[2]), match[1]) for match in matches)
 
 
 def _parse(data):
-    """The array in the bytes of an .npy file. Trials have one header, which numpy parses slowly."""
+    """The array in the bytes of an .npy file, whose header ends with a newline."""
     shape, fortran_order, dtype, start = _parse_header(data[: data.find(b"\n", 10) + 1])
-    array = np.frombuffer(data, dtype, offset=start)  # refuses objects
+    array = np.frombuffer(data, dtype, offset=start)  # raises ValueError for objects
     if array.size != math.prod(shape):
         raise ValueError("its header does not fit its content")
     return array.reshape(shape, order="F" if fortran_order else "C")
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64)  # numpy parses slowly, and all trials have the same header
 def _parse_header(header):
-    """Shape, whether in Fortran order, and dtype of an array, and the byte at which it starts."""
+    """Shape, whether in Fortran order, dtype, and the byte at which the values start."""
     file = io.BytesIO(header)
     version = np.lib.format.read_magic(file)
     if version not in HEADER_READERS:
@@ -215,7 +217,7 @@ def _parse_header(header):
 
 
 def read_meta(source: Source) -> dict[str, np.ndarray]:
-    """The arrays about trials and neurons, by the kit's names. Raises ValueError if one is bad."""
+    """The arrays about trials and neurons, by the kit's names. Raises ValueError for a bad one."""
     if any(name.startswith("data/videos/") for name in source.files):
         raise ValueError(f"{source.path} holds videos; give a recording with one image a trial")
     meta = {name: _as_ids(name, source.read(file)) for name, file in META.items()}
@@ -229,7 +231,7 @@ def read_meta(source: Source) -> dict[str, np.ndarray]:
 
 
 def _as_ids(name, values):
-    """Texts for bytes, and whole numbers for ids that other programs write as floats or texts."""
+    """The values with bytes decoded, and ids that were written as floats or texts as integers."""
     if values.dtype.kind == "S":
         values = np.char.decode(values, "latin-1")
     if values.dtype.kind in {"unit_ids": "fU", "trial_ids": "f"}.get(name, ""):
@@ -241,7 +243,7 @@ def _as_ids(name, values):
 
 
 def _is_valid(name, values):
-    """Whether an array has the right type and holds finite numbers or plain ids, each id once."""
+    """Whether an array has the right type and content; ids of units and trials are unique."""
     if values.dtype.kind not in META_CONTENT[name][0]:
         return False
     if name in ("unit_ids", "trial_ids") and len(np.unique(values)) < len(values):

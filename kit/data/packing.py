@@ -25,12 +25,13 @@ def pack(source: Source, part: Path, size: tuple[int, int]) -> None:
 
     size: height and width of the packed images. Trials that hold NaN get the tier "NaN". Raises
     ValueError if the recording is damaged, its statistics belong to other data, or `size` has
-    another aspect than its images; OSError if the disk has too little space.
+    another aspect ratio than its images; OSError if the disk has too little space.
     """
     arrays: dict[str, Any] = read_meta(source)
     tiers, neurons = arrays["tiers"], len(arrays["unit_ids"])
     trials = len(tiers)
-    if shutil.disk_usage(part).free < 4 * trials * (math.prod(size) + neurons + 5):
+    values_per_trial = math.prod(size) + neurons + 5  # 3 of behaviour, 2 of eye position
+    if shutil.disk_usage(part).free < 4 * trials * values_per_trial:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # now, not after minutes of packing
     names = source.trial_arrays(trials)
     image_shape = _image_shape(source, names["images"][0], size)
@@ -43,8 +44,8 @@ def pack(source: Source, part: Path, size: tuple[int, int]) -> None:
         _write_array(file, (trials, *shapes.get(kind, (1, *size))), values.blocks())
         if kind == "responses":
             hidden = [tier for tier in TIERS[2:] if values.empty[tiers == tier].all()]
-            withheld = np.isin(tiers, hidden)
-            values.gaps &= ~withheld
+            withheld = np.isin(tiers, hidden)  # in tiers without a single response
+            values.gaps &= ~withheld  # NaN in these trials is no gap
             _write_nan(file, withheld, neurons)
         elif kind != "images" and values.empty.all():  # withheld
             file.unlink()
@@ -58,9 +59,9 @@ def pack(source: Source, part: Path, size: tuple[int, int]) -> None:
 
 
 def _write_array(file, shape, blocks):
-    """Write blocks of an array (T, …) as an .npy file of this shape, to which images are scaled.
+    """Write an array (T, …), given in blocks, as an .npy file of this shape. Images are resized.
 
-    A memory map would crash on a full disk.
+    No memory map is used: on a full disk it would crash Python.
     """
     with file.open("wb") as out:
         np.lib.format.write_array_header_1_0(
@@ -74,16 +75,16 @@ def _write_array(file, shape, blocks):
 
 
 def _write_nan(file, withheld, neurons):
-    """Write NaN over the responses of the withheld trials. A map of the file may be impossible."""
+    """Write NaN over the responses of withheld trials. Not every file system has memory maps."""
     blank = np.full(neurons, np.nan, "<f4").tobytes()
     with file.open("r+b") as out:
         for row in np.flatnonzero(withheld):
-            out.seek((int(row) - len(withheld)) * len(blank), os.SEEK_END)
+            out.seek((int(row) - len(withheld)) * len(blank), os.SEEK_END)  # rows end the file
             out.write(blank)
 
 
 def _image_shape(source, name, size):
-    """The shape (1, height, width) of the images. Raises ValueError if `size` would squeeze it."""
+    """The shape (1, height, width) of the images. Raises ValueError if `size` squeezes them."""
     image = source.read(name)
     shape = image.shape
     if len(shape) != 3 or shape[0] != 1 or not 0 < min(shape) <= max(shape) <= 1024:
@@ -93,8 +94,8 @@ def _image_shape(source, name, size):
     height, width = size
     if abs(width - height * aspect) > 0.5 and abs(height - width / aspect) > 0.5:
         raise ValueError(
-            f"size={size} would squeeze the images of {source.path}; choose one of their aspect, "
-            f"such as size=({height}, {max(1, round(height * aspect))}), or crop or pad the images"
+            f"size={size} would squeeze the images of {source.path}; give their aspect ratio, such "
+            f"as size=({height}, {max(1, round(height * aspect))}), or crop or pad the images"
         )
     return shape
 
@@ -104,7 +105,7 @@ def _image_shape(source, name, size):
 
 @dataclass
 class Standardised:
-    """The values of one kind, in units of their std, and what is seen of them on the way."""
+    """The standardised values of one kind of data, and what is noted as they are read."""
 
     source: Source
     kind: str
@@ -114,24 +115,24 @@ class Standardised:
 
     def __post_init__(self):
         trials = len(self.tiers)
-        self.gaps, self.empty = np.zeros((2, trials), bool)  # trials with NaN; of zeros or NaN
-        self.seen = np.isin(self.tiers, TIERS[:2])
+        self.gaps, self.empty = np.zeros((2, trials), bool)  # has NaN; has only zeros and NaN
+        self.seen = np.isin(self.tiers, TIERS[:2])  # in the tiers that are never withheld
         seen_arrays = [self.arrays[row] for row in np.flatnonzero(self.seen)]
         self.mean, self.std = standardisation(self.source, self.kind, self.shape, seen_arrays)
-        # statistics are of all trials, of those not withheld, or of the first tiers
+        # the file's statistics may be of any one of the sets of trials in `blocks`
         self.evidence = [Moments() for _ in range(4)]
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """The values of all trials, (B, …) float32, some at a time to save memory. NaN stays."""
+        """Yield the values of all trials in blocks (B, …), float32, to save memory. NaN stays."""
         for rows, raw in _blocks(self.source, self.arrays, self.shape):
             self.gaps[rows] = _has_nan(raw)
             self.empty[rows] = ~np.nan_to_num(raw).reshape(len(raw), -1).any(1)
-            with np.errstate(all="ignore"):  # an overflow is found below
+            with np.errstate(all="ignore"):  # `_require_possible` finds an overflow
                 block = (raw.astype(np.float32) - self.mean) / self.std
             self._require_possible(self.arrays[rows], block)
             sample = block
-            if self.kind == "images":  # 23 is no period of stripes, and divides few widths
-                sample = block.reshape(len(block), -1, 1)[:, ::23]
+            if self.kind == "images":  # 23 is no period of stripes and divides few widths
+                sample = block.reshape(len(block), -1, 1)[:, ::23]  # some of the pixels
             sets = (True, ~self.empty, self.seen, self.tiers == "train")
             for moments, trials in zip(self.evidence, sets, strict=True):
                 moments.add(sample[(~self.gaps & trials)[rows]])
@@ -141,40 +142,40 @@ class Standardised:
         for name, values in zip(names, block, strict=True):
             numbers = values if self.kind == "images" else values[~np.isnan(values)]
             if not is_possible(self.kind, numbers):
-                problem = "holds values that are negative, not finite or beyond its statistics"
-                remedy = "put it right; where responses are dF/F, give deconvolved ones, 0 or more"
+                problem = "holds values that are negative, not finite or far beyond its statistics"
+                remedy = "correct them; where responses are dF/F, give deconvolved ones, 0 or more"
                 raise self.source.error(name, problem, remedy)
 
     def require_units(self) -> None:
         """Raise ValueError if the values show that the statistics belong to other data."""
         misfits = [_misfit(self.kind, moments) for moments in self.evidence if moments.count]
-        if not misfits or not all(misfits):
+        if not misfits or not all(misfits):  # they fit one of the sets
             return
-        remedy = "put them right, or delete meta/statistics to have them computed"
+        remedy = "correct them, or delete meta/statistics to have them computed"
         std = self.evidence[0].result()[1] * self.std  # of the raw values
         if self.kind == "responses" and np.median(std[std > 0]) < 0.01 * std.mean():
             remedy = (
-                f"leave out neuron {std.argmax()} (from 0), or its artefacts: it has a std of "
-                f"{std.max():.3g}, most others one below 1 % of the mean"
+                f"leave out neuron {std.argmax()} (from 0), or remove its artefacts: its std is "
+                f"{std.max():.3g}, and that of most neurons is below 1 % of the mean std"
             )
         raise ValueError(
             f"meta/statistics/{self.kind} in {self.source.path} are not the statistics of data/"
-            f"{self.kind}: in their units, the data have {misfits[0]}; {remedy}"
+            f"{self.kind}: standardised with them, the data have {misfits[0]}; {remedy}"
         )
 
     def require_complete(self, withheld: np.ndarray) -> None:
-        """Raise ValueError if NaN is in a withheld trial (T,), or in all trials of a tier."""
+        """Raise ValueError for NaN in a trial of `withheld` (T,), or in every trial of a tier."""
         for tier in TIERS:
             gaps = self.gaps & (self.tiers == tier)
             only_gaps = gaps.any() and gaps[self.tiers == tier].all()
             if only_gaps or (gaps & withheld).any():
-                problem = f"holds NaN, and must be predicted, or all of the tier {tier} hold NaN"
+                problem = f"holds NaN, but must be predicted, or all of the tier {tier} hold NaN"
                 remedy = "fill the gap, or leave this value out of all trials"
                 raise self.source.error(self.arrays[gaps.argmax()], problem, remedy)
 
 
 def _blocks(source: Source, arrays: list[str], shape: tuple) -> Iterator[tuple[slice, np.ndarray]]:
-    """Rows, and the raw values of these trials: (B, …), some at a time to save memory."""
+    """Yield a slice of the trials and their raw values (B, …), a block at a time."""
     description = f"reading {os.path.dirname(arrays[0])}"
     for start in progress(range(0, len(arrays), BLOCK), desc=description, unit="block"):
         rows = slice(start, start + BLOCK)
@@ -193,10 +194,11 @@ def is_possible(kind: str, values: np.ndarray) -> bool:
 
 
 class Moments:
-    """Mean and std (…) of values (B, …) that come in blocks; all pixels of images count alike."""
+    """Mean and std (…) of values (B, …) that come in blocks; over all pixels of images."""
 
     def __init__(self):
-        self.trials, self.count, self.origin, self.total, self.squares = 0, 0, 0.0, 0.0, 0.0
+        self.trials, self.count = 0, 0  # they differ for images: each pixel counts
+        self.origin, self.total, self.squares = 0.0, 0.0, 0.0  # sums of differences from `origin`
 
     def add(self, block: np.ndarray) -> None:
         """Count the values of a block."""
@@ -226,10 +228,10 @@ def standardisation(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The float32 mean to subtract and std to divide by, from a recording's statistics.
 
-    shape: of the values of one trial. seen: the arrays that they are computed from if there are no
-    statistics. Raises ValueError if the statistics are damaged.
+    shape: of the values of one trial. seen: names of the arrays from which both are computed if
+    there are no statistics. Raises ValueError if the statistics are damaged.
     """
-    if source.has_statistics(kind) or not seen:
+    if source.has_statistics(kind) or not seen:  # with neither, the error names the file
         values_shape = () if kind == "images" else shape
         mean, std = (_read_statistic(source, kind, name, values_shape) for name in ("mean", "std"))
     else:
@@ -248,23 +250,24 @@ def _read_statistic(source, kind, name, shape):
     array_name = f"meta/statistics/{kind}/all/{name}"
     values = source.read(array_name)
     if values.dtype.kind in "biuf" and values.size == math.prod(shape):
-        with np.errstate(all="ignore"):  # an overflow is found below
+        with np.errstate(all="ignore"):  # `isfinite` finds an overflow
             numbers = values.astype(np.float32).reshape(shape)
         if np.isfinite(numbers).all() and (name == "mean" or (numbers >= 0).all()):
             return numbers
     expected = f"finite numbers of shape {shape}, 0 or more for a std"
-    raise source.mismatch(array_name, values, f"{expected}; without meta/statistics it is computed")
+    expected += " (if you delete meta/statistics, the kit computes them)"
+    raise source.mismatch(array_name, values, expected)
 
 
 def _misfit(kind, moments):
-    """A difference beyond chance of standardised values from a mean of 0 and a std of 1, or ""."""
-    slow = kind in ("behavior", "pupil_center")  # so a few trials differ more from all
+    """How the moments differ from a mean of 0 and a std of 1 by more than chance, or ""."""
+    slow = kind in ("behavior", "pupil_center")  # so a few trials may be far from typical
     slack = 0.5 + 3 * moments.trials**-0.5 if slow else 0.1 + moments.trials**-0.5
     mean, std = map(np.atleast_1d, moments.result())
     if kind in ("images", "pupil_center") and np.abs(mean).max() > slack:
         return f"a mean of {mean[np.abs(mean).argmax()]:.3g}, not 0"
     std = std[std > 0]  # what never changes tells nothing
-    if kind == "responses" and len(std) and std.max() < 10:  # single neurons burst now and then
+    if kind == "responses" and len(std) and std.max() < 10:  # the median: single neurons may burst
         std = np.median(std, keepdims=True)
     wrong = std[np.abs(np.log(std)) > 2 * slack]
     return f"a std of {wrong[-1]:.3g}, not 1" if len(wrong) else ""

@@ -22,7 +22,7 @@ from kit.hosting.croissant import write_croissant
 from kit.hosting.draw import PublicTrials, draw_trials
 from kit.hosting.settings import WithholdConfig, require_config
 
-BITS = 16  # of a value that are kept; float32 has 24, and the last show how it was made
+BITS = 16  # kept of each value: the last of float32's 24 would show how it was computed
 
 
 def withhold(
@@ -34,24 +34,24 @@ def withhold(
     `kit.load` opens, and croissant.json, which describes it (add creator, url and date). The rest
     is in `out/private`: the two ground-truth files for `kit.grade` and `kit.rank`, their track, and
     key.csv, which says which row of `recording` each public trial is. They are two folders so that
-    no upload of one holds the other. All of it appears at once, and nothing is ever replaced: the
-    draw of a truth that was overwritten could not be repeated. Returns the zip and `out/private`.
+    no upload of one holds the other. All of it appears at once, and nothing is ever replaced: an
+    overwritten truth could not be drawn again. Returns the zip and `out/private`.
 
     Trials are shuffled and get random ids, as do images. Responses of `test` and `final_test` are
-    zeros, and all statistics are of train and validation. The truth is in units of that std,
-    as the responses of the public recording are. If there is no `final_test`, some of the test
-    images, drawn at random, become one. Images keep the size at which they were loaded, so load
-    the recording with size=(144, 256). Trials of other tiers ("unused") are left out.
+    zeros, and all statistics are of train and validation. The truth is in units of their std, as
+    are the responses that `kit.load` opens. If there is no `final_test`, some of the test images,
+    drawn at random, become one. Images keep the size at which they were loaded, so load the
+    recording with size=(144, 256). Trials of other tiers ("unused") are left out.
 
-    This cannot be hidden: whoever has the original recording finds its trials again, by images and
-    behaviour; so withhold only what is not published. And behaviour changes slowly, so it tells
-    which trials are neighbours in time, and their responses are alike. In a sample mouse, the
+    Two things cannot be hidden. Whoever has the original recording finds its trials again, by
+    images and behaviour: withhold only what is not published. And behaviour changes slowly, so it
+    tells which trials were neighbours in time, whose responses are alike. In a sample mouse, the
     trial most alike in pupil size, running and eye position was shown within 1 trial of a withheld
-    one for 15 % of them, and within 5 for 21 % (by chance 0.1 % and 0.4 %). Forbid its use in your
-    rules, or choose track="sensorium", which shows no behaviour. A `seed` that others can guess
-    lets them undo the shuffle: leave it out of a real challenge. What `kit.load` packed stays in
-    the data folder, with the truth: if others read that folder, load the recording with a `folder`
-    of your own, as `python -m kit withhold` does.
+    one for 15 % of them, and within 5 for 21 % (by chance 0.1 % and 0.4 %). Forbid this use of
+    behaviour in your rules, or choose track="sensorium", which shows none. A `seed` that others
+    can guess lets them undo the shuffle: leave it out of a real challenge. What `kit.load` packed
+    stays in the data folder, with the truth: if others read that folder, load the recording with a
+    `folder` of your own, as `python -m kit withhold` does.
 
     Raises ValueError if the responses are not known, if an image of a test set is also in another
     tier, if a test set has fewer than three images or no repeats, or if a value is not finite;
@@ -80,18 +80,19 @@ def withhold(
 
 @contextmanager
 def private_folder(out: str | Path) -> Generator[Path]:
-    """A temporary data folder beside `out`, a challenge to come, that its owner alone can read.
+    """A temporary data folder, which its owner alone can read, beside `out`, a challenge to come.
 
-    A recording that is opened in it leaves no packed copy, which holds the truth, in a data folder
-    that others share. Raises OSError if `out` exists or nothing can be written beside it.
+    The packed copy of a recording, which holds the truth, is deleted with it, so that none stays
+    where others read. Raises OSError if `out` exists or nothing can be written beside it.
     """
-    folder = out = _require_new(out)
+    out = _require_new(out)
+    folder = out  # until there is a temporary one
     try:
         with temporary_folder(out) as folder:
             yield folder
     except OSError as problem:
         sentence = str(problem).replace(str(folder), str(out))
-        if problem.errno is not None:  # the system's words
+        if problem.errno is not None:  # raised by the system, not by the kit
             sentence = f"{out} cannot be written: {system_words(problem)}; name another place"
         raise type(problem)(sentence) from None
 
@@ -100,7 +101,7 @@ def private_folder(out: str | Path) -> Generator[Path]:
 
 
 def _require_new(out):
-    """`out` as a path. Raises FileExistsError if there is anything."""
+    """`out` as a path. Raises FileExistsError if anything is there."""
     out = require_path("out", out)
     if os.path.lexists(out):
         raise FileExistsError(f"{out} exists already and is never replaced; name a new folder")
@@ -108,9 +109,9 @@ def _require_new(out):
 
 
 def _complete(config, recording):
-    """The settings with the recording's id and track for None.
+    """The settings, with the recording's id and track where they are None.
 
-    Raises ValueError if the recording lacks what they need.
+    Raises ValueError if the recording lacks data that the track shows.
     """
     if not isinstance(recording, Recording):
         raise ValueError(
@@ -127,7 +128,7 @@ def _complete(config, recording):
     if missing:
         raise ValueError(
             f"mouse {recording.mouse} has no {' and '.join(missing)}, or no statistics of it; open "
-            'it with kit.load, and without behaviour give WithholdConfig(track="sensorium")'
+            'it with kit.load, or if it has no behaviour, give WithholdConfig(track="sensorium")'
         )
     return config
 
@@ -138,14 +139,14 @@ def _kinds(track):
 
 
 def _require_possible(recording, track):
-    """Raise ValueError unless every value can be in a recording that others open."""
+    """Raise ValueError for a value that is not finite, or a response that is negative."""
     rows = np.flatnonzero(np.isin(recording.tiers, TIERS))
     for kind, row in product(_kinds(track), rows):
         if not is_possible(kind, getattr(recording, kind)[row]):
             raise ValueError(
                 f"{kind} of trial {recording.trial_ids[row]} of mouse {recording.mouse} are "
-                "withheld, negative or not finite; put in the true ones by dataclasses.replace, "
-                'for a sample mouse kit.truth(name).responses, or give the trial the tier "unused"'
+                "withheld, negative or not finite; put in the true ones by dataclasses.replace (of "
+                'a sample mouse: kit.truth(name).responses), or give the trial the tier "unused"'
             )
 
 
@@ -153,7 +154,7 @@ def _require_possible(recording, track):
 
 
 def write_public(path: Path, recording: Recording, trials: PublicTrials, track: str) -> None:
-    """Write the public zip, trial by trial. track: "sensorium" has zeros for behaviour."""
+    """Write the public zip, trial by trial. track: "sensorium" writes zeros for behaviour."""
     count, hidden = len(trials.rows), np.isin(trials.tiers, list(TEST_SETS))
     pixel_type = _pixel_type(recording, trials)
 
@@ -182,7 +183,7 @@ def write_public(path: Path, recording: Recording, trials: PublicTrials, track: 
 
 
 def raw_values(recording: Recording, kind: str, rows: np.ndarray | int) -> np.ndarray:
-    """Images, behaviour or eye positions (…) in their raw unit, float32 with 16 bits in use.
+    """Images, behaviour or eye positions (…) in their raw units, float32 with 16 bits in use.
 
     Pixels become the whole numbers that they were.
     """
@@ -192,23 +193,23 @@ def raw_values(recording: Recording, kind: str, rows: np.ndarray | int) -> np.nd
 
 
 def raw_responses(recording: Recording, trials: PublicTrials, trial: int) -> np.ndarray:
-    """Responses (N,) of one of the trials in their raw unit, float32 with 16 bits in use.
+    """Responses (N,) of a trial, a row of `trials`, in raw units, float32 with 16 bits in use.
 
-    Each is rounded up or down at random, the same way each time (stochastic rounding), so that its
-    last bits do not reveal the std that it was divided by. Values of 16 bits stay as they are.
+    Each is rounded up or down at random (stochastic rounding; the same way in every call), so that
+    its last bits do not reveal the std that it was divided by. Values of 16 bits stay as they are.
     """
     std = np.float64(recording.statistics["responses_std"])
     values = recording.responses[trials.rows[trial]] * std
     chance = np.random.default_rng([trials.secret, trial]).random(values.shape)
 
-    def round_randomly(scaled):
+    def round_randomly(scaled):  # `rint` first: an error in a last digit moves no whole number
         return np.floor(np.rint(16 * scaled) / 16 + chance)
 
     return _keep_bits(values, values, round_randomly)
 
 
 def _keep_bits(values, scale, rounding=np.rint):
-    """Values as float32, rounded to 16 bits of the scale."""
+    """Values as float32, rounded so that one as large as `scale` keeps 16 bits."""
     _, exponent = np.frexp(scale)
     rounded = np.ldexp(rounding(np.ldexp(values, BITS - exponent)), exponent - BITS)
     return rounded.astype(np.float32) + 0  # no -0.0
@@ -240,8 +241,8 @@ class _LazyArray:
             return self.read(index)
         chosen = np.flatnonzero(index)
         example = self.read(chosen[0])
-        kind = np.dtype((example.dtype, example.shape))
-        return np.fromiter(map(self.read, chosen), kind, len(chosen))
+        trial_type = np.dtype((example.dtype, example.shape))
+        return np.fromiter(map(self.read, chosen), trial_type, len(chosen))
 
 
 # ---- what stays private ----
@@ -253,9 +254,9 @@ def _write_private(folder, recording, trials, public_zip, track):
     _write_key(folder / "key.csv", recording, trials)
     (folder / TRACK_FILE).write_text(f"{track}\n", encoding="ascii")
     with open_source(public_zip) as source:
-        read_meta(source)  # its ids and places are as a recording's must be
+        read_meta(source)  # raises ValueError if the ids or positions in it cannot be loaded
         _, std = standardisation(source, "responses", recording.unit_ids.shape)
-    # only ids are written: the arrays of the recording are in another order
+    # for `write_rows`, which needs ids alone; the arrays, in the recording's order, are dropped
     ids = replace(
         recording,
         **dict.fromkeys(KINDS),

@@ -32,14 +32,15 @@ class Tuning:
         """The row of a neuron in `curves`. Raises ValueError if it was not measured."""
         neurons = list(range(len(self.curves)) if self.neurons is None else self.neurons)
         if neuron not in neurons:
+            allowed = f"0 to {neurons[-1]}" if self.neurons is None else list(map(int, neurons))
             raise ValueError(
                 f"neuron {brief(neuron)} is not among the {len(neurons)} of this tuning; choose "
-                f"one of {neurons[0]} to {neurons[-1]}"
+                f"one of {brief(allowed)}"
             )
         return neurons.index(neuron)
 
     def in_degrees(self, degrees_per_pixel: float) -> "Tuning":
-        """The same with pixels as degrees of visual angle; ValueError if there are no pixels."""
+        """The same in degrees of visual angle. Raises ValueError unless it is in pixels."""
         degrees_per_pixel = require("degrees_per_pixel", degrees_per_pixel, float, (1e-3, 100))
         factors = {"pixels": degrees_per_pixel, "cycles per pixel": 1 / degrees_per_pixel}
         if self.unit not in factors:
@@ -61,7 +62,7 @@ class Tuning:
 
 
 class FullField:
-    """Responses to all full-field gratings of a grid; each neuron's best in mean over phases."""
+    """Responses to all full-field gratings of a grid; each neuron's best, averaged over phases."""
 
     def __init__(self, subject: Subject, grid: Gratings | None) -> None:
         self.subject = subject
@@ -73,7 +74,7 @@ class FullField:
         means = self.responses.mean(3)  # (N, orientations, frequencies)
         self.neurons = np.arange(len(means))
         best = means.reshape(len(means), -1).argmax(1)
-        self.orientation, self.frequency = divmod(best, len(grid.frequencies))  # indices (N,)
+        self.orientation, self.frequency = divmod(best, len(grid.frequencies))  # (N,) in the grid
 
     @property
     def best(self) -> np.ndarray:
@@ -141,7 +142,7 @@ class FullField:
                 np.tile(radii, len(block)),
             )
             responses = self.subject.respond(images).reshape(len(block), len(radii), -1)
-            curves[rows] = responses[range(len(block)), :, block]
+            curves[rows] = responses[range(len(block)), :, block]  # to a neuron's own gratings
         return Tuning(
             "size",
             "pixels",
@@ -181,7 +182,8 @@ def spatial_frequency_tuning(
 ) -> Tuning:
     """Spatial-frequency tuning at the best orientation, mean over phases; cycles per pixel.
 
-    `preferred` is the top of a parabola through the peak, `selectivity` `indices.modulation`.
+    `preferred` is the top of a parabola through the peak and its two neighbours, `selectivity` is
+    `indices.modulation`.
     """
     return FullField(Subject(model, mouse, state), grid).frequency_tuning()
 
@@ -191,8 +193,8 @@ def phase_tuning(
 ) -> Tuning:
     """Phase tuning at the best orientation and frequency.
 
-    `preferred` is in radians at the middle of the image; `selectivity` is F1/F0: above 1 a cell is
-    simple.
+    `preferred` is the phase at the middle of the image, in radians; `selectivity` is F1/F0: above 1
+    a cell is simple, below it complex.
     """
     return FullField(Subject(model, mouse, state), grid).phase_tuning()
 
@@ -202,7 +204,7 @@ def contrast_tuning(
 ) -> Tuning:
     """Contrast tuning with each neuron's best full-field grating, phase included.
 
-    `preferred` is the contrast of the highest response, `selectivity` `indices.modulation`;
+    `preferred` is the contrast of the highest response, `selectivity` is `indices.modulation`;
     `measures` has the Naka-Rushton fit: "c50", "exponent", "r_max", "baseline".
     """
     subject = Subject(model, mouse, state)
@@ -232,10 +234,11 @@ def size_tuning(
     grid: Gratings | None = None,
     state: State | None = None,
 ) -> Tuning:
-    """Size tuning with discs of each neuron's best grating around the centre of its field.
+    """Size tuning with discs of each neuron's best grating around its receptive field's centre.
 
-    Thousands of neurons take minutes: choose some. values: radii in pixels. `preferred` is the
-    smallest with 95 % of the peak, `selectivity` the suppression index: suppressed from .1 on.
+    Thousands of neurons take minutes: choose some. `values` are radii in pixels. `preferred` is the
+    smallest radius with 95 % of the peak response, `selectivity` is the suppression index: a neuron
+    counts as suppressed from .1 on.
     """
     subject = Subject(model, mouse, state)
     chosen = subject.choose(neurons)

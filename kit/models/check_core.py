@@ -22,10 +22,10 @@ def check_core(
 ) -> Report:
     """Check that a core works in a `kit.Model`. Returns a `Report`, true if no problem was found.
 
-    core: images (B, channels, H, W), and state (B, 5) if it has a true attribute `takes_state`,
-        to features (B, C', h, w). A copy is called on the CPU, in eval and in training mode.
+    core: turns images (B, channels, H, W), and state (B, 5) if its attribute `takes_state` is true,
+        into features (B, C', h, w). A copy is called on the CPU, in eval and in training mode.
     image_size: H and W. channels: 4 if the model has behaviour channels, else 1. Raises ValueError
-        if they are not possible.
+        if either is not possible.
 
     >>> core = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 9), torch.nn.ELU())
     >>> kit.check_core(core)
@@ -37,7 +37,7 @@ def check_core(
     image_size = require("image_size", image_size, tuple[int, int], (1, 1024))
     require_int("channels", channels, 1, 1024)
     if not isinstance(core, nn.Module):
-        return Report(core, ("a core must be an nn.Module; make one, such as MyCore()",), "")
+        return Report(core, ("a core must be an nn.Module object; make one, such as MyCore()",), "")
     name = type(core).__name__
     try:
         core = copy.deepcopy(core).cpu().eval()
@@ -51,7 +51,7 @@ def check_core(
         inputs = (images, torch.rand(3, 5)) if getattr(core, "takes_state", False) else (images,)
         before = _unregistered(core)
         problems = list(_problems(core, inputs))
-        after = _unregistered(core)  # a call may make others, which need not be registered
+        after = _unregistered(core)  # what a call makes or replaces need not be registered
         names = {name for value, name in before.items() if value in after}
         problems += [UNREGISTERED.format(name) for name in sorted(names)]
         if problems:
@@ -59,12 +59,12 @@ def check_core(
         features = _call(core, inputs)
     count = sum(p.numel() for p in core.parameters() if p.requires_grad)
     shapes = f"images {tuple(images.shape)} -> features {tuple(features.shape)}"
-    summary = f"{shapes}, {count:,} parameters to train".replace("(3,", "(B,")
+    summary = f"{shapes}, {count:,} parameters to train".replace("(3,", "(B,")  # for any batch size
     return Report(name, (), summary)
 
 
 def _problems(core, inputs):
-    """One sentence for each problem, until an exception or features that are of no use."""
+    """Yield a sentence for each problem, up to an exception or features that cannot be used."""
     try:
         yield from _eval_problems(core, inputs)
     except Exception as error:
@@ -75,6 +75,7 @@ def _problems(core, inputs):
 
 
 def _eval_problems(core, inputs):
+    """Yield the problems in eval mode, and, if the features can be used, in training mode."""
     images, *state = [values.clone() for values in inputs]
     features = core(images, *state)
     if not torch.equal(images, inputs[0]):
@@ -102,7 +103,8 @@ def _eval_problems(core, inputs):
         )
     penalty = torch.as_tensor(getattr(core, "regularizer", int)())  # int() is 0
     if penalty.numel() != 1 or not penalty.isfinite():
-        yield f"regularizer() gives a tensor {tuple(penalty.shape)}; return one finite number"
+        given = penalty.item() if penalty.numel() == 1 else f"a tensor {tuple(penalty.shape)}"
+        yield f"regularizer() gives {given}; return one finite number"
     yield from _training_problems(core, inputs, features.shape)
 
 
@@ -134,6 +136,7 @@ def _unusable(features, images):
 
 
 def _training_problems(core, inputs, shape):
+    """Yield the problems in training mode; `shape` is that of the features in eval mode."""
     core.train()
     images, *state = [values.clone() for values in inputs]
     images.requires_grad_()
@@ -153,13 +156,13 @@ def _training_problems(core, inputs, shape):
         yield CUT
     unused = [name for name, g in zip(parameters, gradients[1:], strict=True) if g is None]
     if unused:
-        yield f"no gradient reaches {', '.join(unused[:9])}; use it in forward, or remove it"
+        yield f"no gradient reaches {', '.join(unused[:9])}; use all in forward, or remove them"
     if not all(g is None or g.isfinite().all() for g in gradients):
-        yield "some gradients are not finite; do not take roots of 0 (a grey image), add 1e-6"
+        yield "some gradients are not finite; do not take roots of 0 (a grey image): add 1e-6 first"
 
 
 def _unregistered(core):
-    """Value -> name of the modules and tensors in plain attributes and their containers."""
+    """Module or tensor that torch does not know -> name of the attribute that holds it."""
     registered, names = {*core.modules(), *core.parameters(), *core.buffers()}, {}
     for prefix, module in core.named_modules():
         for name, attribute in vars(module).items():
@@ -170,7 +173,7 @@ def _unregistered(core):
 
 
 def _contents(value):
-    """Tensors in a value and its containers, and modules with weights or buffers."""
+    """Yield the tensors, and the modules with weights or buffers, in a value or its containers."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list | tuple | set):

@@ -55,17 +55,17 @@ def train(
 
     After every epoch the single-trial correlation on the validation tier decides whether the
     weights are the best so far; the model ends with the best. Ctrl-C just ends training.
-    checkpoint: a file that keeps the state after every epoch. Call again with the same arguments,
-    and a model with the same first weights or the one that Ctrl-C left, to continue: the result is
-    as if nothing had happened. If the training is finished, the call only reads its weights.
+    checkpoint: a file that keeps the state after every epoch. To continue, call again with the same
+    arguments, and a model with the same first weights or the one that Ctrl-C left: the result is as
+    if the training had never stopped. If it is finished, the call only loads its weights.
     callback: called with the history after every step; if it returns True, training ends as by
     Ctrl-C.
-    On a busy machine fewer threads compute; another number changes the last digits of the result,
-    and in the end more. KIT_THREADS fixes the number, and a checkpoint keeps it.
+    On a busy machine fewer threads compute. Another number of threads changes the last digits of a
+    step, and over many steps more. KIT_THREADS fixes the number, and a checkpoint keeps it.
     Under `torchrun` every process takes its share of each batch, and all end with the same weights;
     there Ctrl-C raises KeyboardInterrupt.
     Raises ValueError if model and data do not fit or the checkpoint is of another training, OSError
-    if it cannot be written, FloatingPointError if the loss is not finite.
+    if the checkpoint cannot be read or written, FloatingPointError if the loss is not finite.
 
     >>> data = kit.load("sample+").subset(64)
     >>> model = kit.cnn_baseline(data, channels=4)
@@ -74,12 +74,12 @@ def train(
     (0, 1)
     """
     config = require_train_config(config)
-    if not callable(callback or print):
+    if not callable(callback or print):  # any function stands in for None
         raise ValueError(f"callback={callback!r} cannot be called; give a function of the history")
     require_trainable(model, data)
     fabric = make_fabric(model, config.device, config.precision)
     require_fast_precision(fabric, config.precision)
-    # made before `register_data` sets the biases: it remembers the first weights
+    # before `register_data` sets the biases, as it remembers the first weights
     state_file = Checkpoint(checkpoint, model, data, config, fabric)
     saved = on_rank_zero(fabric, state_file.read)
     model.register_data(data)
@@ -132,7 +132,7 @@ def transfer(model: Model, data: Dataset, config: TrainConfig | None = None) -> 
 
 
 class StopTraining(Exception):
-    """The callback ends the training, which keeps the best weights."""
+    """Raised when the callback ends the training, which keeps the best weights."""
 
 
 class Trainer:
@@ -213,10 +213,11 @@ class Trainer:
     def loss(self, mouse: str, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss that a step descends, and the mean Poisson loss per neuron and trial.
 
-        In 2022 the loss, a sum over the batch, is weighted by sqrt(train trials / batch size). Of
-        several processes each takes its share of the batch. DDP averages their gradients, so
-        multiplying by their number gives the sum; the regularizer is the same in all.
+        As in 2022, the loss is a sum over the batch, times sqrt(train trials / batch size). Each of
+        several processes takes its share of the batch. DDP averages their gradients, so the loss is
+        multiplied by their number to give the sum; the regularizer, the same in all, is not.
         """
+        # the weight is 0 in a process that a small batch leaves without a share
         part, loss_weight = shard(batch, self.fabric.global_rank, self.fabric.world_size)
         predictions, responses = self.wrapped(part, mouse), cast(Tensor, part.responses)
         loss = poisson_loss(predictions, responses.to(predictions.device)) * loss_weight
@@ -279,7 +280,8 @@ class Trainer:
         if self.history.stopped:
             return
         self.epochs_since_best, self.drops = saved["epochs_since_best"], saved["drops"]
-        self.threads = min(saved.get("threads", self.threads), torch.get_num_threads())
+        saved_threads = saved.get("threads", self.threads)  # older checkpoints lack the number
+        self.threads = min(saved_threads, torch.get_num_threads())
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         if self.scheduler:  # despite its name, last_epoch counts steps; the rate follows from it
@@ -308,12 +310,12 @@ def _batches(data, config, epoch):
 
     Mice alternate in proportion to their numbers of batches, so all run out together.
     """
-    streams, turns = {}, []
+    streams, turns = {}, []  # turns: when a step is due, from 0 to 1 over the epoch, and its mouse
     for mouse, recording in data.items():
         streams[mouse] = recording.batches("train", config.batch_size, (config.seed, epoch))
         steps = _steps(recording, config)
         turns += [((step + 0.5) / steps, mouse) for step in range(steps)]
-    for _, mouse in sorted(turns, key=itemgetter(0)):  # time runs from 0 to 1 over the epoch
+    for _, mouse in sorted(turns, key=itemgetter(0)):  # those due together stay in the mice's order
         yield mouse, next(streams[mouse])
 
 

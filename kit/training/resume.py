@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 FORMAT = "kit.train checkpoint 3"
+# what a file must hold to be a checkpoint
 PARTS = {"identity", "start", "history", "best", "model", "optimizer", "scaler", "random", "drops"}
 
 
@@ -45,7 +46,7 @@ class Checkpoint:
             return
         self.path = require_path("checkpoint", path)
         self.identity = identity(model, data, config)
-        # must be the same to continue, not to read the weights of a finished training
+        # must be the same to continue a training, but not to read the weights of a finished one
         self.start = {
             "first weights": weights_digest(model.state_dict()),
             "processes": str(fabric.world_size),
@@ -69,7 +70,7 @@ class Checkpoint:
         then, now = saved["identity"], self.identity
         if not saved["history"]["stopped"]:
             then, now = then | saved["start"], now | self.start
-            if now["first weights"] == weights_digest(saved["best"]):  # after Ctrl-C
+            if now["first weights"] == weights_digest(saved["best"]):  # those that Ctrl-C left
                 now["first weights"] = then["first weights"]
         for name in now | then:
             if then.get(name) != now.get(name):
@@ -82,7 +83,7 @@ class Checkpoint:
 
 
 def read_state(path: str | Path) -> dict:
-    """The state in a checkpoint. Raises ValueError or OSError if there is none."""
+    """The state in a checkpoint. Raises OSError if the file cannot be read, else ValueError."""
     try:
         content = io.BytesIO(Path(path).read_bytes())
     except OSError as problem:
@@ -116,8 +117,9 @@ def identity(model: Model, data: Dataset, config: TrainConfig) -> dict[str, str]
         digest = sha256(recording.unit_ids.tobytes())
         for _, value in sorted(recording.statistics.items()):
             digest.update(np.asarray(value).tobytes())
-        units = digest.hexdigest()[:8]
-        parts[f"neurons of {mouse}"] = f"{len(recording.unit_ids)} (ids and units {units})"
+        # units: the means and stds by which the values were standardised
+        ids_and_units = digest.hexdigest()[:8]
+        parts[f"neurons of {mouse}"] = f"{len(recording.unit_ids)} (ids and units {ids_and_units})"
         parts[f"images of {mouse}"] = len(recording.rows("train"))
     for name, value in model.state_dict().items():
         parts[f"shape of {name}"] = tuple(value.shape)
@@ -126,6 +128,6 @@ def identity(model: Model, data: Dataset, config: TrainConfig) -> dict[str, str]
 
 
 def weights_digest(state: dict[str, torch.Tensor]) -> str:
-    """A hash that tells weights apart, of rounded means: last digits differ between processors."""
-    means = [f"{value.double().mean():z.4f}" for value in state.values()]
+    """A hash of the mean of each tensor, rounded: the last digits differ between processors."""
+    means = [f"{value.double().mean():z.4f}" for value in state.values()]  # z: no -0.0000
     return sha256(" ".join(means).encode()).hexdigest()[:8]
