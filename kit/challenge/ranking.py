@@ -21,7 +21,7 @@ from kit.pages.ranking import write_page
 COPY_CORRELATION = 0.999  # two entries whose predictions correlate more are flagged as copies
 MARGIN = 0.02  # an entry is flagged if it beats what the image alone can give by more
 MAX_ENTRIES = 200  # all pairs of them take a gigabyte
-MAX_SKETCH_NEURONS = 200  # whose predictions are compared to find copies
+MAX_SKETCH_NEURONS = 200  # their predictions are compared to find copies
 # measured by benchmarks/coverage.py, in 1,000 simulations of each case
 SIMULATED = (
     "in simulations of twelve equal entries the best was told apart from another in 2.4 "

@@ -148,7 +148,9 @@ class Trainer:
     ) -> None:
         self.model, self.data, self.config, self.fabric = model, data, config, fabric
         self.callback = callback
-        self.steps_per_epoch = sum(_steps(recording, config) for recording in data.values())
+        self.steps_per_epoch = sum(
+            _steps_per_epoch(recording, config) for recording in data.values()
+        )
         lr = float(config.lr)
         self.wrapped, self.optimizer = fabric.setup(model, Adam(model.parameters(), lr=lr))
         self.scheduler = None
@@ -313,13 +315,13 @@ def _batches(data, config, epoch):
     streams, turns = {}, []  # turns: when a step is due, from 0 to 1 over the epoch, and its mouse
     for mouse, recording in data.items():
         streams[mouse] = recording.batches("train", config.batch_size, (config.seed, epoch))
-        steps = _steps(recording, config)
+        steps = _steps_per_epoch(recording, config)
         turns += [((step + 0.5) / steps, mouse) for step in range(steps)]
     for _, mouse in sorted(turns, key=itemgetter(0)):  # those due together stay in the mice's order
         yield mouse, next(streams[mouse])
 
 
-def _steps(recording, config):
+def _steps_per_epoch(recording, config):
     """Batches per epoch. A last one under half the size is left out: too few for batch norm."""
     full, rest = divmod(len(recording.rows("train")), config.batch_size)
     return full + 1 if full == 0 or 2 * rest >= config.batch_size else full
