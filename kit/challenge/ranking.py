@@ -14,7 +14,7 @@ from kit.challenge.tracks import RANKING_METRIC, SCORES, TEST_SETS, TRACKS
 from kit.checks import one_line, require, require_path
 from kit.evaluation import metrics
 from kit.evaluation.bootstrap import RESAMPLES, Difference, compare_scores, rank_scores
-from kit.evaluation.leaderboard import Measured, Row, leaderboard_row
+from kit.evaluation.leaderboard import Row, leaderboard_row
 from kit.files import progress
 from kit.pages.ranking import write_page
 
@@ -174,7 +174,7 @@ def rank(
         reasons = _reasons(broken) or ["it holds none; put a folder or a CSV file for each there"]
         raise ValueError(f"no entry in {folder} can be ranked: {_first_three(reasons, '; ')}")
     ranks = rank_scores([entry.row.ranked_by for entry in graded], resamples, seed)
-    alone = image_alone(measured, track)
+    alone = image_alone(measured.responses, measured.images, track)
     bound = alone if track == "sensorium" else None  # with behaviour a model may exceed it
     return Ranking(
         rows=_rank_entries(graded, ranks, bound, resamples, seed),
@@ -236,18 +236,19 @@ def _rank_entries(graded, ranks, bound, resamples, seed):
     return tuple(rows)
 
 
-def image_alone(truth: Measured, track: str) -> float | None:
+def image_alone(responses: np.ndarray, images: np.ndarray, track: str) -> float | None:
     """The score that a perfect model of the image alone can expect; None without repeats.
 
-    Single trials: the root of FEV. To average: CC_max of Schoppe et al. (Frontiers in Computational
-    Neuroscience 2016), the root of the signal's share in the variance of the mean responses.
+    responses (T, N), images (T,) ids. Single trials: the root of FEV. To average: CC_max of Schoppe
+    et al. (Frontiers in Computational Neuroscience 2016), the root of the signal's share in the
+    variance of the mean responses.
     """
-    if not truth.repeats:
+    _, counts = np.unique(images, return_counts=True)
+    if counts.max() == 1:
         return None
-    fev = truth.repeats["fev"].clip(min=0)  # the signal's share in single trials
+    fev = metrics.fev(responses, images).clip(min=0)  # the signal's share in single trials
     if track == "sensorium+":
         return float(np.sqrt(fev).mean())
-    _, counts = np.unique(truth.images, return_counts=True)
     noise = (1 - fev) * np.mean(1 / counts)  # left after averaging over the repeats
     return float(np.sqrt(metrics.divide(fev, fev + noise)).mean())
 

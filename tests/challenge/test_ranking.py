@@ -11,7 +11,6 @@ from kit.challenge import ranking as ranking_module
 from kit.challenge.csv_files import write_rows
 from kit.challenge.entries import find_entries
 from kit.challenge.ranking import image_alone
-from kit.evaluation.leaderboard import Measured
 
 NAMES = ("cnn", "shifter-gain-1", "shifter-gain-2", "ln")
 
@@ -214,11 +213,9 @@ def test_image_alone_of_known_noise():
     signal = rng.standard_normal((300, 40))
     image = np.repeat(np.arange(300), 10)
     responses = signal[image] + 2 * rng.standard_normal((3000, 40))  # FEV .2
-    measured = Measured(responses, image, np.arange(40))
-    assert image_alone(measured, "sensorium+") == pytest.approx(0.2**0.5, abs=0.02)
+    assert image_alone(responses, image, "sensorium+") == pytest.approx(0.2**0.5, abs=0.02)
     expected = (0.2 / (0.2 + 0.8 / 10)) ** 0.5
-    assert image_alone(measured, "sensorium") == pytest.approx(expected, abs=0.02)
+    assert image_alone(responses, image, "sensorium") == pytest.approx(expected, abs=0.02)
     perfect = kit.metrics.correlation_to_average(signal[image], responses, image).mean()
     assert perfect == pytest.approx(expected, abs=0.02)  # what a model that knows the signal scores
-    once = Measured(responses[:300], np.arange(300), np.arange(40))
-    assert image_alone(once, "sensorium") is None
+    assert image_alone(responses[:300], np.arange(300), "sensorium") is None
