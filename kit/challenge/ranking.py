@@ -18,7 +18,7 @@ from kit.evaluation.leaderboard import Row, leaderboard_row
 from kit.files import progress
 from kit.pages.ranking import write_page
 
-COPY_CORRELATION = 0.999  # two entries whose predictions correlate more are flagged as copies
+COPY_CORRELATION = 0.999  # of predictions; entries that correlate more are flagged as copies
 MARGIN = 0.02  # an entry is flagged if it beats what the image alone can give by more
 MAX_ENTRIES = 200  # all pairs of them take a gigabyte
 MAX_SKETCH_NEURONS = 200  # their predictions are compared to find copies

@@ -195,7 +195,7 @@ class Source:
 
 
 def _parse(data):
-    """The array in the bytes of an .npy file, whose header ends with a newline."""
+    """The array in the bytes of an .npy file; its header ends with a newline."""
     shape, fortran_order, dtype, start = _parse_header(data[: data.find(b"\n", 10) + 1])
     array = np.frombuffer(data, dtype, offset=start)  # raises ValueError for objects
     if array.size != math.prod(shape):

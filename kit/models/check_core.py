@@ -136,7 +136,7 @@ def _unusable(features, images):
 
 
 def _training_problems(core, inputs, shape):
-    """Yield the problems in training mode; `shape` is that of the features in eval mode."""
+    """Yield the problems in training mode; shape: of the features in eval mode."""
     core.train()
     images, *state = [values.clone() for values in inputs]
     images.requires_grad_()

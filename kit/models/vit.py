@@ -77,7 +77,7 @@ class ViTCore(nn.Module):
         self.dropout = nn.Dropout(config.patch_dropout)
         self.blocks = nn.ModuleList(Block(config, takes_state) for _ in range(config.depth))
         for name, value in self.blocks.named_parameters():
-            if value.ndim == 2:  # of a linear layer; those of a layer norm start as 1 and 0
+            if value.ndim == 2:  # of a linear layer; a layer norm starts with 1 and 0
                 nn.init.trunc_normal_(value, std=0.02)
             elif name.endswith("bias"):
                 nn.init.zeros_(value)
