@@ -259,7 +259,7 @@ BAD = {  # arguments, and words of the sentence
     "epochs": (f"{TRAIN} --epochs 0", "epochs=0"),
     "checkpoint in a folder": (f"{TRAIN} --checkpoint {{tmp}}/folder", "folder cannot be read"),
     "model as checkpoint": (f"{TRAIN} --checkpoint {{tmp}}/new", "both model and checkpoint"),
-    "submit without model": ("submit {tmp}/none {zip} {tmp}/new", "no such file"),
+    "submit without model": ("submit {tmp}/none {zip} {tmp}/new", "there is no file"),
     "check nothing": ("check {tmp}/none.csv {zip}", "there is no file"),
     "rank below a name that is too long": (f"rank {'a' * 300} {{truth}}", "cannot be used: "),
     "rank nothing": ("rank {tmp}/none {tmp}", "none"),

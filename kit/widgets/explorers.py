@@ -111,7 +111,7 @@ def _positions(subject, coordinates, neurons):
     if coordinates is not None:
         coordinates = require_array("coordinates", coordinates, (neurons, 2), (neurons, 3))
         return require_finite("coordinates", coordinates), "µm"
-    model = getattr(subject.model, "members", [subject.model])[0]  # of an ensemble the first
+    model = getattr(subject.model, "models", [subject.model])[0]  # of an ensemble the first
     if not isinstance(model, Model):
         raise ValueError(
             f"a {type(model).__name__} does not say where its neurons are; give "
