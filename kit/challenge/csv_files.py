@@ -28,7 +28,6 @@ def write_rows(
 def image_texts(recording: Recording, tier: str) -> list[str]:
     """The image ids of a tier's trials as the files have them: 7 if a recording has 7.0."""
     images = recording.image_ids[recording.rows(tier)]
-    ending = (
-        ".0" if images.dtype.kind == "f" else ""
-    )  # in a text, such as v1.0, every letter counts
+    # in a text, such as v1.0, every letter counts
+    ending = ".0" if images.dtype.kind == "f" else ""
     return [str(image).removesuffix(ending) for image in images]

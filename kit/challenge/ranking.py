@@ -174,7 +174,8 @@ def rank(
         reasons = _reasons(broken) or ["it holds none; put a folder or a CSV file for each there"]
         raise ValueError(f"no entry in {folder} can be ranked: {_first_three(reasons, '; ')}")
     ranks = rank_scores([entry.row.ranked_by for entry in graded], resamples, seed)
-    alone = image_alone(measured.responses, measured.images, track)
+    fev = measured.repeats.get("fev")  # as the scores of all entries use it
+    alone = None if fev is None else _expected_alone(fev, measured.images, track)
     bound = alone if track == "sensorium" else None  # with behaviour a model may exceed it
     return Ranking(
         rows=_rank_entries(graded, ranks, bound, resamples, seed),
@@ -243,12 +244,17 @@ def image_alone(responses: np.ndarray, images: np.ndarray, track: str) -> float 
     et al. (Frontiers in Computational Neuroscience 2016), the root of the signal's share in the
     variance of the mean responses.
     """
-    _, counts = np.unique(images, return_counts=True)
-    if counts.max() == 1:
+    if len(np.unique(images)) == len(images):
         return None
-    fev = metrics.fev(responses, images).clip(min=0)  # the signal's share in single trials
+    return _expected_alone(metrics.fev(responses, images), images, track)
+
+
+def _expected_alone(fev, images, track):
+    """`image_alone` for neurons of this FEV (N,) and the images (T,) of all trials."""
+    fev = fev.clip(min=0)  # the signal's share in single trials
     if track == "sensorium+":
         return float(np.sqrt(fev).mean())
+    _, counts = np.unique(images, return_counts=True)
     noise = (1 - fev) * np.mean(1 / counts)  # left after averaging over the repeats
     return float(np.sqrt(metrics.divide(fev, fev + noise)).mean())
 

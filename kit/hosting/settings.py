@@ -10,9 +10,8 @@ from typing import Any
 from kit.challenge.tracks import TRACKS
 from kit.checks import brief, check_settings
 
-PLAIN_MOUSE = re.compile(
-    r"(?!.*GrayImageNet)[A-Za-z0-9][A-Za-z0-9_-]{0,79}"
-)  # it becomes part of a file's name
+# it becomes part of a file's name
+PLAIN_MOUSE = re.compile(r"(?!.*GrayImageNet)[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 TEXT_LENGTHS = {
     "title": 255,
     "organizer": 200,

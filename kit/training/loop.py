@@ -153,6 +153,7 @@ class Trainer:
         )
         lr = float(config.lr)
         self.wrapped, self.optimizer = fabric.setup(model, Adam(model.parameters(), lr=lr))
+        self.trials = {mouse: len(recording.rows("train")) for mouse, recording in data.items()}
         self.scheduler = None
         if config.one_cycle:
             total_steps = config.epochs * self.steps_per_epoch
@@ -223,8 +224,7 @@ class Trainer:
         part, loss_weight = shard(batch, self.fabric.global_rank, self.fabric.world_size)
         predictions, responses = self.wrapped(part, mouse), cast(Tensor, part.responses)
         loss = poisson_loss(predictions, responses.to(predictions.device)) * loss_weight
-        trials = len(self.data[mouse].rows("train"))
-        scale = sqrt(trials / len(batch.images)) * self.fabric.world_size
+        scale = sqrt(self.trials[mouse] / len(batch.images)) * self.fabric.world_size
         return (
             loss * scale + self.model.regularizer(mouse),
             loss.detach() / (len(batch.images) * responses.shape[1]),
