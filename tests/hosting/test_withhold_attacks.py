@@ -167,7 +167,7 @@ def test_rounding_does_not_tell_the_std_of_all_trials(tmp_path):
 
 def test_rounding_goes_up_or_down_by_chance(tmp_path):
     """If a value half-way between two of 16 bits always went one way, this would tell the std."""
-    arrays = open_mouse(neurons=3, tiers={"train": 300, "validation": 4})
+    arrays = open_mouse(neurons=3, tiers={"train": 900, "validation": 4})
     halfway = 1 + 2.0**-16  # 16 bits of numbers from 1 to 2 are steps of 2^-15
     arrays["responses"][arrays["tiers"] == "train"] = [halfway, halfway, 1]
     out = make(arrays, tmp_path, kit.WithholdConfig(seed=1), size=(9, 16))
@@ -325,13 +325,13 @@ def test_no_seed_can_be_guessed(tmp_path):
     mouse = withheld.load(open_mouse(**FEW), tmp_path / "source", size=(18, 32))
     kit.withhold(mouse, tmp_path / "secret")
     secret = signature(tmp_path / "secret")
-    for seed in (*range(10), 42):
+    for seed in range(51):
         kit.withhold(mouse, tmp_path / str(seed), kit.WithholdConfig(seed=seed))
         found = signature(tmp_path / str(seed))
         assert not set(found[0]) & set(secret[0])
         assert len(set(found[1]) & set(secret[1])) < 2
-    kit.withhold(mouse, tmp_path / "again", kit.WithholdConfig(seed=42))
-    files = [(tmp_path / name / "public").iterdir() for name in ("again", "42")]
+    kit.withhold(mouse, tmp_path / "again", kit.WithholdConfig(seed=50))
+    files = [(tmp_path / name / "public").iterdir() for name in ("again", "50")]
     for one, two in zip(*map(sorted, files), strict=True):
         assert one.read_bytes() == two.read_bytes()  # as lessons need it
 

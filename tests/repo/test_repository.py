@@ -1,5 +1,6 @@
 """The files around the package agree with each other and with what the README promises."""
 
+import ast
 import json
 import re
 import runpy
@@ -125,8 +126,13 @@ def test_dockerfile_fits_binder(dockerfile):
     (base,) = of["FROM"]
     assert re.fullmatch(r"[\w./-]+:\d[\w.-]*", base), "the base image's tag is not pinned"
     assert {"NB_USER=jovyan", "NB_UID=1000"} <= set(of["ARG"])
+    assert any("environment.yml" in rest and "env create" in rest for rest in of["RUN"])
+    assert any("useradd" in rest and "${NB_UID}" in rest for rest in of["RUN"])
+    assert any(rest.startswith("--chown=${NB_UID}") and "${HOME}" in rest for rest in of["COPY"])
     assert of["USER"] == ["${NB_UID}"], "notebooks would run as root"
     assert names.index("USER") > max(i for i, name in enumerate(names) if name == "RUN")
+    assert ast.literal_eval(of["ENTRYPOINT"][0]) == ["tini", "--"]  # execs what it is given
+    assert ast.literal_eval(of["CMD"][0])[:2] == ["jupyter", "lab"]
 
 
 def test_make_help_lists_every_target(makefile):

@@ -284,6 +284,17 @@ def test_train_one_of_a_models_mice(small, folder):
     assert kit.predict(single, both, "test", "8-1-1").shape == (11, 24)
 
 
+@pytest.mark.slow
+def test_train_sample_mouse():
+    data = kit.load("sample+")
+    model = kit.cnn_baseline(data, channels=16)
+    log = kit.train(model, data, kit.TrainConfig.quick(device="cpu", epochs=4))
+    mouse, truth = data.mouse, kit.truth("sample+")
+    rows = mouse.rows("validation")
+    ceiling = kit.metrics.correlation(truth.rates[rows], mouse.responses[rows]).mean()
+    assert log.correlation[log.best_epoch] > 0.55 * ceiling
+
+
 @pytest.fixture(scope="module")
 def uneven(folder):
     """40 trials of one mouse and 12 of another."""
