@@ -112,7 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # what the terminal cannot show becomes "?"
         sys.stdout.reconfigure(errors="replace")
     options = vars(_parser().parse_args(arguments))
-    command, run = options.pop("command"), options.pop("run")
+    command = options.pop("command")
+    run = options.pop("run")
     try:
         return run(**options)
     except (ValueError, OSError, FloatingPointError) as problem:
@@ -134,7 +135,8 @@ def _parser():
     parser = argparse.ArgumentParser(prog="kit", description="Predict mouse primary visual cortex.")
     commands = parser.add_subparsers(dest="command", required=True)
     for run in (_fetch, _train, _submit, _check, _grade, _rank, _withhold, _bundle, _doctor):
-        name, text = run.__name__.strip("_"), run.__doc__
+        name = run.__name__.strip("_")
+        text = run.__doc__
         command = commands.add_parser(
             name, help=text, description=text, argument_default=argparse.SUPPRESS
         )
@@ -245,7 +247,8 @@ def _withhold(data, out, size=(144, 256), **settings):
 
 def _bundle(data, truth, out, checkpoint, **settings):
     """Write a challenge as a bundle for the hosting platform Codabench."""
-    model, recordings = kit.load_model(checkpoint), kit.load(data)
+    model = kit.load_model(checkpoint)
+    recordings = kit.load(data)
     print(kit.bundle(recordings, truth, out, model, kit.BundleConfig(**settings)))
 
 

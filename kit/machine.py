@@ -129,7 +129,8 @@ def choose_threads(rounds: int = 10) -> tuple[int, float]:
     of torch's threads, with half of them, and so on to one. KIT_THREADS, a number, is the answer
     without a measurement.
     """
-    every, fixed = torch.get_num_threads(), fixed_threads()
+    every = torch.get_num_threads()
+    fixed = fixed_threads()
     if fixed or every == 1:
         return fixed or 1, 1.0
     seconds = _time_convolution(every, rounds)
@@ -148,7 +149,8 @@ def _time_convolution(every, rounds):
     for turn in range(rounds + 1):  # in turn, so that all see the same of other programs
         for threads, times in seconds.items():
             with use_threads(threads):
-                start, features = perf_counter(), images
+                start = perf_counter()
+                features = images
                 for _ in range(4):
                     features = conv2d(features, weight, padding=1)
                 torch.autograd.grad(features.sum(), weight)
@@ -162,7 +164,8 @@ def _time_convolution(every, rounds):
 
 def fixed_threads() -> int | None:
     """The number in KIT_THREADS, or None. Raises ValueError if it is not a number of threads."""
-    text, most = os.environ.get("KIT_THREADS", "").strip(), os.cpu_count() or 1
+    text = os.environ.get("KIT_THREADS", "").strip()
+    most = os.cpu_count() or 1
     if not text:
         return None
     if text.isdecimal() and 1 <= int(text) <= most:

@@ -21,15 +21,16 @@ PARAMETERS = {
     "solutions/02": {"resamples": 500},
     "solutions/03": {"epochs": 1, "epochs_by_hand": 1},
     "solutions/04": {"epochs": 1},
+    "solutions/05": {"epochs": 1},
     "solutions/06": {"few": 30, "members": 2},
     "solutions/07": {"count": 20, "few": 20},
     "solutions/08": {"epochs_vit": 1},
 }
 
-# These train for minutes, so nbval shortens them too; `make tutorial` runs them as they are.
+# These train or draw for long, so nbval shortens them too; `make tutorial` runs them as they are.
 LONG = {
-    *("00", "03", "06", "07", "08", "template"),
-    *("solutions/00", "solutions/03", "solutions/07", "solutions/08"),
+    *("00", "02", "03", "04", "05", "06", "07", "08", "template"),
+    *(f"solutions/{number:02}" for number in (0, 3, 4, 5, 6, 7, 8)),
 }
 
 

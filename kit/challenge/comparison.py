@@ -77,7 +77,8 @@ def compare(
         measured, predictions = _predict([a, b], truth)
     else:
         paths = require_path("a", a), require_path("b", b)
-        names, truth = _names(*paths), require_path("truth", truth)
+        names = _names(*paths)
+        truth = require_path("truth", truth)
         measured = read_ground_truth(truth)
         track = resolve_track(track, measured, truth)
         predictions = [read_submission(path, measured) for path in paths]

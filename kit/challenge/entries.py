@@ -16,11 +16,13 @@ def find_entries(folder: Path, tier: str) -> tuple[dict[str, Path], dict[str, st
             f"{folder} is one entry, or no folder; give the folder that holds a folder or a CSV "
             "file for each entry"
         )
-    entries, broken = {}, {}
+    entries = {}
+    broken = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith((".", "__")):
             continue
-        name, file = path.name, path
+        name = path.name
+        file = path
         if path.is_dir():
             file = path / SUBMISSION_FILES[tier]
         elif path.suffix.lower() != ".csv":

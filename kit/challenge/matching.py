@@ -24,7 +24,8 @@ def find_problems(
     Returns a sentence for each kind of problem, with the rows or trials that have it; an empty
     list if there is none.
     """
-    image_of, unit_ids = dict(zip(trials, images, strict=True)), np.sort(unit_ids)
+    image_of = dict(zip(trials, images, strict=True))
+    unit_ids = np.sort(unit_ids)
     present = {row.trial for row in rows if row.trial}
     sentences = []
     if present and present.isdisjoint(image_of):

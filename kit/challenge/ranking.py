@@ -200,7 +200,8 @@ class _Graded(NamedTuple):
 
 def _grade_entries(entries, measured, metric, resamples, seed):
     """The graded entries by falling score; name -> why another cannot be graded."""
-    graded, broken = [], {}
+    graded = []
+    broken = {}
     for name, path in progress(entries.items(), desc="grading", unit="entry"):
         try:
             predictions = read_submission(path, measured)
@@ -218,7 +219,8 @@ def _rank_entries(graded, ranks, bound, resamples, seed):
     """The `RankedEntry`s of graded ones, by falling score; a score above the bound is flagged."""
     rows = []
     for index, entry in enumerate(graded):
-        score, scores = entry.row.ranked_by, entry.row.scores
+        score = entry.row.ranked_by
+        scores = entry.row.scores
         rows.append(
             RankedEntry(
                 entry=entry.name,
@@ -269,7 +271,8 @@ def _sketch(predictions):
 
 def _flags(entry, graded, bound):
     """Sentences about an entry that looks like others, or scores more than the bound."""
-    flags, score = [], entry.row.ranked_by.score
+    flags = []
+    score = entry.row.ranked_by.score
     copies = [
         one_line(rival.name)
         for rival in graded

@@ -102,7 +102,9 @@ def read_rows(path: str | Path, column: str) -> list[Row]:
         )
     order = [header.index(name) for name in columns]
     parse_neurons = lru_cache(maxsize=2)(_parse_neurons)  # nearly all rows have the same text
-    rows, faults, numbers = [], set(), 0
+    rows = []
+    faults = set()
+    numbers = 0
     for number, cells in lines:
         if len(cells) == len(columns):
             cells = [cells[index] for index in order]
@@ -121,9 +123,11 @@ def read_rows(path: str | Path, column: str) -> list[Row]:
 
 def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Number and cells of every row of a CSV file that is not blank, the header first."""
-    content, start = _read_bytes(path).removeprefix(codecs.BOM_UTF8), 0
+    content = _read_bytes(path).removeprefix(codecs.BOM_UTF8)
+    start = 0
     for number in range(1, MAX_ROWS + 1):
-        cells, end = [], b","
+        cells = []
+        end = b","
         while end == b",":
             cell = CELL.match(content, start)
             if not cell or cell.end() - start > MAX_CELL or len(cells) == MAX_CELLS:

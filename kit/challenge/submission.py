@@ -66,7 +66,8 @@ def check(path: str | Path, data: Dataset) -> Report:
     >>> bool(kit.check("checked", data))
     True
     """
-    path, recording = require_path("path", path), require_dataset(data).mouse
+    path = require_path("path", path)
+    recording = require_dataset(data).mouse
     if path.is_dir():
         return _check_folder(path, data)
     rows = read_rows(path, "prediction")

@@ -114,7 +114,8 @@ def _source(url):
 
 def _receive(url, part, sha256, megabytes):
     """Append to `part` until its SHA-256 is right or a whole file came in one answer."""
-    failures, largest = 0, _size(part)
+    failures = 0
+    largest = _size(part)
     with _session() as session:
         while not part.exists() or file_sha256(part) != sha256:
             if failures == TRIES:
@@ -178,7 +179,8 @@ def _received(answer):
         if time.monotonic() - since > seconds:
             if received < least:
                 raise ConnectionError(f"the server sent less than {least} bytes in {seconds} s")
-            since, received = time.monotonic(), 0
+            since = time.monotonic()
+            received = 0
 
 
 def _write(blocks, part, start, megabytes):

@@ -70,11 +70,13 @@ def write(target: Path, recording: Mapping[str, Any], statistics_from: np.ndarra
 def _statistics(values):
     """The five statistics of one kind of data: over all pixels of images, else over trials."""
     if values.ndim > 2:
-        axis, mean = None, np.mean(values, dtype=np.float64)
+        axis = None
+        mean = np.mean(values, dtype=np.float64)
         # trial by trial: all squares at once would fill a gigabyte
         std = np.sqrt(np.mean([np.square(value - mean).mean() for value in values]))
     else:
-        axis, mean = 0, np.mean(values, 0, dtype=np.float64)
+        axis = 0
+        mean = np.mean(values, 0, dtype=np.float64)
         std = np.std(values, 0, dtype=np.float64)
     return {
         "mean": mean,
@@ -221,7 +223,8 @@ def read_meta(source: Source) -> dict[str, np.ndarray]:
     if any(name.startswith("data/videos/") for name in source.files):
         raise ValueError(f"{source.path} holds videos; give a recording with one image a trial")
     meta = {name: _as_ids(name, source.read(file)) for name, file in META.items()}
-    trials, neurons = meta["tiers"].size, meta["unit_ids"].size
+    trials = meta["tiers"].size
+    neurons = meta["unit_ids"].size
     shapes = dict.fromkeys(META, (trials,)) | {"unit_ids": (neurons,), "coordinates": (neurons, 3)}
     for name, values in meta.items():
         if not values.size or values.shape != shapes[name] or not _is_valid(name, values):

@@ -28,7 +28,8 @@ def pack(source: Source, part: Path, size: tuple[int, int]) -> None:
     another aspect ratio than its images; OSError if the disk has too little space.
     """
     arrays: dict[str, Any] = read_meta(source)
-    tiers, neurons = arrays["tiers"], len(arrays["unit_ids"])
+    tiers = arrays["tiers"]
+    neurons = len(arrays["unit_ids"])
     trials = len(tiers)
     values_per_trial = math.prod(size) + neurons + 5  # 3 of behaviour, 2 of eye position
     if shutil.disk_usage(part).free < 4 * trials * values_per_trial:

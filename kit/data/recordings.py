@@ -47,7 +47,8 @@ class Recording:
         return open_packed, (self.mouse, self.packed, self.tiers)
 
     def __post_init__(self):
-        trials, neurons = len(self.tiers), len(self.unit_ids)
+        trials = len(self.tiers)
+        neurons = len(self.unit_ids)
         shapes = {
             "images": (trials, 1, "height", "width"),
             "responses": (trials, neurons),

@@ -137,7 +137,8 @@ def compare_scores(
     reach = float(error[0] * np.quantile(ratios, LEVEL))
     as_large = (ratios * error >= abs(difference)).sum()
     if abs(difference) < EQUAL_WITHIN:
-        reach, as_large = max(reach, abs(difference)), resamples
+        reach = max(reach, abs(difference))
+        as_large = resamples
     return Difference(
         difference,
         (difference - reach, difference + reach),
@@ -202,7 +203,8 @@ def rank_scores(entries: list[ImageScore], resamples: int = RESAMPLES, seed: int
 def _step_down(observed, ratios):
     """Adjusted p (pairs,) of observed ratios, from resampled ones (resamples, pairs)."""
     order = np.argsort(-observed)
-    adjusted, highest = np.empty(len(observed)), np.zeros(len(ratios), np.float32)
+    adjusted = np.empty(len(observed))
+    highest = np.zeros(len(ratios), np.float32)
     for pair in order[::-1]:  # from the smallest: the largest of those that are left
         np.maximum(highest, ratios[:, pair], out=highest)
         adjusted[pair] = ((highest >= observed[pair]).sum() + 1) / (len(ratios) + 1)

@@ -47,7 +47,8 @@ def bundle(
     """
     recording = require_dataset(data).mouse
     config = require_config(config, BundleConfig)
-    truth, path = require_path("truth", truth), require_path("path", path)
+    truth = require_path("truth", truth)
+    path = require_path("path", path)
     _require_bundle(path)
     _require_withheld(recording)
     measured = {

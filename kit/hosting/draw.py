@@ -55,8 +55,10 @@ def _index_images(recording, rows):
 
     Raises ValueError if one id has two pictures.
     """
-    ids, images = recording.image_ids[rows], np.empty(len(rows), int)
-    image_of_pixels, image_of_id = {}, {}
+    ids = recording.image_ids[rows]
+    images = np.empty(len(rows), int)
+    image_of_pixels = {}
+    image_of_id = {}
     for k in np.argsort(ids, kind="stable"):  # not by pixels: the last digits do not matter
         pixels = blake2b(recording.images[rows[k]].tobytes()).digest()
         images[k] = image_of_pixels.setdefault(pixels, len(image_of_pixels))

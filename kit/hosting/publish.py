@@ -155,7 +155,8 @@ def _require_possible(recording, track):
 
 def write_public(path: Path, recording: Recording, trials: PublicTrials, track: str) -> None:
     """Write the public zip, trial by trial. track: "sensorium" writes zeros for behaviour."""
-    count, hidden = len(trials.rows), np.isin(trials.tiers, list(TEST_SETS))
+    count = len(trials.rows)
+    hidden = np.isin(trials.tiers, list(TEST_SETS))
     pixel_type = _pixel_type(recording, trials)
 
     def images(trial):

@@ -46,7 +46,8 @@ def score(folder: Path) -> tuple[dict[str, float], str]:
     Raises ValueError, with what is wrong, if there is nothing that can be scored.
     """
     path = find_file(folder / "ref", "the organisers' reference data", TIERS)
-    truth, tier = read_ground_truth(path), TIERS[path.name]
+    truth = read_ground_truth(path)
+    tier = TIERS[path.name]
     track = resolve_track(None, truth, path)
     entry = find_file(folder / "res", "the entry", [SUBMISSION_FILES[tier]])
     metric = RANKING_METRIC[track]
@@ -56,7 +57,8 @@ def score(folder: Path) -> tuple[dict[str, float], str]:
         "images": len(set(truth.images)),
         "neurons": len(truth.unit_ids),
     }
-    scores, values = row.columns(), row.scores.per_neuron[metric]
+    scores = row.columns()
+    values = row.scores.per_neuron[metric]
     return scores, results_page.result(track, TEST_SETS[tier], values, scores, counts)
 
 
@@ -88,7 +90,8 @@ def _write(path, text):
 
 def _files(folder):
     """The ordinary files below a folder, sorted, without hidden ones and macOS's own."""
-    files, folders = [], [folder] if folder.is_dir() else []
+    files = []
+    folders = [folder] if folder.is_dir() else []
     while folders:  # a list, because an entry may have more folders in each other than calls can
         for entry in os.scandir(folders.pop()):
             if entry.name.startswith(".") or entry.name == "__MACOSX":

@@ -49,7 +49,8 @@ def parameters(model: Model, mouse: str) -> dict[str, object]:
     positions (N, 2), feature_weights (N, C), bias (N,): the readout.
     shifter, gain: their linear layers. cortex (N, 2): x and y in cortex, from -1 to 1.
     """
-    config, readout = model.config, model.readouts[mouse]
+    config = model.config
+    readout = model.readouts[mouse]
     filters, behavior = _first_layer(model, mouse)
     core = cast(ConvCore, model.core)
     gain = None

@@ -17,7 +17,8 @@ def training_curve(
     """Draw validation correlation against seconds of training. log: a `History`."""
     require_result("log", log, "best_epoch")
     ax = make_axis(ax, 5, 3)
-    seconds, best = np.cumsum(log.seconds), log.best_epoch
+    seconds = np.cumsum(log.seconds)
+    best = log.best_epoch
     ax.plot(seconds, log.correlation, "o-", color=color, markersize=3, label=label)
     if best is not None:
         (mark,) = ax.plot(seconds[best], log.correlation[best], "o", color=color, markersize=8)
@@ -34,7 +35,8 @@ def training_curve(
 
 def reference_line(value: float, text: str, ax: Axes) -> Axes:
     """Draw a dashed line across a figure, such as a ceiling to compare scores with."""
-    value, ax = require("value", value, float), make_axis(ax, 5, 3)
+    value = require("value", value, float)
+    ax = make_axis(ax, 5, 3)
     ax.axhline(value, color=GREY, linestyle="--", linewidth=1)
     position = ax.get_yaxis_transform()  # x in shares of the axis, y in its data
     ax.text(0.01, value, text, transform=position, color="#666666", va="bottom", fontsize="small")
@@ -125,7 +127,8 @@ def score_spread(
     ax.margins(x=0.12, y=0.08)
     for row, runs in enumerate(scores.values()):
         runs = require_array("scores", runs, ("runs",))
-        mean, count = np.mean(runs), len(runs)
+        mean = np.mean(runs)
+        count = len(runs)
         error = np.std(runs, ddof=1) / np.sqrt(count) if count > 1 else 0
         ax.plot(runs, [row] * count, "o", color=SKY, markersize=5)
         ax.errorbar(mean, row, xerr=error, fmt="|", color=BLUE, markersize=16, markeredgewidth=2)

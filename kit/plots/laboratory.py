@@ -37,7 +37,8 @@ def tuning_curves(tunings: dict[str, Any], neurons: Sequence[int], ax: Axes | No
         panel = ax.inset_axes((i / count, 0, 0.8 / count, 1))
         for (name, tuning), color in zip(tunings.items(), COLORS, strict=False):
             row = tuning.row(neuron)
-            curve, band = tuning.curves[row], None
+            curve = tuning.curves[row]
+            band = None
             if tuning.spread is not None:
                 spread = tuning.spread[row]
                 band = (curve - spread).clip(min=0), curve + spread
@@ -58,7 +59,8 @@ def mean_tuning(tunings: dict[str, Any], ax: Axes | None = None) -> Axes:
 
     tunings: name -> `Tuning`, of the same quantity.
     """
-    tunings, ax = _require_tunings(tunings), make_axis(ax, 4.5, 3)
+    tunings = _require_tunings(tunings)
+    ax = make_axis(ax, 4.5, 3)
     for (name, tuning), color in zip(tunings.items(), COLORS, strict=False):
         peaks = tuning.curves.max(1, keepdims=True)
         relative = tuning.curves / np.where(peaks > 0, peaks, 1)
@@ -83,7 +85,8 @@ def _require_tunings(tunings):
 def _in_degrees(tuning):
     if tuning.unit != "radians":
         return tuning
-    values, preferred = np.degrees(tuning.values), np.degrees(tuning.preferred)
+    values = np.degrees(tuning.values)
+    preferred = np.degrees(tuning.preferred)
     return replace(tuning, unit="degrees", values=values, preferred=preferred)
 
 
@@ -143,7 +146,8 @@ def report_card(card: Any, ax: Axes | None = None) -> Axes:
     require_result("card", card, "twin")
     ax = make_axis(ax, 8, 4.2)
     ax.axis("off")
-    twin, truth = card.twin, card.truth
+    twin = card.twin
+    truth = card.truth
     turned = (np.degrees(twin["orientation"] - truth["orientation"]) + 90) % 180 - 90
     distance = np.hypot(*(twin["center"] - truth["center"]).T)
     panel = _panel(ax, 0, "preferred orientation")

@@ -25,6 +25,7 @@ class TrainConfig:
     one_cycle: bool = True  # the rate rises, then falls to zero; else it drops on plateaus
     patience: int = 10  # epochs without a better correlation before a drop or the end
     lr_drops: int = 0  # how often the rate is multiplied by .3 before training ends
+    ema: float = 0.0  # share that each step leaves in the average of the weights, which is kept
     seed: int = 42  # fixes the order of images and the readouts' samples
     device: str = "auto"  # "cpu", "cuda", "mps" or "auto"
     precision: str = "32-true"  # as Lightning Fabric names it; "bf16-mixed" on a recent GPU
@@ -37,6 +38,7 @@ class TrainConfig:
             batch_size=(1, inf),
             patience=(1, inf),
             lr_drops=(0, inf),
+            ema=(0, 0.9999),
             seed=SEEDS,
             device=("auto", "cpu", "cuda", "mps"),
             precision=("32-true", "bf16-mixed", "16-mixed"),

@@ -31,7 +31,8 @@ def make_fabric(model: Any, device: str, precision: Any) -> "Fabric":
 
     processes = per_host = 1
     if started_by_torchrun():
-        processes, per_host = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        processes = int(os.environ["WORLD_SIZE"])
+        per_host = int(os.environ["LOCAL_WORLD_SIZE"])
     # a step gives no gradient to other mice's readouts, or perhaps to parts of another core
     some_unused = len(model.readouts) > 1 or not isinstance(model.core, ConvCore)
     strategy = "ddp_find_unused_parameters_true" if some_unused else "ddp"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kit.data.recordings import Batch, Dataset, require_dataset
 from kit.evaluation.metrics import correlation
@@ -60,8 +61,9 @@ def train(
     if the training had never stopped. If it is finished, the call only loads its weights.
     callback: called with the history after every step; if it returns True, training ends as by
     Ctrl-C.
-    On a busy machine fewer threads compute. Another number of threads changes the last digits of a
-    step, and over many steps more. KIT_THREADS fixes the number, and a checkpoint keeps it.
+    On a busy machine fewer threads compute, chosen at the start and after slow epochs. Another
+    number of threads changes the last digits of a step, and over many steps more. KIT_THREADS fixes
+    the number, and a checkpoint keeps it.
     Under `torchrun` every process takes its share of each batch, and all end with the same weights;
     there Ctrl-C raises KeyboardInterrupt.
     Raises ValueError if model and data do not fit or the checkpoint is of another training, OSError
@@ -88,8 +90,7 @@ def train(
         try:
             if saved:
                 trainer.restore(saved)
-            with use_threads(trainer.threads):
-                trainer.fit(state_file)
+            trainer.fit(state_file)
         except (KeyboardInterrupt, StopTraining):
             if fabric.world_size > 1:  # the processes may have come to different points
                 raise KeyboardInterrupt from None
@@ -148,24 +149,26 @@ class Trainer:
     ) -> None:
         self.model, self.data, self.config, self.fabric = model, data, config, fabric
         self.callback = callback
-        self.steps_per_epoch = sum(
-            _steps_per_epoch(recording, config) for recording in data.values()
-        )
+        self.steps_per_epoch = sum(_steps_per_epoch(mouse, config) for mouse in data.values())
         lr = float(config.lr)
         self.wrapped, self.optimizer = fabric.setup(model, Adam(model.parameters(), lr=lr))
+        self.average = None  # of the weights and buffers over the steps
+        if config.ema:
+            mean = get_ema_multi_avg_fn(config.ema)
+            self.average = AveragedModel(model, multi_avg_fn=mean, use_buffers=True)
         self.trials = {mouse: len(recording.rows("train")) for mouse, recording in data.items()}
-        self.scheduler = None
-        if config.one_cycle:
-            total_steps = config.epochs * self.steps_per_epoch
-            self.scheduler = OneCycleLR(self.optimizer, lr, total_steps)
+        steps = config.epochs * self.steps_per_epoch
+        self.scheduler = OneCycleLR(self.optimizer, lr, steps) if config.one_cycle else None
         self.history, self.best = History(), deepcopy(model.state_dict())
         self.epochs_since_best = 0  # or since the last drop
         self.drops = 0  # how often the rate was multiplied by .3
         self.threads, self.title = torch.get_num_threads(), "training"
-        if fabric.world_size == 1 and fabric.device.type == "cpu":
-            self.threads, speedup = choose_threads()
-            if speedup > 1.5:
-                self.title += f" (the cores are busy: {self.threads} threads)"
+        self.choose_threads()
+
+    @property
+    def validated(self) -> Model:
+        """The model that is validated and kept: that of the average weights, if there is one."""
+        return cast(Model, self.average.module) if self.average else self.model
 
     def fit(self, state_file: Checkpoint) -> None:
         """Train to the end; save the state before the first epoch and after each."""
@@ -178,9 +181,22 @@ class Trainer:
             initial=len(self.history.loss) * self.steps_per_epoch,
         ) as bar:
             while not self.history.stopped:
-                self.epoch(bar)
+                with use_threads(self.threads):
+                    self.epoch(bar)
                 self.early_stopping_step()
+                self.choose_threads()
+                bar.set_description(self.title)
                 self.save_state(state_file)
+
+    def choose_threads(self) -> None:
+        """Take the number of threads that is fastest just now: at the start, after slow epochs."""
+        seconds = self.history.seconds
+        slow = not seconds or seconds[-1] > max(5, 2 * min(seconds[:-1], default=0))
+        one_process = self.fabric.world_size == 1 and self.fabric.device.type == "cpu"
+        if slow and one_process:
+            self.threads, speedup = choose_threads()
+            busy = f" (the cores are busy: {self.threads} threads)" if speedup > 1.5 else ""
+            self.title = f"training{busy}"
 
     def epoch(self, bar: "tqdm") -> None:
         """Train for one epoch, validate, and append both results to the history."""
@@ -194,8 +210,9 @@ class Trainer:
         losses = cast(Tensor, self.fabric.all_reduce(torch.stack(losses), reduce_op="sum"))
         loss = losses.mean().item()
         self.require_finite("loss", loss)
-        average_buffers(self.model, self.fabric)
-        score = on_rank_zero(self.fabric, lambda: validation_correlation(self.model, self.data))
+        for model in {self.model, self.validated}:
+            average_buffers(model, self.fabric)
+        score = on_rank_zero(self.fabric, lambda: validation_correlation(self.validated, self.data))
         self.require_finite("validation correlation", score)
         self.history.add(loss, score, rates[-1], self.fabric.broadcast(perf_counter() - started))
         bar.set_postfix(loss=f"{loss:.3f}", correlation=f"{score:.3f}")
@@ -208,6 +225,8 @@ class Trainer:
             self.fabric.backward(loss)
             self.optimizer.step()
             self.optimizer.zero_grad()
+            if self.average:
+                self.average.update_parameters(self.model)
             lr = self.optimizer.param_groups[0]["lr"]
             if self.scheduler:
                 self.scheduler.step()
@@ -225,10 +244,8 @@ class Trainer:
         predictions, responses = self.wrapped(part, mouse), cast(Tensor, part.responses)
         loss = poisson_loss(predictions, responses.to(predictions.device)) * loss_weight
         scale = sqrt(self.trials[mouse] / len(batch.images)) * self.fabric.world_size
-        return (
-            loss * scale + self.model.regularizer(mouse),
-            loss.detach() / (len(batch.images) * responses.shape[1]),
-        )
+        mean_loss = loss.detach() / (len(batch.images) * responses.shape[1])
+        return loss * scale + self.model.regularizer(mouse), mean_loss
 
     def require_finite(self, name: str, value: float) -> None:
         """Raise FloatingPointError if a result of the present epoch is not finite."""
@@ -248,7 +265,7 @@ class Trainer:
         config, history = self.config, self.history
         self.epochs_since_best += 1
         if history.best_epoch == len(history.loss) - 1:
-            self.epochs_since_best, self.best = 0, deepcopy(self.model.state_dict())
+            self.epochs_since_best, self.best = 0, deepcopy(self.validated.state_dict())
         elif self.epochs_since_best >= config.patience:
             if self.drops == config.lr_drops:
                 history.stopped = f"no better for {config.patience} epochs"
@@ -268,6 +285,7 @@ class Trainer:
             "best": self.best,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.fabric.strategy.precision.state_dict(),
+            "average": self.average and self.average.state_dict(),
             "history": asdict(self.history),
             "drops": self.drops,
             "epochs_since_best": self.epochs_since_best,
@@ -285,6 +303,8 @@ class Trainer:
         saved_threads = saved.get("threads", self.threads)  # older checkpoints lack the number
         self.threads = min(saved_threads, torch.get_num_threads())
         self.model.load_state_dict(saved["model"])
+        if self.average:
+            self.average.load_state_dict(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])
         if self.scheduler:  # despite its name, last_epoch counts steps; the rate follows from it
             self.scheduler.last_epoch = len(self.history.loss) * self.steps_per_epoch

@@ -38,7 +38,8 @@ def nonfinite_part(
     model: Model, loss: Callable[[Tensor, Tensor], Tensor], mouse: str, batch: Batch
 ) -> str | None:
     """The part of the core that is not finite for a batch, with its verb, or None."""
-    core, features = model.core, []
+    core = model.core
+    features = []
     with core.register_forward_hook(lambda core, images, output: features.append(output)):
         predictions = model(batch, mouse)
     responses = cast(Tensor, batch.responses).to(predictions.device)

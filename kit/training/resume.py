@@ -67,9 +67,11 @@ class Checkpoint:
         if self.path is None or not os.path.lexists(self.path):
             return None
         saved = read_state(self.path)
-        then, now = saved["identity"], self.identity
+        then = saved["identity"]
+        now = self.identity
         if not saved["history"]["stopped"]:
-            then, now = then | saved["start"], now | self.start
+            then = then | saved["start"]
+            now = now | self.start
             if now["first weights"] == weights_digest(saved["best"]):  # those that Ctrl-C left
                 now["first weights"] = then["first weights"]
         for name in now | then:

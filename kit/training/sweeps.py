@@ -213,7 +213,8 @@ class _Task:
 
     def train(self):
         """Train to the end, from the last saved state if there is one, and write the files."""
-        model, state = self.model(), self.folder / f"{self.name}.checkpoint"
+        model = self.model()
+        state = self.folder / f"{self.name}.checkpoint"
         history = train(model, self.data, self.config, state)
         if history.stopped == "interrupted":  # which also ends the sweep
             raise KeyboardInterrupt

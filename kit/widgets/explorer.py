@@ -35,8 +35,11 @@ class Explorer(widgets.VBox):
     def __init__(
         self, figure: Any, controls: Mapping[str, Any], show: Callable[[dict], str]
     ) -> None:
-        self.figure, self.controls, self._show = figure, dict(controls), show
-        self._latest, self.text = None, ""
+        self.figure = figure
+        self.controls = dict(controls)
+        self._show = show
+        self._latest = None
+        self.text = ""
         width, height = figure.canvas.get_width_height()
         fixed = widgets.Layout(
             width=f"{width}px",
@@ -45,7 +48,8 @@ class Explorer(widgets.VBox):
             object_fit="contain",
             flex="0 0 auto",
         )
-        self.picture, self.sentence = widgets.Image(format="png", layout=fixed), widgets.HTML()
+        self.picture = widgets.Image(format="png", layout=fixed)
+        self.sentence = widgets.HTML()
         columns = widgets.HBox(
             list(self.controls.values()), layout=widgets.Layout(flex_flow="row wrap")
         )
@@ -74,7 +78,8 @@ class Explorer(widgets.VBox):
         """Remove the widget, and let go of its picture and of the model that it shows."""
         for part in (*getattr(self, "controls", {}).values(), *self.children):
             part.close()
-        self._show, self.figure = None, None
+        self._show = None
+        self.figure = None
         super().close()
 
     def _ipython_display_(self) -> None:

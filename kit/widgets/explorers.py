@@ -34,7 +34,8 @@ def trial_explorer(data: Dataset, mouse: str | None = None) -> Explorer:
     >>> explorer.controls["trial"].value = 3
     """
     recording = _recording(data, mouse)
-    figure, tiers = TrialFigure(recording), [name for name in TIERS if name in recording.tiers]
+    figure = TrialFigure(recording)
+    tiers = [name for name in TIERS if name in recording.tiers]
     tier = widgets.Dropdown(options=tiers, description="tier")
     trial = slider("trial", "of its tier", 1, 1, 1, 1)
     widgets.dlink((tier, "value"), (trial, "max"), lambda name: len(recording.rows(name)))
@@ -53,12 +54,14 @@ def trial_explorer(data: Dataset, mouse: str | None = None) -> Explorer:
 
 
 def _recording(data, mouse):
-    data, mouse = require_dataset(data), require("mouse", mouse, str | None)
+    data = require_dataset(data)
+    mouse = require("mouse", mouse, str | None)
     return data.mouse if mouse is None else data[mouse]
 
 
 def _describe_trial(recording, row):
-    responses, image = recording.responses[row], recording.image_ids[row]
+    responses = recording.responses[row]
+    image = recording.image_ids[row]
     repeats = np.count_nonzero(recording.image_ids == image)
     text = f"image {image}, shown {'once' if repeats == 1 else f'{repeats} times'}; "
     if np.isnan(responses).all():
@@ -151,8 +154,10 @@ def neuron_explorer(
 
     def show(values):
         neuron = values["neuron"]
-        i, score = neurons.tolist().index(neuron), scores[neuron]
-        position, pair = recording.coordinates[neuron], responses[:, :, neuron]
+        i = neurons.tolist().index(neuron)
+        score = scores[neuron]
+        position = recording.coordinates[neuron]
+        pair = responses[:, :, neuron]
         figure.show_neuron(position, fields[i], images[i], pair, score)
         return (
             f"Neuron {neuron}: on {len(recorded)} validation trials its single-trial "

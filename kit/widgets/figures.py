@@ -127,7 +127,8 @@ class TrialFigure(LiveFigure):
         self.image = self.picture(box, "image", recording.image_size, limits)
         self.dots = self.responses(0.57, 0.37, recording.coordinates, 3)
         self.note = _note(self.dots.axes, "responses withheld")
-        self.lines, self.eye = [], None
+        self.lines = []
+        self.eye = None
         if recording.behavior is None:
             _note(self.panel((0.12, 0.08, 0.35, 0.34), "behaviour", xticks=[], yticks=[]))
         else:
@@ -153,7 +154,8 @@ class TrialFigure(LiveFigure):
 
     def show_trial(self, row: int) -> Figure:
         """Show a trial. row: its index in the recording."""
-        recording, responses = self.recording, self.recording.responses[row]
+        recording = self.recording
+        responses = self.recording.responses[row]
         self.image.set_data(recording.images[row, 0])
         withheld = bool(np.isnan(responses).all())
         self.note.set_visible(withheld)

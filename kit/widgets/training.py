@@ -58,8 +58,11 @@ class TrainingMonitor(Explorer):
                 "this model is being trained already; stop that training, or wait for "
                 "it with monitor.wait()"
             )
-        self.history, self._problem, self._epochs = History(), None, config.epochs
-        self._stop, self._ended = threading.Event(), False
+        self.history = History()
+        self._problem = None
+        self._epochs = config.epochs
+        self._stop = threading.Event()
+        self._ended = False
         self.button = widgets.Button(
             description="Stop training", icon="stop", layout=widgets.Layout(width="190px")
         )
@@ -119,7 +122,8 @@ class TrainingMonitor(Explorer):
         return self._stop.is_set()
 
     def _show_history(self, values):
-        history, best = self.history, self.history.best_epoch
+        history = self.history
+        best = self.history.best_epoch
         self.button.disabled = self._ended or self._stop.is_set()
         if self.button.disabled:
             self.button.description = "Training has ended" if self._ended else "Stopping"

@@ -23,7 +23,9 @@ PLATEAUS = {"epochs": 30, "one_cycle": False, "patience": 2, "lr_drops": 2}
 
 
 @pytest.mark.parametrize(
-    "changes", [{"epochs": 6}, PLATEAUS, {"epochs": 6, "precision": "bf16-mixed"}], ids=str
+    "changes",
+    [{"epochs": 6}, PLATEAUS, {"epochs": 6, "precision": "bf16-mixed"}, {"epochs": 6, "ema": 0.8}],
+    ids=str,
 )
 def test_train_resumes_to_same_weights(small, tmp_path, changes, monkeypatch):
     monkeypatch.setattr(kit.training.distributed, "has_fast_bfloat16", lambda: True)
@@ -61,6 +63,17 @@ def test_train_resumes_with_the_same_number_of_threads(small, tmp_path, monkeypa
         assert used[-1] == 1
 
 
+def test_train_chooses_threads_again_after_slow_epochs(small, monkeypatch):
+    """Other programs may have started since; the choice costs too much after every epoch."""
+    moments = iter([0, 6, 6, 12, 12, 30, 30, 36, 36, 42])  # start and end of each epoch
+    choices = []
+    monkeypatch.setattr(kit.training.loop, "perf_counter", lambda: next(moments))
+    monkeypatch.setattr(kit.training.loop, "choose_threads", lambda: choices.append(1) or (1, 1.0))
+    calls = []
+    kit.train(build(small), small, quick(epochs=5), callback=lambda log: calls.append(len(choices)))
+    assert [calls[i] for i in range(0, len(calls), len(calls) // 5)] == [1, 2, 2, 3, 3]
+
+
 def test_train_reads_finished_checkpoint(small, tmp_path, monkeypatch):
     plain, saved, again = build(small), build(small), build(small)
     log = kit.train(plain, small, quick())
@@ -83,7 +96,8 @@ def finished(small, folder):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"epochs": 2}, {"lr": 0.01}, {"batch_size": 8}, {"seed": 1}, {"patience": 3}],
+    "changes", [{"epochs": 2}, {"lr": 0.01}, {"batch_size": 8}, {"seed": 1}, {"patience": 3},
+                {"ema": 0.5}],
     ids=str,
 )  # fmt: skip
 def test_read_refuses_other_settings(small, finished, changes):

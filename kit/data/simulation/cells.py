@@ -94,7 +94,8 @@ class Cells(nn.Module):
 
     def __init__(self, mouse: str, unit_ids: np.ndarray, parameters: Mapping[str, np.ndarray]):
         super().__init__()
-        self.mouse, self.unit_ids = mouse, unit_ids
+        self.mouse = mouse
+        self.unit_ids = unit_ids
         for name in self.PARAMETERS:
             self.register_buffer(name, torch.tensor(parameters[name]))
         self._register_filters()
@@ -228,7 +229,8 @@ def draw_responses(
     uniform numbers: a rate that differs in its last digit changes at most that one response.
     Raises ValueError if a count reaches MAX_EVENTS.
     """
-    events, responses = [], []
+    events = []
+    responses = []
     for means in np.split(rates * event_rate, range(128, len(rates), 128)):
         # for each response: one for the count, two for a single event, one for each pair of them
         uniforms = rng.random((*means.shape, 3 + MAX_EVENTS // 2))

@@ -56,7 +56,8 @@ def _paint_images(count, rng):
 
     Overlapping textured ellipses with radii that follow r^-3 (Lee, Mumford and Huang, IJCV 2001).
     """
-    leaves, texture = [_draw_leaf(rng) for _ in range(1500)], _draw_pink_noise(rng)
+    leaves = [_draw_leaf(rng) for _ in range(1500)]
+    texture = _draw_pink_noise(rng)
     images = []
     for _ in progress(range(0, count, ROWS * COLUMNS), desc="painting images", unit="sheet"):
         images.extend(_paint_sheet(leaves, texture, rng))
@@ -96,7 +97,8 @@ def _draw_leaf(rng):
     radius = (rng.random() * (largest**-2 - smallest**-2) + smallest**-2) ** -0.5
     dx = np.arange(-int(radius), int(radius) + 1)
     dy = dx[:, None]
-    angle, aspect = rng.uniform(0, np.pi), rng.uniform(0.5, 1)
+    angle = rng.uniform(0, np.pi)
+    aspect = rng.uniform(0.5, 1)
     along = np.cos(angle) * dx + np.sin(angle) * dy
     across = np.cos(angle) * dy - np.sin(angle) * dx
     return along**2 + (across / aspect) ** 2 < radius**2
@@ -115,7 +117,9 @@ def _draw_behavior(trials, rng):
     """Pupil size, its change and running speed (T, 3), and eye position (T, 2), in raw units."""
     running, pupil = np.zeros((2, trials))
     eye = np.zeros((trials, 2))
-    moving, speed, arousal = False, 0.0, 0.0
+    moving = False
+    speed = 0.0
+    arousal = 0.0
     for t in range(trials):  # bouts of running; arousal drifts slowly and rises with running
         moving = rng.random() < (0.93 if moving else 0.03)
         speed = 0.6 * speed + 0.4 * moving * rng.gamma(4, 6)
