@@ -5,11 +5,13 @@ Takes half an hour. Run by `make weights`; with names, only those are trained ag
 
 import sys
 from datetime import date
+from functools import partial
 
 import kit
 from kit.models.pretrained import SHIPPED
 
-BUILDERS = {"LN": kit.linear_baseline, "CNN": kit.cnn_baseline}
+CNN = partial(kit.cnn_baseline, channels=16)
+BUILDERS = {"LN": partial(kit.linear_baseline, channels=16), "CNN": CNN}
 TRACKS = {"sample": "Sensorium", "sample+": "Sensorium+"}
 PARTS = {  # of the ablation: what a CNN of the mouse "sample+" takes besides the images
     "plain": {},
@@ -33,10 +35,12 @@ mice; the published models of real ones are `kit.pretrained("sensorium+-cnn")` a
 - Data: `kit.load("sample")` and `kit.load("sample+")`, {neurons} neurons each, simulated by the kit
   (version {version} of the simulator). Their true rates score {ceilings} on the final test set's
   single trials: no model can expect more.
-- Models: `kit.linear_baseline` and `kit.cnn_baseline` with 16 channels. Those of "sample+" take
-  behaviour and eye position. "sample-pretrain-cnn" predicts two open mice, with a shifter and a
-  gain for each, and is scored on their test tier; its core is there for other mice to use.
-- Recipe: `kit.{recipe}`; the weights of the epoch that did best on the
+- Models: `kit.linear_baseline` and `kit.cnn_baseline` with 16 channels, and `kit.strong_baseline`.
+  Those of "sample+" take behaviour and eye position. Those of "sample-pretrain" predict two open
+  mice, with a shifter and a gain for each, and are scored on their test tier; their cores are there
+  for other mice to use.
+- Recipe: `kit.{recipe}`, and
+  `kit.TrainConfig.strong()` for the strong ones; the weights of the epoch that did best on the
   validation tier. The final test set, whose responses the recording withholds, was used for the
   scores alone.
 - Use: learning and trying out, with no claim about real brains. MIT licence, as the kit.
@@ -61,9 +65,11 @@ def names():
         for mouse in TRACKS
         for kind, builder in BUILDERS.items()
     }
+    for mouse in (*TRACKS, "sample-pretrain"):
+        every[f"{mouse}-strong"] = (mouse, kit.strong_baseline, None, kit.TrainConfig.strong())
     every["sample-pretrain-cnn"] = (
         "sample-pretrain",
-        kit.cnn_baseline,
+        CNN,
         kit.ModelConfig(shifter=True, gain=True),
         kit.TrainConfig(),
     )
@@ -71,7 +77,7 @@ def names():
         for seed in SEEDS[parts]:
             every[f"sample+-{parts}-{seed}"] = (
                 "sample+",
-                kit.cnn_baseline,
+                CNN,
                 kit.ModelConfig(seed=seed, **options),
                 kit.TrainConfig.quick(seed=seed),
             )
@@ -110,7 +116,7 @@ def measured(model, mouse):
 def make(name, mouse, builder, config, recipe):
     """Train and save one model."""
     data = kit.load(mouse)
-    model = builder(data, channels=16, config=config)
+    model = builder(data, config=config)
     print(name, kit.train(model, data, recipe), flush=True)
     numbers = [f"{value:.3f}"[1:] for value in measured(model, mouse)[1:]]
     model.description = "\n".join(

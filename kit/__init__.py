@@ -41,6 +41,7 @@ from kit.models import (
     linear_baseline,
     load_model,
     save,
+    strong_baseline,
     vit_baseline,
 )
 from kit.models.check_core import check_core
@@ -82,6 +83,7 @@ __all__ = [
     "rank",
     "save",
     "score",
+    "strong_baseline",
     "submit",
     "train",
     "train_many",

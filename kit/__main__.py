@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,15 @@ from kit.checks import expand_user, require, system_words
 from kit.files import atomic_write, is_first_process
 from kit.hosting.publish import private_folder
 
-BASELINES = {"cnn": kit.cnn_baseline, "linear": kit.linear_baseline}
+BASELINES = {
+    "cnn": kit.cnn_baseline,
+    "linear": kit.linear_baseline,
+    "strong": kit.strong_baseline,
+}
 RECIPES = {
     "default": kit.TrainConfig,
     "quick": kit.TrainConfig.quick,
+    "strong": kit.TrainConfig.strong,
     "sensorium2022": kit.TrainConfig.sensorium2022,
 }
 DATA = "sample+, sensorium+, … (see kit.load), a recording's id, or a path"
@@ -36,9 +42,9 @@ ARGUMENTS = {  # command -> its arguments and what they are; defaults stand in t
         "recordings": DATA,
         "out": "file for the trained model, .safetensors",
         "--model": "which baseline (default: cnn)",
-        "--channels": "width of the core (default: 64); 16 is quick",
-        "--recipe": "settings of the training; quick takes half a minute, sensorium2022 trained "
-        "the published baselines",
+        "--channels": "width of the core (default: 64, of strong 32); 16 is quick",
+        "--recipe": "settings of the training; quick takes half a minute, strong is for the strong "
+        "baseline, sensorium2022 trained the published ones",
         "--epochs": "upper bound, instead of the recipe's",
         "--seed": "whole number that fixes the order of the images (default: 42)",
         "--device": "cpu, cuda, mps or auto (default: auto)",
@@ -154,13 +160,14 @@ def _fetch(recordings, size=(36, 64)):
     print(kit.load(recordings, tuple(size)))
 
 
-def _train(recordings, out, checkpoint=None, model="cnn", channels=64, **settings):
+def _train(recordings, out, checkpoint=None, model="cnn", channels=None, **settings):
     """Train a baseline and save it."""
+    build = BASELINES[model] if channels is None else partial(BASELINES[model], channels=channels)
     config = RECIPES[settings.pop("recipe", "default")](**settings)
     if checkpoint and Path(checkpoint).resolve() == Path(out).resolve():
         raise ValueError(f"{out} cannot be both model and checkpoint; name another file")
     data = kit.load(recordings)
-    network = BASELINES[model](data, channels=channels)
+    network = build(data)
     if not is_first_process():  # that one prints and saves for all
         kit.train(network, data, config, checkpoint)
         return

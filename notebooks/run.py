@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -138,16 +139,36 @@ def execute_alone(*arguments):
 
     Ctrl-C is for this process, which ends the other one.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other one inherits it
-        running = pool.submit(execute, *arguments)
-        signal.signal(signal.SIGINT, handler)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, ignore_interrupts) as pool:
         try:
+            with interrupts_held():
+                running = pool.submit(execute, *arguments)
             return running.result()
         except KeyboardInterrupt:
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
+
+
+@contextmanager
+def interrupts_held():
+    """Within the block Ctrl-C waits, also in a process that starts there (not so on Windows)."""
+    if os.name == "nt":
+        yield
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+
+
+def ignore_interrupts():
+    """Leave Ctrl-C to the process that started this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if os.name != "nt":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 # ---- its parameters ----

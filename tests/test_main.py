@@ -92,12 +92,17 @@ def test_train_submit_check_and_grade(capsys, zipped, folder, checkpoint, tmp_pa
     assert out.split("\n")[1].split()[:2] == ["1*", "mine"]
 
 
-def test_train_equals_training_in_python(capsys, zipped, folder, tmp_path):
-    options = "--channels 2 --recipe sensorium2022 --epochs 2 --seed 3 --device cpu"
+@pytest.mark.parametrize(
+    "model, build, recipe",
+    [("cnn", kit.cnn_baseline, "sensorium2022"), ("strong", kit.strong_baseline, "strong")],
+)
+def test_train_equals_training_in_python(capsys, zipped, tmp_path, model, build, recipe):
+    options = f"--model {model} --channels 2 --recipe {recipe} --epochs 2 --seed 3 --device cpu"
     run(capsys, "train", zipped, tmp_path / "model", *options.split())
     data = kit.load(zipped)
-    model = kit.cnn_baseline(data, channels=2)
-    kit.train(model, data, kit.TrainConfig.sensorium2022(epochs=2, seed=3, device="cpu"))
+    model = build(data, channels=2)
+    recipe = getattr(kit.TrainConfig, recipe)
+    kit.train(model, data, recipe(epochs=2, seed=3, device="cpu"))
     assert same_weights(model, kit.load_model(tmp_path / "model"))
 
 

@@ -5,7 +5,12 @@ every neuron to every image, (B, N).
 """
 
 from kit.models import layers
-from kit.models.baselines import cnn_baseline, linear_baseline, vit_baseline
+from kit.models.baselines import (
+    cnn_baseline,
+    linear_baseline,
+    strong_baseline,
+    vit_baseline,
+)
 from kit.models.checkpoints import load_model, save
 from kit.models.config import ModelConfig
 from kit.models.ensemble import Ensemble
@@ -23,5 +28,6 @@ __all__ = [
     "linear_baseline",
     "load_model",
     "save",
+    "strong_baseline",
     "vit_baseline",
 ]

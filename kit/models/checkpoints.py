@@ -17,9 +17,12 @@ from kit.files import atomic_write
 from kit.models.config import ModelConfig
 from kit.models.layers import ConvCore
 from kit.models.model import Model
+from kit.models.normalization import NormalizationCore
 from kit.models.vit import ViTCore
 
-CORES = {"ConvCore": ConvCore, "ViTCore": ViTCore}  # those that can be built from their settings
+CORES = {
+    core.__name__: core for core in (ConvCore, NormalizationCore, ViTCore)
+}  # those that can be built from their settings
 FORMAT = 2  # of the file; files of another format are refused
 
 

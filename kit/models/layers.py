@@ -54,13 +54,10 @@ class ConvCore(nn.Module):
         self.label = f"{kind} of {layers} convolutional layers"  # for the repr of a Model
         self.layers = nn.ModuleList()
         for i in range(layers):
-            layer = nn.Sequential()
             if i == 0:
-                layer.append(nn.Conv2d(in_channels, channels, 9, bias=False))
+                layer = nn.Sequential(nn.Conv2d(in_channels, channels, 9, bias=False))
             else:
-                layer.append(nn.Conv2d(channels, channels, 1, bias=False))
-                layer.append(DepthwiseConv(channels))
-                layer.append(nn.Conv2d(channels, channels, 1, bias=False))
+                layer = separable(channels, channels)
             # momentum .9 as in 2022: the last batch nearly decides the running statistics
             layer.append(nn.BatchNorm2d(channels, momentum=0.9))
             if nonlinear:
@@ -77,12 +74,25 @@ class ConvCore(nn.Module):
         return features  # (B, channels, H - 8, W - 8), as after every layer
 
     def regularizer(self) -> Tensor:
-        """Roughness of the first layer's filters: 6.3831 * sum(laplace(f)^2) / sum(f^2)."""
-        filters = self.get_parameter("layers.0.0.weight")  # (channels, in_channels, 9, 9)
-        filters = filters.flatten(0, 1).unsqueeze(1)  # (channels * in_channels, 1, 9, 9)
-        laplace = filters.new_tensor([[0, -1, 0], [-1, 4, -1], [0, -1, 0]])
-        rough = conv2d(filters, laplace[None, None], padding=1)
-        return 6.3831 * rough.pow(2).sum() / filters.pow(2).sum()
+        """`roughness` of the first layer's filters."""
+        return roughness(self.get_parameter("layers.0.0.weight"))
+
+
+def roughness(filters: Tensor) -> Tensor:
+    """6.3831 * sum(laplace(f)^2) / sum(f^2), as in 2022, of filters (C, in_channels, h, w)."""
+    filters = filters.flatten(0, 1).unsqueeze(1)  # (C * in_channels, 1, h, w)
+    laplace = filters.new_tensor([[0, -1, 0], [-1, 4, -1], [0, -1, 0]])
+    rough = conv2d(filters, laplace[None, None], padding=1)
+    return 6.3831 * rough.pow(2).sum() / filters.pow(2).sum()
+
+
+def separable(in_channels: int, channels: int) -> nn.Sequential:
+    """A depth-separable 7x7 convolution: mix channels, convolve each by itself, mix again."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, channels, 1, bias=False),
+        DepthwiseConv(channels),
+        nn.Conv2d(channels, channels, 1, bias=False),
+    )
 
 
 class DepthwiseConv(nn.Conv2d):

@@ -25,7 +25,6 @@ class TrainConfig:
     one_cycle: bool = True  # the rate rises, then falls to zero; else it drops on plateaus
     patience: int = 10  # epochs without a better correlation before a drop or the end
     lr_drops: int = 0  # how often the rate is multiplied by .3 before training ends
-    ema: float = 0.0  # share that each step leaves in the average of the weights, which is kept
     seed: int = 42  # fixes the order of images and the readouts' samples
     device: str = "auto"  # "cpu", "cuda", "mps" or "auto"
     precision: str = "32-true"  # as Lightning Fabric names it; "bf16-mixed" on a recent GPU
@@ -38,7 +37,6 @@ class TrainConfig:
             batch_size=(1, inf),
             patience=(1, inf),
             lr_drops=(0, inf),
-            ema=(0, 0.9999),
             seed=SEEDS,
             device=("auto", "cpu", "cuda", "mps"),
             precision=("32-true", "bf16-mixed", "16-mixed"),
@@ -51,6 +49,11 @@ class TrainConfig:
         """The recipe of the published baselines. changes: any field, to try one thing at a time."""
         recipe = cls(epochs=200, batch_size=128, one_cycle=False, patience=5, lr_drops=3)
         return replace(recipe, **changes)
+
+    @classmethod
+    def strong(cls, **changes: object) -> "TrainConfig":
+        """For `kit.strong_baseline`, which overfits in longer trainings. changes: any field."""
+        return replace(cls(epochs=12), **changes)
 
     @classmethod
     def quick(cls, **changes: object) -> "TrainConfig":

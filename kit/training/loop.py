@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kit.data.recordings import Batch, Dataset, require_dataset
 from kit.evaluation.metrics import correlation
@@ -152,10 +151,6 @@ class Trainer:
         self.steps_per_epoch = sum(_steps_per_epoch(mouse, config) for mouse in data.values())
         lr = float(config.lr)
         self.wrapped, self.optimizer = fabric.setup(model, Adam(model.parameters(), lr=lr))
-        self.average = None  # of the weights and buffers over the steps
-        if config.ema:
-            mean = get_ema_multi_avg_fn(config.ema)
-            self.average = AveragedModel(model, multi_avg_fn=mean, use_buffers=True)
         self.trials = {mouse: len(recording.rows("train")) for mouse, recording in data.items()}
         steps = config.epochs * self.steps_per_epoch
         self.scheduler = OneCycleLR(self.optimizer, lr, steps) if config.one_cycle else None
@@ -164,11 +159,6 @@ class Trainer:
         self.drops = 0  # how often the rate was multiplied by .3
         self.threads, self.title = torch.get_num_threads(), "training"
         self.choose_threads()
-
-    @property
-    def validated(self) -> Model:
-        """The model that is validated and kept: that of the average weights, if there is one."""
-        return cast(Model, self.average.module) if self.average else self.model
 
     def fit(self, state_file: Checkpoint) -> None:
         """Train to the end; save the state before the first epoch and after each."""
@@ -210,9 +200,8 @@ class Trainer:
         losses = cast(Tensor, self.fabric.all_reduce(torch.stack(losses), reduce_op="sum"))
         loss = losses.mean().item()
         self.require_finite("loss", loss)
-        for model in {self.model, self.validated}:
-            average_buffers(model, self.fabric)
-        score = on_rank_zero(self.fabric, lambda: validation_correlation(self.validated, self.data))
+        average_buffers(self.model, self.fabric)
+        score = on_rank_zero(self.fabric, lambda: validation_correlation(self.model, self.data))
         self.require_finite("validation correlation", score)
         self.history.add(loss, score, rates[-1], self.fabric.broadcast(perf_counter() - started))
         bar.set_postfix(loss=f"{loss:.3f}", correlation=f"{score:.3f}")
@@ -225,8 +214,6 @@ class Trainer:
             self.fabric.backward(loss)
             self.optimizer.step()
             self.optimizer.zero_grad()
-            if self.average:
-                self.average.update_parameters(self.model)
             lr = self.optimizer.param_groups[0]["lr"]
             if self.scheduler:
                 self.scheduler.step()
@@ -265,7 +252,7 @@ class Trainer:
         config, history = self.config, self.history
         self.epochs_since_best += 1
         if history.best_epoch == len(history.loss) - 1:
-            self.epochs_since_best, self.best = 0, deepcopy(self.validated.state_dict())
+            self.epochs_since_best, self.best = 0, deepcopy(self.model.state_dict())
         elif self.epochs_since_best >= config.patience:
             if self.drops == config.lr_drops:
                 history.stopped = f"no better for {config.patience} epochs"
@@ -285,7 +272,6 @@ class Trainer:
             "best": self.best,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.fabric.strategy.precision.state_dict(),
-            "average": self.average and self.average.state_dict(),
             "history": asdict(self.history),
             "drops": self.drops,
             "epochs_since_best": self.epochs_since_best,
@@ -303,8 +289,6 @@ class Trainer:
         saved_threads = saved.get("threads", self.threads)  # older checkpoints lack the number
         self.threads = min(saved_threads, torch.get_num_threads())
         self.model.load_state_dict(saved["model"])
-        if self.average:
-            self.average.load_state_dict(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])
         if self.scheduler:  # despite its name, last_epoch counts steps; the rate follows from it
             self.scheduler.last_epoch = len(self.history.loss) * self.steps_per_epoch

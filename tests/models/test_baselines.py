@@ -1,4 +1,4 @@
-"""The three baselines: their parts, seeds and refusals."""
+"""The baselines: their parts, seeds and refusals."""
 
 import pytest
 import torch
@@ -36,6 +36,19 @@ def test_vit_baseline_follows_the_track(plus, plain):
     assert kit.predict(model, plain, "test").shape == (11, 24)
 
 
+def test_strong_baseline_follows_the_track(plus, plain):
+    model = kit.strong_baseline(plus, channels=2)
+    strong = {"shifter": True, "gain": True, "minmax_behavior": True}
+    assert model.config == kit.ModelConfig(image_size=SIZE, **strong)
+    assert model.feature_shape == (6, 6, 20)
+    assert "divisive normalisation, then 2 convolutional layers: images 18 x 32" in repr(model)
+    model = kit.strong_baseline(plain, channels=2)
+    assert model.config == kit.ModelConfig(image_size=SIZE)
+    assert kit.predict(model, plain, "test").shape == (11, 24)
+    own = kit.ModelConfig(behavior_channels=True, image_size=SIZE)
+    assert kit.strong_baseline(plus, 2, own).core.settings["in_channels"] == 4
+
+
 @pytest.mark.parametrize("channels", [0, 1025, 2.5, True])
 def test_cnn_baseline_impossible_channels(plus, channels):
     with pytest.raises(ValueError, match=f"channels={channels} is not possible; .*from 1 to 1024"):
@@ -49,7 +62,7 @@ def test_vit_baseline_refuses_other_configs(plus):
         kit.vit_baseline(plus, kit.ModelConfig(image_size=SIZE))
 
 
-@pytest.mark.parametrize("build", [kit.cnn_baseline, kit.vit_baseline])
+@pytest.mark.parametrize("build", [kit.cnn_baseline, kit.strong_baseline, kit.vit_baseline])
 def test_baseline_seed(plus, build):
     """The config's seed fixes all weights, whatever the global random state, which stays."""
 

@@ -92,7 +92,7 @@ def test_load_model_of_several_mice(folder, tmp_path):
         assert_same_predictions(model, again, data, mouse)
 
 
-@pytest.mark.parametrize("build", [kit.cnn_baseline, kit.vit_baseline])
+@pytest.mark.parametrize("build", [kit.cnn_baseline, kit.strong_baseline, kit.vit_baseline])
 def test_save_and_load_model_leave_all_else_as_it_was(data, tmp_path, build):
     model = build(data).train()
     before = torch.get_rng_state()

@@ -129,24 +129,6 @@ def test_early_stopping_step_drops_rate_then_stops(small, scripted):
     assert same_state(model.state_dict(), seen[3])
 
 
-def test_train_keeps_the_average_of_the_weights(small):
-    """By hand: after the first step the average is the weights; each later one moves it."""
-    averages = {}
-
-    def average(history):
-        state = {n: v.clone() for n, v in averaged.state_dict().items() if v.is_floating_point()}
-        for name, value in state.items():
-            averages[name] = 0.8 * averages.get(name, value) + 0.2 * value
-
-    averaged, plain = build(small), build(small)
-    log = kit.train(averaged, small, quick(epochs=1, ema=0.8), callback=average)
-    kit.train(plain, small, quick(epochs=1))
-    for name, value in averages.items():
-        torch.testing.assert_close(averaged.state_dict()[name], value)
-    assert not same_state(averaged.state_dict(), plain.state_dict())
-    assert kit.score(averaged, small, "validation").single_trial == log.correlation[0]
-
-
 def test_train_one_cycle_rises_and_falls(small):
     log = kit.train(build(small), small, quick(epochs=8, lr=0.01))
     assert max(log.lr) <= 0.01

@@ -23,9 +23,7 @@ PLATEAUS = {"epochs": 30, "one_cycle": False, "patience": 2, "lr_drops": 2}
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"epochs": 6}, PLATEAUS, {"epochs": 6, "precision": "bf16-mixed"}, {"epochs": 6, "ema": 0.8}],
-    ids=str,
+    "changes", [{"epochs": 6}, PLATEAUS, {"epochs": 6, "precision": "bf16-mixed"}], ids=str
 )
 def test_train_resumes_to_same_weights(small, tmp_path, changes, monkeypatch):
     monkeypatch.setattr(kit.training.distributed, "has_fast_bfloat16", lambda: True)
@@ -96,8 +94,7 @@ def finished(small, folder):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"epochs": 2}, {"lr": 0.01}, {"batch_size": 8}, {"seed": 1}, {"patience": 3},
-                {"ema": 0.5}],
+    "changes", [{"epochs": 2}, {"lr": 0.01}, {"batch_size": 8}, {"seed": 1}, {"patience": 3}],
     ids=str,
 )  # fmt: skip
 def test_read_refuses_other_settings(small, finished, changes):

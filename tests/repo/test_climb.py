@@ -1,0 +1,81 @@
+"""The ladder of benchmarks/climb: steps, records and README's table agree."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+
+import kit
+
+CLIMB = Path(__file__).resolve().parents[2] / "benchmarks" / "climb"
+
+
+@pytest.fixture
+def climb(monkeypatch):
+    monkeypatch.syspath_prepend(str(CLIMB))
+    for name in ("climb", "recordings"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    import climb
+
+    return climb
+
+
+def test_readme_has_the_table_of_the_records(climb):
+    assert f"<!-- climb -->\n{climb.table()}\n<!-- /climb -->" in climb.README.read_text()
+
+
+def test_every_step_has_a_record_of_every_seed(climb):
+    assert climb.steps()[0] == climb.FIRST
+    for folder in (path.parent for path in CLIMB.glob("*/step.py")):
+        step, results = climb.read_step(folder.name), climb.record(folder.name)
+        assert step["__doc__"].count("\n") == 0
+        assert folder.name == climb.FIRST or (CLIMB / step["AFTER"] / "record.json").exists()
+        assert len(results) >= 2
+        for seeds in results.values():
+            assert set(seeds) == set(climb.SEEDS)
+            for result in seeds.values():
+                assert len(result["pulls"]) == 60  # images of the final test
+                assert "best validation correlation" in result["log"]
+
+
+def test_a_newcomer_adds_a_step_by_one_file(climb, tmp_path, monkeypatch, capsys):
+    test = {"test": (4, 4, 3), "final_test": (4, 3, 4, 4, 3, 4)}
+    recording = tiny.arrays(tiers={"train": 100, "validation": 12}, test=test)
+    path, responses = tiny.write(tmp_path, recording), tiny.standardised(recording)
+    data = kit.load(path, (18, 32), tmp_path / "data")
+    monkeypatch.setattr(climb.recordings, "load", lambda name: (data, responses))
+    monkeypatch.setattr(climb, "HERE", tmp_path)
+    monkeypatch.setattr(climb, "MODELS", tmp_path / "models")
+    monkeypatch.setattr(climb, "README", tmp_path / "README.md")
+    climb.README.write_text("before <!-- climb -->\nold\n<!-- /climb --> after")
+    for name, epochs in ((climb.FIRST, 1), ("longer", 2)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "step.py").write_text(
+            f'"""{epochs} epochs."""\nimport kit\nAFTER = "baseline"\n'
+            "def train(data, seed):\n"
+            "    model = kit.cnn_baseline(data, 2)\n"
+            f"    config = kit.TrainConfig(epochs={epochs}, batch_size=8, seed=seed)\n"
+            "    return model, kit.train(model, data, config)\n"
+        )
+        climb.run(name, ["sample", "network"])
+    climb.write_table()
+    text = climb.README.read_text()
+    assert text.startswith("before ") and text.endswith(" after") and "old" not in text
+    assert "| **longer**: 2 epochs. |" in text
+    assert text.count("not measured") == 2  # on sample+
+    before = (tmp_path / "longer" / "record.json").read_bytes()
+    climb.run("longer", ["sample"])  # measured already
+    assert (tmp_path / "longer" / "record.json").read_bytes() == before
+
+    # the difference is that of the mean scores, and pays where its interval is above 0
+    records = [
+        json.loads((tmp_path / n / "record.json").read_text()) for n in ("longer", "baseline")
+    ]
+    new, old = ([r["final"] for r in each["sample"].values()] for each in records)
+    difference, spread = climb.gain("longer", "sample")
+    assert difference.difference == pytest.approx(np.mean(new) - np.mean(old))
+    assert spread == pytest.approx(np.std(np.subtract(new, old), ddof=1))
+    assert ("| yes |" in text) == (difference.interval[0] > 0)
