@@ -8,7 +8,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from weights import BUILDERS, PARTS, SEEDS, TRACKS, ceiling, measured
+from weights import BUILDERS, PARTS, SEEDS, TRACKS, ceiling, measured, short
 
 import kit
 
@@ -40,11 +40,6 @@ def table():
         row = [TRACKS[name], kind, *ours, *theirs]
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
-
-
-def short(value):
-    """A score below 1 as the literature writes it: .384."""
-    return f"{value:.3f}".removeprefix("0")
 
 
 def ablation():

@@ -36,9 +36,9 @@ mice; the published models of real ones are `kit.pretrained("sensorium+-cnn")` a
   (version {version} of the simulator). Their true rates score {ceilings} on the final test set's
   single trials: no model can expect more.
 - Models: `kit.linear_baseline` and `kit.cnn_baseline` with 16 channels, and `kit.strong_baseline`.
-  Those of "sample+" take behaviour and eye position. Those of "sample-pretrain" predict two open
-  mice, with a shifter and a gain for each, and are scored on their test tier; their cores are there
-  for other mice to use.
+  Those of "sample+" take behaviour and eye position. "sample-pretrain-cnn" predicts two open mice,
+  with a shifter and a gain for each, and is scored on their test tier; its core is there for other
+  mice to use.
 - Recipe: `kit.{recipe}`, and
   `kit.TrainConfig.strong()` for the strong ones; the weights of the epoch that did best on the
   validation tier. The final test set, whose responses the recording withholds, was used for the
@@ -65,7 +65,7 @@ def names():
         for mouse in TRACKS
         for kind, builder in BUILDERS.items()
     }
-    for mouse in (*TRACKS, "sample-pretrain"):
+    for mouse in TRACKS:
         every[f"{mouse}-strong"] = (mouse, kit.strong_baseline, None, kit.TrainConfig.strong())
     every["sample-pretrain-cnn"] = (
         "sample-pretrain",
@@ -113,12 +113,17 @@ def measured(model, mouse):
     return validation, final.single_trial, final.to_average, final.feve
 
 
+def short(value):
+    """A score as the literature writes it: .384, but 1.021."""
+    return f"{value:.3f}".removeprefix("0")
+
+
 def make(name, mouse, builder, config, recipe):
     """Train and save one model."""
     data = kit.load(mouse)
     model = builder(data, config=config)
     print(name, kit.train(model, data, recipe), flush=True)
-    numbers = [f"{value:.3f}"[1:] for value in measured(model, mouse)[1:]]
+    numbers = map(short, measured(model, mouse)[1:])
     model.description = "\n".join(
         [
             f'baseline of the simulated mouse kit.load("{mouse}"); MIT; see kit/weights/README.md',
@@ -130,7 +135,7 @@ def make(name, mouse, builder, config, recipe):
 
 def row(name, mouse):
     """A model's row of the card, measured from its file."""
-    numbers = [f"{value:.3f}"[1:] for value in measured(kit.pretrained(name), mouse)]
+    numbers = map(short, measured(kit.pretrained(name), mouse))
     size = f"{place(name).stat().st_size / 1e3:.0f}"
     return "| " + " | ".join([name, size, *numbers]) + " |"
 
@@ -143,7 +148,7 @@ def write_card():
         ablation="\n".join(text for name, text in rows.items() if place(name).parent != SHIPPED),
         neurons=len(kit.load("sample").mouse.unit_ids),
         version=kit.data.simulation.VERSION,
-        ceilings=" and ".join(f"{ceiling(name, 'final_test'):.3f}"[1:] for name in TRACKS),
+        ceilings=" and ".join(short(ceiling(name, "final_test")) for name in TRACKS),
         recipe=kit.TrainConfig(),
         date=date.today(),
         kit=kit.__version__,

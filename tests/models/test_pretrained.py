@@ -21,7 +21,8 @@ from kit.data import catalog
 from kit.models.pretrained import SHIPPED
 
 NAMES = list(catalog.WEIGHTS)
-SAMPLES = ["sample+-cnn", "sample+-ln", "sample-cnn", "sample-ln", "sample-pretrain-cnn"]
+SAMPLES = ["sample+-cnn", "sample+-ln", "sample+-strong", "sample-cnn", "sample-ln",
+           "sample-pretrain-cnn", "sample-strong"]  # fmt: skip
 NEURONS = 11
 
 
