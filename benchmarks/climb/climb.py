@@ -101,22 +101,23 @@ def steps():
 
 def table():
     """All steps in Markdown: what each adds, on which recording, at what cost."""
+    names = [name for name in recordings.NAMES if name in record(FIRST)]
     lines = [
-        f"| step | {' | '.join(f'`{name}`' for name in recordings.NAMES)} | CPU s | pays |",
-        "|---|" + "---|" * (len(recordings.NAMES) + 2),
+        f"| step | {' | '.join(f'`{name}`' for name in names)} | CPU s | pays |",
+        "|---|" + "---|" * (len(names) + 2),
     ]
     for name in steps():
         results, paid, cells = record(name), set(), []
         before = record(read_step(name).get("AFTER", name))
-        for recording in recordings.NAMES:
+        for recording in names:
             if len(results.get(recording, {})) < len(SEEDS):
                 cells.append("not measured")
                 continue
-            cell = f"{number(mean_score(results[recording]).score)}"
+            cell = number(mean_score(results[recording]).score)
             if name != FIRST and recording in before:
                 difference, spread = gain(name, recording)
                 low, high = difference.interval
-                cell += f"<br>{low:+.3f} to {high:+.3f}, seeds ± {spread:.3f}"
+                cell += f"<br>{number(low, '+')} to {number(high, '+')}, seeds ± {number(spread)}"
                 if low > 0:
                     paid.add(recordings.TRUTHS[recording])
             cells.append(cell)
@@ -128,9 +129,9 @@ def table():
     return "\n".join(lines)
 
 
-def number(score):
-    """A score below 1 as the literature writes it: .384."""
-    return f"{score:.3f}".removeprefix("0")
+def number(score, sign=""):
+    """A score or a difference below 1 as the literature writes it: .384, +.021."""
+    return f"{score:{sign}.3f}".replace("0.", ".", 1)
 
 
 def write_table():
