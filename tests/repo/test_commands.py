@@ -314,6 +314,8 @@ RUN = {
     "kit.doctor()": run_python,
     'kit.truth("sample+")': run_python,
     "kit.ensemble(kit.train_many(configs, data))": run_python,
+    "kit.strong_baseline(data)": run_python,
+    "kit.TrainConfig.strong()": run_python,
     "kit.lab.orientation_tuning(model)": run_python,
     "kit.lab.receptive_fields(model, [3, 17])": run_python,
     "kit.lab.most_exciting_images(model, [3, 17])": run_python,

@@ -183,6 +183,8 @@ def test_run_stops_with_a_sentence(tmp_path):
     running = subprocess.Popen(
         [sys.executable, script, "01"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
+        # what a job in the background starts ignores Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     seen = ""
     while not seen.endswith("01_first ... "):
@@ -190,3 +192,15 @@ def test_run_stops_with_a_sentence(tmp_path):
     os.killpg(running.pid, signal.SIGINT)
     _, err = running.communicate(timeout=LIMIT)
     assert (running.returncode, err) == (130, "\nrun.py: stopped; run it again to start over\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs signals")
+def test_ctrl_c_waits_while_a_notebooks_process_starts():
+    before, reached = signal.signal(signal.SIGINT, signal.default_int_handler), []
+    try:
+        with pytest.raises(KeyboardInterrupt), RUN["interrupts_held"]():
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append("the end")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert reached == ["the end"]
