@@ -1,6 +1,6 @@
 """Measure steps of the climb, and write the table of all.
 
-    python benchmarks/climb/climb.py ema     # three seeds on three recordings, then the table
+    python benchmarks/climb/climb.py gain    # three seeds on three recordings, then the table
     python benchmarks/climb/climb.py         # the table alone, in README
 
 A step is a folder with a `step.py`: one docstring line, the name of the step AFTER which it comes,
@@ -61,6 +61,11 @@ def record(name):
     return json.loads(path.read_text()) if path.exists() else {}
 
 
+def complete(name):
+    """The record of a step without recordings on which seeds are missing."""
+    return {key: results for key, results in record(name).items() if len(results) == len(SEEDS)}
+
+
 def run(name, chosen):
     """Measure a step on recordings where its record has a gap."""
     for recording in chosen:
@@ -81,9 +86,11 @@ def mean_score(results):
     return ImageScore(float(np.mean([result["final"] for result in results.values()])), pulls)
 
 
-def gain(name, recording):
-    """What a step adds to the one before: a paired `Difference`, and its s.d. over the seeds."""
-    new, old = record(name)[recording], record(read_step(name)["AFTER"])[recording]
+def gain(new, old):
+    """What a step adds on a recording: a paired `Difference`, and its s.d. over the seeds.
+
+    new, old: seed -> result, of the step and of the one before it.
+    """
     each = [new[seed]["final"] - old[seed]["final"] for seed in SEEDS]
     return compare_scores(mean_score(new), mean_score(old)), float(np.std(each, ddof=1))
 
@@ -107,15 +114,15 @@ def table():
         "|---|" + "---|" * (len(names) + 2),
     ]
     for name in steps():
-        results, paid, cells = record(name), set(), []
-        before = record(read_step(name).get("AFTER", name))
+        step, results, paid, cells = read_step(name), complete(name), set(), []
+        before = {} if name == FIRST else complete(step["AFTER"])
         for recording in names:
-            if len(results.get(recording, {})) < len(SEEDS):
+            if recording not in results:
                 cells.append("not measured")
                 continue
             cell = number(mean_score(results[recording]).score)
-            if name != FIRST and recording in before:
-                difference, spread = gain(name, recording)
+            if recording in before:
+                difference, spread = gain(results[recording], before[recording])
                 low, high = difference.interval
                 cell += f"<br>{number(low, '+')} to {number(high, '+')}, seeds ± {number(spread)}"
                 if low > 0:
@@ -123,8 +130,7 @@ def table():
             cells.append(cell)
         cost = [r["cpu_seconds"] for seeds in results.values() for r in seeds.values()]
         pays = "–" if name == FIRST else "yes" if len(paid) > 1 else "no"
-        what = read_step(name)["__doc__"].strip()
-        cells = [f"**{name}**: {what}", *cells, f"{np.median(cost):.0f}", pays]
+        cells = [f"**{name}**: {step['__doc__']}", *cells, f"{np.median(cost):.0f}", pays]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -10,22 +10,23 @@ import torch
 
 import kit
 from kit.data.simulation import cells, mice, stimuli
+from kit.files import atomic_write
 
 NETWORK = "99011-1-1"
 NAMES = ("sample", "sample+", "network")
 TRUTHS = {"sample": "Gabors", "sample+": "Gabors", "network": "network"}  # what the cells are
 
 
-def load(name, folder=None):
+def load(name):
     """A recording of the climb, and the responses of all its trials (T, N)."""
     if name != "network":
-        return kit.load(name, folder=folder), kit.truth(name, folder).responses
-    path = kit.data_folder(folder) / "climb" / f"static{NETWORK}-GrayImageNet-network.zip"
+        return kit.load(name), kit.truth(name).responses
+    path = kit.data_folder() / "climb" / f"static{NETWORK}-GrayImageNet-network.zip"
     responses = path.with_suffix(".npy")
     if not responses.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(responses, simulate(path))
-    return kit.load(path, folder=folder), np.load(responses)
+        with atomic_write(responses) as part:
+            np.save(part, simulate(path))
+    return kit.load(path), np.load(responses)
 
 
 def simulate(path, seed=11, neurons=600):

@@ -63,9 +63,7 @@ class ConvCore(nn.Module):
             if nonlinear:
                 layer.append(nn.ELU(inplace=True))
             self.layers.append(layer)
-        for value in self.parameters():
-            if value.ndim == 4:  # filters
-                nn.init.xavier_normal_(value)
+        init_filters(self)
 
     def forward(self, images: Tensor) -> Tensor:
         features = images
@@ -76,6 +74,13 @@ class ConvCore(nn.Module):
     def regularizer(self) -> Tensor:
         """`roughness` of the first layer's filters."""
         return roughness(self.get_parameter("layers.0.0.weight"))
+
+
+def init_filters(core: nn.Module) -> None:
+    """Draw all filters of a core anew, by Xavier's normal distribution."""
+    for value in core.parameters():
+        if value.ndim == 4:
+            nn.init.xavier_normal_(value)
 
 
 def roughness(filters: Tensor) -> Tensor:

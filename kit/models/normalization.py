@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from kit.checks import require_int
-from kit.models.layers import roughness, separable
+from kit.models.layers import init_filters, roughness, separable
 
 SIDE = 13  # of the first layer's filters, in pixels
 WIDTHS = (4.0, 7.0, 11.0)  # std of the Gaussian windows that measure contrast, in pixels
@@ -44,9 +44,7 @@ class NormalizationCore(nn.Module):
             self.layers.extend(separable(channels if i else 2 * channels, channels))
             self.layers.append(nn.BatchNorm2d(channels, momentum=0.9))
             self.layers.append(nn.ELU(inplace=True))
-        for value in self.parameters():
-            if value.ndim == 4:  # filters
-                nn.init.xavier_normal_(value)
+        init_filters(self)
 
     def forward(self, images: Tensor) -> Tensor:
         filtered = self.filters(images).contiguous(memory_format=torch.channels_last)

@@ -181,9 +181,9 @@ class Trainer:
     def choose_threads(self) -> None:
         """Take the number of threads that is fastest just now: at the start, after slow epochs."""
         seconds = self.history.seconds
-        slow = not seconds or seconds[-1] > max(5, 2 * min(seconds[:-1], default=0))
+        due = not seconds or seconds[-1] > max(5, 2 * min(seconds[:-1], default=0))
         one_process = self.fabric.world_size == 1 and self.fabric.device.type == "cpu"
-        if slow and one_process:
+        if due and one_process:
             self.threads, speedup = choose_threads()
             busy = f" (the cores are busy: {self.threads} threads)" if speedup > 1.5 else ""
             self.title = f"training{busy}"

@@ -75,7 +75,7 @@ def test_a_newcomer_adds_a_step_by_one_file(climb, tmp_path, monkeypatch, capsys
         json.loads((tmp_path / n / "record.json").read_text()) for n in ("longer", "baseline")
     ]
     new, old = ([r["final"] for r in each["sample"].values()] for each in records)
-    difference, spread = climb.gain("longer", "sample")
+    difference, spread = climb.gain(*(each["sample"] for each in records))
     assert difference.difference == pytest.approx(np.mean(new) - np.mean(old))
     assert spread == pytest.approx(np.std(np.subtract(new, old), ddof=1))
     assert ("| yes |" in text) == (difference.interval[0] > 0)
