@@ -154,14 +154,18 @@ def execute_alone(*arguments):
 @contextmanager
 def interrupts_held():
     """Within the block Ctrl-C waits, also in a process that starts there (not so on Windows)."""
-    if os.name == "nt":
-        yield
-        return
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    held = []
+    before = signal.signal(signal.SIGINT, lambda *_: held.append("Ctrl-C"))
+    if os.name != "nt":  # a new process begins with the mask of the thread that starts it
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        if os.name != "nt":
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        signal.signal(signal.SIGINT, before)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 def ignore_interrupts():
