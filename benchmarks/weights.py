@@ -36,9 +36,9 @@ mice; the published models of real ones are `kit.pretrained("sensorium+-cnn")` a
   (version {version} of the simulator). Their true rates score {ceilings} on the final test set's
   single trials: no model can expect more.
 - Models: `kit.linear_baseline` and `kit.cnn_baseline` with 16 channels, and `kit.strong_baseline`.
-  Those of "sample+" take behaviour and eye position. "sample-pretrain-cnn" predicts two open mice,
-  with a shifter and a gain for each, and is scored on their test tier; its core is there for other
-  mice to use.
+  Those of "sample+" take behaviour and eye position. Those of "sample-pretrain" predict two open
+  mice, with a shifter and a gain for each, and are scored on their test tier; their cores are there
+  for other mice to use.
 - Recipe: `kit.{recipe}`, and
   `kit.TrainConfig.strong()` for the strong ones; the weights of the epoch that did best on the
   validation tier. The final test set, whose responses the recording withholds, was used for the
@@ -65,7 +65,7 @@ def names():
         for mouse in TRACKS
         for kind, builder in BUILDERS.items()
     }
-    for mouse in TRACKS:
+    for mouse in (*TRACKS, "sample-pretrain"):
         every[f"{mouse}-strong"] = (mouse, kit.strong_baseline, None, kit.TrainConfig.strong())
     every["sample-pretrain-cnn"] = (
         "sample-pretrain",

@@ -1,7 +1,7 @@
 """Measure steps of the climb, and write the table of all.
 
     python benchmarks/climb/climb.py gain    # three seeds on three recordings, then the table
-    python benchmarks/climb/climb.py         # the table alone, in README
+    python benchmarks/climb/climb.py         # the table alone, in README and notebook 10
 
 A step is a folder with a `step.py`: one docstring line, the name of the step AFTER which it comes,
 and `train(data, seed)`, which returns a trained model and its history. `record.json` beside it has
@@ -24,10 +24,14 @@ from kit.evaluation.bootstrap import ImageScore, compare_scores, single_trial_sc
 from kit.files import atomic_write
 
 HERE = Path(__file__).resolve().parent
-README = HERE.parents[1] / "README.md"
+ROOT = HERE.parents[1]
+README = ROOT / "README.md"
+NOTEBOOK = ROOT / "notebooks" / "10_climb.ipynb"
+FIGURE = ROOT / "kit" / "weights" / "ladder.json"
+MARKS = ("<!-- climb -->", "<!-- /climb -->")
 SEEDS = ("1", "2", "3")
 FIRST = "baseline"
-MODELS = HERE.parents[1] / "build" / "climb"  # the trained models, for ensembles and a closer look
+MODELS = ROOT / "build" / "climb"  # the trained models, for ensembles and a closer look
 
 
 def measure(name, recording, seed):
@@ -36,7 +40,8 @@ def measure(name, recording, seed):
     started = process_time()
     model, log = read_step(name)["train"](data, int(seed))
     seconds = process_time() - started
-    kit.save(model, MODELS / f"{name}-{recording}-{seed}.safetensors")
+    for k, member in enumerate(getattr(model, "models", [model])):
+        kit.save(member, MODELS / f"{name}-{recording}-{seed}-{k}.safetensors")
     rows = data.mouse.rows("final_test")
     predictions = kit.predict(model, data, "final_test")
     final = single_trial_score(predictions, responses[rows], data.mouse.image_ids[rows])
@@ -106,6 +111,34 @@ def steps():
     return sorted(after, key=depth)
 
 
+def number(score, sign=""):
+    """A score or a difference below 1 as the literature writes it: .384, +.021."""
+    return f"{score:{sign}.3f}".replace("0.", ".", 1)
+
+
+def gains(name):
+    """Recording -> what a step adds there: a `Difference` and its s.d. over the seeds."""
+    if name == FIRST:
+        return {}
+    new, old = complete(name), complete(read_step(name)["AFTER"])
+    return {
+        recording: gain(new[recording], old[recording]) for recording in new if recording in old
+    }
+
+
+def pays(name):
+    """Whether a step's interval is above 0 on recordings of different truth."""
+    above = {recordings.TRUTHS[recording] for recording, (difference, _) in gains(name).items()
+             if difference.interval[0] > 0}  # fmt: skip
+    return len(above) > 1
+
+
+def cost(name):
+    """CPU seconds of a training, the median."""
+    seeds = [each for results in complete(name).values() for each in results.values()]
+    return float(np.median([each["cpu_seconds"] for each in seeds]))
+
+
 def table():
     """All steps in Markdown: what each adds, on which recording, at what cost."""
     names = [name for name in recordings.NAMES if name in record(FIRST)]
@@ -114,39 +147,73 @@ def table():
         "|---|" + "---|" * (len(names) + 2),
     ]
     for name in steps():
-        step, results, paid, cells = read_step(name), complete(name), set(), []
-        before = {} if name == FIRST else complete(step["AFTER"])
+        step, results, added, cells = read_step(name), complete(name), gains(name), []
         for recording in names:
             if recording not in results:
                 cells.append("not measured")
                 continue
             cell = number(mean_score(results[recording]).score)
-            if recording in before:
-                difference, spread = gain(results[recording], before[recording])
+            if recording in added:
+                difference, spread = added[recording]
                 low, high = difference.interval
                 cell += f"<br>{number(low, '+')} to {number(high, '+')}, seeds ± {number(spread)}"
-                if low > 0:
-                    paid.add(recordings.TRUTHS[recording])
             cells.append(cell)
-        cost = [r["cpu_seconds"] for seeds in results.values() for r in seeds.values()]
-        pays = "–" if name == FIRST else "yes" if len(paid) > 1 else "no"
-        cells = [f"**{name}**: {step['__doc__']}", *cells, f"{np.median(cost):.0f}", pays]
-        lines.append("| " + " | ".join(cells) + " |")
+        after = "" if name == FIRST else f" (after {step['AFTER']})"
+        verdict = "–" if name == FIRST else "yes" if pays(name) else "no"
+        row = [f"**{name}**{after}: {step['__doc__']}", *cells, f"{cost(name):.0f}", verdict]
+        lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
 
 
-def number(score, sign=""):
-    """A score or a difference below 1 as the literature writes it: .384, +.021."""
-    return f"{score:{sign}.3f}".replace("0.", ".", 1)
+def ladder(recording="sample+"):
+    """What notebook 10 draws of one recording: step -> CPU seconds, score, and its interval.
+
+    The interval is that of what the step adds to the one before it, drawn around its score.
+    """
+    kinds = {"steps": {}, "tried": {}}
+    for name in steps():
+        results, added = complete(name), gains(name)
+        if recording not in results:
+            continue
+        score = mean_score(results[recording]).score
+        reach = 0.0
+        if recording in added:
+            difference = added[recording][0]
+            reach = difference.interval[1] - difference.difference
+        kind = "steps" if name == FIRST or pays(name) else "tried"
+        row = [cost(name), score, score - reach, score + reach]
+        kinds[kind][name] = [round(value, 4) for value in row]
+    return kinds
 
 
-def write_table():
-    before, _, rest = README.read_text().partition("<!-- climb -->\n")
-    _, _, after = rest.partition("<!-- /climb -->")
-    README.write_text(f"{before}<!-- climb -->\n{table()}\n<!-- /climb -->{after}")
+def true_rates(recording="sample+"):
+    """What the true rates score on the final test: no model can expect more."""
+    truth, mouse = kit.truth(recording), kit.load(recording).mouse
+    rows = mouse.rows("final_test")
+    images = mouse.image_ids[rows]
+    return round(single_trial_score(truth.rates[rows], truth.responses[rows], images).score, 4)
+
+
+def put_table(text):
+    """The text with the table between its marks."""
+    before, _, rest = text.partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    return f"{before}{MARKS[0]}\n{table()}\n{MARKS[1]}{after}"
+
+
+def write():
+    """Write the table into README and notebook, and the numbers of the figure."""
+    README.write_text(put_table(README.read_text()))
+    notebook = json.loads(NOTEBOOK.read_text())
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if MARKS[0] in source:
+            cell["source"] = put_table(source).splitlines(keepends=True)
+    NOTEBOOK.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    FIGURE.write_text(json.dumps(ladder() | {"true rates": true_rates()}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
     if sys.argv[1:]:
         run(sys.argv[1], sys.argv[2:] or recordings.NAMES)
-    write_table()
+    write()

@@ -31,6 +31,16 @@ class ModelConfig:
         eye = all(mouse.pupil_center is not None for mouse in data.values())
         return replace(cls(behavior, eye, data.image_size), **changes)
 
+    def without_withheld(self, data: "Dataset") -> "ModelConfig":
+        """The same without the shifter and the gain for which these data withhold the inputs."""
+        known = ModelConfig.of(data)
+        return replace(
+            self,
+            shifter=self.shifter and known.shifter,
+            gain=self.gain and known.behavior_channels,
+            minmax_behavior=self.minmax_behavior and known.behavior_channels,
+        )
+
     @property
     def core_channels(self) -> int:
         """Channels of the images that the core takes."""

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from kit.checks import require_int
-from kit.models.layers import init_filters, roughness, separable
+from kit.models.layers import BatchNorm, channels_last, init_filters, roughness, separable
 
 SIDE = 13  # of the first layer's filters, in pixels
 WIDTHS = (4.0, 7.0, 11.0)  # std of the Gaussian windows that measure contrast, in pixels
@@ -24,8 +24,6 @@ class NormalizationCore(nn.Module):
     (B, in_channels, H, W) -> (B, 3 * channels, H - 12, W - 12); the first input is the image.
     """
 
-    windows: Tensor
-
     def __init__(self, channels: int = 32, in_channels: int = 1, layers: int = 2) -> None:
         super().__init__()
         self.settings = {
@@ -37,45 +35,41 @@ class NormalizationCore(nn.Module):
         self.filters = nn.Conv2d(in_channels, channels, SIDE, bias=False)
         self.log_constant = nn.Parameter(torch.full((channels,), -2.0))
         self.window_logits = nn.Parameter(torch.zeros(channels, len(WIDTHS)))
-        self.register_buffer("windows", _gaussians())
-        self.norm = nn.BatchNorm2d(2 * channels, momentum=0.9)
+        self.norm = BatchNorm(2 * channels)
         self.layers = nn.Sequential()
         for i in range(layers):
             self.layers.extend(separable(channels if i else 2 * channels, channels))
-            self.layers.append(nn.BatchNorm2d(channels, momentum=0.9))
+            self.layers.append(BatchNorm(channels))
             self.layers.append(nn.ELU(inplace=True))
         init_filters(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        filtered = self.filters(images).contiguous(memory_format=torch.channels_last)
+        filtered = channels_last(self.filters(images))
         shares = self.window_logits.softmax(1)[:, :, None, None]  # (channels, windows, 1, 1)
-        pool = conv2d(self.contrast(images[:, :1]), shares, self.log_constant.exp())
+        pool = conv2d(local_variance(images[:, :1]), shares, self.log_constant.exp())
         divided = filtered * filtered.abs() / pool
         halves = self.norm(torch.cat([divided, -divided], 1).relu())
         return torch.cat([halves, self.layers(halves)], 1)
-
-    def contrast(self, images: Tensor) -> Tensor:
-        """Local variance of images (B, 1, H, W) in each window: (B, windows, H - 12, W - 12)."""
-        inside = self._blur(torch.ones_like(images[:1]))  # the share of a window within the image
-        mean, square = (self._blur(values) / inside for values in (images, images**2))
-        edge = SIDE // 2
-        variance = (square - mean**2).clamp(min=0)[:, :, edge:-edge, edge:-edge]
-        return variance.contiguous(memory_format=torch.channels_last)
-
-    def _blur(self, images):
-        """Images (B, 1, H, W) through each window, with 0 around them: (B, windows, H, W)."""
-        count, size = self.windows.shape
-        columns = conv2d(images, self.windows[:, None, :, None], padding=(size // 2, 0))
-        return conv2d(columns, self.windows[:, None, None], padding=(0, size // 2), groups=count)
 
     def regularizer(self) -> Tensor:
         """Roughness of the filters, as of a `ConvCore`."""
         return roughness(self.filters.weight)
 
 
-def _gaussians():
-    """Gaussian windows in one dimension, each of sum 1: (windows, pixels)."""
-    widths = torch.tensor(WIDTHS)[:, None]
-    reach = round(2 * max(WIDTHS))
-    windows = torch.exp(-(torch.arange(-reach, reach + 1) ** 2) / (2 * widths**2))
-    return windows / windows.sum(1, keepdim=True)
+def local_variance(images: Tensor) -> Tensor:
+    """Variance of images (B, 1, H, W) in each window: (B, windows, H - 12, W - 12)."""
+    rows, columns = (_windows(size, images) for size in images.shape[2:])
+    mean, square = (rows @ values @ columns.mT for values in (images, images**2))
+    return channels_last((square - mean**2).clamp(min=0))
+
+
+def _windows(size, like):
+    """Gaussian windows around each place but the edge's: (windows, size - 12, size), rows of sum 1.
+
+    At an edge a window is what of it lies within the image.
+    """
+    at = torch.arange(size).to(like)
+    distance = at[SIDE // 2 : size - SIDE // 2, None] - at
+    widths = torch.tensor(WIDTHS).to(like)[:, None, None]
+    windows = torch.exp(-(distance**2) / (2 * widths**2))
+    return windows / windows.sum(2, keepdim=True)

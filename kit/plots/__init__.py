@@ -1,6 +1,7 @@
 """One function per figure: each takes data and an axis (or makes one) and returns the axis."""
 
 from kit.plots.curves import (
+    ladder,
     learning_curve,
     reference_line,
     score_bars,
@@ -34,6 +35,7 @@ __all__ = [
     "filters",
     "images",
     "images_with_responses",
+    "ladder",
     "learning_curve",
     "mean_responses",
     "mean_tuning",

@@ -174,3 +174,31 @@ def learning_curve(
     ax.set_xticks(counts, counts)
     ax.minorticks_off()
     return clean_axis(ax, "best", xlabel="training images", ylabel=label)
+
+
+def ladder(
+    steps: dict[str, tuple[float, float, float, float]],
+    ax: Axes | None = None,
+    label: str = "",
+    color: str = BLUE,
+) -> Axes:
+    """Draw what models reach against what they cost. steps: name -> (seconds, score, low, high).
+
+    low and high are the ends of the interval. Steps with a label, for the legend, have no names.
+    """
+    bounds = list(require_dict("steps", steps).values())
+    seconds, score, low, high = require_array("steps", bounds, ("n", 4)).T
+    ax = make_axis(ax, 6.4, 3.6)
+    errors = np.abs(score - [low, high])  # (2, n)
+    ax.errorbar(seconds, score, errors, fmt="o", color=color, elinewidth=1, label=label or None)
+    for name, x, y in zip(steps, seconds, score, strict=True):
+        if not label:
+            _write(ax, name, x, y, 7)
+    ax.set_xscale("log")
+    ax.margins(x=0.3, y=0.1)
+    return clean_axis(
+        ax,
+        "lower right" if label else None,
+        xlabel="CPU seconds of training, logarithmic",
+        ylabel="single-trial correlation",
+    )

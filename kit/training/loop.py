@@ -106,7 +106,7 @@ def transfer(model: Model, data: Dataset, config: TrainConfig | None = None) -> 
 
     First the core is frozen and only the readouts (with shifters and gains) of the new mice learn;
     then everything is trained at a tenth of the rate, and the better of the two is kept. `model`
-    does not change.
+    does not change. A shifter or gain for which the new mice withhold the inputs is left out.
     config: for both trainings; the default is short, with small batches.
     Ctrl-C ends both. Raises what `train` raises.
 
@@ -118,7 +118,8 @@ def transfer(model: Model, data: Dataset, config: TrainConfig | None = None) -> 
     """
     config = require_train_config(config or TrainConfig.quick(batch_size=16))  # few images
     require_model(model)
-    new = Model(deepcopy(model.core).cpu(), require_dataset(data).neurons, model.config)
+    parts = model.config.without_withheld(require_dataset(data))
+    new = Model(deepcopy(model.core).cpu(), data.neurons, parts)
     new.core.requires_grad_(False)
     first = train(new, data, config)
     new.core.requires_grad_(True)

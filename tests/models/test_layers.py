@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from kit.models.layers import ConvCore, GaussianReadout, MinMaxScaler, Shifter
+from kit.models.layers import BatchNorm, ConvCore, GaussianReadout, MinMaxScaler, Shifter
 
 
 def parameters(module):
@@ -30,6 +30,22 @@ def test_conv_core_linear():
     a, b = torch.randn(2, 1, 1, 20, 20)
     zero = core(torch.zeros(1, 1, 20, 20))
     close(core(2 * a + 3 * b) - zero, 2 * (core(a) - zero) + 3 * (core(b) - zero))
+
+
+def test_batch_norm_is_that_of_torch_in_one_order_of_memory():
+    images = torch.randn(4, 6, 5, 7, requires_grad=True)
+    ours, theirs = BatchNorm(6), nn.BatchNorm2d(6, momentum=0.9)
+    weights = torch.randn(4, 12, 5, 7)[:, :6]  # so the gradient is a slice, in another order
+    seen, results = [], []
+    for norm in (ours, theirs):
+        output = norm(images)
+        output.register_hook(lambda gradient: seen.append(gradient.stride()))
+        gradients = torch.autograd.grad((output * weights).sum(), (images, *norm.parameters()))
+        results.append([output, *gradients])
+    for one, other in zip(*results, strict=True):
+        close(one, other)
+    assert seen[0][1] == 1 != seen[1][1]  # the channels of a pixel lie beside each other
+    close(ours.running_var, theirs.running_var)
 
 
 def test_parameters_by_hand():

@@ -80,3 +80,15 @@ def test_learning_curve_draws_a_line_for_each_name():
     assert len({line.get_color() for line in ax.lines}) == 4
     assert texts(ax.get_xticklabels()) == ["100", "400"]
     assert ax.get_xlabel() == "training images"
+
+
+def test_ladder_names_steps_unless_they_have_a_label():
+    steps = {"baseline": (10, 0.3, 0.28, 0.33), "gain": (100, 0.35, 0.34, 0.36)}
+    ax = plots.ladder(steps)
+    assert texts(ax.texts) == list(steps) and ax.get_legend() is None
+    plots.ladder({"tried": (40, 0.31, 0.3, 0.32)}, ax, "tried, no better", plots.GREY)
+    assert texts(ax.texts) == list(steps) and texts(ax.get_legend().texts) == ["tried, no better"]
+    (bars,) = ax.containers[0][2]
+    ends = [segment[:, 1].tolist() for segment in bars.get_segments()]
+    assert ends == [pytest.approx([0.28, 0.33]), pytest.approx([0.34, 0.36])]
+    assert ax.get_xscale() == "log" and "CPU seconds" in ax.get_xlabel()

@@ -23,8 +23,20 @@ def climb(monkeypatch):
     return climb
 
 
-def test_readme_has_the_table_of_the_records(climb):
-    assert f"<!-- climb -->\n{climb.table()}\n<!-- /climb -->" in climb.README.read_text()
+def test_readme_and_notebook_have_the_table_of_the_records(climb):
+    table = f"<!-- climb -->\n{climb.table()}\n<!-- /climb -->"
+    notebook = json.loads(climb.NOTEBOOK.read_text())
+    cells = ["".join(cell["source"]) for cell in notebook["cells"]]
+    assert table in climb.README.read_text()
+    assert sum(table in cell for cell in cells) == 1
+
+
+def test_notebook_draws_the_records(climb):
+    drawn = json.loads(climb.FIGURE.read_text())
+    assert drawn == climb.ladder() | {"true rates": climb.true_rates()}
+    assert set(drawn["steps"]) | set(drawn["tried"]) == set(climb.steps())
+    scores = [score for _, score, _, _ in drawn["steps"].values()]
+    assert climb.true_rates() > max(scores) > min(scores) == drawn["steps"][climb.FIRST][1]
 
 
 def test_every_step_has_a_record_of_every_seed(climb):
@@ -50,7 +62,12 @@ def test_a_newcomer_adds_a_step_by_one_file(climb, tmp_path, monkeypatch, capsys
     monkeypatch.setattr(climb, "HERE", tmp_path)
     monkeypatch.setattr(climb, "MODELS", tmp_path / "models")
     monkeypatch.setattr(climb, "README", tmp_path / "README.md")
-    climb.README.write_text("before <!-- climb -->\nold\n<!-- /climb --> after")
+    text = "before <!-- climb -->\nold\n<!-- /climb --> after"
+    climb.README.write_text(text)
+    monkeypatch.setattr(climb, "NOTEBOOK", tmp_path / "10_climb.ipynb")
+    monkeypatch.setattr(climb, "FIGURE", tmp_path / "ladder.json")
+    cells = [{"source": ["as it is"]}, {"source": text.splitlines(keepends=True)}]
+    climb.NOTEBOOK.write_text(json.dumps({"cells": cells}))
     for name, epochs in ((climb.FIRST, 1), ("longer", 2)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "step.py").write_text(
@@ -61,10 +78,12 @@ def test_a_newcomer_adds_a_step_by_one_file(climb, tmp_path, monkeypatch, capsys
             "    return model, kit.train(model, data, config)\n"
         )
         climb.run(name, ["sample", "network"])
-    climb.write_table()
+    climb.write()
     text = climb.README.read_text()
     assert text.startswith("before ") and text.endswith(" after") and "old" not in text
-    assert "| **longer**: 2 epochs. |" in text
+    first, second = json.loads(climb.NOTEBOOK.read_text())["cells"]
+    assert first == cells[0] and "".join(second["source"]) == text
+    assert "| **longer** (after baseline): 2 epochs. |" in text
     assert "| step | `sample` | `network` | CPU s | pays |" in text  # sample+ was left out
     before = (tmp_path / "longer" / "record.json").read_bytes()
     climb.run("longer", ["sample"])  # measured already

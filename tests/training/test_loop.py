@@ -1,6 +1,7 @@
 """Training learns, repeats bit for bit, stops when it should and keeps the best weights."""
 
 import copy
+import dataclasses
 import math
 from unittest import mock
 
@@ -378,6 +379,16 @@ def test_transfer_trains_core_last(small, uneven, monkeypatch):
     assert same_state(new.core.state_dict(), moved if better else end)
     reached = kit.score(new, new_mouse, "validation").single_trial
     assert reached == pytest.approx(max(first.correlation + second.correlation), abs=1e-6)
+
+
+def test_transfer_leaves_out_what_the_new_mice_withhold(small):
+    recording = dataclasses.replace(small.mouse, behavior=None, pupil_center=None)
+    new_mouse = kit.Dataset([recording])
+    parts = kit.ModelConfig.of(small, behavior_channels=False, gain=True, minmax_behavior=True)
+    old = kit.cnn_baseline(small, channels=2, config=parts)
+    kit.train(old, small, quick())
+    new = kit.transfer(old, new_mouse, quick())
+    assert old.config.shifter and new.config == kit.ModelConfig.of(new_mouse, seed=parts.seed)
 
 
 # ---- what is not finite, and what never learns ----
