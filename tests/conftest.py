@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import socket
 from collections import Counter
 from pathlib import Path
@@ -26,6 +27,10 @@ import tiny  # noqa: E402
 import torch  # noqa: E402
 
 import kit  # noqa: E402
+
+# A job in the background ignores Ctrl-C, and so would all that the tests start and stop by it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # By a call, not by MPLBACKEND: a kernel would inherit that, and draw no figures in its notebook.
 matplotlib.use("Agg")

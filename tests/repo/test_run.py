@@ -185,8 +185,6 @@ def test_run_stops_with_a_sentence(tmp_path):
     running = subprocess.Popen(
         [sys.executable, script, "01"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
-        # what a job in the background starts ignores Ctrl-C
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     seen = ""
     while not seen.endswith("01_first ... "):
