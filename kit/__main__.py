@@ -42,7 +42,7 @@ ARGUMENTS = {  # command -> its arguments and what they are; defaults stand in t
         "recordings": DATA,
         "out": "file for the trained model, .safetensors",
         "--model": "which baseline (default: cnn)",
-        "--channels": "width of the core (default: 64, of strong 32); 16 is quick",
+        "--channels": "width of the core (default: 64); 16 is quick",
         "--recipe": "settings of the training; quick takes half a minute, strong is for the strong "
         "baseline, sensorium2022 trained the published ones",
         "--epochs": "upper bound, instead of the recipe's",

@@ -151,6 +151,13 @@ class Recording:
         tiers[rows[n:]] = "unused"
         return replace(self, tiers=tiers)._from_files(self.packed)
 
+    def redraw(self, seed: int) -> Recording:
+        """The same recording with other trials for validation; see `Dataset.redraw`."""
+        rows = np.flatnonzero(np.isin(self.tiers, TIERS[:2]))
+        tiers = self.tiers.copy()
+        tiers[rows] = np.random.default_rng(require_int("seed", seed, 0)).permutation(tiers[rows])
+        return replace(self, tiers=tiers)._from_files(self.packed)
+
     def _from_files(self, packed):
         """The recording itself; its arrays lie in a folder."""
         object.__setattr__(self, "packed", packed)
@@ -223,6 +230,18 @@ class Dataset(Mapping):
         mouse 99002-1-1: 600 neurons, 64 train, 200 validation, ...
         """
         return Dataset(recording.subset(n) for recording in self.values())
+
+    def redraw(self, seed: int) -> Dataset:
+        """The same mice with as many train and validation trials, but others.
+
+        For the members of an ensemble: each learns from trials that others validate on, so the mean
+        has seen them all. Such a model's score on another draw's validation tier is too high.
+        Raises ValueError for a negative seed.
+
+        >>> kit.load("sample+").redraw(seed=1)
+        mouse 99002-1-1: 600 neurons, 1600 train, 200 validation, ...
+        """
+        return Dataset(recording.redraw(seed) for recording in self.values())
 
     def __repr__(self):
         return "\n".join(map(repr, self.values()))

@@ -12,6 +12,8 @@ from kit.models.model import Model
 from kit.models.normalization import NormalizationCore
 from kit.models.vit import ViTConfig, ViTCore
 
+DROPOUT = 0.2  # of the strong one's features: a wider core without it is no better
+
 
 def cnn_baseline(data: Dataset, channels: int = 64, config: ModelConfig | None = None) -> Model:
     """The convolutional baseline of 2022 (Willeke et al.) for these recordings, untrained.
@@ -62,11 +64,12 @@ def vit_baseline(
     return _build(data, config, ViTCore, vit, config.image_size, config.core_channels, takes_state)
 
 
-def strong_baseline(data: Dataset, channels: int = 32, config: ModelConfig | None = None) -> Model:
+def strong_baseline(data: Dataset, channels: int = 64, config: ModelConfig | None = None) -> Model:
     """The best single model that two cores train in three times the time of a CNN, untrained.
 
-    Its core divides by contrast and has two convolutional layers more (`NormalizationCore`). It is
-    untried on real mice: there, train all of them first, then `kit.transfer` to the one you submit.
+    Its core divides by contrast and has two convolutional layers more, all with dropout
+    (`NormalizationCore`). It is untried on real mice: there, train all of them first, then
+    `kit.transfer` to the one you submit.
     channels: of the core's filters. config: by default a shifter if eye position is known, a gain
     of behaviour scaled to 0-1 if behaviour is. Train it with `TrainConfig.strong()`. Raises
     ValueError if config and data do not fit.
@@ -80,7 +83,7 @@ def strong_baseline(data: Dataset, channels: int = 32, config: ModelConfig | Non
     behavior = usual.behavior_channels
     strong = replace(usual, behavior_channels=False, gain=behavior, minmax_behavior=behavior)
     config = _config(data, strong if config is None else config)
-    return _build(data, config, NormalizationCore, channels, config.core_channels)
+    return _build(data, config, NormalizationCore, channels, config.core_channels, 2, DROPOUT)
 
 
 def _config(data, config):

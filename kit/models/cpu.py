@@ -69,8 +69,7 @@ def gaussian_readout_reference(features: Tensor, grid: Tensor, weights: Tensor) 
 
 def gaussian_readout(features: Tensor, grid: Tensor, weights: Tensor) -> Tensor:
     """The same as `gaussian_readout_reference`; large readouts are faster on a CPU."""
-    neurons, channels = weights.shape
-    large = neurons >= 1000 and channels >= 32 and min(features.shape[2:]) > 1
+    large = weights.shape[1] >= 32 and weights.numel() >= 50_000 and min(features.shape[2:]) > 1
     same_dtype = features.dtype == grid.dtype == weights.dtype
     if not large or not same_dtype or features.device.type != "cpu":
         return gaussian_readout_reference(features, grid, weights)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from kit.checks import require_int
+from kit.checks import require, require_int
 from kit.models.layers import BatchNorm, channels_last, init_filters, roughness, separable
 
 SIDE = 13  # of the first layer's filters, in pixels
@@ -20,27 +20,31 @@ class NormalizationCore(nn.Module):
         features   = halves, and what `layers` depth-separable 7x7 layers make of them
 
     contrast[k] is the local variance of the pixels in a Gaussian window. Each filter learns its own
-    mixture of windows, so what lies beyond the filter can suppress it.
+    mixture of windows, so what lies beyond the filter can suppress it. In training each feature is
+    left out of a share `dropout` of the images.
     (B, in_channels, H, W) -> (B, 3 * channels, H - 12, W - 12); the first input is the image.
     """
 
-    def __init__(self, channels: int = 32, in_channels: int = 1, layers: int = 2) -> None:
+    def __init__(
+        self, channels: int = 32, in_channels: int = 1, layers: int = 2, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.settings = {
             "channels": require_int("channels", channels, 1, 1024),
             "in_channels": require_int("in_channels", in_channels, 1, 1024),
             "layers": require_int("layers", layers, 1, 64),
+            "dropout": require("dropout", dropout, float, (0, 0.9)),
         }
         self.label = f"divisive normalisation, then {layers} convolutional layers"
         self.filters = nn.Conv2d(in_channels, channels, SIDE, bias=False)
         self.log_constant = nn.Parameter(torch.full((channels,), -2.0))
         self.window_logits = nn.Parameter(torch.zeros(channels, len(WIDTHS)))
-        self.norm = BatchNorm(2 * channels)
+        self.norm = nn.Sequential(BatchNorm(2 * channels), nn.Dropout2d(dropout))
         self.layers = nn.Sequential()
         for i in range(layers):
-            self.layers.extend(separable(channels if i else 2 * channels, channels))
-            self.layers.append(BatchNorm(channels))
-            self.layers.append(nn.ELU(inplace=True))
+            layer = separable(channels if i else 2 * channels, channels)
+            layer.extend([BatchNorm(channels), nn.ELU(inplace=True), nn.Dropout2d(dropout)])
+            self.layers.append(layer)
         init_filters(self)
 
     def forward(self, images: Tensor) -> Tensor:

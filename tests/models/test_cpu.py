@@ -29,12 +29,12 @@ def test_depthwise_equals_reference():
 @pytest.mark.parametrize("dtype, near", [(torch.float64, 1e-12), (torch.float32, 1e-4)])
 def test_gaussian_readout_equals_reference(monkeypatch, dtype, near, order):
     """Values and all gradients; some positions lie beyond the edge, some on it, some on pixels."""
-    features = torch.randn(3, 32, 7, 9, dtype=dtype).to(memory_format=order).requires_grad_()
+    features = torch.randn(3, 64, 7, 9, dtype=dtype).to(memory_format=order).requires_grad_()
     grid = torch.rand(3, 1000, 2, dtype=dtype) * 2.6 - 1.3
     grid[0, :4] = torch.tensor([[-1, -1], [1, 1], [-1, 1], [0, 0]])
     grid[1, :, 0] = torch.randint(9, (1000,)) / 4 - 1
     grid.requires_grad_()
-    weights = torch.randn(1000, 32, dtype=dtype, requires_grad=True)
+    weights = torch.randn(1000, 64, dtype=dtype, requires_grad=True)
     inputs, upstream = (features, grid, weights), torch.randn(3, 1000, dtype=dtype)
     plain = cpu.gaussian_readout_reference(*inputs)
     monkeypatch.setattr(cpu, "gaussian_readout_reference", None)
@@ -51,9 +51,9 @@ def test_gaussian_readout_fast_for_large_readouts(monkeypatch):
     taken = []
     monkeypatch.setattr(cpu, "gaussian_readout_reference", lambda *_: taken.append("plain"))
     monkeypatch.setattr(cpu.GaussianReadoutFunction, "apply", lambda *_: taken.append("fast"))
-    for neurons, channels, size, dtype in ((1000, 32, 2, None), (999, 32, 2, None),
-                                           (1000, 16, 2, None), (1000, 32, 1, None),
-                                           (1000, 32, 2, torch.bfloat16)):  # fmt: skip
+    for neurons, channels, size, dtype in ((1000, 50, 2, None), (999, 50, 2, None),
+                                           (9000, 16, 2, None), (1000, 50, 1, None),
+                                           (1000, 50, 2, torch.bfloat16)):  # fmt: skip
         features = torch.zeros(1, channels, size, size, dtype=dtype)
         cpu.gaussian_readout(features, torch.zeros(1, neurons, 2), torch.zeros(neurons, channels))
     assert taken == ["fast", "plain", "plain", "plain", "plain"]
@@ -63,7 +63,7 @@ def test_gaussian_readout_of_nan_positions():
     """Training then stops with an error about its loss."""
     grid = torch.zeros(1, 1000, 2)
     grid[0, :2, 0] = torch.tensor([torch.nan, torch.inf])
-    features, weights = torch.ones(1, 32, 4, 4), torch.ones(1000, 32)
+    features, weights = torch.ones(1, 64, 4, 4), torch.ones(1000, 64)
     read = cpu.gaussian_readout(features, grid.requires_grad_(), weights)
     assert read[0, :2].isnan().all() and read[0, 2:].isfinite().all()
 

@@ -44,7 +44,7 @@ def test_core_by_hand(core):
     shares = torch.exp(core.window_logits)
     shares = shares / shares.sum(1, keepdim=True)  # (C, windows)
     pool = torch.exp(core.log_constant) + local_variance(images)[:, :, 10, 20] @ shares.T
-    scale = (1 + core.norm.eps) ** -0.5
+    scale = (1 + core.norm[0].eps) ** -0.5
     features = core(images)[:, :, 10, 20]
     for half, sign in ((features[:, :CHANNELS], 1), (features[:, CHANNELS : 2 * CHANNELS], -1)):
         expected = scale * (sign * filtered).clamp(min=0) ** 2 / pool

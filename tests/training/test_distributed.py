@@ -129,14 +129,16 @@ def test_train_resumes_killed_torchrun(folder, two):
 
 
 @several
-def test_shell_command_under_torchrun(folder):
-    zipped = folder / "static8-1-1-GrayImageNet-tiny.zip"
-    command = ["train", zipped, folder / "out", "--channels", 2, "--epochs", 2, "--device", "cpu"]
-    done = start("-m", "kit", *command, "--checkpoint", folder / "shell", processes=2)
+@pytest.mark.parametrize("model, core", [("cnn", "ConvCore"), ("strong", "NormalizationCore")])
+def test_shell_command_under_torchrun(folder, model, core):
+    zipped, out = folder / "static8-1-1-GrayImageNet-tiny.zip", folder / model
+    settings = ["--model", model, "--channels", 2, "--epochs", 2, "--device", "cpu"]
+    settings += ["--checkpoint", folder / f"{model}.checkpoint"]
+    done = start("-m", "kit", "train", zipped, out, *settings, processes=2)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count(f"saved to {folder / 'out'}") == 1
+    assert done.stdout.count(f"saved to {out}") == 1
     assert done.stdout.count("2 epochs in") == 1
-    assert isinstance(kit.load_model(folder / "out"), kit.Model)
+    assert type(kit.load_model(out).core).__name__ == core
 
 
 def test_reuse_freed_memory():

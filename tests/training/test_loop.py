@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import math
+import pickle
 from unittest import mock
 
 import numpy as np
@@ -312,6 +313,25 @@ def test_batches_spread_over_epoch(uneven):
     assert [i for i, mouse in enumerate(order) if mouse == "3"] == [2, 6, 10]
     for mouse, batch in steps:
         assert batch.responses.shape == (4, 9 if mouse == "8-3-3" else 24)
+
+
+def test_redraw_exchanges_train_and_validation_trials(small):
+    mouse, drawn = small.mouse, small.redraw(1).mouse
+    for tier in ("train", "validation"):
+        assert len(drawn.rows(tier)) == len(mouse.rows(tier))
+    assert set(drawn.rows("train")) != set(mouse.rows("train"))
+    for other in ("test", "final_test"):
+        assert np.array_equal(drawn.rows(other), mouse.rows(other))
+    assert np.array_equal(drawn.tiers, small.redraw(1).mouse.tiers)
+    assert not np.array_equal(drawn.tiers, small.redraw(2).mouse.tiers)
+    again = pickle.loads(pickle.dumps(drawn))  # for another process: the folder, not the arrays
+    assert again.packed == mouse.packed and np.array_equal(again.tiers, drawn.tiers)
+    members = [kit.cnn_baseline(small.redraw(seed), 2) for seed in (1, 2)]
+    for seed, model in enumerate(members):
+        kit.train(model, small.redraw(seed), quick(epochs=1))
+    assert kit.predict(kit.ensemble(members), small, "test").shape[1] == 24
+    with pytest.raises(ValueError, match="seed=-1"):
+        small.redraw(-1)
 
 
 def test_subset_fewer_train_trials(small):
