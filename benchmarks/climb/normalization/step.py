@@ -1,4 +1,4 @@
-"""Squared filters divided by the contrast around them, then two convolutional layers; 32 channels."""
+"""Squared filters divided by the contrast around them, then two layers; 32 channels."""
 
 from dataclasses import replace
 
