@@ -4,7 +4,8 @@
     python benchmarks/climb/climb.py         # the table alone, in README and notebook 10
 
 A step is a folder with a `step.py`: one docstring line, the name of the step AFTER which it comes,
-and `train(data, seed)`, which returns a trained model and its history. `record.json` beside it has
+and `train(data, seed)`, which returns a trained model and its history; perhaps the name of another
+step, TEACHER, whose models of that seed lie in build/climb. `record.json` beside it has
 for each recording and seed the score on the validation tier, which may choose, and on the final
 test, which is looked at once; how much each test image pulls the latter; the training's log, CPU
 seconds and parameters. Differences and intervals follow from the records.
@@ -41,7 +42,7 @@ def measure(name, recording, seed):
     model, log = read_step(name)["train"](data, int(seed))
     seconds = process_time() - started
     for k, member in enumerate(getattr(model, "models", [model])):
-        kit.save(member, MODELS / f"{name}-{recording}-{seed}-{k}.safetensors")
+        kit.save(member, MODELS / f"{name}-{data.mouse.mouse}-{seed}-{k}.safetensors")
     rows = data.mouse.rows("final_test")
     predictions = kit.predict(model, data, "final_test")
     final = single_trial_score(predictions, responses[rows], data.mouse.image_ids[rows])
@@ -134,9 +135,11 @@ def pays(name):
 
 
 def cost(name):
-    """CPU seconds of a training, the median."""
+    """CPU seconds of a training, the median, with those of its teacher, if it has one."""
     seeds = [each for results in complete(name).values() for each in results.values()]
-    return float(np.median([each["cpu_seconds"] for each in seeds]))
+    teacher = read_step(name).get("TEACHER")
+    own = float(np.median([each["cpu_seconds"] for each in seeds]))
+    return own + (cost(teacher) if teacher else 0)
 
 
 def table():

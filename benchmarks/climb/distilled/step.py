@@ -1,0 +1,18 @@
+"""The same model, which learns from the ensemble of five as well as from responses."""
+
+from dataclasses import replace
+
+from climb import MODELS
+
+import kit
+
+AFTER = "width"
+TEACHER = "ensemble"
+
+
+def train(data, seed):
+    files = sorted(MODELS.glob(f"{TEACHER}-{data.mouse.mouse}-{seed}-*"))
+    smooth = kit.training.distill(kit.ensemble(map(kit.load_model, files)), data)
+    config = kit.strong_baseline(data).config
+    model = kit.strong_baseline(data, config=replace(config, seed=seed))
+    return model, kit.train(model, smooth, kit.TrainConfig.strong(seed=seed))
