@@ -47,11 +47,14 @@ def test_public_functions_have_docstrings():
 
 
 def test_stages_can_be_read_in_one_sitting():
-    """The simulation, which has a folder of its own, is read by itself."""
-    stages = Counter()
+    """The simulation, which has a folder of its own, is read by itself.
+
+    Models are three cores and the checks of a fourth, yours: that takes a second sitting.
+    """
+    most, stages = {"models": 1700}, Counter()
     for path in FILES:
         stages[str(path.parent.relative_to(KIT))] += len(path.read_text().splitlines())
-    assert {name: count for name, count in stages.items() if count > 1680} == {}
+    assert {k: count for k, count in stages.items() if count > most.get(k, 1500)} == {}
 
 
 def test_no_submodule_is_hidden_behind_a_name_of_its_package():
