@@ -5,6 +5,7 @@ and most exciting images of every neuron, and a page to play with. Images are z-
 pixels, angles in radians, responses in units of each neuron's std.
 """
 
+from kit.lab.agreements import Agreement, agreement
 from kit.lab.experiment import State, responses, screen_of
 from kit.lab.fields import (
     field_centers,
@@ -28,6 +29,7 @@ from kit.lab.tuning import (
 from kit.lab.twin_page import page
 
 __all__ = [
+    "Agreement",
     "AscentConfig",
     "Gratings",
     "MostExcitingImages",
@@ -35,6 +37,7 @@ __all__ = [
     "Screen",
     "State",
     "Tuning",
+    "agreement",
     "contrast_tuning",
     "field_centers",
     "grating_responses",

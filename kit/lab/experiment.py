@@ -128,6 +128,10 @@ class Subject:
                 responses.append(self.model(batch, self.mouse).float().cpu().numpy())
         return np.concatenate(responses)
 
+    def respond_to_own(self, images: np.ndarray | Tensor, neurons: np.ndarray) -> np.ndarray:
+        """The response (n,) of each of n neurons to its own of the images (n, 1, H, W)."""
+        return self.respond(images)[range(len(neurons)), neurons]
+
     def choose(self, neurons: Neurons) -> np.ndarray:
         """The indices (n,) of chosen neurons; None chooses all. ValueError for unknown ones."""
         if isinstance(neurons, tuple):
@@ -144,6 +148,16 @@ class Subject:
                 "np.flatnonzero(np.isin(recording.unit_ids, ids))"
             )
         return chosen
+
+    def require_neurons_of(self, other: "Subject", name: str = "the model") -> None:
+        """Raise ValueError unless it takes the images and predicts the neurons of the other."""
+        if (self.image_size, self.neurons) != (other.image_size, other.neurons):
+            others = f"mouse {other.mouse}" if other.mouse else "the first model"
+            raise ValueError(
+                f"{name} takes {self.image_size} images and predicts {self.neurons} neurons, "
+                f"{others} has {other.image_size} and {other.neurons}; give a model that was "
+                "trained on the same recording"
+            )
 
     @contextmanager
     def differentiable(self) -> Generator[Callable[[Tensor], Tensor]]:

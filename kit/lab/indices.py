@@ -11,6 +11,8 @@ import numpy as np
 
 from kit.checks import require_radians
 
+SELECTIVE = 0.2  # gOSI from which a preferred orientation means something
+
 
 def preferred_orientation(curves: np.ndarray, orientations: np.ndarray) -> np.ndarray:
     """Half the angle of sum(R exp(2i theta)), in [0, pi): (N,) radians."""

@@ -11,15 +11,13 @@ from kit.data.simulation import Truth
 from kit.evaluation import metrics
 from kit.lab import indices
 from kit.lab.experiment import Neurons, Subject, require_settings
-from kit.lab.fields import field_centers, receptive_fields
+from kit.lab.indices import SELECTIVE
 from kit.lab.stimuli import Gratings
-from kit.lab.synthesis import AscentConfig, most_exciting_images, project
-from kit.lab.tuning import FullField
+from kit.lab.synthesis import ASCENT, AscentConfig, project
+from kit.lab.tuning import measure_properties
 from kit.models.predictor import Predictor
 
-SELECTIVE = 0.2  # gOSI from which a preferred orientation means something
 SUPPRESSED = 0.1  # from this index on a cell is (Cavanaugh et al., J Neurophysiol 2002)
-ASCENT = AscentConfig(steps=60)  # further steps change the images hardly
 
 
 class Row(NamedTuple):
@@ -78,37 +76,21 @@ def report_card(
     True
     """
     require_result("truth", truth, "cells")
-    cells, ascent = truth.cells, require_settings("ascent", ascent or ASCENT, AscentConfig)
+    cells, ascent = Subject(truth.cells), require_settings("ascent", ascent or ASCENT, AscentConfig)
     subject = Subject(model, cells.mouse)
-    chosen, neurons_of_truth = subject.choose(neurons), len(truth.orientation)
-    if (subject.image_size, subject.neurons) != (cells.image_size, neurons_of_truth):
-        raise ValueError(
-            f"the model takes {subject.image_size} images and predicts {subject.neurons} neurons, "
-            f"mouse {cells.mouse} has {cells.image_size} and {neurons_of_truth}; give a model "
-            f"that was trained on kit.load({cells.mouse!r})"
-        )
+    subject.require_neurons_of(cells)
+    chosen = subject.choose(neurons)
     twin = _measure(subject, truth, chosen, grid, ascent)
-    true = _measure(Subject(cells), truth, chosen, grid, ascent)
+    true = _measure(cells, truth, chosen, grid, ascent)
     return ReportCard(chosen, twin, true, _compare(twin, true))
 
 
 def _measure(subject, truth, neurons, grid, ascent):
     """All that a report card says of chosen neurons, of a twin or of the cells: name -> (n, …)."""
-    model, mouse = subject.model, subject.mouse
-    full_field = FullField(subject, grid)
-    orientation = full_field.orientation_tuning()
-    fields = receptive_fields(model, neurons, mouse)
-    centers = field_centers(fields)
-    images = most_exciting_images(model, neurons, mouse, ascent).images
+    properties = measure_properties(subject, neurons, grid, ascent)
+    images = properties["most_exciting_image"]
     return {
-        "orientation": orientation.preferred[neurons],  # radians
-        "gosi": orientation.selectivity[neurons],
-        "spatial_frequency": full_field.frequency_tuning().preferred[neurons],  # cycles/pixel
-        "f1_f0": full_field.phase_tuning().selectivity[neurons],
-        "suppression": full_field.size_tuning(neurons, centers).selectivity,
-        "field": fields,  # (n, H, W)
-        "center": centers,  # (n, 2) pixels
-        "most_exciting_image": images,  # (n, 1, H, W)
+        **properties,
         "filter_correlation": _filter_correlation(images, truth, neurons),
         "response_share": _response_share(images, truth, neurons, ascent.contrast),
     }
@@ -134,8 +116,7 @@ def _response_share(images, truth, neurons, contrast):
     cells = Subject(truth.cells)
     filters = torch.from_numpy(truth.cells.filters()[0][neurons, None]).float()
     filters = project(filters, contrast, cells.screen)
-    pairs = range(len(neurons)), neurons
-    return cells.respond(images)[pairs] / cells.respond(filters)[pairs]
+    return cells.respond_to_own(images, neurons) / cells.respond_to_own(filters, neurons)
 
 
 def _compare(twin, truth):

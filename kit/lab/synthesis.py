@@ -34,6 +34,9 @@ class AscentConfig:
         )
 
 
+ASCENT = AscentConfig(steps=60)  # for thousands of neurons: further steps hardly change the images
+
+
 @dataclass(frozen=True, eq=False)
 class MostExcitingImages:
     """Images that a model predicts to excite n neurons most, at a fixed contrast."""

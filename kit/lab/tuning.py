@@ -10,6 +10,7 @@ from kit.lab import indices
 from kit.lab.experiment import BLOCK, Mouse, Neurons, State, Subject, blocks, require_settings
 from kit.lab.fields import field_centers, receptive_fields
 from kit.lab.stimuli import Gratings
+from kit.lab.synthesis import AscentConfig, most_exciting_images
 from kit.models.predictor import Predictor
 
 
@@ -153,6 +154,28 @@ class FullField:
             "suppression index",
             neurons=neurons,
         )
+
+
+def measure_properties(
+    subject: Subject, neurons: np.ndarray, grid: Gratings | None, ascent: AscentConfig
+) -> dict[str, np.ndarray]:
+    """The properties of chosen neurons (n,) on which twins and true cells are compared: (n, …)."""
+    model, mouse, state = subject.model, subject.mouse, subject.state
+    full_field = FullField(subject, grid)
+    orientation = full_field.orientation_tuning()
+    fields = receptive_fields(model, neurons, mouse, state=state)
+    centers = field_centers(fields)
+    images = most_exciting_images(model, neurons, mouse, ascent, state=state).images
+    return {
+        "orientation": orientation.preferred[neurons],  # radians
+        "gosi": orientation.selectivity[neurons],
+        "spatial_frequency": full_field.frequency_tuning().preferred[neurons],  # cycles/pixel
+        "f1_f0": full_field.phase_tuning().selectivity[neurons],
+        "suppression": full_field.size_tuning(neurons, centers).selectivity,
+        "field": fields,  # (n, H, W)
+        "center": centers,  # (n, 2) pixels
+        "most_exciting_image": images,  # (n, 1, H, W)
+    }
 
 
 def grating_responses(

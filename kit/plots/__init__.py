@@ -10,7 +10,13 @@ from kit.plots.curves import (
     score_spread,
     training_curve,
 )
-from kit.plots.laboratory import mean_tuning, orientation_map, report_card, tuning_curves
+from kit.plots.laboratory import (
+    agreement,
+    mean_tuning,
+    orientation_map,
+    report_card,
+    tuning_curves,
+)
 from kit.plots.pictures import (
     cortical_map,
     filters,
@@ -30,6 +36,7 @@ __all__ = [
     "ORANGE",
     "SKY",
     "VERMILION",
+    "agreement",
     "binned_mean",
     "cortical_map",
     "filters",

@@ -169,6 +169,32 @@ def report_card(card: Any, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def agreement(result: Any, ax: Axes | None = None) -> Axes:
+    """Draw how wrong the mean of several twins is against how wide their interval is.
+
+    result: an `Agreement` with a truth. A dot is a neuron; below the line its interval covers the
+    truth. Values beyond the panel lie on its edge.
+    """
+    require_result("result", result, "properties")
+    ax = make_axis(ax, 8, 4.2)
+    ax.axis("off")
+    for i, (name, spread) in enumerate(result.properties.items()):
+        if spread.error is None:
+            raise ValueError(
+                "this agreement has no truth; make it with kit.lab.agreement(…, truth)"
+            )
+        panel = _panel(ax, i, name)
+        pair = np.array([spread.half_width, spread.error])[:, spread.counted]  # (2, neurons)
+        limit = 1.05 * np.percentile(pair, 95) if pair.size else 1
+        pair = pair.clip(max=limit)
+        panel.plot([0, limit], [0, limit], color=GREY, linestyle="--", linewidth=1)
+        panel.plot(*pair, "o", color=BLUE, markersize=2.5, markeredgewidth=0, antialiased=False)
+        unit = f" ({spread.unit})" if spread.unit else ""
+        limits = -0.03 * limit, 1.03 * limit
+        clean_axis(panel, xlabel=f"± of interval{unit}", ylabel="error", xlim=limits, ylim=limits)
+    return ax
+
+
 def _panel(ax, i, title):
     """The i-th of eight panels in two rows."""
     row, column = divmod(i, 4)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kit import plots
+from kit.evaluation.spread import measure_spread
 from kit.lab import Tuning
 
 POSITIONS = np.array([[0, 10, 200], [300, 20, 200], [600, 30, 250]])
@@ -106,3 +107,32 @@ def test_report_card_has_a_panel_for_every_property():
     np.testing.assert_allclose(dots.get_ydata(), dots.get_xdata() / 2)
     assert dashed.get_linestyle() == "--"
     assert all(panel.get_xlabel() and panel.get_ylabel() for panel in ax.child_axes)
+
+
+def test_agreement_draws_error_against_interval():
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 1, (5, 40))
+    counted = np.arange(40) < 30
+    spreads = {
+        "gOSI": measure_spread(values, truth=np.ones(40)),
+        "orientation": measure_spread(values, "degrees", counted, np.ones(40)),
+    }
+    ax = plots.agreement(SimpleNamespace(properties=spreads))
+    first, second = ax.child_axes
+    assert (first.get_title(), second.get_title()) == ("gOSI", "orientation")
+    dashed, dots = first.lines
+    width, error = dots.get_data()
+    below = error <= width
+    np.testing.assert_array_equal(below, spreads["gOSI"].covers)
+    np.testing.assert_array_equal(*dashed.get_data())
+    assert width.max() <= dashed.get_xdata()[-1]
+    assert len(second.lines[1].get_xdata()) == 30
+    assert second.get_xlabel() == "± of interval (degrees)" and second.get_ylabel() == "error"
+
+
+def test_agreement_needs_a_truth():
+    spreads = {"gOSI": measure_spread(np.random.default_rng(0).random((3, 9)))}
+    with pytest.raises(ValueError, match=r"has no truth; make it with kit.lab.agreement"):
+        plots.agreement(SimpleNamespace(properties=spreads))
+    with pytest.raises(ValueError, match="which has no properties"):
+        plots.agreement([])
