@@ -103,8 +103,8 @@ def gain(new, old):
 
 def steps():
     """The names of all steps that were measured, each behind the one it comes after."""
-    after = {path.parent.name: read_step(path.parent.name).get("AFTER")
-             for path in sorted(HERE.glob("*/record.json"))}  # fmt: skip
+    names = [path.parent.name for path in sorted(HERE.glob("*/record.json"))]
+    after = {name: read_step(name).get("AFTER") for name in names if complete(name)}
 
     def depth(name):
         return 0 if name == FIRST else 1 + depth(after[name])
