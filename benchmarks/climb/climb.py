@@ -5,7 +5,7 @@
 
 A step is a folder with a `step.py`: one docstring line, the name of the step AFTER which it comes,
 and `train(data, seed)`, which returns a trained model and its history; perhaps the name of another
-step, TEACHER, whose models of that seed lie in build/climb. `record.json` beside it has
+step, TEACHER, whose models, which lie in build/climb, it learns from. `record.json` beside it has
 for each recording and seed the score on the validation tier, which may choose, and on the final
 test, which is looked at once; how much each test image pulls the latter; the training's log, CPU
 seconds and parameters. Differences and intervals follow from the records.
@@ -135,11 +135,11 @@ def pays(name):
 
 
 def cost(name):
-    """CPU seconds of a training, the median, with those of its teacher, if it has one."""
+    """CPU seconds of a training, the median, with those of its teachers, if it has some."""
     seeds = [each for results in complete(name).values() for each in results.values()]
     teacher = read_step(name).get("TEACHER")
     own = float(np.median([each["cpu_seconds"] for each in seeds]))
-    return own + (cost(teacher) if teacher else 0)
+    return own + (len(SEEDS) * cost(teacher) if teacher else 0)
 
 
 def table():

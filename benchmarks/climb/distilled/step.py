@@ -1,4 +1,4 @@
-"""The same model, which learns from the ensemble of five as well as from responses."""
+"""The same model, which learns from the mean of the three of normalization as well."""
 
 from dataclasses import replace
 
@@ -7,11 +7,11 @@ from climb import MODELS
 import kit
 
 AFTER = "width"
-TEACHER = "ensemble"
+TEACHER = "normalization"
 
 
 def train(data, seed):
-    files = sorted(MODELS.glob(f"{TEACHER}-{data.mouse.mouse}-{seed}-*"))
+    files = sorted(MODELS.glob(f"{TEACHER}-{data.mouse.mouse}-*"))
     smooth = kit.training.distill(kit.ensemble(map(kit.load_model, files)), data)
     config = kit.strong_baseline(data).config
     model = kit.strong_baseline(data, config=replace(config, seed=seed))
