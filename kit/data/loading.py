@@ -17,6 +17,7 @@ from kit.data.zips import directory_bytes
 from kit.files import atomic_write, data_folder, file_sha256
 from kit.machine import limit_threads
 
+OFFICIAL_NAME = re.compile(r"static([^/\\]+?)-GrayImageNet")
 DIGEST = re.compile(r"[0-9a-f]{40}")  # of what a recording holds
 PACKED = 3  # version of the packed arrays: part of the cache key
 
@@ -79,16 +80,23 @@ def _find(name):
 
 
 def _mouse_id(path):
-    """The mouse's id, from the name of the file or folder, else of the folder inside."""
-    pattern = re.compile(r"static([^/\\]+?)-GrayImageNet")
-    match = pattern.match(path.name)
-    mouse = match[1] if match else None
+    """The mouse's id, from the name of the file or folder, else from inside."""
+    mouse = official_mouse(path.name)
     if not mouse:
         with open_source(path) as source:
-            match = pattern.match(source.folder_name)
-            mouse = match[1] if match else read_mouse_id(source)
-    mouse = mouse or path.name.removesuffix(".zip")
-    mouse = re.sub(r"[^\w+-]", "-", mouse)[:80]  # for file names, and torch allows no dot in names
+            mouse = official_mouse(source.folder_name) or read_mouse_id(source)
+    return plain_mouse(mouse or path.name.removesuffix(".zip"))
+
+
+def official_mouse(name: str) -> str | None:
+    """The mouse's id in an official name of a file or folder; None in any other name."""
+    match = OFFICIAL_NAME.match(name)
+    return match and match[1]
+
+
+def plain_mouse(mouse: str) -> str:
+    """A mouse's id as file names and torch take it."""
+    mouse = re.sub(r"[^\w+-]", "-", mouse)[:80]  # torch allows no dot in names
     # a ModuleDict, which holds a model's readouts, takes no "keys" or "pop" for a name
     return f"mouse-{mouse}" if hasattr(torch.nn.ModuleDict, mouse) else mouse
 

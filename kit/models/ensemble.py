@@ -32,8 +32,8 @@ def ensemble(models: Iterable[Model]) -> "Ensemble":
     for i, member in enumerate(members):
         if not _same_recordings(members[0], member):
             raise ValueError(
-                f"models 0 and {i} differ in image size, mice, neurons, behaviour or the recordings "
-                "they were trained on; print both, and leave one out"
+                f"models 0 and {i} differ in image size, mice, neurons or the recordings they were "
+                "trained on; print both, and leave one out"
             )
     return Ensemble(members)
 

@@ -17,7 +17,6 @@ from kit.models import layers
 from kit.models.config import ModelConfig
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-TYPICAL = "kit.Batch.typical(images, model.typical_behavior())"
 FURTHER = "trained further since; what it was before:"
 
 
@@ -163,7 +162,7 @@ class Model(nn.Module):
         """Raise ValueError unless this is a batch of the model's inputs in their shapes."""
         if not isinstance(batch, Batch):
             kind = type(batch).__name__
-            raise ValueError(f"a model takes a kit.Batch, not a {kind}; give {TYPICAL}")
+            raise ValueError(f"a model takes a kit.Batch, not a {kind}; give {self._typical()}")
         self._require_inputs(batch, "in these trials")
         columns = len(self.config.behavior_names)
         shapes = {"images": (1, *self.image_size), "behavior": (columns,), "pupil_center": (2,)}
@@ -172,7 +171,7 @@ class Model(nn.Module):
             kind = getattr(values, "dtype", type(values).__name__)
             if kind not in FLOATS or values.shape != shape:
                 names = f" of {self._columns()}" if field == "behavior" else ""
-                remedy = TYPICAL if names else f"kit.load(..., size={self.image_size})"
+                remedy = self._typical() if names else f"kit.load(..., size={self.image_size})"
                 raise ValueError(
                     f"{field} of a batch must be floats {shape}{names} for this model, these are "
                     f"{tuple(np.shape(values))} {kind}; use {remedy}"
@@ -180,6 +179,11 @@ class Model(nn.Module):
 
     def _columns(self):
         return one_line(", ".join(self.config.behavior_names))
+
+    def _typical(self):
+        """How to make a batch of images alone for this model."""
+        official = self.config.behavior_names == BEHAVIOR
+        return f"kit.Batch.typical(images{'' if official else ', model.typical_behavior()'})"
 
     def _require_features(self, features, shape):
         """Raise ValueError if features have another shape, or the core cannot learn from them."""
@@ -202,7 +206,7 @@ class Model(nn.Module):
                 raise ValueError(
                     f"this model takes {name}, and that {owner} is withheld: on the Sensorium "
                     "track models predict from the images alone; use a mouse of the Sensorium+ "
-                    f"track, {TYPICAL}, or a model with kit.ModelConfig()"
+                    f"track, {self._typical()}, or a model with kit.ModelConfig()"
                 )
 
     def _require_columns(self, recording):
