@@ -249,7 +249,7 @@ def _decisions(arrays, trials, silent):
         f"{', …' if len(repeats) > 5 else ''}"
     )
     left_out = len(arrays.responses) - len(trials.rows)
-    yield f"left out: {left_out or 'no'} trials that hold NaN"
+    yield f"left out: {left_out or 'no'} trial{'' if left_out == 1 else 's'} with NaN"
     if silent:
         yield f"silent: {silent} neurons whose responses never change in train and validation"
     names = ", ".join(arrays.behavior or {}) or "none"
