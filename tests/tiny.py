@@ -3,6 +3,7 @@
 import hashlib
 import io
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -60,6 +61,19 @@ def write(folder, recording=None, mouse="7-1-1", withholds=()):
     path = folder / f"static{mouse}-GrayImageNet-tiny.zip"
     kit.data.official.write(path, recording, statistics_from=seen)
     return path
+
+
+def with_columns(data, *names, eye=True):
+    """The same mice with other columns of behaviour. eye: whether its position is known."""
+    behavior = np.random.default_rng(7).uniform(1, 3, (len(data.mouse.tiers), len(names)))
+    mice = []
+    for mouse in data.values():
+        statistics = {**mouse.statistics, "behavior_average": behavior.mean(0)}
+        changes = {"behavior": behavior.astype(np.float32), "behavior_names": names}
+        if not eye:
+            changes["pupil_center"] = None
+        mice.append(replace(mouse, **changes, statistics=statistics))
+    return kit.Dataset(mice)
 
 
 def standardised(recording):

@@ -296,7 +296,10 @@ def read_mouse_id(source: Source) -> str | None:
     """The mouse's id in the file, or None."""
     if f"{MOUSE_ID}.npy" not in source.files:
         return None
-    return str(source.read(MOUSE_ID))
+    mouse = source.read(MOUSE_ID)
+    if mouse.shape or mouse.dtype.kind != "U":
+        raise source.mismatch(MOUSE_ID, mouse, "the mouse's id, one text")
+    return str(mouse)
 
 
 def _as_ids(name, values):
