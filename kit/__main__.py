@@ -157,7 +157,7 @@ def _parser():
 
 def _fetch(recordings, size=None):
     """Download or simulate recordings and pack them."""
-    print(kit.load(recordings, size))
+    print(kit.load(recordings, size and tuple(size)))
 
 
 def _train(recordings, out, checkpoint=None, model="cnn", channels=None, **settings):

@@ -93,7 +93,9 @@ def rewritten(source, target, rename=str, changes=None):
                 new.writestr(rename(name), content)
             top = name.partition("/")[0]
         for name in changes.keys() - {n.partition("/")[2] for n in old.namelist()}:
-            new.writestr(f"{top}/{name}" if name.startswith("data/") else name, changes[name])
+            new.writestr(
+                f"{top}/{name}" if name.startswith(("data/", "meta/")) else name, changes[name]
+            )
     return target
 
 

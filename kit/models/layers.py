@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -163,6 +164,8 @@ class GaussianReadout(nn.Module):
     """
 
     cortical_positions: Tensor
+    position_mlp: Any  # an nn.Sequential, or None
+    free_positions: Any  # an nn.Parameter (N, 2), or None
 
     def __init__(self, coordinates: np.ndarray, channels: int) -> None:
         super().__init__()
@@ -185,8 +188,8 @@ class GaussianReadout(nn.Module):
 
     def means(self) -> Tensor:
         """Mean position of each neuron, without shift: (N, 2)."""
-        if self.position_mlp is None:
-            return self.get_parameter("free_positions").tanh()
+        if self.free_positions is not None:
+            return self.free_positions.tanh()
         with full_precision(self.cortical_positions.device):
             return self.position_mlp(self.cortical_positions)
 

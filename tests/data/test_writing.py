@@ -398,6 +398,9 @@ def test_write_recording_from_arrays_to_public_zip(tmp_path):
     model = kit.cnn_baseline(data, channels=2)
     kit.train(model, data, kit.TrainConfig(epochs=1, device="cpu"))
     assert kit.lab.orientation_tuning(model).preferred.shape == (NEURONS,)
+    assert kit.lab.receptive_fields(model, [3, 7]).any((1, 2)).all()
+    steps = kit.lab.AscentConfig(steps=2)
+    assert kit.lab.most_exciting_images(model, [3], config=steps).images.shape == (1, 1, 43, 54)
     assert kit.lab.state_tuning(model, "running").curves.shape[0] == NEURONS
     whole = kit.load(path, size=(40, 50), folder=tmp_path / "data").mouse
     public, private = kit.withhold(whole, tmp_path / "challenge")
