@@ -14,6 +14,7 @@ from torch.func import functional_call
 
 from kit.checks import brief, check_settings, require
 from kit.data.batches import TYPICAL_BEHAVIOR, Batch, typical_behavior
+from kit.data.layout import BEHAVIOR
 from kit.files import progress
 from kit.lab.stimuli import Screen
 from kit.machine import fastest_threads
@@ -61,7 +62,7 @@ class State:
         behavior: name -> typical value of each column that a model takes; else the official three.
         """
         columns = dict(typical_behavior() if behavior is None else behavior)
-        for name in columns.keys() & QUANTITIES.keys():
+        for name in columns.keys() & set(BEHAVIOR):
             columns[name] = getattr(self, name)
         batch = Batch.typical(images, columns)
         eye = batch.images.new_tensor([[self.eye_x, self.eye_y]])
@@ -95,8 +96,9 @@ class Subject:
         takes = tuple(getattr(model, "state_inputs", ("behavior", "pupil_center")))
         typical: Any = getattr(model, "typical_behavior", lambda mouse: typical_behavior())
         self.behavior = typical(self.mouse)  # name -> typical value of the model's columns
-        inputs = {"behavior": set(self.behavior), "pupil_center": {"eye_x", "eye_y"}}
-        quantities = set().union(*(inputs[part] for part in takes))
+        quantities = set(BEHAVIOR) & set(self.behavior) if "behavior" in takes else set()
+        if "pupil_center" in takes:
+            quantities |= {"eye_x", "eye_y"}
         self.takes = tuple(name for name in QUANTITIES if name in quantities)  # of a `State`
 
     @cached_property
