@@ -21,7 +21,7 @@ if sys.argv[:1] == ["-m"] and "kit" in sys.orig_argv:  # python -m kit: its impo
 
 from kit import lab
 from kit.challenge import check, compare, grade, rank, submit, write_ground_truth
-from kit.data import Batch, load, truth
+from kit.data import Batch, RecordingArrays, load, truth, write_recording
 from kit.data import Dataset as Dataset
 from kit.data import Recording as Recording
 from kit.evaluation import Scores as Scores
@@ -60,6 +60,7 @@ __all__ = [
     "Batch",
     "Model",
     "ModelConfig",
+    "RecordingArrays",
     "TrainConfig",
     "ViTConfig",
     "bundle",
@@ -93,6 +94,7 @@ __all__ = [
     "widgets",
     "withhold",
     "write_ground_truth",
+    "write_recording",
 ]
 
 

@@ -36,7 +36,7 @@ TRUTH = "the folder of the ground truth"
 ARGUMENTS = {  # command -> its arguments and what they are; defaults stand in the functions below
     "fetch": {
         "recordings": DATA,
-        "--size": "height and width of the images in pixels (default: 36 64)",
+        "--size": "height and width of the images in pixels (default: about 36 64)",
     },
     "train": {
         "recordings": DATA,
@@ -155,9 +155,9 @@ def _parser():
 # ---- the commands ----
 
 
-def _fetch(recordings, size=(36, 64)):
+def _fetch(recordings, size=None):
     """Download or simulate recordings and pack them."""
-    print(kit.load(recordings, tuple(size)))
+    print(kit.load(recordings, size and tuple(size)))
 
 
 def _train(recordings, out, checkpoint=None, model="cnn", channels=None, **settings):

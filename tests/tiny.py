@@ -3,6 +3,7 @@
 import hashlib
 import io
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -62,6 +63,19 @@ def write(folder, recording=None, mouse="7-1-1", withholds=()):
     return path
 
 
+def with_columns(data, *names, eye=True):
+    """The same mice with other columns of behaviour. eye: whether its position is known."""
+    behavior = np.random.default_rng(7).uniform(1, 3, (len(data.mouse.tiers), len(names)))
+    mice = []
+    for mouse in data.values():
+        statistics = {**mouse.statistics, "behavior_average": behavior.mean(0)}
+        changes = {"behavior": behavior.astype(np.float32), "behavior_names": names}
+        if not eye:
+            changes["pupil_center"] = None
+        mice.append(replace(mouse, **changes, statistics=statistics))
+    return kit.Dataset(mice)
+
+
 def standardised(recording):
     """The responses of all trials in units of each neuron's std, as the recording has them."""
     seen = np.isin(recording["tiers"], ["train", "validation"])
@@ -79,7 +93,9 @@ def rewritten(source, target, rename=str, changes=None):
                 new.writestr(rename(name), content)
             top = name.partition("/")[0]
         for name in changes.keys() - {n.partition("/")[2] for n in old.namelist()}:
-            new.writestr(f"{top}/{name}" if name.startswith("data/") else name, changes[name])
+            new.writestr(
+                f"{top}/{name}" if name.startswith(("data/", "meta/")) else name, changes[name]
+            )
     return target
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +10,23 @@ import torch
 from torch import Tensor
 
 from kit.checks import brief, require_finite
+from kit.data.layout import BEHAVIOR
 
 TYPICAL_BEHAVIOR = (4, 0, 0.5)  # pupil size, its change, running speed, each in its std
+
+
+def typical_behavior(
+    names: Iterable[str] = BEHAVIOR, average: np.ndarray | None = None
+) -> dict[str, float]:
+    """Name -> a typical value, in its std, for columns of behaviour.
+
+    average: (K,) the mean of each column over a recording, for those columns that are none of the
+    official three; without it they are 0.
+    """
+    names = list(names)
+    means = np.zeros(len(names)) if average is None else average
+    official = dict(zip(BEHAVIOR, TYPICAL_BEHAVIOR, strict=True))
+    return {name: official.get(name, float(mean)) for name, mean in zip(names, means, strict=True)}
 
 
 class Batch(NamedTuple):
@@ -18,7 +34,7 @@ class Batch(NamedTuple):
 
     images: Tensor  # (B, 1, H, W) z-scored pixels
     responses: Tensor | None = None  # (B, N) each neuron divided by its std; None if withheld
-    behavior: Tensor | None = None  # (B, 3) pupil size, its change, running speed, in their std
+    behavior: Tensor | None = None  # (B, 3) pupil size, its change, running, in std; or (B, K)
     pupil_center: Tensor | None = None  # (B, 2) eye position, z-scored
 
     def to(self, device: str | torch.device | Tensor) -> Batch:
@@ -30,13 +46,17 @@ class Batch(NamedTuple):
         return Batch._make(None if value is None else value[rows] for value in self)
 
     @classmethod
-    def typical(cls, images: np.ndarray | Tensor) -> Batch:
+    def typical(
+        cls, images: np.ndarray | Tensor, behavior: Mapping[str, float] | None = None
+    ) -> Batch:
         """Images of your own as a mouse in a typical state sees them, its eye at its mean position.
 
         images: array or tensor, (B, 1, H, W) or (B, H, W), z-scored. Behaviour is (4, 0, .5) for
         every image: a pupil of four times its std that does not change, and a little running. Zeros
         would not be neutral: behaviour is divided by its std but not centred, so they mean a pupil
         of size 0, which no model has seen in training. Models of images alone ignore it.
+        behavior: name -> value, for a model that takes other columns of behaviour: those of
+        `model.typical_behavior()`, where columns of other names have their mean.
         Raises ValueError for images of another shape, and if they cannot be z-scored.
 
         >>> batch = kit.Batch.typical(np.zeros((5, 36, 64)))
@@ -53,8 +73,9 @@ class Batch(NamedTuple):
             )
         require_z_scored(images)
         images = images.float()
-        behavior = images.new_tensor([TYPICAL_BEHAVIOR]).expand(len(images), -1)  # (B, 3)
-        return cls(images, None, behavior, images.new_zeros(len(images), 2))
+        values = list((typical_behavior() if behavior is None else behavior).values())
+        state = images.new_tensor([values]).expand(len(images), -1)  # (B, K)
+        return cls(images, None, state, images.new_zeros(len(images), 2))
 
 
 def require_z_scored(images: np.ndarray | Tensor) -> tuple[float, float]:

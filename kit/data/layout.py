@@ -9,3 +9,6 @@ META = {
     "unit_ids": "meta/neurons/unit_ids",
     "coordinates": "meta/neurons/cell_motor_coordinates",
 }
+BEHAVIOR = ("pupil", "pupil_change", "running")  # the columns of behaviour in official files
+BEHAVIOR_NAMES = "meta/behavior/names"  # (K,) names of other columns; an extension of the kit
+MOUSE_ID = "meta/recording/mouse"  # () its id, in a file of any name; an extension of the kit

@@ -10,20 +10,21 @@ import torch
 
 from kit.checks import brief, expand_user, require, suggest
 from kit.data import catalog, simulation
-from kit.data.official import array_files, open_source
-from kit.data.packing import pack
+from kit.data.official import array_files, open_source, read_mouse_id
+from kit.data.packing import SIZE, default_size, pack
 from kit.data.recordings import Dataset, open_packed
 from kit.data.zips import directory_bytes
 from kit.files import atomic_write, data_folder, file_sha256
 from kit.machine import limit_threads
 
+OFFICIAL_NAME = re.compile(r"static([^/\\]+?)-GrayImageNet")
 DIGEST = re.compile(r"[0-9a-f]{40}")  # of what a recording holds
 PACKED = 3  # version of the packed arrays: part of the cache key
 
 
 def load(
     names: str | Path | list[str | Path],
-    size: tuple[int, int] = (36, 64),
+    size: tuple[int, int] | None = None,
     folder: str | Path | None = None,
 ) -> Dataset:
     """Open recordings by name, id or path. Returns a `Dataset`.
@@ -32,7 +33,8 @@ def load(
         "pretrain", "all" (published), a recording id, a path to a zip or folder in the official
         layout, or a list of these.
     size: height and width of the images in pixels, scaled by bilinear interpolation; their aspect
-        is the recording's (144 x 256 in the benchmark), rounded to a pixel.
+        is the recording's, rounded to a pixel. By default (36, 64) for the 144 x 256 of the
+        benchmark, and as many pixels for another aspect, such as (48, 48).
     folder: the data folder; else KIT_DATA_DIR, else the user's cache.
     The first opening packs the recording into the data folder; it never writes into the recording.
     Trials that hold NaN get the tier "NaN"; trials of tiers other than train, validation, test and
@@ -47,7 +49,8 @@ def load(
     >>> data.mouse.responses.shape[1]
     600
     """
-    size = require("size", size, tuple[int, int], (1, 1024))
+    if size is not None:
+        size = require("size", size, tuple[int, int], (1, 1024))
     listed = names if isinstance(names, list | tuple) else [names]
     if not listed or not all(isinstance(name, str | Path) and str(name) for name in listed):
         raise ValueError(f'{brief(names)!r} names no recording; try kit.load("sample+")')
@@ -77,14 +80,23 @@ def _find(name):
 
 
 def _mouse_id(path):
-    """The mouse's id, from the name of the file or folder, else of the folder inside."""
-    pattern = re.compile(r"static([^/\\]+?)-GrayImageNet")
-    match = pattern.match(path.name)
-    if not match:
+    """The mouse's id, from the name of the file or folder, else from inside."""
+    mouse = official_mouse(path.name)
+    if not mouse:
         with open_source(path) as source:
-            match = pattern.match(source.folder_name)
-    mouse = match[1] if match else path.name.removesuffix(".zip")
-    mouse = re.sub(r"[^\w+-]", "-", mouse)[:80]  # for file names, and torch allows no dot in names
+            mouse = official_mouse(source.folder_name) or read_mouse_id(source)
+    return plain_mouse(mouse or path.name.removesuffix(".zip"))
+
+
+def official_mouse(name: str) -> str | None:
+    """The mouse's id in an official name of a file or folder; None in any other name."""
+    match = OFFICIAL_NAME.match(name)
+    return match and match[1]
+
+
+def plain_mouse(mouse: str) -> str:
+    """A mouse's id as file names and torch take it."""
+    mouse = re.sub(r"[^\w+-]", "-", mouse)[:80]  # torch allows no dot in names
     # a ModuleDict, which holds a model's readouts, takes no "keys" or "pop" for a name
     return f"mouse-{mouse}" if hasattr(torch.nn.ModuleDict, mouse) else mouse
 
@@ -98,7 +110,13 @@ def _open(mouse, origin, size, folder):
     noted = note.read_text(errors="replace") if note and note.is_file() else ""
     content = noted if DIGEST.fullmatch(noted) else _content(path)  # a lost disk leaves empty notes
     key = hashlib.sha1(repr((PACKED, content)).encode()).hexdigest()[:16]
-    packed = root / "packed" / f"{mouse}-{size[0]}x{size[1]}-{key}"
+
+    def packed_at(size):
+        return root / "packed" / f"{mouse}-{size[0]}x{size[1]}-{key}"
+
+    if size is None:
+        size = SIZE if os.path.isdir(packed_at(SIZE)) else _default_size(mouse, path)
+    packed = packed_at(size)
     if not os.path.isdir(packed):  # nor does another user's, closed to others, count
         try:
             with open_source(path) as source, atomic_write(packed, folder=True) as part:
@@ -112,6 +130,14 @@ def _open(mouse, origin, size, folder):
         with suppress(OSError), atomic_write(note) as part:  # the data folder may be read-only
             part.write_text(content)
     return open_packed(mouse, packed.absolute())
+
+
+def _default_size(mouse, path):
+    """The size at which a recording is opened if none is asked for."""
+    if mouse in simulation.MICE or mouse in catalog.RECORDINGS:
+        return SIZE
+    with open_source(path) as source:
+        return default_size(source)
 
 
 # ---- the key of a packed copy: what the recording holds, wherever it lies and whatever its dates

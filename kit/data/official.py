@@ -4,7 +4,7 @@ import io
 import math
 import re
 import zipfile
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kit.checks import brief
-from kit.data.layout import KINDS, META, TIERS
+from kit.data.layout import BEHAVIOR, BEHAVIOR_NAMES, KINDS, META, MOUSE_ID, TIERS
 from kit.data.zips import GET_AGAIN, READ_ERRORS, name_of, open_zip, require_readable
 from kit.files import atomic_write, progress
 
@@ -36,26 +36,18 @@ HEADER_READERS = {
 
 
 def write(target: Path, recording: Mapping[str, Any], statistics_from: np.ndarray) -> None:
-    """Write one recording as a zip in the official layout.
+    """Write one recording as a zip, or as a folder if `target` is no .zip, in the official layout.
 
     recording: dict of arrays by their official names. One row per trial: images (T, 1, 144, 256)
     in 0-255, responses (T, N), behavior (T, 3), pupil_center (T, 2), tiers, trial_idx,
     frame_image_id. One row per neuron: unit_ids, cell_motor_coordinates (N, 3) in micrometres.
+    behavior and pupil_center may be absent. Where they are there: behavior_names (K,) of behaviour
+    (T, K) other than the official three, and mouse, the id in a file of any name.
     statistics_from: (T,) bool, the trials that the statistics describe. The values of trials may be
     anything that has a length and takes a trial's number, or this mask, as an index.
     """
-    with atomic_write(target) as part, zipfile.ZipFile(part, "w") as archive:
-
-        def put(name, array):
-            fixed_date = (2022, 6, 15, 0, 0, 0)
-            member = zipfile.ZipInfo(f"{target.stem}/{name}.npy", fixed_date)
-            if "/images/" in name:  # halves the images; responses do not compress
-                member.compress_type = zipfile.ZIP_DEFLATED
-            buffer = io.BytesIO()
-            np.save(buffer, array, allow_pickle=False)
-            archive.writestr(member, buffer.getbuffer(), compresslevel=1)
-
-        for kind in KINDS:
+    with _open_target(target) as put:
+        for kind in [kind for kind in KINDS if kind in recording]:
             values = recording[kind]
             for trial in progress(range(len(values)), desc=f"writing {kind}", unit="trial"):
                 put(f"data/{kind}/{trial}", values[trial])
@@ -65,6 +57,56 @@ def write(target: Path, recording: Mapping[str, Any], statistics_from: np.ndarra
             put(f"meta/neurons/{name}", recording[name])
         for name in ("tiers", "trial_idx", "frame_image_id"):
             put(f"meta/trials/{name}", recording[name])
+        for name, file in {"behavior_names": BEHAVIOR_NAMES, "mouse": MOUSE_ID}.items():
+            if name in recording:
+                put(file, recording[name])
+
+
+@contextmanager
+def _open_target(target):
+    """A function that writes an array under its official name into a zip or a folder to come."""
+    if target.suffix.lower() != ".zip":
+        with atomic_write(target, folder=True, exclusive=True) as part:
+
+            def put_file(name, array):
+                file = part / f"{name}.npy"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                np.save(file, array, allow_pickle=False)
+
+            yield put_file
+        return
+    with atomic_write(target) as part, zipfile.ZipFile(part, "w") as archive:
+
+        def put_member(name, array):
+            fixed_date = (2022, 6, 15, 0, 0, 0)
+            member = zipfile.ZipInfo(f"{target.stem}/{name}.npy", fixed_date)
+            if "/images/" in name:  # halves the images; responses do not compress
+                member.compress_type = zipfile.ZIP_DEFLATED
+            buffer = io.BytesIO()
+            np.save(buffer, array, allow_pickle=False)
+            archive.writestr(member, buffer.getbuffer(), compresslevel=1)
+
+        yield put_member
+
+
+@dataclass(frozen=True)
+class LazyArray:
+    """Values (T, …), computed for each trial when they are needed."""
+
+    read: Callable[[int], np.ndarray]  # the values of one trial
+    length: int
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        """One trial by its number, or several by a mask (T,)."""
+        if isinstance(index, int):
+            return self.read(index)
+        chosen = np.flatnonzero(index)
+        example = self.read(chosen[0])
+        trial_type = np.dtype((example.dtype, example.shape))
+        return np.fromiter(map(self.read, chosen), trial_type, len(chosen))
 
 
 def _statistics(values):
@@ -231,6 +273,33 @@ def read_meta(source: Source) -> dict[str, np.ndarray]:
             expected = f"{META_CONTENT[name][1]}, of shape {shapes[name]}"
             raise source.mismatch(META[name], values, expected)
     return meta
+
+
+def read_behavior_names(source: Source) -> tuple[str, ...]:
+    """The names of the columns of behaviour. Raises ValueError if the file lists no such names."""
+    if f"{BEHAVIOR_NAMES}.npy" not in source.files:
+        return BEHAVIOR
+    names = source.read(BEHAVIOR_NAMES)
+    listed = names.tolist() if names.ndim == 1 and names.dtype.kind == "U" else []
+    if not 0 < len(set(listed)) == len(listed) <= 1000 or not all(map(is_plain_name, listed)):
+        expected = "the names of the columns of behaviour, each once, up to 40 letters"
+        raise source.mismatch(BEHAVIOR_NAMES, names, expected)
+    return tuple(listed)
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a text can name a column of behaviour."""
+    return name.isprintable() and name == name.strip() and 0 < len(name) <= 40
+
+
+def read_mouse_id(source: Source) -> str | None:
+    """The mouse's id in the file, or None."""
+    if f"{MOUSE_ID}.npy" not in source.files:
+        return None
+    mouse = source.read(MOUSE_ID)
+    if mouse.shape or mouse.dtype.kind != "U":
+        raise source.mismatch(MOUSE_ID, mouse, "the mouse's id, one text")
+    return str(mouse)
 
 
 def _as_ids(name, values):

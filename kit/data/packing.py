@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from kit.data.layout import TIERS
-from kit.data.official import Source, read_meta
+from kit.data.layout import BEHAVIOR, TIERS
+from kit.data.official import Source, read_behavior_names, read_meta
 from kit.files import progress
 
 BLOCK = 128  # trials in memory at once
+SIZE = (36, 64)  # height and width of images in the 2022 models, for recordings of that aspect
 
 
 def pack(source: Source, part: Path, size: tuple[int, int]) -> None:
@@ -31,12 +32,13 @@ def pack(source: Source, part: Path, size: tuple[int, int]) -> None:
     tiers = arrays["tiers"]
     neurons = len(arrays["unit_ids"])
     trials = len(tiers)
-    values_per_trial = math.prod(size) + neurons + 5  # 3 of behaviour, 2 of eye position
+    behavior_names = read_behavior_names(source)
+    values_per_trial = math.prod(size) + neurons + len(behavior_names) + 2  # 2 of eye position
     if shutil.disk_usage(part).free < 4 * trials * values_per_trial:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # now, not after minutes of packing
     names = source.trial_arrays(trials)
     image_shape = _image_shape(source, names["images"][0], size)
-    shapes = {"responses": (neurons,), "behavior": (3,), "pupil_center": (2,)}
+    shapes = {"responses": (neurons,), "behavior": (len(behavior_names),), "pupil_center": (2,)}
     withheld, left_out = np.zeros((2, trials), bool)
     for kind in names:
         shape = shapes.get(kind, image_shape)
@@ -55,6 +57,9 @@ def pack(source: Source, part: Path, size: tuple[int, int]) -> None:
         values.require_complete(withheld)
         left_out |= values.gaps
         arrays |= {f"{kind}_mean": values.mean, f"{kind}_std": values.std}
+        if kind == "behavior" and behavior_names != BEHAVIOR:
+            arrays["behavior_names"] = np.array(behavior_names)
+            arrays["behavior_average"] = values.average()
     arrays["tiers"] = np.where(left_out & np.isin(tiers, TIERS), "NaN", tiers)
     np.savez(part / "meta.npz", **arrays)
 
@@ -84,20 +89,46 @@ def _write_nan(file, withheld, neurons):
             out.write(blank)
 
 
+def default_size(source: Source) -> tuple[int, int]:
+    """Height and width with the aspect of the recording's images and the usual number of pixels.
+
+    Raises ValueError if the recording is damaged.
+    """
+    trials = read_meta(source)["tiers"].size
+    _, rows, columns = _read_image_shape(source, source.trial_arrays(trials)["images"][0])
+    height, width = SIZE
+    if _fits(SIZE, columns / rows):
+        return SIZE
+    height = max(1, round(math.sqrt(height * width * rows / columns)))
+    return height, max(1, round(height * columns / rows))
+
+
+def _fits(size, aspect):
+    """Whether a size has an aspect (width by height), rounded to a pixel."""
+    height, width = size
+    return abs(width - height * aspect) <= 0.5 or abs(height - width / aspect) <= 0.5
+
+
 def _image_shape(source, name, size):
     """The shape (1, height, width) of the images. Raises ValueError if `size` squeezes them."""
+    shape = _read_image_shape(source, name)
+    aspect = shape[2] / shape[1]
+    if not _fits(size, aspect):
+        height = size[0]
+        raise ValueError(
+            f"size={size} would squeeze the images of {source.path}; give their aspect ratio, such "
+            f"as size=({height}, {max(1, round(height * aspect))}), or crop or pad the images"
+        )
+    return shape
+
+
+def _read_image_shape(source, name):
+    """The shape (1, height, width) of an image. Raises ValueError if it is none."""
     image = source.read(name)
     shape = image.shape
     if len(shape) != 3 or shape[0] != 1 or not 0 < min(shape) <= max(shape) <= 1024:
         expected = "one grey image (1, height, width) of up to 1024 pixels, and no video"
         raise source.mismatch(name, image, expected)
-    aspect = shape[2] / shape[1]
-    height, width = size
-    if abs(width - height * aspect) > 0.5 and abs(height - width / aspect) > 0.5:
-        raise ValueError(
-            f"size={size} would squeeze the images of {source.path}; give their aspect ratio, such "
-            f"as size=({height}, {max(1, round(height * aspect))}), or crop or pad the images"
-        )
     return shape
 
 
@@ -163,6 +194,10 @@ class Standardised:
             f"meta/statistics/{self.kind} in {self.source.path} are not the statistics of data/"
             f"{self.kind}: standardised with them, the data have {misfits[0]}; {remedy}"
         )
+
+    def average(self) -> np.ndarray:
+        """The mean of the standardised values over train and validation: what is typical."""
+        return self.evidence[2].result()[0]
 
     def require_complete(self, withheld: np.ndarray) -> None:
         """Raise ValueError for NaN in a trial of `withheld` (T,), or in every trial of a tier."""

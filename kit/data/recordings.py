@@ -17,7 +17,7 @@ from kit.checks import brief, one_line, require_array, require_int
 from kit.data.batches import TYPICAL_BEHAVIOR as TYPICAL_BEHAVIOR
 from kit.data.batches import Batch
 from kit.data.batches import require_z_scored as require_z_scored
-from kit.data.layout import KINDS, META, TIERS
+from kit.data.layout import BEHAVIOR, KINDS, META, TIERS
 from kit.data.zips import READ_ERRORS, require_readable
 
 
@@ -28,7 +28,7 @@ class Recording:
     mouse: str
     images: np.ndarray  # (T, 1, H, W) float32, z-scored
     responses: np.ndarray  # (T, N) float32, divided by std; NaN where withheld
-    behavior: np.ndarray | None  # (T, 3) float32, divided by std; None if withheld or absent
+    behavior: np.ndarray | None  # (T, K) float32, divided by std; None if withheld or absent
     pupil_center: np.ndarray | None  # (T, 2) float32, z-scored; None if withheld or absent
     tiers: np.ndarray  # (T,) str: train, validation, test, final_test; others unused
     image_ids: np.ndarray  # (T,) int: repeats of an image share it
@@ -36,6 +36,7 @@ class Recording:
     unit_ids: np.ndarray  # (N,) int, not contiguous
     coordinates: np.ndarray  # (N, 3) position in cortex, micrometres
     statistics: dict  # name -> the mean or std that was used, in raw units
+    behavior_names: tuple[str, ...] = BEHAVIOR  # of its K columns
 
     # the folder of these arrays' files; `replace` does not copy it, so a changed copy has none
     packed: Path | None = field(default=None, init=False)
@@ -52,7 +53,7 @@ class Recording:
         shapes = {
             "images": (trials, 1, "height", "width"),
             "responses": (trials, neurons),
-            "behavior": (trials, 3),
+            "behavior": (trials, len(self.behavior_names)),
             "pupil_center": (trials, 2),
             "coordinates": (neurons, 3),
         }
@@ -168,11 +169,13 @@ class Recording:
         used = [f"{count} {tier}" for tier, count in trials.items() if tier in TIERS]
         others = [f"{trials[tier]} {one_line(tier, 40)}" for tier in trials if tier not in TIERS]
         left_out = f" (left out: {', '.join(others)})" if others else ""
-        state = "without" if self.behavior is None else "with"
+        state = "without behaviour" if self.behavior is None else "with behaviour"
+        if self.behavior is not None and self.behavior_names != BEHAVIOR:
+            state += f" ({one_line(', '.join(self.behavior_names))})"
         height, width = self.image_size
         return (
             f"mouse {one_line(self.mouse)}: {len(self.unit_ids)} neurons, {', '.join(used)} "
-            f"trials{left_out}, images {height}x{width}, {state} behaviour"
+            f"trials{left_out}, images {height}x{width}, {state}"
         )
 
 
@@ -274,13 +277,14 @@ def open_packed(mouse: str, packed: Path, tiers: np.ndarray | None = None) -> Re
         with np.load(packed / "meta.npz") as file:
             statistics = dict(file)
         meta = {name: statistics.pop(name) for name in META}
+        names = tuple(statistics.pop("behavior_names", np.array(BEHAVIOR)).tolist())
         if tiers is not None:
             meta["tiers"] = tiers
         arrays: dict[str, Any] = dict.fromkeys(KINDS)
         for kind in KINDS:
             if f"{kind}_std" in statistics:  # else withheld or absent
                 arrays[kind] = _open_array(packed / f"{kind}.npy")
-        recording = Recording(mouse, **arrays, **meta, statistics=statistics)
+        recording = Recording(mouse, **arrays, **meta, statistics=statistics, behavior_names=names)
     except (*READ_ERRORS, KeyError) as problem:
         require_readable(f"the packed copy {packed}", problem)
         raise ValueError(

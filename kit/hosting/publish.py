@@ -2,9 +2,9 @@
 
 import csv
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -13,8 +13,8 @@ import numpy as np
 from kit.challenge.csv_files import write_rows
 from kit.challenge.tracks import TEST_SETS, TRACK_FILE, TRUTH_FILES, track_of
 from kit.checks import require_path, system_words
-from kit.data.layout import KINDS, TIERS
-from kit.data.official import open_source, read_meta, write
+from kit.data.layout import BEHAVIOR, KINDS, TIERS
+from kit.data.official import LazyArray, open_source, read_meta, write
 from kit.data.packing import is_possible, standardisation
 from kit.data.recordings import Recording
 from kit.files import atomic_write, temporary_folder
@@ -122,7 +122,7 @@ def _complete(config, recording):
     )
     missing = [
         kind
-        for kind in _kinds(config.track)
+        for kind in _kinds(recording, config.track)
         if getattr(recording, kind) is None or f"{kind}_std" not in recording.statistics
     ]
     if missing:
@@ -133,15 +133,18 @@ def _complete(config, recording):
     return config
 
 
-def _kinds(track):
-    """The kinds of data that become public."""
-    return KINDS if track == "sensorium+" else KINDS[:2]
+def _kinds(recording, track):
+    """The kinds of data that become public. Not every lab records both behaviour and eye."""
+    if track == "sensorium":
+        return KINDS[:2]
+    recorded = tuple(kind for kind in KINDS[2:] if f"{kind}_std" in recording.statistics)
+    return KINDS[:2] + (recorded or KINDS[2:])
 
 
 def _require_possible(recording, track):
     """Raise ValueError for a value that is not finite, or a response that is negative."""
     rows = np.flatnonzero(np.isin(recording.tiers, TIERS))
-    for kind, row in product(_kinds(track), rows):
+    for kind, row in product(_kinds(recording, track), rows):
         if not is_possible(kind, getattr(recording, kind)[row]):
             raise ValueError(
                 f"{kind} of trial {recording.trial_ids[row]} of mouse {recording.mouse} are "
@@ -168,18 +171,21 @@ def write_public(path: Path, recording: Recording, trials: PublicTrials, track: 
         return raw_responses(recording, trials, trial)
 
     arrays = {
-        "images": _LazyArray(images, count),
-        "responses": _LazyArray(responses, count),
-        "behavior": np.zeros((count, 3), np.float32),
-        "pupil_center": np.zeros((count, 2), np.float32),
+        "images": LazyArray(images, count),
+        "responses": LazyArray(responses, count),
         "tiers": trials.tiers,
         "trial_idx": trials.trial_ids,
         "frame_image_id": trials.image_ids,
         "unit_ids": recording.unit_ids,
         "cell_motor_coordinates": recording.coordinates,
     }
-    if track == "sensorium+":
-        arrays |= {kind: raw_values(recording, kind, trials.rows) for kind in KINDS[2:]}
+    if track == "sensorium":
+        arrays["behavior"] = np.zeros((count, len(BEHAVIOR)), np.float32)
+        arrays["pupil_center"] = np.zeros((count, 2), np.float32)
+    for kind in _kinds(recording, track)[2:]:
+        arrays[kind] = raw_values(recording, kind, trials.rows)
+    if track == "sensorium+" and recording.behavior_names != BEHAVIOR:
+        arrays["behavior_names"] = np.array(recording.behavior_names)
     write(path, arrays, statistics_from=~hidden)
 
 
@@ -224,26 +230,6 @@ def _pixel_type(recording, trials):
         if (pixels != pixels.round().clip(0, 255)).any():
             return np.float32
     return np.uint8
-
-
-@dataclass(frozen=True)
-class _LazyArray:
-    """Values (T, …), computed for each trial when they are needed."""
-
-    read: Callable[[int], np.ndarray]  # the values of one trial
-    length: int
-
-    def __len__(self):
-        return self.length
-
-    def __getitem__(self, index):
-        """One trial by its number, or several by a mask (T,)."""
-        if isinstance(index, int):
-            return self.read(index)
-        chosen = np.flatnonzero(index)
-        example = self.read(chosen[0])
-        trial_type = np.dtype((example.dtype, example.shape))
-        return np.fromiter(map(self.read, chosen), trial_type, len(chosen))
 
 
 # ---- what stays private ----

@@ -37,8 +37,8 @@ def controls(model: Predictor, mouse: Mouse = None) -> tuple[Control, ...]:
         Control("contrast", "contrast", "RMS, std", 0, highest, 0.05, start),
         *(
             Control(name, label, unit, *limits, 0.25, getattr(State, name))
-            for name, (label, unit, limits, part) in QUANTITIES.items()
-            if part in subject.takes and name != "pupil_change"
+            for name, (label, unit, limits) in QUANTITIES.items()
+            if name in subject.takes and name != "pupil_change"
         ),
     )
 

@@ -1,9 +1,9 @@
 """The subject of an experiment: a model as one mouse in one state, and its responses to images."""
 
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -13,7 +13,8 @@ from torch import Tensor, enable_grad, inference_mode, nn
 from torch.func import functional_call
 
 from kit.checks import brief, check_settings, require
-from kit.data.recordings import TYPICAL_BEHAVIOR, Batch
+from kit.data.batches import TYPICAL_BEHAVIOR, Batch, typical_behavior
+from kit.data.layout import BEHAVIOR
 from kit.files import progress
 from kit.lab.stimuli import Screen
 from kit.machine import fastest_threads
@@ -26,12 +27,12 @@ Settings = TypeVar("Settings")
 
 BLOCK = 64  # images shown at a time: more leave the cache and take more memory
 
-QUANTITIES = {  # of a state: label, unit, range in most trials, and the part of a batch
-    "pupil": ("pupil size", "std", (2, 6), "behavior"),
-    "pupil_change": ("change of the pupil", "std", (-2, 2), "behavior"),
-    "running": ("running speed", "std", (0, 3), "behavior"),
-    "eye_x": ("eye position, x", "z-scored", (-2, 2), "pupil_center"),
-    "eye_y": ("eye position, y", "z-scored", (-2, 2), "pupil_center"),
+QUANTITIES = {  # of a state: label, unit, range in most trials
+    "pupil": ("pupil size", "std", (2, 6)),
+    "pupil_change": ("change of the pupil", "std", (-2, 2)),
+    "running": ("running speed", "std", (0, 3)),
+    "eye_x": ("eye position, x", "z-scored", (-2, 2)),
+    "eye_y": ("eye position, y", "z-scored", (-2, 2)),
 }
 
 
@@ -39,8 +40,9 @@ QUANTITIES = {  # of a state: label, unit, range in most trials, and the part of
 class State:
     """The state of the animal while it sees the images, by default a typical one.
 
-    Zero would not be neutral: behaviour is divided by its std but not centred. Raises ValueError
-    beyond 20 std, such as for a pupil in pixels.
+    Zero would not be neutral: behaviour is divided by its std but not centred. A model takes those
+    that it has columns for; its columns of other names keep their mean over the recording. Raises
+    ValueError beyond 20 std, such as for a pupil in pixels.
     """
 
     pupil: float = TYPICAL_BEHAVIOR[0]  # size, in its std over the recording; mean about 4
@@ -52,11 +54,19 @@ class State:
     def __post_init__(self) -> None:
         check_settings(self, **dict.fromkeys(QUANTITIES, (-20, 20)))
 
-    def batch(self, images: np.ndarray | Tensor) -> Batch:
-        """Images (B, 1, H, W), z-scored, as the animal sees them in this state."""
-        batch = Batch.typical(images)
-        state = batch.images.new_tensor(astuple(self)).expand(len(batch.images), -1)  # (B, 5)
-        return batch._replace(behavior=state[:, :3], pupil_center=state[:, 3:])
+    def batch(
+        self, images: np.ndarray | Tensor, behavior: Mapping[str, float] | None = None
+    ) -> Batch:
+        """Images (B, 1, H, W), z-scored, as the animal sees them in this state.
+
+        behavior: name -> typical value of each column that a model takes; else the official three.
+        """
+        columns = dict(typical_behavior() if behavior is None else behavior)
+        for name in columns.keys() & set(BEHAVIOR):
+            columns[name] = getattr(self, name)
+        batch = Batch.typical(images, columns)
+        eye = batch.images.new_tensor([[self.eye_x, self.eye_y]])
+        return batch._replace(pupil_center=eye.expand(len(batch.images), -1))
 
     def changed(self, quantity: str, value: float) -> "State":
         """The same state but for one quantity, such as "running". ValueError for another name."""
@@ -83,7 +93,13 @@ class Subject:
         self.model, self.state = model, require_settings("state", state, State)
         self.mouse = getattr(model, "resolve_mouse", lambda mouse: mouse)(mouse)
         self.image_size = tuple(getattr(model, "image_size", (36, 64)))
-        self.takes = tuple(getattr(model, "state_inputs", ("behavior", "pupil_center")))
+        takes = tuple(getattr(model, "state_inputs", ("behavior", "pupil_center")))
+        typical: Any = getattr(model, "typical_behavior", lambda mouse: typical_behavior())
+        self.behavior = typical(self.mouse)  # name -> typical value of the model's columns
+        quantities = set(BEHAVIOR) & set(self.behavior) if "behavior" in takes else set()
+        if "pupil_center" in takes:
+            quantities |= {"eye_x", "eye_y"}
+        self.takes = tuple(name for name in QUANTITIES if name in quantities)  # of a `State`
 
     @cached_property
     def neurons(self) -> int:
@@ -124,7 +140,7 @@ class Subject:
         responses = []
         with eval_mode(self.model), inference_mode(), fastest_threads():
             for block in blocks(len(images), BLOCK, bar):
-                batch = self.state.batch(images[block])
+                batch = self.state.batch(images[block], self.behavior)
                 responses.append(self.model(batch, self.mouse).float().cpu().numpy())
         return np.concatenate(responses)
 
@@ -166,7 +182,8 @@ class Subject:
         tensors |= dict(self.model.named_buffers())  # without gradients, which would cost time
 
         def respond(images):
-            return functional_call(self.model, tensors, (self.state.batch(images), self.mouse))
+            batch = self.state.batch(images, self.behavior)
+            return functional_call(self.model, tensors, (batch, self.mouse))
 
         with eval_mode(self.model), fastest_threads(), inference_mode(False), enable_grad():
             yield respond

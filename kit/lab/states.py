@@ -23,8 +23,8 @@ def state_tuning(
     """
     subject = Subject(model, mouse, state)
     require("quantity", quantity, str, tuple(QUANTITIES))
-    _, unit, limits, needed = QUANTITIES[quantity]
-    if needed not in subject.takes:
+    _, unit, limits = QUANTITIES[quantity]
+    if quantity not in subject.takes:
         raise ValueError(
             f"this model does not take {quantity}, so its responses do not depend on it; use a "
             'model of a Sensorium+ mouse, such as kit.pretrained("sensorium+-cnn")'

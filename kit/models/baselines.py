@@ -48,8 +48,9 @@ def vit_baseline(
     """A model with a vision transformer as its core, after V1T (Li et al. 2023), untrained.
 
     vit: `ViTConfig.published()` needs a GPU. config: by default a shifter if eye position is known.
-    takes_state: whether blocks take behaviour and eye position; by default if they are known. Train
-    it with `TrainConfig(lr=3e-3)`. Raises ValueError if config and data do not fit.
+    takes_state: whether blocks take behaviour and eye position; by default if both are known. If
+    behaviour alone is, it becomes input channels. Train it with `TrainConfig(lr=3e-3)`. Raises
+    ValueError if config and data do not fit.
 
     >>> data = kit.load("sample+")
     >>> model = kit.vit_baseline(data, kit.ViTConfig(dim=16, depth=1))
@@ -57,11 +58,14 @@ def vit_baseline(
     (16, 6, 13)
     """
     usual = _config(data, None)
+    channels = False
     if takes_state is None:
         takes_state = usual.behavior_channels and usual.shifter
-    config = _config(data, replace(usual, behavior_channels=False) if config is None else config)
+        channels = usual.behavior_channels and not takes_state
+    config = _config(data, replace(usual, behavior_channels=channels) if config is None else config)
+    state = (takes_state, len(config.behavior_names) + 2)
     vit = require("vit", vit, ViTConfig | None)
-    return _build(data, config, ViTCore, vit, config.image_size, config.core_channels, takes_state)
+    return _build(data, config, ViTCore, vit, config.image_size, config.core_channels, *state)
 
 
 def strong_baseline(data: Dataset, channels: int = 64, config: ModelConfig | None = None) -> Model:

@@ -48,7 +48,8 @@ def check_core(
         torch.default_generator.manual_seed(0)  # torch.manual_seed would seed every GPU too
         images = torch.randn(3, channels, *image_size, dtype=torch.float32)
         images[2] = 0  # a grey image
-        inputs = (images, torch.rand(3, 5)) if getattr(core, "takes_state", False) else (images,)
+        state = torch.rand(3, getattr(core, "state_size", 5))
+        inputs = (images, state) if getattr(core, "takes_state", False) else (images,)
         before = _unregistered(core)
         problems = list(_problems(core, inputs))
         after = _unregistered(core)  # what a call makes or replaces need not be registered

@@ -131,7 +131,10 @@ def build_model(header: dict, weights: dict, core: nn.Module | None = None) -> M
     """The model of a header as `save` writes it and of weights by name. Returns it in eval mode."""
     _require_finite(weights)
     counts = {mouse: len(weights[f"readouts.{mouse}.bias"]) for mouse in header["neurons"]}
-    neurons = {mouse: np.zeros((count, 2)) for mouse, count in counts.items()}
+    neurons = {}
+    for mouse, count in counts.items():  # any places: those in the weights replace them
+        free = f"readouts.{mouse}.free_positions" in weights
+        neurons[mouse] = np.zeros((count, 2)) + (0 if free else np.arange(count)[:, None])
     name, settings = header["core"]["class"], header["core"]["settings"]
     config = ModelConfig(**header["config"])
     if core is not None:

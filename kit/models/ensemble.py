@@ -42,6 +42,10 @@ def _same_recordings(model_a, model_b):
     for mouse, statistics in model_a.data_statistics.items():
         if different_statistic(statistics, model_b.data_statistics.get(mouse, statistics)):
             return False
+    models = model_a, model_b
+    takers = [model for model in models if "behavior" in model.state_inputs]
+    if len({model.config.behavior_names for model in takers}) > 1:
+        return False
     same_size = model_a.image_size == model_b.image_size
     return same_size and model_a.neuron_counts == model_b.neuron_counts
 
@@ -77,6 +81,11 @@ class Ensemble(nn.Module):
     def image_statistics(self, mouse: str) -> tuple[float, float] | None:
         """Mean and std of the raw pixels of a mouse's recording; None if it is not known."""
         return self.models[0].image_statistics(mouse)
+
+    def typical_behavior(self, mouse: str | None = None) -> dict[str, float]:
+        """Name -> typical value of each column of behaviour that some member takes."""
+        takers = [model for model in self.models if "behavior" in model.state_inputs]
+        return (takers or list(self.models))[0].typical_behavior(mouse)
 
     def __repr__(self) -> str:
         """Number of models, then each kind of model with its number."""

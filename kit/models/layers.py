@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -138,6 +139,14 @@ def cortical_positions(coordinates: np.ndarray) -> Tensor:
     return cortical / cortical.abs().max().clamp(min=1e-6)
 
 
+def position_mlp() -> nn.Sequential:
+    """The network from a position in cortex to one in the image: (N, 2) -> (N, 2) in [-1, 1]."""
+    mlp = nn.Sequential(nn.Linear(2, 30), nn.ELU(), nn.Linear(30, 2), nn.Tanh())
+    for value in mlp[2].parameters():
+        value.data.mul_(0.1)  # start near the centre: training may not mend a map far off
+    return mlp
+
+
 class GaussianReadout(nn.Module):
     """Each neuron n reads the features at one position and weighs them (Lurz et al. 2021).
 
@@ -149,18 +158,24 @@ class GaussianReadout(nn.Module):
     -1 and 1 are the centres of the first and the last feature pixel; beyond, features are 0. They
     stay in float32 under autocast, because bfloat16 has steps of .004.
 
-    coordinates: (N, 2 or 3) in micrometres. Forward: features (B, C, h, w), shift (B, 2) -> (B, N).
+    coordinates: (N, 2 or 3) in micrometres. If all neurons have the same, because theirs are not
+    known, each learns its own mean instead: mean[n] = tanh(free_positions[n]).
+    Forward: features (B, C, h, w), shift (B, 2) -> (B, N).
     """
 
     cortical_positions: Tensor
+    position_mlp: Any  # an nn.Sequential, or None
+    free_positions: Any  # an nn.Parameter (N, 2), or None
 
     def __init__(self, coordinates: np.ndarray, channels: int) -> None:
         super().__init__()
         self.register_buffer("cortical_positions", cortical_positions(coordinates))
         neurons = len(self.cortical_positions)
-        self.position_mlp = nn.Sequential(nn.Linear(2, 30), nn.ELU(), nn.Linear(30, 2), nn.Tanh())
-        for value in self.position_mlp[2].parameters():
-            value.data.mul_(0.1)  # start near the centre: training may not mend a map far off
+        self.position_mlp = self.free_positions = None
+        if neurons > 1 and not self.cortical_positions.any():
+            self.free_positions = nn.Parameter(torch.zeros(neurons, 2))
+        else:
+            self.position_mlp = position_mlp()
         self.sigma = nn.Parameter(torch.empty(neurons, 2, 2).uniform_(-0.1, 0.1))
         self.feature_weights = nn.Parameter(torch.full((neurons, channels), 1 / channels))
         self.bias = nn.Parameter(torch.zeros(neurons))
@@ -173,6 +188,8 @@ class GaussianReadout(nn.Module):
 
     def means(self) -> Tensor:
         """Mean position of each neuron, without shift: (N, 2)."""
+        if self.free_positions is not None:
+            return self.free_positions.tanh()
         with full_precision(self.cortical_positions.device):
             return self.position_mlp(self.cortical_positions)
 
@@ -211,11 +228,14 @@ class Shifter(nn.Module):
 
 
 class Gain(nn.Module):
-    """A factor for each neuron's prediction, elu(MLP) + 1, at first 1: (B, 3) -> (B, N)."""
+    """A factor for each neuron's prediction, elu(MLP) + 1, at first 1: (B, K) -> (B, N).
 
-    def __init__(self, neurons: int) -> None:
+    columns: K, of behaviour.
+    """
+
+    def __init__(self, neurons: int, columns: int = 3) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(3, 10), nn.Tanh(), nn.Linear(10, neurons))
+        self.mlp = nn.Sequential(nn.Linear(columns, 10), nn.Tanh(), nn.Linear(10, neurons))
         for value in self.mlp[2].parameters():
             nn.init.zeros_(value)
 
@@ -224,18 +244,18 @@ class Gain(nn.Module):
 
 
 class MinMaxScaler(nn.Module):
-    """Scale each of three values: the range that `fit` saw becomes 0 to 1. (B, 3) -> (B, 3)."""
+    """Scale each column of behaviour: the range that `fit` saw becomes 0 to 1. (B, K) -> (B, K)."""
 
     low: Tensor
     span: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, columns: int = 3) -> None:
         super().__init__()
-        self.register_buffer("low", torch.zeros(3))
-        self.register_buffer("span", torch.ones(3))
+        self.register_buffer("low", torch.zeros(columns))
+        self.register_buffer("span", torch.ones(columns))
 
     def fit(self, behavior: np.ndarray) -> None:
-        """Take the range of behavior (T, 3). A value that never varies becomes 0."""
+        """Take the range of behavior (T, K). A value that never varies becomes 0."""
         low, high = torch.from_numpy(behavior).aminmax(dim=0)
         self.low.copy_(low)
         self.span.copy_(torch.where(high > low, high - low, 1))

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import elu
 
-from kit.checks import brief, require, require_array, require_finite
+from kit.checks import brief, one_line, require, require_array, require_finite
+from kit.data.batches import typical_behavior
+from kit.data.layout import BEHAVIOR
 from kit.data.recordings import Batch, Dataset, Recording, require_dataset
 from kit.machine import limit_threads
 from kit.models import layers
 from kit.models.config import ModelConfig
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-TYPICAL = "kit.Batch.typical(images)"
 FURTHER = "trained further since; what it was before:"
 
 
@@ -24,11 +25,13 @@ class Model(nn.Module):
 
         prediction = (elu(readout(core(images), shifter(eye))) + 1) * gain(behaviour)
 
-    core: any module (B, C, H, W) -> (B, C', h, w); C is 4 with behaviour channels, else 1. If it
-        has a true attribute `takes_state`, it also gets behaviour and eye position (B, 5). It may
+    core: any module (B, C, H, W) -> (B, C', h, w); C is 4 with behaviour channels (1 and one for
+        each column of `config.behavior_names`), else 1. If it has a true attribute `takes_state`,
+        it also gets behaviour and eye position (B, 5). It may
         have a `regularizer()`, a scalar that the loss adds, and a `spacing` other than 1, the image
         pixels from one feature pixel to the next.
-    neurons: mouse -> coordinates (N, 2 or 3) in micrometres, such as `data.neurons`.
+    neurons: mouse -> coordinates (N, 2 or 3) in micrometres, such as `data.neurons`. If they are
+        the same for all neurons, the readout learns a free position for each.
     Raises ValueError if the core does not fit the config, or the neurons have no coordinates.
 
     >>> data = kit.load("sample+")
@@ -67,8 +70,13 @@ class Model(nn.Module):
             for mouse, places in neurons.items():
                 readouts[mouse] = layers.GaussianReadout(places, self.feature_shape[0])
             shifters = {mouse: layers.Shifter() for mouse in neurons if config.shifter}
-            gains = {mouse: layers.Gain(len(neurons[mouse])) for mouse in neurons if config.gain}
-            scalers = {mouse: layers.MinMaxScaler() for mouse in neurons if config.minmax_behavior}
+            columns = len(config.behavior_names)
+            gains, scalers = {}, {}
+            for mouse, places in neurons.items():
+                if config.gain:
+                    gains[mouse] = layers.Gain(len(places), columns)
+                if config.minmax_behavior:
+                    scalers[mouse] = layers.MinMaxScaler(columns)
         self.readouts = nn.ModuleDict(readouts).float()  # as batches, whatever torch's default is
         self.shifters = nn.ModuleDict(shifters).float()
         self.gains = nn.ModuleDict(gains).float()
@@ -80,7 +88,8 @@ class Model(nn.Module):
         """The shape of the core's features, found by showing it one grey image."""
         try:
             with layers.eval_mode(self.core), torch.no_grad():
-                features = self._features(Batch.typical(torch.zeros(1, *self.image_size)))
+                behavior = typical_behavior(self.config.behavior_names)
+                features = self._features(Batch.typical(torch.zeros(1, *self.image_size), behavior))
             _, channels, h, w = features.shape
         except (AttributeError, RuntimeError, TypeError, ValueError) as problem:
             shape = (1, self.config.core_channels, *self.image_size)
@@ -99,6 +108,8 @@ class Model(nn.Module):
         if self.state_inputs:
             inputs = " and ".join(self.state_inputs.values())
             takes = f"images, {inputs} (kit.Batch.typical gives images a usual state)"
+            if "behavior" in self.state_inputs and self.config.behavior_names != BEHAVIOR:
+                takes += f"; the behaviour is {self._columns()}"
         lines = [
             f"{label}: images {height} x {width} -> {channels} channels {h} x {w}",
             f"predicts mouse {', '.join(mice)}",
@@ -151,17 +162,28 @@ class Model(nn.Module):
         """Raise ValueError unless this is a batch of the model's inputs in their shapes."""
         if not isinstance(batch, Batch):
             kind = type(batch).__name__
-            raise ValueError(f"a model takes a kit.Batch, not a {kind}; give {TYPICAL}")
+            raise ValueError(f"a model takes a kit.Batch, not a {kind}; give {self._typical()}")
         self._require_inputs(batch, "in these trials")
-        shapes = {"images": (1, *self.image_size), "behavior": (3,), "pupil_center": (2,)}
+        columns = len(self.config.behavior_names)
+        shapes = {"images": (1, *self.image_size), "behavior": (columns,), "pupil_center": (2,)}
         for field in ("images", *self.state_inputs):
             values, shape = getattr(batch, field), (len(batch.images), *shapes[field])
             kind = getattr(values, "dtype", type(values).__name__)
             if kind not in FLOATS or values.shape != shape:
+                names = f" of {self._columns()}" if field == "behavior" else ""
+                remedy = self._typical() if names else f"kit.load(..., size={self.image_size})"
                 raise ValueError(
-                    f"{field} of a batch must be floats {shape} for this model, these are "
-                    f"{tuple(np.shape(values))} {kind}; use kit.load(..., size={self.image_size})"
+                    f"{field} of a batch must be floats {shape}{names} for this model, these are "
+                    f"{tuple(np.shape(values))} {kind}; use {remedy}"
                 )
+
+    def _columns(self):
+        return one_line(", ".join(self.config.behavior_names))
+
+    def _typical(self):
+        """How to make a batch of images alone for this model."""
+        official = self.config.behavior_names == BEHAVIOR
+        return f"kit.Batch.typical(images{'' if official else ', model.typical_behavior()'})"
 
     def _require_features(self, features, shape):
         """Raise ValueError if features have another shape, or the core cannot learn from them."""
@@ -184,17 +206,28 @@ class Model(nn.Module):
                 raise ValueError(
                     f"this model takes {name}, and that {owner} is withheld: on the Sensorium "
                     "track models predict from the images alone; use a mouse of the Sensorium+ "
-                    f"track, {TYPICAL}, or a model with kit.ModelConfig()"
+                    f"track, {self._typical()}, or a model with kit.ModelConfig()"
                 )
+
+    def _require_columns(self, recording):
+        """Raise ValueError if a recording has other columns of behaviour than the model takes."""
+        names = recording.behavior_names
+        if "behavior" in self.state_inputs and names != self.config.behavior_names:
+            raise ValueError(
+                f"this model takes the behaviour {self._columns()}, and that of mouse "
+                f"{recording.mouse} is {one_line(', '.join(names))}; build a model from these "
+                "data, or write the recording with the columns that the model takes"
+            )
 
     def _features(self, batch) -> Tensor:
         """The core's features of the images, with what it takes of the state: (B, C', h, w)."""
         images, behavior = batch.images, batch.behavior
         if self.config.behavior_channels:
             tiled = behavior[:, :, None, None].expand(-1, -1, *self.image_size)
-            images = torch.cat([images, tiled], 1)  # (B, 4, H, W)
+            images = torch.cat([images, tiled], 1)  # (B, 1 + K, H, W)
         if self._core_takes_state:
-            return self.core(images, torch.cat([behavior, batch.pupil_center], 1))  # state (B, 5)
+            state = torch.cat([behavior, batch.pupil_center], 1)  # (B, K + 2)
+            return self.core(images, state)
         return self.core(images)
 
     def regularizer(self, mouse: str | None = None) -> Tensor:
@@ -238,6 +271,18 @@ class Model(nn.Module):
         statistics = self.data_statistics[mouse]
         return float(statistics["images_mean"]), float(statistics["images_std"])
 
+    def typical_behavior(self, mouse: str | None = None) -> dict[str, float]:
+        """Name -> typical value, in its std, of each column of behaviour that the model takes.
+
+        The official three have the values of `kit.Batch.typical`; any other has its mean over the
+        recording of a mouse that the model was trained on, and 0 before that.
+        """
+        statistics = self.data_statistics.get(self.resolve_mouse(mouse), {})
+        names, average = self.config.behavior_names, statistics.get("behavior_average")
+        if average is not None and len(average) != len(names):  # images alone, of any recording
+            average = None
+        return typical_behavior(names, average)
+
     def register_data(self, data: Dataset) -> None:
         """Start from mean responses; store ids and statistics, which later data must match."""
         if self.description and not self.description.startswith(FURTHER):
@@ -262,6 +307,7 @@ class Model(nn.Module):
                 )
             readout = self.readouts[self.resolve_mouse(mouse)]
             self._require_inputs(recording, f"of mouse {mouse}")
+            self._require_columns(recording)
             statistics = recording_statistics(recording)
             difference = different_statistic(self.data_statistics.get(mouse, {}), statistics)
             if not _same_neurons(readout.cortical_positions, recording.coordinates):

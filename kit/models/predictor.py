@@ -9,7 +9,11 @@ from kit.data.batches import Batch
 
 
 class Predictor(Protocol):
-    """All that the laboratory and the widgets need: a `Model`, an `Ensemble`, simulated `Cells`."""
+    """All that the laboratory and the widgets need: a `Model`, an `Ensemble`, simulated `Cells`.
+
+    It may also have `typical_behavior(mouse)`, if it takes other columns of behaviour than the
+    official three.
+    """
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -43,7 +43,8 @@ class ViTCore(nn.Module):
 
     (B, channels, H, W) -> (B, dim, rows, columns), one feature pixel for each patch.
     config: a `ViTConfig`, or a dict of its fields. takes_state: whether each block adds an MLP of
-    behaviour and pupil centre (B, 5). Raises ValueError if a patch is larger than the images.
+    behaviour and pupil centre (B, state_size), 5 values on Sensorium+ mice. Raises ValueError if a
+    patch is larger than the images.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class ViTCore(nn.Module):
         image_size: tuple = (36, 64),
         channels: int = 1,
         takes_state: bool = False,
+        state_size: int = 5,
     ) -> None:
         super().__init__()
         if not isinstance(config, ViTConfig):
@@ -64,7 +66,9 @@ class ViTCore(nn.Module):
             "image_size": image_size,
             "channels": require_int("channels", channels, 1, 1024),
             "takes_state": require("takes_state", takes_state, bool),
+            "state_size": require_int("state_size", state_size, 1, 1024),
         }
+        self.state_size = state_size
         self.takes_state = takes_state  # Model gives the state to cores with this attribute
         state = " that take behaviour and eye position" if takes_state else ""
         self.label = f"vision transformer (ViT) of {config.depth} blocks{state}"
@@ -75,7 +79,8 @@ class ViTCore(nn.Module):
         self.cls = nn.Parameter(0.02 * torch.randn(1, 1, dim))  # a token without a position
         self.pos_embedding = nn.Parameter(0.02 * torch.randn(1 + rows * columns, dim))
         self.dropout = nn.Dropout(config.patch_dropout)
-        self.blocks = nn.ModuleList(Block(config, takes_state) for _ in range(config.depth))
+        size = state_size if takes_state else 0
+        self.blocks = nn.ModuleList(Block(config, size) for _ in range(config.depth))
         for name, value in self.blocks.named_parameters():
             if value.ndim == 2:  # of a linear layer; a layer norm starts with 1 and 0
                 nn.init.trunc_normal_(value, std=0.02)
@@ -93,13 +98,17 @@ class ViTCore(nn.Module):
 
 
 class Block(nn.Module):
-    """State, attention and MLP, each added to the tokens: (B, T, dim) -> (B, T, dim)."""
+    """State, attention and MLP, each added to the tokens: (B, T, dim) -> (B, T, dim).
 
-    def __init__(self, config: ViTConfig, takes_state: bool) -> None:
+    state_size: the number of values that it takes of behaviour and eye; 0 for none.
+    """
+
+    def __init__(self, config: ViTConfig, state_size: int) -> None:
         super().__init__()
         dim, self.state = config.dim, None
-        if takes_state:
-            first, last = nn.Linear(5, config.state_mlp_dim), nn.Linear(config.state_mlp_dim, dim)
+        if state_size:
+            first = nn.Linear(state_size, config.state_mlp_dim)
+            last = nn.Linear(config.state_mlp_dim, dim)
             self.state = nn.Sequential(first, nn.Tanh(), last, nn.Tanh())
         self.attention = Attention(config)
         self.mlp = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, config.mlp_dim), nn.GELU())

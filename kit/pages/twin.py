@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from kit.checks import one_line
+from kit.data.layout import BEHAVIOR
 from kit.models.layers import ConvCore
 from kit.models.model import Model
 from kit.pages.html import write_html
@@ -56,7 +57,7 @@ def parameters(model: Model, mouse: str) -> dict[str, object]:
     gain = None
     if config.gain:
         hidden, out = _linear_layers(model.gains[mouse].mlp)
-        gain = [_of_raw_behavior(model, mouse, hidden), out]
+        gain = [_of_state(model, mouse, hidden), out]
     return {
         "filters": filters,
         "behavior": behavior,
@@ -88,10 +89,11 @@ def _first_layer(model, mouse):
     Behaviour is the same in all pixels, and nothing is padded: of its filters only sums matter.
     """
     weight, bias = _fold(*model.core.layers[0][:2])
-    behavior = {"weight": np.zeros((len(bias), 3)), "bias": bias}
+    columns = len(model.config.behavior_names)
+    behavior = {"weight": np.zeros((len(bias), columns)), "bias": bias}
     if model.config.behavior_channels:
         behavior["weight"] = weight[:, 1:].sum((2, 3))
-    return weight[:, 0], _of_raw_behavior(model, mouse, behavior)
+    return weight[:, 0], _of_state(model, mouse, behavior)
 
 
 def _later_layer(layer):
@@ -111,6 +113,25 @@ def _linear_layers(mlp):
         for part in mlp
         if isinstance(part, nn.Linear)
     ]
+
+
+def _of_state(model, mouse, linear):
+    """A linear layer of the scaled behaviour (…, K) as one of the page's state, the official three.
+
+    Columns of other names have their typical value, which becomes part of the bias.
+    """
+    linear = _of_raw_behavior(model, mouse, linear)
+    names = model.config.behavior_names
+    if names == BEHAVIOR:
+        return linear
+    weight = np.zeros((len(linear["bias"]), len(BEHAVIOR)))
+    bias = linear["bias"]
+    for i, (name, value) in enumerate(model.typical_behavior(mouse).items()):
+        if name in BEHAVIOR:
+            weight[:, BEHAVIOR.index(name)] = linear["weight"][:, i]
+        else:
+            bias = bias + value * linear["weight"][:, i]
+    return {"weight": weight, "bias": bias}
 
 
 def _of_raw_behavior(model, mouse, linear):

@@ -118,7 +118,8 @@ def transfer(model: Model, data: Dataset, config: TrainConfig | None = None) -> 
     """
     config = require_train_config(config or TrainConfig.quick(batch_size=16))  # few images
     require_model(model)
-    parts = model.config.without_withheld(require_dataset(data))
+    takes_state = getattr(model.core, "takes_state", False)
+    parts = model.config.for_new_mice(require_dataset(data), takes_state)
     new = Model(deepcopy(model.core).cpu(), data.neurons, parts)
     new.core.requires_grad_(False)
     first = train(new, data, config)

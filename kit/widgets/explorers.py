@@ -5,7 +5,7 @@ from copy import deepcopy
 import ipywidgets as widgets
 import numpy as np
 
-from kit.checks import require, require_array, require_finite
+from kit.checks import one_line, require, require_array, require_finite
 from kit.data.layout import TIERS
 from kit.data.recordings import Dataset, require_dataset
 from kit.evaluation.metrics import correlation
@@ -70,8 +70,10 @@ def _describe_trial(recording, row):
         share = np.mean(responses > 0)
         text += f"{share:.0%} of the neurons responded, mean {responses.mean():.2f} std"
     if recording.behavior is not None:
-        pupil, _, running = recording.behavior[row]
-        text += f"; pupil {pupil:.1f} std, running {running:.1f} std"
+        values = dict(zip(recording.behavior_names, recording.behavior[row], strict=True))
+        values.pop("pupil_change", None)  # hard to imagine
+        states = [f"{one_line(name, 40)} {value:.1f} std" for name, value in values.items()]
+        text += f"; {', '.join(states)}"
     return text
 
 

@@ -16,7 +16,11 @@ from PIL import Image
 
 from kit.plots.style import BLUE, GREY, ORANGE, VERMILION, clean_axis, neuron_dots
 
-BEHAVIOR = ("pupil size", "change of pupil", "running speed")
+BEHAVIOR = {
+    "pupil": "pupil size",
+    "pupil_change": "change of pupil",
+    "running": "running speed",
+}  # column -> its label; others are called by their own names
 
 
 class LiveFigure:
@@ -132,9 +136,9 @@ class TrialFigure(LiveFigure):
         if recording.behavior is None:
             _note(self.panel((0.12, 0.08, 0.35, 0.34), "behaviour", xticks=[], yticks=[]))
         else:
-            self.lines = [self._histogram(i) for i in range(3)]
+            self.lines = [self._histogram(i) for i in range(recording.behavior.shape[1])]
             self.lines[0].axes.set_title("behaviour: all trials, and this one", fontsize=11)
-            self.lines[2].axes.set_xlabel("std")
+            self.lines[-1].axes.set_xlabel("std")
         box = 0.55, 0.08, 0.35, 0.34
         if recording.pupil_center is None:
             _note(self.panel(box, "eye position", xticks=[], yticks=[]))
@@ -146,8 +150,10 @@ class TrialFigure(LiveFigure):
 
     def _histogram(self, i):
         """How often each value of a behaviour occurs; the line that marks this trial's value."""
-        ax = self.panel((0.18, 0.32 - 0.12 * i, 0.29, 0.09), "", yticks=[])
-        ax.set_ylabel(BEHAVIOR[i], rotation=0, ha="right", va="center")
+        names = self.recording.behavior_names
+        step = 0.12 * min(1, 3 / len(names))  # as high as there is room for
+        ax = self.panel((0.18, 0.44 - step * (i + 1), 0.29, 0.75 * step), "", yticks=[])
+        ax.set_ylabel(BEHAVIOR.get(names[i], names[i]), rotation=0, ha="right", va="center")
         values = self.recording.behavior[:, i]
         ax.hist(values, 60, color=GREY)
         return ax.axvline(values[0], color=VERMILION, linewidth=3)

@@ -107,6 +107,14 @@ DAMAGES = {
         "data/behavior/.*npy in .* holds NaN, .* or all of the tier .*leave this"),
     "negative responses": (
         {responses: npy(np.full(24, -3.0))}, "responses/5.npy in .* negative, .*dF/F, give deconv"),
+    "names of other columns of behaviour": (
+        {"meta/behavior/names.npy": npy(np.array(["running"]))}, r"\(3,\), .* of shape \(1,\)"),
+    "names of behaviour twice": (
+        {"meta/behavior/names.npy": npy(np.array(["a", "b", "b"]))}, "each once, up to 40 letters"),
+    "names of behaviour that are numbers": (
+        {"meta/behavior/names.npy": npy(np.arange(3))}, "names of the columns of behaviour"),
+    "names of behaviour that move the cursor": (
+        {"meta/behavior/names.npy": npy(np.array(["a", "b", "c\x1b[2J"]))}, "columns of behaviour"),
     "negative statistics": (
         {f"{statistics}/responses/all/std.npy": npy(np.full(24, -1.0))}, "0 or more for a std"),
     "statistics of another shape": (

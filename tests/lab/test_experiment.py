@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from hand_cells import SIZE, Arousal, Energy
 
 import kit
 from kit.lab import Screen, State, screen_of
+from kit.lab.controls import controls
 from kit.lab.experiment import BLOCK, Subject
 
 
@@ -141,3 +143,27 @@ def test_responses_warn_of_photographs_from_0_to_1(model):
     for stimuli in (screen.disc([2, 5, 9, 40], 0.9), screen.disc(40, 0.9), screen.blank()):
         assert stimuli.min() >= 0
         kit.lab.responses(model, stimuli)  # bright on grey: no warning
+
+
+def test_state_of_a_model_of_other_columns(plus):
+    """It takes running by its name; licks keep their mean; the pupil is not to be asked for."""
+    data = tiny.with_columns(plus, "licks", "running", eye=False)
+    config = kit.ModelConfig.of(data, gain=True)
+    model = kit.cnn_baseline(data, 2, config)
+    model.register_data(data)
+    torch.nn.init.normal_(model.gains["7-1-1"].mlp[2].weight)
+    images = screen_of(model).white_noise(3, 0)
+    licks = data.mouse.behavior[:, 0].mean()
+    behavior = torch.tensor([[licks, 2.0]]).expand(3, -1)
+    with kit.layers.eval_mode(model), torch.no_grad():
+        expected = model(kit.Batch(torch.from_numpy(images), None, behavior)).numpy()
+    responses = kit.lab.responses(model, images, state=State(running=2, pupil=9))
+    np.testing.assert_allclose(responses, expected, rtol=1e-5)
+    assert Subject(model).takes == ("running",)
+    assert "running" in [each.name for each in controls(model)]
+    assert not {"pupil", "eye_x"} & {each.name for each in controls(model)}
+    tuning = kit.lab.state_tuning(model, "running", images=images)
+    assert np.ptp(tuning.curves, axis=1).max() > 0
+    with pytest.raises(ValueError, match="does not take pupil"):
+        kit.lab.state_tuning(model, "pupil")
+    assert kit.lab.receptive_fields(model, [0]).shape == (1, 18, 32)

@@ -1,5 +1,6 @@
 """Saved models: they come back the same, and refuse data that they were not trained for."""
 
+import dataclasses
 import errno
 import json
 import tracemalloc
@@ -369,3 +370,38 @@ def test_save_writes_what_load_model_reads_in_any_precision(data, tmp_path, dtyp
     loaded = kit.load_model(tmp_path / "model")
     for name, value in model.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[name], value, check_dtype=False)
+
+
+# ---- neurons without places ----
+
+
+def nowhere(data):
+    """The same mice without coordinates."""
+    mice = [
+        dataclasses.replace(mouse, coordinates=np.zeros_like(mouse.coordinates))
+        for mouse in data.values()
+    ]
+    return kit.Dataset(mice)
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["the kit's core", "an own core"])
+def test_load_model_with_free_positions(data, tmp_path, own):
+    data, path = nowhere(data), tmp_path / "free.safetensors"
+    model = kit.cnn_baseline(data, channels=2)
+    if own:
+        model = kit.Model(Wide(), data.neurons, kit.ModelConfig(image_size=SIZE))
+    kit.train(model, data, kit.TrainConfig(epochs=1, device="cpu"))
+    free = model.readouts["7-1-1"].free_positions
+    assert free.abs().min() > 0  # training has moved all
+    kit.save(model, path)
+    again = kit.load_model(path, Wide() if own else None)
+    assert torch.equal(again.readouts["7-1-1"].free_positions, free)
+    batch = data.mouse.first("validation", 4)
+    with torch.no_grad():
+        assert torch.equal(again(batch), model.eval()(batch))
+    again.validate_data(data)
+
+
+def test_load_model_with_places_has_no_free_positions(file):
+    readout = kit.load_model(file).readouts["7-1-1"]
+    assert readout.free_positions is None and readout.cortical_positions.any()

@@ -218,3 +218,40 @@ def test_min_max_scaler_constant_values():
     scaler = MinMaxScaler()
     scaler.fit(np.ones((5, 3), np.float32))
     assert (scaler(torch.ones(2, 3)) == 0).all()
+
+
+# ---- neurons without places ----
+
+
+@pytest.mark.parametrize("places", [np.zeros((5, 3)), np.full((5, 2), 7.0)])
+def test_gaussian_readout_of_one_place_learns_free_positions(places):
+    readout = GaussianReadout(places, 3)
+    assert dict(readout.named_parameters()).keys() == {
+        "free_positions", "sigma", "feature_weights", "bias"}  # fmt: skip
+    assert torch.equal(readout.means(), torch.zeros(5, 2))  # from the centre
+    readout.free_positions.data[2] = torch.tensor([0.5, -3])
+    close(readout.means()[2], torch.tanh(torch.tensor([0.5, -3])))
+
+
+def test_gaussian_readout_of_places_has_no_free_positions():
+    """One neuron alone has a place, and its network finds any position for it."""
+    for places in (np.eye(2), np.zeros((1, 2)), np.array([[1.0, 2, 3]])):
+        names = dict(GaussianReadout(places, 3).named_parameters())
+        assert "free_positions" not in names and "position_mlp.0.weight" in names
+
+
+def test_gaussian_readout_finds_free_positions():
+    """Three neurons whose responses are one feature, at a place of each; features are smooth."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn(400, 1, 5, 5, generator=generator)
+    features = nn.functional.interpolate(coarse, (17, 17), mode="bilinear", align_corners=True)
+    places = torch.tensor([[0.5, 0.25], [-0.5, 0.5], [0.0, -0.6]])
+    grid = places.expand(400, 1, 3, 2)
+    responses = nn.functional.grid_sample(features, grid, align_corners=True)[:, 0, 0]
+    readout = GaussianReadout(np.zeros((3, 3)), 1)
+    optimizer = torch.optim.Adam(readout.parameters(), lr=0.02)
+    for _ in range(300):
+        optimizer.zero_grad()
+        (readout(features) - responses).square().mean().backward()
+        optimizer.step()
+    torch.testing.assert_close(readout.means().detach(), places, rtol=0, atol=0.1)

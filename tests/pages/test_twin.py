@@ -158,3 +158,25 @@ def test_page_leaves_the_model_as_it_was(page):
     page(model)
     assert model.training and model.core.layers[0][1].training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_page_of_other_columns_has_those_of_its_state(page, plus):
+    """Running has its weights; what else the model takes is typical, and part of the bias."""
+    data = tiny.with_columns(plus, "licks", "running", eye=False)
+    model = kit.cnn_baseline(data, 2, kit.ModelConfig.of(data, gain=True, minmax_behavior=True))
+    model.register_data(data)
+    model.eval()
+    mlp, scaler = model.gains["7-1-1"].mlp, model.scalers["7-1-1"]
+    licks = model.typical_behavior()["licks"]
+    values = parameters(model, "7-1-1")
+    for running in (0.0, 2.0):
+        state = np.array([4, 1, running])  # pupil and its change are none of the model's inputs
+        with torch.no_grad():
+            hidden = mlp[0](scaler(torch.tensor([[licks, running]])))[0].numpy()
+            images = torch.zeros(1, 3, 18, 32)
+            images[:, 1:] = scaler(torch.tensor([[licks, running]]))[..., None, None]
+            first = model.core.layers[0][1](model.core.layers[0][0](images))[0, :, 0, 0].numpy()
+        for part, expected in ((values["gain"][0], hidden), (values["behavior"], first)):
+            np.testing.assert_allclose(part["weight"] @ state + part["bias"], expected, atol=1e-5)
+    sliders = page(model).find("input", type="range")
+    assert "running" in [attributes["name"] for attributes, _ in sliders]

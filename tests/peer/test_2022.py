@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 import torch
 
+import kit
 from kit.models.layers import ConvCore, GaussianReadout, Shifter
 
 
 @pytest.fixture(autouse=True)
 def library_of_2022(monkeypatch):
     """neuralpredictors needs a few names of its time, and random numbers of ours."""
-    monkeypatch.setattr(collections, "Iterable", collections.abc.Iterable, raising=False)
+    for name in ("Iterable", "Mapping", "Sequence"):
+        monkeypatch.setattr(collections, name, getattr(collections.abc, name), raising=False)
     if "torchvision" not in sys.modules:
         monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
     torch.manual_seed(0)
@@ -85,3 +87,31 @@ def test_shifter_equals_2022():
     ours.load_state_dict(theirs.state_dict())
     eyes = torch.randn(7, 2)
     close(ours(eyes), theirs(eyes))
+
+
+@pytest.mark.filterwarnings("ignore")  # of a library of another time
+@pytest.mark.parametrize("name", ["lab.zip", "lab"])
+def test_write_recording_opens_equal_in_2022(tmp_path, name):
+    from neuralpredictors.data.datasets import FileTreeDataset
+    from neuralpredictors.data.transforms import NeuroNormalizer, ToTensor
+
+    rng = np.random.default_rng(0)
+    arrays = kit.RecordingArrays(
+        rng.integers(0, 256, (40, 20, 30)),
+        rng.gamma(1, size=(40, 9)),
+        behavior={"running": rng.uniform(0, 9, 40)},
+        pupil_center=rng.normal([160, 118], 7, (40, 2)),
+        coordinates=rng.uniform(0, 600, (9, 3)),
+    )
+    path = kit.write_recording(tmp_path / name, arrays).path
+    mouse = kit.load(path, size=(20, 30), folder=tmp_path / "data").mouse
+    kinds = ("images", "responses", "behavior", "pupil_center")
+    theirs = FileTreeDataset(str(path), *kinds)
+    theirs.transforms.extend([ToTensor(False), NeuroNormalizer(theirs, exclude=[])])
+    assert len(theirs) == 40
+    assert list(theirs.trial_info.tiers) == mouse.tiers.tolist()
+    assert list(theirs.neurons.unit_ids) == mouse.unit_ids.tolist()
+    for row in range(40):
+        for kind in kinds:
+            ours = torch.from_numpy(getattr(mouse, kind)[row].copy())
+            close(getattr(theirs[row], kind).float(), ours)

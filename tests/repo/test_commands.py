@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import tiny
 from packaging.requirements import Requirement
@@ -387,10 +388,27 @@ def test_command_runs(command, place):
 
 
 def test_readme_five_lines_run_on_a_small_mouse(names, tmp_path, monkeypatch):
-    (block,) = blocks("README.md", "python")
+    block, _ = blocks("README.md", "python")
     asked = []
     monkeypatch.setattr(kit, "load", lambda name: asked.append(name) or names["data"])
     monkeypatch.chdir(tmp_path)
     exec(block, {})
     assert asked == ["sample+"]
     assert len(list((tmp_path / "submissions" / "first").iterdir())) == 2
+
+
+def test_readme_own_recording_runs_on_small_arrays(tmp_path, monkeypatch):
+    _, block = blocks("README.md", "python")
+    rng, train = np.random.default_rng(0), kit.train
+    short = kit.TrainConfig(epochs=1, device="cpu")
+    monkeypatch.setattr(kit, "train", lambda model, data: train(model, data, short))
+    monkeypatch.setenv("KIT_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    own = {
+        "images": rng.integers(0, 256, (70, 40, 50)),
+        "responses": rng.gamma(1, size=(100, 9)),
+        "image_ids": np.r_[:70, 60:70, 60:70, 60:70],
+        "speed": rng.uniform(0, 9, 100),
+    }
+    exec(block, {"kit": kit, **own})
+    assert (tmp_path / "mine.zip").is_file()

@@ -411,6 +411,24 @@ def test_transfer_leaves_out_what_the_new_mice_withhold(small):
     assert old.config.shifter and new.config == kit.ModelConfig.of(new_mouse, seed=parts.seed)
 
 
+@pytest.mark.parametrize("channels", [False, True], ids=["gain", "channels"])
+def test_transfer_to_a_mouse_of_other_columns_and_no_places(small, channels):
+    """A gain is new for each mouse; a core that takes columns of behaviour takes no others."""
+    parts = kit.ModelConfig.of(small, behavior_channels=channels, gain=not channels)
+    old = kit.cnn_baseline(small, channels=2, config=parts)
+    kit.train(old, small, quick())
+    own = tiny.with_columns(small, "running").mouse
+    own = dataclasses.replace(own, coordinates=np.zeros_like(own.coordinates))
+    if channels:
+        with pytest.raises(ValueError, match=r"takes the behaviour pupil, .* is running;"):
+            kit.transfer(old, kit.Dataset([own]), quick())
+        return
+    new = kit.transfer(old, kit.Dataset([own]), quick())
+    assert new.config.behavior_names == ("running",)
+    assert new.readouts["8-1-1"].free_positions.abs().max() > 0
+    assert old.readouts["8-1-1"].free_positions is None
+
+
 # ---- what is not finite, and what never learns ----
 
 

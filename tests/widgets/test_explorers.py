@@ -2,6 +2,7 @@
 
 import copy
 import io
+import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,6 +10,7 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import tiny
 import torch
 from torch import nn
 from trainer import same_weights
@@ -41,6 +43,31 @@ def twin():
 
 
 # ---- trials ----
+
+
+@pytest.mark.parametrize("names", [["running"], ["licks", "pupil", "a", "b", "c"]])
+def test_trial_explorer_of_other_columns(plus, names):
+    data = tiny.with_columns(plus, *names, eye=False)
+    explorer = trial_explorer(data)
+    move(explorer, trial=3)
+    row = sorted_rows(data.mouse, explorer.controls["tier"].value)[2]
+    lines = explorer.figure.lines
+    for line, value in zip(lines, data.mouse.behavior[row], strict=True):
+        assert line.get_xdata()[0] == value
+    labels = [line.axes.get_ylabel() for line in lines]
+    assert labels == [
+        "pupil size" if n == "pupil" else {"running": "running speed"}.get(n, n) for n in names
+    ]
+    boxes = [line.axes.get_position() for line in lines]
+    assert all(above.y0 > below.y1 for above, below in itertools.pairwise(boxes))
+    assert boxes[-1].y0 > 0.07 and boxes[0].y1 < 0.45
+
+
+def test_playground_of_other_columns(plus):
+    model = kit.cnn_baseline(tiny.with_columns(plus, "running", eye=False), 2)
+    explorer = playground(model, coordinates=plus.mouse.coordinates)
+    assert "running" in explorer.controls and "pupil" not in explorer.controls
+    move(explorer, running=2)
 
 
 def sorted_rows(recording, tier):

@@ -71,6 +71,7 @@ def recording(**changes):
         "behavior": rng.uniform(1, 3, (5, 3)),
         "pupil_center": rng.standard_normal((5, 2)),
         "coordinates": POSITIONS,
+        "behavior_names": ("pupil", "pupil_change", "running"),
     }
     return SimpleNamespace(**arrays | changes)
 
