@@ -16,6 +16,7 @@ PARAMETERS = {
     "07": {"count": 20, "steps": 5},
     "08": {"channels": 4, "epochs": 1, "epochs_vit": 1},
     "09": {"first": ["ln", "shifter-gain-1"], "more": ["shifter-1"], "members": 2},
+    "10": {"epochs": 1, "count": 3},
     "template": {"mouse": "sample", "epochs": 1},  # withholds what can be withheld
     "solutions/00": {"epochs": 1},
     "solutions/02": {"resamples": 500},
@@ -25,12 +26,13 @@ PARAMETERS = {
     "solutions/06": {"few": 30, "members": 2},
     "solutions/07": {"count": 20, "few": 20},
     "solutions/08": {"epochs_vit": 1},
+    "solutions/10": {"epochs": 1},
 }
 
 # These train or draw for long, so nbval shortens them too; `make tutorial` runs them as they are.
 LONG = {
-    *("00", "02", "03", "04", "05", "06", "07", "08", "template"),
-    *(f"solutions/{number:02}" for number in (0, 3, 4, 5, 6, 7, 8)),
+    *("00", "02", "03", "04", "05", "06", "07", "08", "10", "template"),
+    *(f"solutions/{number:02}" for number in (0, 3, 4, 5, 6, 7, 8, 10)),
 }
 
 

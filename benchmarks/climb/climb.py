@@ -128,10 +128,12 @@ def gains(name):
 
 
 def pays(name):
-    """Whether a step's interval is above 0 on recordings of different truth."""
-    above = {recordings.TRUTHS[recording] for recording, (difference, _) in gains(name).items()
+    """Whether a step's interval is above 0 on recordings of different truth: yes, no or open."""
+    measured = gains(name)
+    above = {recordings.TRUTHS[key] for key, (difference, _) in measured.items()
              if difference.interval[0] > 0}  # fmt: skip
-    return len(above) > 1
+    both = len({recordings.TRUTHS[key] for key in measured}) > 1
+    return "yes" if len(above) > 1 else "no" if both else "open"
 
 
 def cost(name):
@@ -162,7 +164,7 @@ def table():
                 cell += f"<br>{number(low, '+')} to {number(high, '+')}, seeds ± {number(spread)}"
             cells.append(cell)
         after = "" if name == FIRST else f" (after {step['AFTER']})"
-        verdict = "–" if name == FIRST else "yes" if pays(name) else "no"
+        verdict = "–" if name == FIRST else pays(name)
         row = [f"**{name}**{after}: {step['__doc__']}", *cells, f"{cost(name):.0f}", verdict]
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
@@ -183,7 +185,7 @@ def ladder(recording="sample+"):
         if recording in added:
             difference = added[recording][0]
             reach = difference.interval[1] - difference.difference
-        kind = "steps" if name == FIRST or pays(name) else "tried"
+        kind = "steps" if name == FIRST or pays(name) == "yes" else "tried"
         row = [cost(name), score, score - reach, score + reach]
         kinds[kind][name] = [round(value, 4) for value in row]
     return kinds

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, ScalarFormatter
 
 from kit.checks import require, require_array, require_dict, require_result
 from kit.plots.style import BLACK, BLUE, COLORS, GREY, ORANGE, SKY, clean_axis, make_axis
@@ -195,10 +196,13 @@ def ladder(
         if not label:
             _write(ax, name, x, y, 7)
     ax.set_xscale("log")
-    ax.margins(x=0.3, y=0.1)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.minorticks_off()
+    ax.margins(x=0.25, y=0.1)
     return clean_axis(
         ax,
         "lower right" if label else None,
-        xlabel="CPU seconds of training, logarithmic",
+        xlabel="CPU seconds of training",
         ylabel="single-trial correlation",
     )

@@ -45,7 +45,7 @@ def test_every_step_has_a_record_of_every_seed(climb):
         step, results = climb.read_step(folder.name), climb.record(folder.name)
         assert step["__doc__"].count("\n") == 0
         assert folder.name == climb.FIRST or (CLIMB / step["AFTER"] / "record.json").exists()
-        assert len(results) >= 2
+        assert "sample+" in results
         for seeds in results.values():
             assert set(seeds) == set(climb.SEEDS)
             for result in seeds.values():
