@@ -1,6 +1,7 @@
 """Run the notebooks, all or those whose numbers are given, and say what came out.
 
-Templates run only in place, or where they are named: template.
+Templates run only in place, or if they are named: template_core, template_recording. "template" is
+the first of them.
 Executed copies go to build/notebooks/; with --in-place they replace the committed notebooks. With
 other parameters (-p mouse 99003-1-1) they, and all that they write, go to a folder of their own.
 """
@@ -251,18 +252,25 @@ def read_arguments():
 def find_notebooks(args):
     """Path -> the values of its parameters that differ. Raises ValueError if one cannot be."""
     folders = [HERE, HERE / "solutions"] if args.in_place else [HERE]
-    templates = args.in_place or "template" in args.numbers
-    kinds = ["[0-9][0-9]_*.ipynb", *["template_*.ipynb"] * templates]
+    kinds = ["[0-9][0-9]_*.ipynb", "template_*.ipynb"]
     found = [path for folder in folders for kind in kinds for path in sorted(folder.glob(kind))]
-    numbers = [path.name.partition("_")[0] for path in found]
-    unknown = [number for number in args.numbers if number not in numbers]
+    known = list(dict.fromkeys(map(number_of, found)))
+    numbers = ["template_core" if number == "template" else number for number in args.numbers]
+    unknown = [number for number in numbers if number not in known]
     if unknown:
-        known = ", ".join(dict.fromkeys([*numbers, "template"]))
-        raise ValueError(f"there is no notebook {unknown[0]}; choose of {known}")
+        raise ValueError(f"there is no notebook {unknown[0]}; choose of {', '.join(known)}")
     if args.in_place and args.parameters:
         raise ValueError("--in-place keeps the committed parameters; leave out -p")
-    chosen = [p for p, n in zip(found, numbers, strict=True) if n in (args.numbers or numbers)]
+    if not numbers:
+        numbers = [n for n in known if args.in_place or not n.startswith("template_")]
+    chosen = [path for path in found if number_of(path) in numbers]
     return {path: parse_parameters(path, args.parameters) for path in chosen}
+
+
+def number_of(path):
+    """What a notebook is called here: 03, or the whole name of a template."""
+    is_template = path.name.startswith("template_")
+    return path.stem if is_template else path.name.partition("_")[0]
 
 
 def give_home():

@@ -1,4 +1,4 @@
-"""Parameters with which a notebook runs every line in seconds. By its number."""
+"""Parameters with which a notebook runs every line in seconds. By its number or name."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,8 @@ PARAMETERS = {
     "08": {"channels": 4, "epochs": 1, "epochs_vit": 1},
     "09": {"first": ["ln", "shifter-gain-1"], "more": ["shifter-1"], "members": 2},
     "10": {"epochs": 1, "count": 3},
-    "template": {"mouse": "sample", "epochs": 1},  # withholds what can be withheld
+    "template_core": {"mouse": "sample", "epochs": 1},  # withholds what can be withheld
+    "template_recording": {"channels": 4, "epochs": 1},
     "solutions/00": {"epochs": 1},
     "solutions/02": {"resamples": 500},
     "solutions/03": {"epochs": 1, "epochs_by_hand": 1},
@@ -31,15 +32,16 @@ PARAMETERS = {
 
 # These train or draw for long, so nbval shortens them too; `make tutorial` runs them as they are.
 LONG = {
-    *("00", "02", "03", "04", "05", "06", "07", "08", "10", "template"),
+    *("00", "02", "03", "04", "05", "06", "07", "08", "10"),
+    *("template_core", "template_recording"),
     *(f"solutions/{number:02}" for number in (0, 3, 4, 5, 6, 7, 8, 10)),
 }
 
 
 def number(path):
-    """What a notebook is called here: 03, template or solutions/03."""
-    name = Path(os.path.relpath(path, NOTEBOOKS)).as_posix()
-    return name.partition("_")[0]
+    """What a notebook is called here: 03, template_core or solutions/03."""
+    name = Path(os.path.relpath(path, NOTEBOOKS)).with_suffix("").as_posix()
+    return name if name.startswith("template_") else name.partition("_")[0]
 
 
 def parameters(path):

@@ -112,7 +112,7 @@ class Names(dict):
         entries = [kit.submit(model, data, each)[0] for each in (mine, yours)]
         config = kit.TrainConfig(epochs=1)
         super().__init__(
-            kit=kit, data=data, model=model, twin=model, core=kit.layers.ConvCore(4),
+            kit=kit, data=data, model=model, twin=model, teacher=model, seed=1, core=kit.layers.ConvCore(4),
             configs=[config], submission=entries[0], ground_truth=truths[0], mine=entries[0],
             yours=entries[1], recording=kit.load(self.zip).mouse,
             images=data.mouse.first("train", 2).images,
@@ -328,6 +328,8 @@ RUN = {
     'kit.bundle(data, "truth", "challenge.zip", model)': run_python,
     "python -m kit fetch | train | submit | check | grade | rank | withhold | bundle | doctor":
         run_all_commands,
+    "data.redraw(seed)": run_python,
+    "kit.training.distill(teacher, data)": run_python,
     "kit.widgets.playground(model)": run_python,
     "kit.widgets.trial_explorer(data)": run_python,
     "kit.widgets.neuron_explorer(model, data)": run_python,

@@ -90,7 +90,7 @@ OTHER = {  # beside the short parameters
     "06": {"counts": [16, 24, 40]},
     "08": {},
     "09": {"first": ["ln", "shifter-1"], "more": [], "members": 1},
-    "template": {"folder": "mine"},
+    "template_core": {"folder": "mine"},
 }
 ONLY_SAMPLE = {
     "02": "this model has no readout for mouse '7-1-1'; it knows 99002-1-1: load that one",
@@ -103,7 +103,7 @@ ONLY_SAMPLE = {
 
 def execute_on(number, mouse, folder):
     """The error of a notebook on a recording, as the runner says it; empty if there is none."""
-    (path,) = NOTEBOOKS.glob(f"{number}_*.ipynb")
+    (path,) = (path for path in ALL if short.number(path) == number)
     given = short.PARAMETERS[number] | OTHER.get(number, {}) | {"mouse": str(mouse)}
     return RUN["execute"](path, folder / "executed.ipynb", given, folder).error
 
@@ -122,7 +122,7 @@ def test_execute_on_an_open_recording(number, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", ["00", "01", "03", "template"])
+@pytest.mark.parametrize("number", ["00", "01", "03", "template_core"])
 def test_execute_on_a_recording_that_withholds_all(number, tmp_path):
     withheld = tiny.write(tmp_path, withholds=("responses", "behavior"))
     assert execute_on(number, withheld, tmp_path) == ""

@@ -74,7 +74,7 @@ BAD = {
     "no number": (["01", "-p", "epochs", "many"], "'many' as epochs; give a value such as 3"),
     "half a number": (["01", "-p", "epochs", "1.5"], "cannot take '1.5' as epochs"),
     "numbers for names": (["01", "-p", "kinds", "[1]"], "cannot take '[1]' as kinds"),
-    "unknown notebook": (["01", "77"], "there is no notebook 77; choose of 01, 02, template"),
+    "unknown notebook": (["01", "77"], "there is no notebook 77; choose of 01, 02"),
     "in place": (["01", "--in-place", "-p", "epochs", "1"], "leave out -p"),
 }  # fmt: skip
 
@@ -104,6 +104,25 @@ def test_main_gives_other_parameters_a_folder_of_their_own(clone, capsys, monkey
     assert ran == [(first, build / first.name, {}, clone),
                    (first, own / first.name, {"mouse": "99003-1-1", "epochs": 1}, own)]  # fmt: skip
     assert own.is_dir()
+
+
+NAMED = {
+    "none": ([], ["01_first", "02_second"]),
+    "the first template": (["template"], ["template_core"]),
+    "its whole name": (["template_core"], ["template_core"]),
+    "the other": (["02", "template_recording"], ["02_second", "template_recording"]),
+    "all": (["--in-place"], ["01_first", "02_second", "template_core", "template_recording"]),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_find_notebooks_by_number_or_name(clone, monkeypatch, name):
+    arguments, expected = NAMED[name]
+    for template in ("template_core", "template_recording"):
+        notebook(clone / "notebooks" / f"{template}.ipynb")
+    monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
+    found = RUN["find_notebooks"](RUN["read_arguments"]())
+    assert [path.stem for path in found] == expected
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")
