@@ -112,8 +112,9 @@ class Names(dict):
         entries = [kit.submit(model, data, each)[0] for each in (mine, yours)]
         config = kit.TrainConfig(epochs=1)
         super().__init__(
-            kit=kit, data=data, model=model, twin=model, teacher=model, seed=1, core=kit.layers.ConvCore(4),
-            configs=[config], submission=entries[0], ground_truth=truths[0], mine=entries[0],
+            kit=kit, data=data, model=model, twin=model, teacher=model, seed=1,
+            core=kit.layers.ConvCore(4), configs=[config], submission=entries[0],
+            ground_truth=truths[0], mine=entries[0],
             yours=entries[1], recording=kit.load(self.zip).mouse,
             images=data.mouse.first("train", 2).images,
         )  # fmt: skip
