@@ -185,7 +185,7 @@ def ladder(recording="sample+"):
         if recording in added:
             difference = added[recording][0]
             reach = difference.interval[1] - difference.difference
-        kind = "steps" if name == FIRST or pays(name) == "yes" else "tried"
+        kind = "tried" if name != FIRST and pays(name) == "no" else "steps"
         row = [cost(name), score, score - reach, score + reach]
         kinds[kind][name] = [round(value, 4) for value in row]
     return kinds
