@@ -369,7 +369,7 @@ def test_shipped_models_are_those_in_the_readme():
     files = sorted(SHIPPED.rglob("*.safetensors"), key=lambda file: file.stem)
     assert [file.stem for file in files] == sorted(readme_scores())
     assert set(SAMPLES) < set(readme_scores())
-    assert max(file.stat().st_size for file in files) < 1e6
+    assert max(file.stat().st_size for file in files) < 1.3e6
 
 
 @pytest.mark.parametrize("name", SAMPLES)
