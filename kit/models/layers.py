@@ -99,7 +99,7 @@ def channels_last(values: Tensor) -> Tensor:
 
 
 def init_filters(core: nn.Module) -> None:
-    """Draw all filters of a core anew, by Xavier's normal distribution."""
+    """Draw all filters of a core again, by Xavier's normal distribution."""
     for value in core.parameters():
         if value.ndim == 4:
             nn.init.xavier_normal_(value)

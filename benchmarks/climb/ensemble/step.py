@@ -1,23 +1,15 @@
 """The mean of five, each trained on another draw of training and validation trials."""
 
-from dataclasses import replace
-
-import torch
+from climb import read_step
 
 import kit
-from kit.models.normalization import NormalizationCore
 
 AFTER = "normalization"
 
 
 def train(data, seed):
-    runs = [member(data.redraw(10 * seed + i), 10 * seed + i) for i in range(5)]
+    train_member = read_step(AFTER)["train"]
+    seeds = range(10 * seed, 10 * seed + 5)
+    runs = [train_member(data.redraw(each), each) for each in seeds]
     models, logs = zip(*runs, strict=True)
     return kit.ensemble(models), logs[0]
-
-
-def member(data, seed):
-    config = replace(kit.strong_baseline(data).config, seed=seed)
-    torch.manual_seed(seed)
-    model = kit.Model(NormalizationCore(32), data.neurons, config)
-    return model, kit.train(model, data, kit.TrainConfig.quick(seed=seed))
