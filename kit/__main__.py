@@ -13,11 +13,13 @@ from typing import Any
 
 import kit
 from kit.challenge import read_ground_truth, truth_file, watch
+from kit.challenge.archive import find_changes
 from kit.challenge.ground_truth import resolve_track
 from kit.challenge.tracks import TRACKS
 from kit.checks import expand_user, require, system_words
 from kit.files import atomic_write, is_first_process
 from kit.hosting.publish import private_folder
+from kit.pages.board import add_to_board, check_board, write_board
 
 BASELINES = {
     "cnn": kit.cnn_baseline,
@@ -61,14 +63,24 @@ ARGUMENTS = {  # command -> its arguments and what they are; defaults stand in t
         "ground_truth": "the ground-truth file of the same test set",
     },
     "rank": {
-        "folder": "a folder with one folder, or one CSV file, for each entry",
-        "truth": TRUTH,
+        "folder": "a folder, or a zip, that holds a folder, a zip or a CSV file for each entry; or "
+        "the archive of a ranking",
+        "truth": f"{TRUTH}; an archive holds its own",
         "--track": "sensorium is ranked by correlation to average, sensorium+ by single-trial "
         "correlation (default: what track.txt beside the truth says)",
         "--final": "rank the final test set instead of the live one",
         "--page": "also write the ranking as one HTML page",
+        "--save": "also write page, CSV and JSON into this folder, and say what changed there",
+        "--archive": "also write a zip of all that it takes to rank again; it holds the truth",
+        "--board": "also add the entries to the board in this folder",
+        "--title": "title of the challenge, for page, archive and board",
+        "--date": "such as 2027-06-30, for them (default: today)",
         "--watch": "go on, and write the page again when entries arrive; looks every 10 seconds",
         "--seed": "whole number that fixes the resamples (default: 0)",
+    },
+    "board": {
+        "folder": "the board: a file for each entry, which rank --board writes",
+        "--check": "write nothing, but fail if the page is not what the files give",
     },
     "withhold": {
         "data": DATA,
@@ -108,7 +120,12 @@ OPTIONS: dict[str, dict[str, Any]] = {  # arguments that are not simply one text
     "--seed": {"type": int},
     "--checkpoint": {"metavar": "PATH"},
     "--page": {"metavar": "PATH"},
+    "rank truth": {"nargs": "?"},
     "--final": {"action": "store_true"},
+    "--check": {"action": "store_true"},
+    "--save": {"metavar": "FOLDER"},
+    "--board": {"metavar": "FOLDER"},
+    "--archive": {"metavar": "PATH"},
     "--watch": {"nargs": "?", "const": 10, "type": float, "metavar": "SECONDS"},
 }
 
@@ -140,7 +157,18 @@ def _parser():
     """The parser of all commands: it leaves out what is not given."""
     parser = argparse.ArgumentParser(prog="kit", description="Predict mouse primary visual cortex.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for run in (_fetch, _train, _submit, _check, _grade, _rank, _withhold, _bundle, _doctor):
+    for run in (
+        _fetch,
+        _train,
+        _submit,
+        _check,
+        _grade,
+        _rank,
+        _board,
+        _withhold,
+        _bundle,
+        _doctor,
+    ):
         name = run.__name__.strip("_")
         text = run.__doc__
         command = commands.add_parser(
@@ -148,7 +176,11 @@ def _parser():
         )
         command.set_defaults(run=run)
         for argument, help_text in ARGUMENTS[name].items():
-            command.add_argument(argument, help=help_text, **OPTIONS.get(argument, {}))
+            command.add_argument(
+                argument,
+                help=help_text,
+                **OPTIONS.get(f"{name} {argument}", OPTIONS.get(argument, {})),
+            )
     return parser
 
 
@@ -195,19 +227,21 @@ def _grade(submission, ground_truth):
     print(kit.grade(submission, ground_truth))
 
 
-def _rank(folder, truth, page=None, watch=None, **settings):
-    """Rank a folder of entries, and say which cannot be told apart."""
+def _rank(folder, truth=None, page=None, watch=None, **options):
+    """Rank the entries in a folder, and say which cannot be told apart."""
+    settings = {name: options.pop(name) for name in ("track", "final", "seed") if name in options}
 
     def show_ranking():
         ranking = kit.rank(folder, truth, **settings)
         print(ranking)
-        if page:
-            print(f"page: {ranking.page(page, watch)}")
+        _write_ranking(ranking, page, watch, **options)
 
     if watch is None:
         show_ranking()
+    elif truth is None:
+        raise ValueError("--watch needs the folder of the ground truth")
     else:
-        _require_watchable(folder, page, watch)
+        _require_watchable(folder, page, watch, map(options.get, ("save", "archive", "board")))
         tier = "final_test" if settings.get("final") else "test"
         truth_path = truth_file(Path(truth), tier)
         # checked first: later problems are of entries
@@ -215,12 +249,36 @@ def _rank(folder, truth, page=None, watch=None, **settings):
         _watch(folder, truth_path, watch, show_ranking)
 
 
-def _require_watchable(folder, page, seconds):
+def _write_ranking(ranking, page, watch, save=None, archive=None, board=None, **titles):
+    """Write what the options of `rank` ask for."""
+    ranking = ranking.titled(**titles)
+    if page:
+        print(f"page: {ranking.page(page, watch)}")
+    if save:
+        print(find_changes(ranking, Path(save)) or "no earlier ranking there")
+        print("saved:", *ranking.save(save))
+    if archive:
+        print(f"archive: {ranking.archive(archive)}")
+    if board:
+        print(f"board: {add_to_board(ranking, board)}")
+
+
+def _board(folder, check=False):
+    """Make the page of a board again from its entries' files, or check it."""
+    if check:
+        check_board(folder)
+        print(f"{folder}: the page is what its entries give")
+    else:
+        print(f"board: {write_board(folder)}")
+
+
+def _require_watchable(folder, page, seconds, others):
     """Raise ValueError unless a page outside an existing folder is to follow its entries."""
     require("watch", seconds, float, (1, 86_400))
     if not os.path.isdir(folder):
         raise ValueError(f"{folder} is not a folder; make it, for the entries that will arrive")
-    if not page or Path(page).resolve().is_relative_to(Path(folder).resolve()):
+    outputs = [Path(path).resolve() for path in (page, *others) if path]
+    if not page or any(path.is_relative_to(Path(folder).resolve()) for path in outputs):
         raise ValueError("--watch needs a page outside the folder of entries; give --page PATH")
 
 

@@ -250,7 +250,7 @@ def test_rank_watches_a_folder(capsys, folder, checkpoint, tmp_path, monkeypatch
     options = [entries, folder / "truth", "--page", page, "--watch"]
     status, out, err = run(capsys, "rank", *options)
     assert (status, err) == (130, "kit rank: stopped; run it again to continue\n")
-    assert "can be ranked: it holds none" in out and out.count("watching") == 2
+    assert "can be ranked: there is none" in out and out.count("watching") == 2
     assert looks[0] is None and looks[1] is None
     assert "ann" in looks[-1] and "bob &amp; co" in looks[-1] and "has not the columns" in looks[-1]
 

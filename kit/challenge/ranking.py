@@ -1,27 +1,32 @@
 """Rank a folder of entries, and say which cannot be told apart from the best."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import fill
-from typing import NamedTuple
 
 import numpy as np
 
+from kit.challenge.archive import (
+    Source,
+    find_changes,
+    read_record,
+    require_date,
+    write_archive,
+)
 from kit.challenge.comparison import require_settings
-from kit.challenge.entries import find_entries, truth_file
-from kit.challenge.ground_truth import read_ground_truth, read_submission, resolve_track
+from kit.challenge.entries import find_entries, is_baseline, open_folder, truth_file
+from kit.challenge.graded import Settings, expected_alone, find_flags, first_three, grade_entries
+from kit.challenge.graded import image_alone as image_alone
+from kit.challenge.ground_truth import read_ground_truth, resolve_track
 from kit.challenge.tracks import RANKING_METRIC, SCORES, TEST_SETS, TRACKS
 from kit.checks import one_line, require, require_path
-from kit.evaluation import metrics
 from kit.evaluation.bootstrap import RESAMPLES, Difference, compare_scores, rank_scores
-from kit.evaluation.leaderboard import Row, leaderboard_row
-from kit.files import progress
-from kit.pages.ranking import write_page
+from kit.files import file_sha256
+from kit.pages.ranking import save_results, write_page
 
-COPY_CORRELATION = 0.999  # of predictions; entries that correlate more are flagged as copies
-MARGIN = 0.02  # an entry is flagged if it beats what the image alone can give by more
 MAX_ENTRIES = 200  # all pairs of them take a gigabyte
-MAX_SKETCH_NEURONS = 200  # their predictions are compared to find copies
 # measured by benchmarks/coverage.py, in 1,000 simulations of each case
 SIMULATED = (
     "in simulations of twelve equal entries the best was told apart from another in 2.4 "
@@ -36,14 +41,16 @@ class RankedEntry:
     entry: str  # its name: untrusted text
     score: float  # by which the track is ranked
     interval: tuple[float, float]  # 95 % of the score, over other images
-    tied_with_best: bool  # not significantly worse than the best
+    tied_with_best: bool  # in competition, and not significantly worse than the best
     rank_interval: tuple[int, int]  # the ranks that the images allow
-    behind_best: Difference  # the best less this one; its `p` is for this pair alone
+    behind_best: Difference  # the best in competition less this one; its `p` is for this pair alone
     p: float  # of that difference, adjusted for all pairs of entries
     single_trial: float
     to_average: float | None  # None without repeats
     feve: float | None
     flags: tuple[str, ...]  # sentences: copies, scores beyond what an image can give
+    baseline: bool = False  # out of competition: no other entry's rank counts it
+    sha256: str = ""  # of its CSV file
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +66,25 @@ class Ranking:
     image_alone: float | None  # the highest score that a model of the image alone can expect
     p_pairs: np.ndarray  # (K, K) p of each pair, adjusted for all pairs; in order of rows
     truth_track: str | None = None  # what the ground truth records
+    truth_sha256: str = ""
+    seed: int = 0
+    resamples: int = RESAMPLES
+    title: str = ""
+    date: str = ""  # 2027-06-30: when it was ranked
+    left_out: Mapping[str, int] = field(default_factory=dict)  # entry -> its earlier files
+    change: str = ""  # since the last ranking that was saved in the folder
+    source: Source | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> RankedEntry:
         return self.rows[index]
+
+    @property
+    def best(self) -> RankedEntry:
+        """The entry with the highest score, out of those in competition if there are any."""
+        return next((row for row in self.rows if not row.baseline), self.rows[0])
 
     @property
     def metric(self) -> str:
@@ -103,6 +123,10 @@ class Ranking:
             )
         if self.image_alone is not None:
             notes.append(f"the best model of the image alone can expect {self.image_alone:.3f}")
+        if any(row.baseline for row in self.rows):
+            notes.append(
+                "baselines are out of competition: the ranks and the best are those of the others"
+            )
         return tuple(notes)
 
     def __str__(self) -> str:
@@ -111,6 +135,8 @@ class Ranking:
         for row in self.rows:
             star = "*" if row.tied_with_best else " "
             ranks = "-".join(map(str, dict.fromkeys(row.rank_interval)))  # "1-3", or just "2"
+            if row.baseline:
+                ranks = "base"
             low, high = row.interval
             lines.append(
                 f"{ranks:>6}{star}  {one_line(row.entry):<{width}}  {row.score:.4f} "
@@ -119,7 +145,12 @@ class Ranking:
             )
             lines += [f"{'':>9}! {flag}" for flag in row.flags]
         sentences = [f"not ranked: {reason}" for reason in _reasons(self.broken)]
-        lines += [fill(text, 100, subsequent_indent="  ") for text in (*sentences, *self.notes)]
+        sentences += [
+            f"{number} earlier files of {one_line(name)} left out: the last one counts"
+            for name, number in self.left_out.items()
+        ]
+        sentences += [*self.notes, *filter(None, [self.change])]
+        lines += [fill(text, 100, subsequent_indent="  ") for text in sentences]
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -131,10 +162,35 @@ class Ranking:
         """
         return write_page(path, self, TRACKS[self.track], TEST_SETS[self.tier], reload)
 
+    def titled(self, title: str | None = None, date: str | None = None) -> "Ranking":
+        """The same ranking with another title, or date such as "2027-06-30", for what it writes.
+
+        Without them there is no title, and the date is the day of the ranking.
+        """
+        title = self.title if title is None else one_line(require("title", title, str))
+        return replace(self, title=title, date=require_date(date or self.date))
+
+    def save(self, folder: str | Path) -> tuple[Path, ...]:
+        """Write ranking.html, ranking.csv and ranking.json into a folder. Returns their paths.
+
+        Equal entries, truth, title and date give equal bytes, on any machine. Names are harmless in
+        all three; the JSON file alone has them letter by letter.
+        """
+        return save_results(self, require_path("folder", folder))
+
+    def archive(self, path: str | Path) -> Path:
+        """Write one zip with all that it takes to rank again: `kit.rank(path)`. Returns its path.
+
+        It holds the ground truth, so it is for after the challenge; the CSV file of each ranked
+        entry; page, CSV and JSON; and the kit. Raises ValueError if a file has changed since it was
+        ranked, FileExistsError if `path` is a file of another kind.
+        """
+        return write_archive(self, require_path("path", path))
+
 
 def rank(
     folder: str | Path,
-    truth: str | Path,
+    truth: str | Path | None = None,
     track: str | None = None,
     final: bool = False,
     resamples: int = RESAMPLES,
@@ -142,12 +198,15 @@ def rank(
 ) -> Ranking:
     """Rank all entries in a folder, and say which cannot be told apart from the best.
 
-    folder: one folder for each entry, with the official files in it, or one CSV file for each.
-    truth: the folder of the ground truth. Entries are ranked on its live test set, or if `final` is
-    true on the final one, which the organiser does once. track: "sensorium" ranks by correlation to
-    average, "sensorium+" by single-trial correlation; None takes what track.txt beside the truth
-    says. An entry that cannot be graded stands in `.broken`, with the reason. Raises ValueError if
-    no entry can be ranked, if there are more than 200, or if no track is given or recorded.
+    folder: a folder, a zip or a CSV file for each entry, or a zip of them. Files of the hosting
+    platform's bulk download are entries of the participant in their name, the last that can be
+    graded counts. An entry named baseline, or baseline-…, is out of competition. truth: the folder
+    of the ground truth; None if `folder` is a ranking's archive, which holds it and the settings.
+    Entries are ranked on its live test set, or if `final` is true on the final one, which the
+    organiser does once. track: "sensorium" ranks by correlation to average, "sensorium+" by
+    single-trial correlation; None takes what track.txt beside the truth says. An entry that cannot
+    be graded stands in `.broken`, with the reason. Raises ValueError if no entry can be ranked, if
+    there are more than 200, or if no track is given or recorded.
 
     >>> data = kit.load("sample+")
     >>> for name in ("cnn", "ln"):
@@ -159,141 +218,100 @@ def rank(
     """
     require_settings(track, resamples, seed)
     tier = "final_test" if require("final", final, bool) else "test"
-    entries, broken = find_entries(require_path("folder", folder), tier)
-    path = truth_file(require_path("truth", truth), tier)
+    folder = require_path("folder", folder)
+    with open_folder(folder) as place:
+        if truth is None:
+            if (track, final, resamples, seed) != (None, False, RESAMPLES, 0):
+                raise ValueError("an archive is ranked as it was; give the ground truth too")
+            ranking = _rank_archive(place)
+        else:
+            path = truth_file(require_path("truth", truth), tier)
+            settings = Settings(track, tier, resamples, seed)
+            ranking = _rank_files(find_entries(place), path, settings)
+            ranking = replace(ranking, change=find_changes(ranking, place))
+    return replace(ranking, source=replace(ranking.source, folder=folder.absolute(), root=place))
+
+
+def _rank_archive(folder):
+    """Rank an archive's entries again. Raises ValueError if they are not those that it lists."""
+    record = read_record(folder)
+    found = record["files"], record["not_ranked"]
+    path = truth_file(folder / "truth", record["settings"].tier)
+    ranking = _rank_files(found, path, record["settings"])
+    sums = {row.entry: row.sha256 for row in ranking}
+    if (sums, ranking.truth_sha256) != (record["sha256"], record["truth_sha256"]):
+        raise ValueError(f"{folder} holds other files than its ranking.json says; get it again")
+    return replace(ranking, title=record["title"], date=record["date"])
+
+
+def _rank_files(found, path, settings):
+    """The ranking of entries (name -> files, the last first; name -> why it is none)."""
+    entries, broken = found
     measured = read_ground_truth(path)
-    track = resolve_track(track, measured, path)
+    track = resolve_track(settings.track, measured, path)
     if len(entries) > MAX_ENTRIES:
         raise ValueError(
-            f"{folder} holds {len(entries):,} entries, and at most {MAX_ENTRIES} can "
+            f"there are {len(entries):,} entries, and at most {MAX_ENTRIES} can "
             "be compared with each other; keep the best of each participant"
         )
-    graded, refused = _grade_entries(entries, measured, RANKING_METRIC[track], resamples, seed)
+    settings = settings._replace(track=track)
+    graded, refused = grade_entries(entries, measured, settings)
     broken |= refused
     if not graded:
-        reasons = _reasons(broken) or ["it holds none; put a folder or a CSV file for each there"]
-        raise ValueError(f"no entry in {folder} can be ranked: {_first_three(reasons, '; ')}")
-    ranks = rank_scores([entry.row.ranked_by for entry in graded], resamples, seed)
+        reasons = _reasons(broken) or ["there is none; put a folder, a zip or a CSV file there"]
+        raise ValueError(f"no entry can be ranked: {first_three(reasons, '; ')}")
     fev = measured.repeats.get("fev")  # as the scores of all entries use it
-    alone = None if fev is None else _expected_alone(fev, measured.images, track)
-    bound = alone if track == "sensorium" else None  # with behaviour a model may exceed it
+    alone = None if fev is None else expected_alone(fev, measured.images, track)
+    rows, pairs = _rank_entries(graded, alone, settings)
+    left_out = {entry.name: len(entries[entry.name]) - 1 - entry.refused for entry in graded}
     return Ranking(
-        rows=_rank_entries(graded, ranks, bound, resamples, seed),
+        rows=rows,
         broken=broken,
         track=track,
-        tier=tier,
+        tier=settings.tier,
         images=len(set(measured.images)),
         neurons=len(measured.unit_ids),
         image_alone=alone,
-        p_pairs=ranks.adjusted,
+        p_pairs=pairs,
         truth_track=measured.track,
+        truth_sha256=file_sha256(path),
+        seed=settings.seed,
+        resamples=settings.resamples,
+        date=datetime.now(UTC).date().isoformat(),
+        left_out={name: number for name, number in left_out.items() if number},
+        source=Source(path, {entry.name: entry.path for entry in graded}),
     )
 
 
-class _Graded(NamedTuple):
-    """An entry's scores, and some of its predictions to find copies by."""
-
-    name: str
-    row: Row
-    sketch: np.ndarray  # (T, at most MAX_SKETCH_NEURONS)
-
-
-def _grade_entries(entries, measured, metric, resamples, seed):
-    """The graded entries by falling score; name -> why another cannot be graded."""
-    graded = []
-    broken = {}
-    for name, path in progress(entries.items(), desc="grading", unit="entry"):
-        try:
-            predictions = read_submission(path, measured)
-        except (ValueError, OSError, MemoryError) as problem:
-            # without the path, which would show the organiser's folders
-            reason = str(problem).replace(str(path), path.name)
-            broken[name] = reason or "it needs more memory than there is"
-            continue
-        row = leaderboard_row(predictions, measured, metric, resamples, seed)
-        graded.append(_Graded(name, row, _sketch(predictions)))
-    return sorted(graded, key=lambda entry: -entry.row.ranked_by.score), broken
-
-
-def _rank_entries(graded, ranks, bound, resamples, seed):
-    """The `RankedEntry`s of graded ones, by falling score; a score above the bound is flagged."""
+def _rank_entries(graded, alone, settings):
+    """The `RankedEntry`s of graded ones, by falling score, and (K, K) p of their pairs."""
+    scores = [entry.row.ranked_by for entry in graded]
+    baselines = np.array([is_baseline(entry.name) for entry in graded])
+    ranks = rank_scores(scores, settings.resamples, settings.seed, ~baselines)
+    bound = alone if settings.track == "sensorium" else None  # with behaviour a model may exceed it
+    best = int(baselines.argmin())  # the first that is not one, or else the first
     rows = []
     for index, entry in enumerate(graded):
-        score = entry.row.ranked_by
-        scores = entry.row.scores
         rows.append(
             RankedEntry(
                 entry=entry.name,
-                score=score.score,
+                score=scores[index].score,
                 interval=entry.row.interval,
                 tied_with_best=bool(ranks.tied[index]),
                 rank_interval=tuple(ranks.rank_interval[index].tolist()),
-                behind_best=compare_scores(graded[0].row.ranked_by, score, resamples, seed),
-                p=float(ranks.adjusted[0, index]),
-                single_trial=scores.single_trial,
-                to_average=scores.to_average,
-                feve=scores.feve,
-                flags=tuple(_flags(entry, graded, bound)),
+                behind_best=compare_scores(
+                    scores[best], scores[index], settings.resamples, settings.seed
+                ),
+                p=float(ranks.adjusted[best, index]),
+                single_trial=entry.row.scores.single_trial,
+                to_average=entry.row.scores.to_average,
+                feve=entry.row.scores.feve,
+                flags=tuple(find_flags(entry, graded, bound)),
+                baseline=bool(baselines[index]),
+                sha256=entry.sha256,
             )
         )
-    return tuple(rows)
-
-
-def image_alone(responses: np.ndarray, images: np.ndarray, track: str) -> float | None:
-    """The score that a perfect model of the image alone can expect; None without repeats.
-
-    responses (T, N), images (T,) ids. Single trials: the root of FEV. To average: CC_max of Schoppe
-    et al. (Frontiers in Computational Neuroscience 2016), the root of the signal's share in the
-    variance of the mean responses.
-    """
-    if len(np.unique(images)) == len(images):
-        return None
-    return _expected_alone(metrics.fev(responses, images), images, track)
-
-
-def _expected_alone(fev, images, track):
-    """`image_alone` for neurons of this FEV (N,) and the images (T,) of all trials."""
-    fev = fev.clip(min=0)  # the signal's share in single trials
-    if track == "sensorium+":
-        return float(np.sqrt(fev).mean())
-    _, counts = np.unique(images, return_counts=True)
-    noise = (1 - fev) * np.mean(1 / counts)  # left after averaging over the repeats
-    return float(np.sqrt(metrics.divide(fev, fev + noise)).mean())
-
-
-def _sketch(predictions):
-    """Predictions (T, n) of some neurons, of mean 0 and norm 1, to find copies."""
-    step = -(-predictions.shape[1] // MAX_SKETCH_NEURONS)  # rounded up
-    sketch = predictions[:, ::step] - predictions[:, ::step].mean(0)
-    norm = np.linalg.norm(sketch, axis=0)
-    return (sketch / np.where(norm > 0, norm, 1)).astype(np.float32)
-
-
-def _flags(entry, graded, bound):
-    """Sentences about an entry that looks like others, or scores more than the bound."""
-    flags = []
-    score = entry.row.ranked_by.score
-    copies = [
-        one_line(rival.name)
-        for rival in graded
-        if rival is not entry and _typical_correlation(entry, rival) > COPY_CORRELATION
-    ]
-    if copies:
-        flags.append(
-            f"its predictions correlate with {_first_three(copies, ', ')} above {COPY_CORRELATION}"
-        )
-    if bound is not None and score > bound + MARGIN:
-        flags.append(f"it scores {score:.3f}, but the image alone can give about {bound:.3f}")
-    return flags
-
-
-def _typical_correlation(entry_a, entry_b):
-    """The median over neurons of the correlation of two entries' predictions."""
-    return np.median((entry_a.sketch * entry_b.sketch).sum(0))
-
-
-def _first_three(texts, separator):
-    return separator.join(texts[:3] + ["…"] * (len(texts) > 3))
+    return tuple(rows), ranks.adjusted
 
 
 def _reasons(broken):

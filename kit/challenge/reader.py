@@ -11,23 +11,25 @@ there is orjson it is faster; without it the same files are accepted, with the s
 """
 
 import codecs
+import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, NamedTuple
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from kit.checks import system_words
+from kit.checks import one_line, system_words
 
 try:
     from orjson import loads
 except ImportError:
     from json import loads
 
+P = TypeVar("P", bound=PurePath)
 MAX_VALUE = 1e30  # far above any response, far below 1e154: its square is infinite
 MAX_NEURON = 2**53 - 1  # whole numbers up to it are exact in every program
 # a hostile file costs no more than an honest one of 400 MB: a minute and two gigabytes
@@ -39,6 +41,14 @@ MAX_ROWS = 100_000  # a hundred times a real mouse's; a blank line counts as one
 WHITE_SPACE = " \t\r\n"  # as in JSON
 # a cell, in quotes or not, and its end; an escaped quote cannot be, as no cell needs one
 CELL = re.compile(rb'(?:"([^"]*)"|([^",\r\n][^,\r\n]*)?)(,|\r?\n|\Z)')
+SYSTEM_FILES = {  # what Windows and macOS put into folders
+    "__macosx",
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    "$recycle.bin",
+    "system volume information",
+}
 PLAIN_ID = re.compile(r"(?![+-]?[0-9]+\.0*\Z)[!#-+\--~]+")  # no comma, quote or blank, and no 7.0
 
 
@@ -116,6 +126,52 @@ def read_rows(path: str | Path, column: str) -> list[Row]:
                 "read; give one for each neuron and trial of the test set"
             )
     return rows
+
+
+# ---- the file of an entry ----
+
+
+def is_system_file(name: str) -> bool:
+    """Whether a file or folder of this name is hidden or the system's own, so of no entry."""
+    return name.startswith(".") or name.casefold() in SYSTEM_FILES
+
+
+def list_files(folder: str | Path) -> list[Path]:
+    """The ordinary files below a folder, sorted, without links and the system's own.
+
+    A folder that cannot be opened counts as empty.
+    """
+    files = []
+    folders = [os.fspath(folder)]
+    while folders:  # a list, because an entry may have more folders in each other than calls can
+        try:
+            entries = list(os.scandir(folders.pop()))
+        except OSError:
+            continue
+        for entry in entries:
+            if is_system_file(entry.name):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            elif entry.is_file(follow_symlinks=False):
+                files.append(Path(entry.path))
+    return sorted(files)
+
+
+def choose_file(paths: Iterable[P], owner: str, names: Collection[str]) -> P:
+    """The one of these paths that has one of these names.
+
+    owner: words for an error message. Raises ValueError if there is none, or more than one.
+    """
+    paths = list(paths)
+    matches = [path for path in paths if path.name in names]
+    if len(matches) != 1:
+        content = one_line(", ".join(path.name for path in paths[:4])) or "nothing"
+        raise ValueError(
+            f"{owner} must have one file {' or '.join(names)}, and no metadata.yaml, which would "
+            f"make it a program; it has {len(matches)} of them, and holds {content}"
+        )
+    return matches[0]
 
 
 # ---- from bytes to cells ----

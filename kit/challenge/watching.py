@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from kit.challenge import reader
+
 PATIENCE = 6  # looks: then the others no longer wait for a file that never comes to rest
 
 
@@ -30,13 +32,12 @@ def watch(places: list[Path], seconds: float, refresh: Callable[[], bool]) -> No
 
 
 def list_files(place: Path) -> dict[str, tuple[int, int, int]]:
-    """Path -> size and times of change of a file, or of all files in a folder and its folders.
+    """Path -> size and times of change of a file, or of all files below a folder.
 
-    Hidden ones, which are not entries, are left out.
+    Hidden ones and links, which are not entries, are left out.
     """
-    paths = [place, *place.glob("[!.]*"), *place.glob("[!.]*/[!.]*")]  # entries are one level deep
     files = {}
-    for path in paths:
+    for path in [place, *reader.list_files(place)]:
         try:
             status = path.lstat()
         except OSError:  # it has just been removed

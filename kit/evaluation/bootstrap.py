@@ -175,15 +175,22 @@ class Ranks:
     """K entries compared, all pairs at once, at a family-wise error of 5 %."""
 
     adjusted: np.ndarray  # (K, K) p of each pair, adjusted for all pairs; 1 on the diagonal
-    tied: np.ndarray  # (K,) bool: not significantly worse than the best
+    tied: np.ndarray  # (K,) bool: in competition, and not significantly worse than the best
     rank_interval: np.ndarray  # (K, 2) 1 + number significantly better, K - number worse
 
 
-def rank_scores(entries: list[ImageScore], resamples: int = RESAMPLES, seed: int = 0) -> Ranks:
+def rank_scores(
+    entries: list[ImageScore],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    competing: np.ndarray | None = None,
+) -> Ranks:
     """Compare every entry with every other (Romano and Wolf, Econometrica 2005, step-down).
 
-    The critical value is a quantile of the largest ratio over all pairs that are not yet rejected,
-    in the same resample, so entries with similar errors cost little.
+    competing: (K,) bool, None for all; entries out of competition take no rank from the others, and
+    their own interval is the one that they would have if they alone joined. The critical value is a
+    quantile of the largest ratio over all pairs that are not yet rejected, in the same resample, so
+    entries with similar errors cost little.
     """
     count = len(entries)
     scores = np.array([entry.score for entry in entries])
@@ -196,8 +203,11 @@ def rank_scores(entries: list[ImageScore], resamples: int = RESAMPLES, seed: int
     p = np.ones((count, count))
     p[first, second] = p[second, first] = _step_down(observed, ratios)
     better = (p < 1 - LEVEL) & (scores[:, None] > scores)  # (K, K): the row is better
-    intervals = np.stack([1 + better.sum(0), count - better.sum(1)], 1)
-    return Ranks(p, p[scores.argmax()] >= 1 - LEVEL, intervals)
+    rivals = np.ones(count, bool) if competing is None else competing
+    others = rivals.sum() - rivals  # (K,) entries in competition but this one
+    intervals = np.stack([1 + better[rivals].sum(0), 1 + others - better[:, rivals].sum(1)], 1)
+    best = np.where(rivals, scores, -np.inf).argmax()
+    return Ranks(p, rivals & (p[best] >= 1 - LEVEL), intervals)
 
 
 def _step_down(observed, ratios):

@@ -14,6 +14,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from kit.challenge.ground_truth import read_ground_truth, read_submission, resolve_track
+from kit.challenge.reader import choose_file, list_files
 from kit.challenge.tracks import RANKING_METRIC, SUBMISSION_FILES, TEST_SETS, TRUTH_FILES
 from kit.checks import one_line
 from kit.evaluation.leaderboard import leaderboard_row
@@ -70,15 +71,8 @@ def find_file(folder: Path, owner: str, names: Collection[str]) -> Path:
 
     owner: words for an error message. Raises ValueError if there is none, or more than one.
     """
-    paths = [path for path in _files(folder) if path != folder / "metadata"]  # the platform's own
-    matches = [path for path in paths if path.name in names]
-    if len(matches) != 1:
-        content = one_line(", ".join(path.name for path in paths[:4])) or "nothing"
-        raise ValueError(
-            f"{owner} must have one file {' or '.join(names)}, and no metadata.yaml, which would "
-            f"make it a program; it has {len(matches)} of them, and holds {content}"
-        )
-    return matches[0]
+    paths = [path for path in list_files(folder) if path != folder / "metadata"]  # the platform's
+    return choose_file(paths, owner, names)
 
 
 def _write(path, text):
@@ -86,18 +80,3 @@ def _write(path, text):
     part = path.with_name(f".{path.name}.part")
     part.write_text(text, encoding="utf-8")
     os.replace(part, path)
-
-
-def _files(folder):
-    """The ordinary files below a folder, sorted, without hidden ones and macOS's own."""
-    files = []
-    folders = [folder] if folder.is_dir() else []
-    while folders:  # a list, because an entry may have more folders in each other than calls can
-        for entry in os.scandir(folders.pop()):
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(entry.path)
-            elif entry.is_file(follow_symlinks=False):
-                files.append(Path(entry.path))
-    return sorted(files)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import kit
-from kit.challenge import ranking as ranking_module
+from kit.challenge import graded
 from kit.challenge.csv_files import write_rows
-from kit.challenge.entries import find_entries
+from kit.challenge.entries import find_entries, open_entry
 from kit.challenge.ranking import image_alone
 
 NAMES = ("cnn", "shifter-gain-1", "shifter-gain-2", "ln")
@@ -101,19 +101,19 @@ def test_rank_one_broken_entry_does_not_spoil_the_rest(folder, tmp_path, ranking
     (entries / "spoiled" / "submission_file_live_test.csv").write_text("a,b\n1,2\n")
     (entries / "loose.csv").write_bytes(b"\xff\xfe")
     (entries / "large.csv").touch()
-    read = ranking_module.read_submission
+    read = graded.read_submission
 
     def read_submission(path, truth):
         if path.name == "large.csv":
             raise MemoryError
         return read(path, truth)
 
-    monkeypatch.setattr(ranking_module, "read_submission", read_submission)
+    monkeypatch.setattr(graded, "read_submission", read_submission)
     found = kit.rank(entries, folder / "truth", track="sensorium+")
     assert [row.entry for row in found] == [row.entry for row in ranking]
     assert set(found.broken) == {"empty", "spoiled", "loose", "large"}
     assert found.broken["large"] == "it needs more memory than there is"
-    assert "there is no file" in found.broken["empty"]
+    assert "it has 0 of them" in found.broken["empty"]
     assert str(tmp_path) not in str(found)  # no path of the organiser's machine
     assert "not ranked: spoiled: " in str(found)
 
@@ -152,11 +152,11 @@ def test_rank_refuses_what_it_cannot_rank(folder, tmp_path):
     (tmp_path / "broken" / "mine").mkdir(parents=True)
     entries = folder / "entries"
     for settings, message in (
-        ({"folder": tmp_path / "none"}, "is one entry, or no folder; give the folder that holds"),
-        ({"folder": entries / "cnn"}, "is one entry, or no folder; give the folder that holds"),
+        ({"folder": tmp_path / "none"}, "is not a folder; give the folder, or the zip"),
+        ({"folder": entries / "cnn"}, "is one entry; give the folder, or the zip, that holds"),
         ({"folder": None}, "folder='None' is not a path"),
-        ({"folder": tmp_path / "nothing"}, "can be ranked: it holds none; put a folder or a CSV"),
-        ({"folder": tmp_path / "broken"}, "no entry in .* can be ranked: mine: there is no file"),
+        ({"folder": tmp_path / "nothing"}, "can be ranked: there is none; put a folder, a zip"),
+        ({"folder": tmp_path / "broken"}, "no entry can be ranked: mine: the entry must have"),
         ({"truth": entries}, r"there is no file .*ground_truth_file_test\.csv"),
         ({"final": "no"}, "final='no' is not possible; give True or False"),
         ({"track": "x"}, "track='x' is not possible"),
@@ -168,39 +168,51 @@ def test_rank_refuses_what_it_cannot_rank(folder, tmp_path):
 def test_rank_refuses_more_entries_than_it_can_compare(folder, tmp_path):
     for number in range(201):
         (tmp_path / f"{number}.csv").touch()
-    with pytest.raises(ValueError, match="holds 201 entries, and at most 200 can be compared"):
+    with pytest.raises(ValueError, match="there are 201 entries, and at most 200 can be compared"):
         kit.rank(tmp_path, folder / "truth")
 
 
-def test_find_entries_skips_hidden_folders(tmp_path):
-    for name in ("b", "a", ".git", "__MACOSX"):
+def test_find_entries_skips_what_a_system_left(tmp_path):
+    for name in ("b", "a", ".git", "__MACOSX", "$RECYCLE.BIN"):
         (tmp_path / name).mkdir()
-    for name in ("notes.txt", "._c.csv", "a.csv", "d.CSV"):
+    for name in ("notes.txt", "._c.csv", "a.csv", "d.CSV", "a.zip", "Thumbs.db", "desktop.ini",
+                 ".DS_Store", "ranking.csv", "ranking.json"):  # fmt: skip
         (tmp_path / name).write_text("")
-    entries, broken = find_entries(tmp_path, "test")
-    assert list(entries) == ["a", "a.csv", "b", "d"]
-    assert broken == {
-        "notes.txt": "it is not a folder or a CSV file; unpack it if it is an archive"
-    }
+    entries, broken = find_entries(tmp_path)
+    assert list(entries) == ["a", "a.csv", "a.zip", "b", "d"]
+    assert broken == {"notes.txt": "it is not a folder, a zip or a CSV file"}
 
 
-def test_find_entries_follows_no_link_out(tmp_path):
+def test_find_entries_of_a_bulk_download(tmp_path):
+    inner = tmp_path / "bulk_submissions"
+    inner.mkdir()
+    names = ["9_dora_PhaseId5_2027-06-29_07-00_a.zip", "17_dora_PhaseId5_2027-06-30_08-00_b.zip",
+             "3_Kim Li_x_PhaseId12_2027-06-30_08-00_PhaseId1_.zip", "dora.csv"]  # fmt: skip
+    for name in (*names, "failed.txt"):
+        (inner / name).write_text("")
+    for folder in (inner, tmp_path):  # also where it lies in another folder
+        entries, broken = find_entries(folder)
+        found = {name: [path.name for path in paths] for name, paths in entries.items()}
+        assert found == {
+            "Kim Li_x": [names[2]],
+            "dora": [names[1], names[0]],
+            "dora.csv": ["dora.csv"],
+        }
+        assert list(broken) == ["failed.txt"]
+
+
+def test_find_entries_follows_no_link(tmp_path):
     (tmp_path / "entries" / "link").mkdir(parents=True)
     secret = tmp_path / "secret.csv"
     secret.write_text("not for everyone")
     (tmp_path / "entries" / "link" / "submission_file_live_test.csv").symlink_to(secret)
     (tmp_path / "entries" / "loose.csv").symlink_to(secret)
-    entries, broken = find_entries(tmp_path / "entries", "test")
-    assert entries == {} and set(broken) == {"link", "loose"}
-    assert all("is a link out of the folder" in reason for reason in broken.values())
-
-
-def test_find_entries_of_a_link_to_itself(tmp_path):
-    (tmp_path / "a.csv").symlink_to(tmp_path / "a.csv")
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "submission_file_live_test.csv").symlink_to("submission_file_live_test.csv")
-    (tmp_path / "c.csv").touch()
-    assert list(find_entries(tmp_path, "test")[0]) == ["a", "b", "c"]
+    (tmp_path / "entries" / "itself.csv").symlink_to(tmp_path / "entries" / "itself.csv")
+    entries, broken = find_entries(tmp_path / "entries")
+    assert list(entries) == ["link"] and set(broken) == {"itself.csv", "loose.csv"}
+    assert all("is a link" in reason for reason in broken.values())
+    with pytest.raises(ValueError, match="has 0 of them"), open_entry(entries["link"][0], "test"):
+        pass
 
 
 def test_intervals_keep_names_that_print_alike(ranking):

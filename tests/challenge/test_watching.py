@@ -102,10 +102,11 @@ def test_watch_notices_a_file_of_equal_size_and_date(tmp_path, looks):
     assert rounds(folder, truth) == 2
 
 
-def test_list_files_looks_one_folder_deep(tmp_path):
+def test_list_files_looks_as_deep_as_the_ranking(tmp_path):
     (tmp_path / "ann" / "deep").mkdir(parents=True)
-    for place in ("bob.csv", "ann/entry.csv", "ann/deep/other.csv"):
+    (tmp_path / ".git").mkdir()
+    names = ["bob.csv", "ann/entry.csv", "ann/deep/other.csv"]
+    for place in (*names, ".git/config", "Thumbs.db"):
         (tmp_path / place).write_text(place)
-    found = list_files(tmp_path)
-    assert set(found) == {str(tmp_path / "bob.csv"), str(tmp_path / "ann" / "entry.csv")}
+    assert set(list_files(tmp_path)) == {str(tmp_path / name) for name in names}
     assert list_files(tmp_path / "none") == {}
