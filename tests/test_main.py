@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,6 +91,25 @@ def test_train_submit_check_and_grade(capsys, zipped, folder, checkpoint, tmp_pa
     status, out, err = run(capsys, "rank", mine.parent, folder / "truth", "--track", "sensorium+")
     assert (status, err) == (0, "")
     assert out.split("\n")[1].split()[:2] == ["1*", "mine"]
+
+
+def test_rank_writes_what_outlives_the_platform(capsys, folder, checkpoint, tmp_path):
+    entries, archive, board = (tmp_path / name for name in ("entries", "a.zip", "board"))
+    shutil.copytree(folder / "mine", entries / "mine")
+    options = ["--save", tmp_path / "saved", "--archive", archive, "--board", board]
+    options += ["--title", "A season", "--date", "2027-06-30"]
+    status, out, err = run(capsys, "rank", entries, folder / "truth", *options)
+    assert (status, err) == (0, "") and "no earlier ranking there" in out
+    status, out, _ = run(capsys, "rank", archive, "--save", tmp_path / "saved")
+    assert status == 0 and "since the ranking of 2027-06-30: nothing has changed" in out
+    assert "A season" in (tmp_path / "saved" / "ranking.html").read_text()
+    page = (board / "index.html").read_bytes()
+    assert run(capsys, "board", board, "--check")[0] == 0
+    (board / "index.html").write_text("another")
+    status, _, err = run(capsys, "board", board, "--check")
+    assert status == 2 and "is not what its entries give" in err and err.count("\n") == 1
+    assert run(capsys, "board", board)[0] == 0
+    assert (board / "index.html").read_bytes() == page
 
 
 @pytest.mark.parametrize(
@@ -274,6 +294,13 @@ BAD = {  # arguments, and words of the sentence
         "outside the folder of entries",
     ),
     "watch all the time": ("rank {tmp}/folder {truth} --page {tmp}/new --watch 0", "from 1"),
+    "watch without truth": ("rank {tmp}/folder --page {tmp}/new --watch", "of the ground truth"),
+    "watch and save among the entries": (
+        "rank {tmp}/folder {truth} --page {tmp}/new --save {tmp}/folder --watch",
+        "outside the folder of entries",
+    ),
+    "rank what is no archive": ("rank {tmp}/folder", "not the archive of a ranking"),
+    "board of nothing": ("board {tmp}/folder", "holds no entry's file"),
     "watch nothing": ("rank {tmp}/none {truth} --page {tmp}/new --watch", "is not a folder"),
     "watch without a truth": (
         "rank {tmp}/folder {tmp}/folder --page {tmp}/new --watch",

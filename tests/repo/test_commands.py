@@ -327,7 +327,8 @@ RUN = {
     'kit.rank("entries", "truth")': run_python,
     'kit.withhold(recording, "challenge")': run_python,
     'kit.bundle(data, "truth", "challenge.zip", model)': run_python,
-    "python -m kit fetch | train | submit | check | grade | rank | withhold | bundle | doctor":
+    "python -m kit fetch | train | submit | check | grade | rank | board | withhold | bundle | "
+    "doctor":
         run_all_commands,
     "data.redraw(seed)": run_python,
     "kit.training.distill(teacher, data)": run_python,
