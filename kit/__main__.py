@@ -13,13 +13,13 @@ from typing import Any
 
 import kit
 from kit.challenge import read_ground_truth, truth_file, watch
-from kit.challenge.archive import find_changes
 from kit.challenge.ground_truth import resolve_track
 from kit.challenge.tracks import TRACKS
 from kit.checks import expand_user, require, system_words
 from kit.files import atomic_write, is_first_process
 from kit.hosting.publish import private_folder
 from kit.pages.board import add_to_board, check_board, write_board
+from kit.pages.ranking import find_changes
 
 BASELINES = {
     "cnn": kit.cnn_baseline,

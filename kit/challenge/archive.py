@@ -1,4 +1,4 @@
-"""An archive from which a ranking is ranked again, to the byte; and what changed since the last.
+"""An archive from which a ranking is ranked again, to the byte.
 
 Names of entries are untrusted: in an archive they are text in ranking.json, and no path.
 """
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from kit.challenge.entries import RESULTS, open_entry, open_folder
-from kit.challenge.graded import Settings, first_three
+from kit.challenge.graded import Settings
 from kit.challenge.tracks import TEST_SETS, TRACK_FILE, TRACKS
-from kit.checks import one_line, require
+from kit.checks import require
 from kit.files import atomic_write, file_sha256
 from kit.pages.ranking import facts
 
@@ -59,7 +59,7 @@ def write_archive(ranking: Any, path: Path) -> Path:
     """Write a `kit.challenge.Ranking`, and all that it takes to rank again, as a zip."""
     if path.suffix.lower() != ".zip":
         raise ValueError(f"path={str(path)!r} does not end with .zip, as an archive does")
-    if path.is_file() and not _is_archive(path):
+    if path.is_file() and not (zipfile.is_zipfile(path) and _holds_record(path)):
         raise FileExistsError(f"{path} is not the archive of a ranking; name another file")
     with atomic_write(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as target:
         saved = ranking.save(part.with_name("saved"))
@@ -105,9 +105,7 @@ def _add(target, name, path, sha256=None):
         shutil.copyfileobj(source, file)
 
 
-def _is_archive(path):
-    if not zipfile.is_zipfile(path):
-        return False
+def _holds_record(path):
     with zipfile.ZipFile(path) as source:
         return RESULTS[-1] in source.namelist()
 
@@ -123,45 +121,23 @@ def read_record(folder: Path) -> dict[str, Any]:
     path = folder / RESULTS[-1]
     try:
         record = json.loads(path.read_bytes())
-        names = [entry["entry"] for entry in record["entries"]]
+        sums = {entry["entry"]: entry["sha256"] for entry in record["entries"]}
+        settings = Settings(
+            require("track", record["track"], str, tuple(TRACKS)),
+            require("tier", record["tier"], str, tuple(TEST_SETS)),
+            require("resamples", record["resamples"], int, (100, 1_000_000)),
+            require("seed", record["seed"], int, (0, 2**63)),
+        )
         return {
             "title": require("title", record["title"], str),
             "date": require_date(record["date"]),
-            "settings": Settings(
-                require("track", record["track"], str, tuple(TRACKS)),
-                require("tier", record["tier"], str, tuple(TEST_SETS)),
-                require("resamples", record["resamples"], int, (100, 1_000_000)),
-                require("seed", record["seed"], int, (0, 2**63)),
-            ),
-            "truth_sha256": require("truth_sha256", record["truth_sha256"], str),
-            "sha256": {entry["entry"]: entry["sha256"] for entry in record["entries"]},
-            "files": {name: [folder / _member(place)] for place, name in enumerate(names, 1)},
+            "settings": settings,
+            "truth_sha256": record["truth_sha256"],
+            "sha256": sums,
+            "files": {name: [folder / _member(place)] for place, name in enumerate(sums, 1)},
             "not_ranked": dict(record["not_ranked"]),
         }
     except FileNotFoundError:
         raise ValueError(f"{folder} is not the archive of a ranking; give the truth too") from None
     except (KeyError, TypeError, AttributeError, ValueError):
         raise ValueError(f"{path} is not the record of a ranking; get it again") from None
-
-
-def find_changes(ranking: Any, folder: Path) -> str:
-    """What changed since the ranking that was saved in a folder, in a line; "" without one."""
-    if not (folder / RESULTS[-1]).is_file():
-        return ""
-    try:
-        record = read_record(folder)
-    except (ValueError, OSError):
-        return f"what changed is not known: {RESULTS[-1]} in {folder.name} cannot be read"
-    when = f"since the ranking of {record['date']}"
-    if record["truth_sha256"] != ranking.truth_sha256:
-        return f"{when}: another ground truth"
-    before = {name: place for place, name in enumerate(record["sha256"], 1)}
-    after = {row.entry: place for place, row in enumerate(ranking, 1)}
-    changes = {"new": [], "moved": [], "gone": [name for name in before if name not in after]}
-    for name, place in after.items():
-        if name not in before:
-            changes["new"].append(name)
-        elif before[name] != place:
-            changes["moved"].append(f"{name} from {before[name]} to {place}")
-    parts = [f"{kind}: {first_three(names, ', ')}" for kind, names in changes.items() if names]
-    return one_line(f"{when}: {'; '.join(parts) or 'nothing has changed'}", 500)

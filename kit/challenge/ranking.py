@@ -8,13 +8,7 @@ from textwrap import fill
 
 import numpy as np
 
-from kit.challenge.archive import (
-    Source,
-    find_changes,
-    read_record,
-    require_date,
-    write_archive,
-)
+from kit.challenge import archive
 from kit.challenge.comparison import require_settings
 from kit.challenge.entries import find_entries, is_baseline, open_folder, truth_file
 from kit.challenge.graded import Settings, expected_alone, find_flags, first_three, grade_entries
@@ -24,7 +18,7 @@ from kit.challenge.tracks import RANKING_METRIC, SCORES, TEST_SETS, TRACKS
 from kit.checks import one_line, require, require_path
 from kit.evaluation.bootstrap import RESAMPLES, Difference, compare_scores, rank_scores
 from kit.files import file_sha256
-from kit.pages.ranking import save_results, write_page
+from kit.pages.ranking import find_changes, save_results, write_page
 
 MAX_ENTRIES = 200  # all pairs of them take a gigabyte
 # measured by benchmarks/coverage.py, in 1,000 simulations of each case
@@ -73,7 +67,7 @@ class Ranking:
     date: str = ""  # 2027-06-30: when it was ranked
     left_out: Mapping[str, int] = field(default_factory=dict)  # entry -> its earlier files
     change: str = ""  # since the last ranking that was saved in the folder
-    source: Source | None = field(default=None, repr=False)
+    source: archive.Source | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -168,7 +162,7 @@ class Ranking:
         Without them there is no title, and the date is the day of the ranking.
         """
         title = self.title if title is None else one_line(require("title", title, str))
-        return replace(self, title=title, date=require_date(date or self.date))
+        return replace(self, title=title, date=archive.require_date(date or self.date))
 
     def save(self, folder: str | Path) -> tuple[Path, ...]:
         """Write ranking.html, ranking.csv and ranking.json into a folder. Returns their paths.
@@ -185,7 +179,7 @@ class Ranking:
         entry; page, CSV and JSON; and the kit. Raises ValueError if a file has changed since it was
         ranked, FileExistsError if `path` is a file of another kind.
         """
-        return write_archive(self, require_path("path", path))
+        return archive.write_archive(self, require_path("path", path))
 
 
 def rank(
@@ -234,7 +228,7 @@ def rank(
 
 def _rank_archive(folder):
     """Rank an archive's entries again. Raises ValueError if they are not those that it lists."""
-    record = read_record(folder)
+    record = archive.read_record(folder)
     found = record["files"], record["not_ranked"]
     path = truth_file(folder / "truth", record["settings"].tier)
     ranking = _rank_files(found, path, record["settings"])
@@ -279,7 +273,7 @@ def _rank_files(found, path, settings):
         resamples=settings.resamples,
         date=datetime.now(UTC).date().isoformat(),
         left_out={name: number for name, number in left_out.items() if number},
-        source=Source(path, {entry.name: entry.path for entry in graded}),
+        source=archive.Source(path, {entry.name: entry.path for entry in graded}),
     )
 
 

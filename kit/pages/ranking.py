@@ -155,6 +155,34 @@ def _cell(value):
     return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
 
 
+def find_changes(ranking: Any, folder: Path) -> str:
+    """What changed since the ranking that was saved in a folder, in a line; "" without one."""
+    path = folder / FILES[-1]
+    if not path.is_file():
+        return ""
+    try:
+        record = json.loads(path.read_bytes())
+        before = {entry["entry"]: place for place, entry in enumerate(record["entries"], 1)}
+        when = f"since the ranking of {record['date']}"
+        same_truth = record["truth_sha256"] == ranking.truth_sha256
+    except (ValueError, TypeError, KeyError, OSError):
+        return f"what changed is not known: {path.name} in {folder.name} cannot be read"
+    if not same_truth:
+        return f"{when}: another ground truth"
+    after = {row.entry: place for place, row in enumerate(ranking, 1)}
+    both = [name for name in after if name in before]
+    changes = {
+        "new": [name for name in after if name not in before],
+        "gone": [name for name in before if name not in after],
+        "moved": [f"{n} from {before[n]} to {after[n]}" for n in both if before[n] != after[n]],
+    }
+    parts = []
+    for kind, names in changes.items():
+        if names:
+            parts.append(f"{kind}: {', '.join(names[:3] + ['…'] * (len(names) > 3))}")
+    return one_line(f"{when}: {'; '.join(parts) or 'nothing has changed'}", 500)
+
+
 def rounded(number: float | None) -> float | None:
     """A number with six digits after the point; None if it is not finite."""
     if number is None or not math.isfinite(number):
