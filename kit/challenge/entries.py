@@ -61,9 +61,9 @@ def find_entries(folder: Path) -> tuple[dict[str, list[Path]], dict[str, str]]:
         raise ValueError(f"{folder} is one entry; {WANTED}")
     paths = sorted(folder.iterdir())
     paths = [path for path in paths if not is_system_file(path.name) and path.name not in RESULTS]
-    if len(paths) == 1 and paths[0].is_dir() and not DOWNLOADED.match(paths[0].name):
-        if any(DOWNLOADED.match(path.name) for path in paths[0].iterdir()):
-            return find_entries(paths[0])  # a bulk download, unpacked into a folder of its own
+    outer = paths[0] if len(paths) == 1 and paths[0].is_dir() else None
+    if outer and not _downloaded(outer) and any(map(_downloaded, outer.iterdir())):
+        return find_entries(outer)  # a bulk download that was unpacked into a folder of its own
     numbered = {}  # participant -> (number, path) of each file
     broken = {}
     others = []
@@ -72,7 +72,7 @@ def find_entries(folder: Path) -> tuple[dict[str, list[Path]], dict[str, str]]:
             broken[path.name] = "it is a link; put the file itself there"
         elif not path.is_dir() and path.suffix.lower() not in (".csv", ".zip"):
             broken[path.name] = "it is not a folder, a zip or a CSV file"
-        elif found := DOWNLOADED.match(path.name):
+        elif found := _downloaded(path):
             numbered.setdefault(found[2], []).append((int(found[1]), path))
         else:
             others.append(path)
@@ -138,3 +138,7 @@ def truth_file(path: Path, tier: str) -> Path:
             f"rank with final={tier == 'test'}"
         )
     return path
+
+
+def _downloaded(path):
+    return DOWNLOADED.match(path.name)
