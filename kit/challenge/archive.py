@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kit.challenge.entries import RESULTS, open_entry, open_folder
-from kit.challenge.graded import Settings
+from kit.challenge.entries import RESULTS, Settings, open_entry, open_folder
 from kit.challenge.tracks import TEST_SETS, TRACK_FILE, TRACKS
 from kit.checks import require
 from kit.files import atomic_write, file_sha256

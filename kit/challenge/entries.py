@@ -11,6 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from kit.challenge.reader import MAX_MEGABYTES, choose_file, is_system_file, list_files
 from kit.challenge.tracks import SUBMISSION_FILES, TEST_SETS, TRUTH_FILES
@@ -21,6 +22,15 @@ DOWNLOADED = re.compile(r"(\d+)_(.+?)_PhaseId\d+_")  # and the time, and the par
 BASELINE = re.compile(r"baselines?([^a-z0-9]|\Z)", re.IGNORECASE)
 DAMAGED = (*OF_LIBRARIES, EOFError, RuntimeError)  # of a zip; the last if it has a password
 WANTED = "give the folder, or the zip, that holds a folder, a zip or a CSV file for each entry"
+
+
+class Settings(NamedTuple):
+    """How entries are ranked."""
+
+    track: str | None  # None takes the one of the ground truth
+    tier: str
+    resamples: int
+    seed: int
 
 
 def is_baseline(name: str) -> bool:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kit.challenge.entries import open_entry
+from kit.challenge.entries import Settings, open_entry
 from kit.challenge.ground_truth import GroundTruth, read_submission
 from kit.challenge.tracks import RANKING_METRIC
 from kit.checks import one_line
@@ -17,15 +17,6 @@ from kit.files import file_sha256, progress
 COPY_CORRELATION = 0.999  # of predictions; entries that correlate more are flagged as copies
 MARGIN = 0.02  # an entry is flagged if it beats what the image alone can give by more
 MAX_SKETCH_NEURONS = 200  # their predictions are compared to find copies
-
-
-class Settings(NamedTuple):
-    """How entries are ranked."""
-
-    track: str | None  # None takes the one of the ground truth
-    tier: str
-    resamples: int
-    seed: int
 
 
 class Graded(NamedTuple):

@@ -10,8 +10,8 @@ import numpy as np
 
 from kit.challenge import archive
 from kit.challenge.comparison import require_settings
-from kit.challenge.entries import find_entries, is_baseline, open_folder, truth_file
-from kit.challenge.graded import Settings, expected_alone, find_flags, first_three, grade_entries
+from kit.challenge.entries import Settings, find_entries, is_baseline, open_folder, truth_file
+from kit.challenge.graded import expected_alone, find_flags, first_three, grade_entries
 from kit.challenge.graded import image_alone as image_alone
 from kit.challenge.ground_truth import read_ground_truth, resolve_track
 from kit.challenge.tracks import RANKING_METRIC, SCORES, TEST_SETS, TRACKS
@@ -273,7 +273,7 @@ def _rank_files(found, path, settings):
         resamples=settings.resamples,
         date=datetime.now(UTC).date().isoformat(),
         left_out={name: number for name, number in left_out.items() if number},
-        source=archive.Source(path, {entry.name: entry.path for entry in graded}),
+        source=archive.Source(path.absolute(), {entry.name: entry.path for entry in graded}),
     )
 
 

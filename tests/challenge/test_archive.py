@@ -305,6 +305,13 @@ def test_archive_of_the_final_test_set_asked_for_by_another_track(season, tmp_pa
     assert str(again) == str(replace(found, left_out={}))
 
 
+def test_archive_after_the_working_folder_changed(season, ranking, tmp_path, monkeypatch):
+    monkeypatch.chdir(season[0])
+    found = kit.rank("entries", "truth", seed=3).titled("A season", "2027-06-30")
+    monkeypatch.chdir(tmp_path)
+    assert read([found.archive("here.zip")]) == read([ranking.archive("there.zip")])
+
+
 def test_archive_refuses(season, ranking, tmp_path):
     entries = shutil.copytree(season[1], tmp_path / "entries")
     found = kit.rank(entries, season[2])
