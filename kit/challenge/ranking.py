@@ -140,7 +140,7 @@ class Ranking:
             lines += [f"{'':>9}! {flag}" for flag in row.flags]
         sentences = [f"not ranked: {reason}" for reason in _reasons(self.broken)]
         sentences += [
-            f"{number} earlier files of {one_line(name)} left out: the last one counts"
+            f"{one_line(name)}: the last file counts, {number} earlier left out"
             for name, number in self.left_out.items()
         ]
         sentences += [*self.notes, *filter(None, [self.change])]

@@ -51,7 +51,8 @@ class BoardEntry:
     tied_with_best = False  # a board compares no pairs
 
     def __post_init__(self):
-        check_settings(self, tier=("test", "final_test"))
+        correlations = dict.fromkeys(("score", "low", "high", "single_trial"), (-2, 2))
+        check_settings(self, tier=("test", "final_test"), feve=(-1e300, 1e300), **correlations)
         if not (SHA256.fullmatch(self.sha256) and SHA256.fullmatch(self.truth_sha256)):
             raise ValueError("sha256 or truth_sha256 is not 64 hexadecimal digits")
         if not re.fullmatch(r"\d{4}-\d\d-\d\d", self.date):
@@ -105,13 +106,13 @@ def check_board(folder: str | Path) -> None:
         expected = _render(folder, Path(temporary) / PAGE).read_text(encoding="utf-8")
     page = folder / PAGE
     if not page.is_file() or page.read_text(encoding="utf-8", errors="replace") != expected:
-        raise ValueError(f"{page} is not what its entries give; make it again: kit board {folder}")
+        raise ValueError(f"{page} is not what its entries give; run python -m kit board {folder}")
 
 
 def _render(folder, path):
     entries = _read(folder)
     if not entries:
-        raise ValueError(f"{folder} holds no entry's file; kit rank … --board {folder} writes them")
+        raise ValueError(f"{folder} holds no entry's file; python -m kit rank --board writes them")
     _require_same(entries)
     entries.sort(key=lambda entry: (-round(entry.score, 4), entry.entry))
     competing = [round(entry.score, 4) for entry in entries if not entry.baseline]

@@ -80,7 +80,7 @@ def test_rank_takes_folders_zips_and_downloads(ranking):
     assert set(ranking.broken) == {"broken", "18_dora_PhaseId5_2027-06-30_09-00_c.zip"}
     assert ranking.left_out == {"dora": 1}
     said = " ".join(str(ranking).split())
-    assert "1 earlier files of dora left out: the last one counts" in said
+    assert "dora: the last file counts, 1 earlier left out" in said
     assert "not ranked: broken: it is not a zip that can be read" in said
     assert "Thumbs" not in said and str(ranking.source.folder) not in said
 

@@ -91,6 +91,8 @@ def test_check_board_notices_what_differs(tmp_path):
 @pytest.mark.parametrize("changes, message", [
     ({"score": float("nan")}, "score=nan is not possible"),
     ({"score": "0.4"}, "score='0.4' is not possible"),
+    ({"score": 10**400}, "is not possible; give a number from -2 to 2"),
+    ({"feve": 10**400}, "is not possible"),
     ({"baseline": 1}, "baseline=1 is not possible"),
     ({"sha256": "../x"}, "sha256 or truth_sha256 is not 64"),
     ({"date": "today"}, "is not one, such as 2027-06-30"),
@@ -112,7 +114,7 @@ def test_board_refuses(tmp_path, changes, message):
 
 
 def test_board_refuses_other_truths_and_nonsense(tmp_path):
-    with pytest.raises(ValueError, match="holds no entry's file; kit rank"):
+    with pytest.raises(ValueError, match="holds no entry's file; python -m kit rank"):
         write_board(tmp_path)
     add_to_board(made("a"), tmp_path)
     before = sorted(path.name for path in tmp_path.iterdir())
