@@ -51,7 +51,7 @@ class BoardEntry:
     tied_with_best = False  # a board compares no pairs
 
     def __post_init__(self):
-        correlations = dict.fromkeys(("score", "low", "high", "single_trial"), (-2, 2))
+        correlations = dict.fromkeys(("score", "low", "high", "single_trial"), (-100, 100))
         check_settings(self, tier=("test", "final_test"), feve=(-1e300, 1e300), **correlations)
         if not (SHA256.fullmatch(self.sha256) and SHA256.fullmatch(self.truth_sha256)):
             raise ValueError("sha256 or truth_sha256 is not 64 hexadecimal digits")

@@ -91,7 +91,7 @@ def test_check_board_notices_what_differs(tmp_path):
 @pytest.mark.parametrize("changes, message", [
     ({"score": float("nan")}, "score=nan is not possible"),
     ({"score": "0.4"}, "score='0.4' is not possible"),
-    ({"score": 10**400}, "is not possible; give a number from -2 to 2"),
+    ({"score": 10**400}, "is not possible; give a number from -100 to 100"),
     ({"feve": 10**400}, "is not possible"),
     ({"baseline": 1}, "baseline=1 is not possible"),
     ({"sha256": "../x"}, "sha256 or truth_sha256 is not 64"),
