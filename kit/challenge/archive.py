@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.challenge.entries import RESULTS, Settings, open_entry, open_folder
-from kit.challenge.tracks import TEST_SETS, TRACK_FILE, TRACKS
+from kit.challenge.tracks import TEST_SETS, TRACK_FILE, TRACKS, TRUTH_FILES
 from kit.checks import require
 from kit.files import atomic_write, file_sha256
 from kit.pages.ranking import facts
@@ -85,7 +85,7 @@ def _add_sources(target, ranking):
             return place / path.relative_to(source.root) if below else path
 
         truth = now(source.truth)
-        _add(target, f"truth/{truth.name}", truth, ranking.truth_sha256)
+        _add(target, f"truth/{TRUTH_FILES[ranking.tier]}", truth, ranking.truth_sha256)
         if truth.with_name(TRACK_FILE).is_file():
             _add(target, f"truth/{TRACK_FILE}", truth.with_name(TRACK_FILE))
         for number, row in enumerate(ranking, 1):

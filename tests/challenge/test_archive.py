@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,14 @@ import csv_rows
 import numpy as np
 import pytest
 import tiny
+from packaging.requirements import Requirement
 from waiting import LIMIT
 
 import kit
+from kit.challenge import archive
 from kit.challenge.csv_files import write_rows
 from kit.challenge.entries import open_entry
-from kit.challenge.tracks import SUBMISSION_FILES
+from kit.challenge.tracks import SUBMISSION_FILES, TRUTH_FILES
 from kit.hosting.scorer import find_file
 
 LIVE, FINAL = SUBMISSION_FILES.values()
@@ -28,9 +31,9 @@ OWN = "17_dora_PhaseId5_2027-06-30_08-00_b.zip"
 
 
 def pack(path, **members):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
         for name, content in members.items():
-            archive.writestr(name, content)
+            packed.writestr(name, content)
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +90,8 @@ def test_rank_takes_folders_zips_and_downloads(ranking):
 
 def test_rank_of_a_participant_takes_the_last_that_can_be_graded(ranking, season, tmp_path):
     dora = next(row for row in ranking if row.entry == "dora")
-    with zipfile.ZipFile(season[1] / OWN) as archive:
-        (tmp_path / "dora.csv").write_bytes(archive.read(f"x/{LIVE}"))
+    with zipfile.ZipFile(season[1] / OWN) as packed:
+        (tmp_path / "dora.csv").write_bytes(packed.read(f"x/{LIVE}"))
     (alone,) = kit.rank(tmp_path, season[2], seed=3)
     assert (alone.score, alone.sha256) == (dora.score, dora.sha256)
 
@@ -265,9 +268,9 @@ def test_archive_is_ranked_again_to_the_byte(ranking, tmp_path):
     again = kit.rank(path)
     assert read(again.save(tmp_path / "again")) == saved
     assert read([again.archive(tmp_path / "twice.zip")]) == read([path])
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        archive.extractall(tmp_path / "unpacked")
+    with zipfile.ZipFile(path) as packed:
+        names = packed.namelist()
+        packed.extractall(tmp_path / "unpacked")
     assert names == [name for name in names if name.isascii() and ".." not in name]
     assert "truth/track.txt" in names and "entries/006.csv" in names
     for name, content in zip(("ranking.html", "ranking.csv", "ranking.json"), saved, strict=True):
@@ -278,8 +281,8 @@ def test_archive_is_ranked_again_to_the_byte(ranking, tmp_path):
 @pytest.mark.slow
 def test_archive_needs_nothing_else_and_no_certain_processor(ranking, tmp_path):
     """Another process ranks it, with the archive's own program, as an old processor would."""
-    with zipfile.ZipFile(ranking.archive(tmp_path / "season.zip")) as archive:
-        archive.extractall(tmp_path / "unpacked")
+    with zipfile.ZipFile(ranking.archive(tmp_path / "season.zip")) as packed:
+        packed.extractall(tmp_path / "unpacked")
     own = {"OPENBLAS_CORETYPE": "Nehalem", "OPENBLAS_NUM_THREADS": "1", "LC_ALL": "C"}
     listed = Path(__file__).parents[1] / "cpu_features.py"
     features = subprocess.check_output([sys.executable, listed], text=True).strip()
@@ -303,6 +306,20 @@ def test_archive_of_the_final_test_set_asked_for_by_another_track(season, tmp_pa
     assert (again.track, again.tier) == ("sensorium", "final_test")
     assert read(again.save(tmp_path / "a")) == read(found.save(tmp_path / "b"))
     assert str(again) == str(replace(found, left_out={}))
+
+
+def test_archive_of_a_truth_of_another_name(season, tmp_path):
+    truth = tmp_path / "..\\mine.csv"
+    shutil.copy(season[2] / TRUTH_FILES["test"], truth)
+    found = kit.rank(season[1], truth, track="sensorium+")
+    again = kit.rank(found.archive(tmp_path / "a.zip"))
+    assert read(again.save(tmp_path / "a")) == read(found.save(tmp_path / "b"))
+
+
+def test_archive_names_the_packages_of_the_kit():
+    project = tomllib.loads((archive.KIT.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    names = [Requirement(each).name for each in project["dependencies"]]
+    assert archive.PACKAGES.split() == names
 
 
 def test_archive_after_the_working_folder_changed(season, ranking, tmp_path, monkeypatch):
@@ -332,8 +349,8 @@ def test_rank_refuses_what_is_no_archive(season, ranking, tmp_path):
     path = ranking.archive(tmp_path / "season.zip")
     with pytest.raises(ValueError, match="an archive is ranked as it was; give"):
         kit.rank(path, seed=1)
-    with zipfile.ZipFile(path) as archive:
-        archive.extractall(tmp_path / "u")
+    with zipfile.ZipFile(path) as packed:
+        packed.extractall(tmp_path / "u")
     csv_rows.change(tmp_path / "u" / "entries" / "001.csv", lambda rows: rows[::-1])
     with pytest.raises(ValueError, match=r"holds other files than its ranking\.json says"):
         kit.rank(tmp_path / "u")
