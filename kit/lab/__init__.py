@@ -13,6 +13,7 @@ from kit.lab.fields import (
     spike_triggered_averages,
 )
 from kit.lab.reports.agreements import Agreement, agreement
+from kit.lab.reports.planning import DataNeeded, LearningCurve, data_needed
 from kit.lab.reports.report_cards import ReportCard, report_card
 from kit.lab.states import state_tuning
 from kit.lab.stimuli import Gratings, Screen, set_contrast
@@ -31,7 +32,9 @@ from kit.lab.twin_page import page
 __all__ = [
     "Agreement",
     "AscentConfig",
+    "DataNeeded",
     "Gratings",
+    "LearningCurve",
     "MostExcitingImages",
     "ReportCard",
     "Screen",
@@ -39,6 +42,7 @@ __all__ = [
     "Tuning",
     "agreement",
     "contrast_tuning",
+    "data_needed",
     "field_centers",
     "grating_responses",
     "most_exciting_images",
