@@ -31,11 +31,12 @@ def withhold(
     """Split a recording into a public one without test responses, and its private truth.
 
     out: a new folder. `out/public` is what you publish: a zip in the official layout, which
-    `kit.load` opens, and croissant.json, which describes it, also in words of `config`. The rest
-    is in `out/private`: the two ground-truth files for `kit.grade` and `kit.rank`, their track, and
-    key.csv, which says which row of `recording` each public trial is. They are two folders so that
-    no upload of one holds the other. All of it appears at once, and nothing is ever replaced: an
-    overwritten truth could not be drawn again. Returns the zip and `out/private`.
+    `kit.load` opens, and croissant.json, which describes it (`config` has licence, creator, url,
+    date and citation). The rest is in `out/private`: the two ground-truth files for `kit.grade` and
+    `kit.rank`, their track, and key.csv, which says which row of `recording` each public trial is.
+    They are two folders so that no upload of one holds the other. All of it appears at once, and
+    nothing is ever replaced: an overwritten truth could not be drawn again. Returns the zip and
+    `out/private`.
 
     Trials are shuffled and get random ids, as do images. Responses of `test` and `final_test` are
     zeros, and all statistics are of train and validation. The truth is in units of their std, as
