@@ -35,7 +35,7 @@ def table():
     for name, kind in product(TRACKS, BUILDERS):
         _, *scores = measured(kit.pretrained(f"{name}-{kind.lower()}"), name)
         ours = map(short, scores)
-        published = kit.data.catalog.WEIGHTS[f"{TRACKS[name]}-{kind}".lower()].final
+        published = kit.data.sources.catalog.WEIGHTS[f"{TRACKS[name]}-{kind}".lower()].final
         theirs = (short(value) if value else "–" for value in published)
         row = [TRACKS[name], kind, *ours, *theirs]
         lines.append("| " + " | ".join(row) + " |")

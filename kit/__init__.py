@@ -44,7 +44,7 @@ from kit.models import (
     strong_baseline,
     vit_baseline,
 )
-from kit.models.check_core import check_core
+from kit.models.cores.check_core import check_core
 from kit.models.ensemble import ensemble
 from kit.models.pretrained import pretrained
 from kit.training import History as History

@@ -34,7 +34,7 @@ RECIPES = {
 }
 DATA = "sample+, sensorium+, … (see kit.load), a recording's id, or a path"
 CHECKPOINT = "a model saved by train or kit.save"
-TRUTH = "the folder of the ground truth"
+TRUTH = "the folder of the ground truth, such as private, which withhold writes"
 ARGUMENTS = {  # command -> its arguments and what they are; defaults stand in the functions below
     "fetch": {
         "recordings": DATA,
@@ -88,7 +88,11 @@ ARGUMENTS = {  # command -> its arguments and what they are; defaults stand in t
         "--track": "sensorium hides the behaviour of every trial (default: sensorium+ if the "
         "recording has behaviour)",
         "--mouse": "public id of the mouse (default: the recording's)",
-        "--license": "address of the licence, for croissant.json",
+        "--license": "address of the licence, for croissant.json like the next four",
+        "--creator": "lab or institution that publishes the recording",
+        "--url": "page of the recording",
+        "--date": "of publication, such as 2027-03-01",
+        "--citation": "how to cite the recording",
         "--size": "height and width of the public images in pixels (default: 144 256, as recorded)",
     },
     "bundle": {
@@ -102,10 +106,14 @@ ARGUMENTS = {  # command -> its arguments and what they are; defaults stand in t
         "--contact": "an address for questions",
         "--baseline": "what the pages call the model",
         "--public-data": "where participants find the recording's zip",
+        "--reward": "what the best get, in words",
         "--live-start": "UTC, such as 2027-03-01 or '2027-03-01 12:00' (default: today)",
         "--live-end": "default: in 90 days",
-        "--final-start": "later than the end of the live phase (default: in 91 days)",
+        "--final-start": "on a later day than the end of the live phase (default: in 91 days)",
         "--final-end": "default: in 105 days; '' for a phase that stays open",
+        "--release": "when truth, entries and ranking are published (default: 30 days later)",
+        "--scored-final": "let the platform score the final phase, and so hold its truth",
+        "--solution": "add the baseline's entry, which the platform shows to everyone",
     },
     "doctor": {},
 }
@@ -126,6 +134,8 @@ OPTIONS: dict[str, dict[str, Any]] = {  # arguments that are not simply one text
     "--save": {"metavar": "FOLDER"},
     "--board": {"metavar": "FOLDER"},
     "--archive": {"metavar": "PATH"},
+    "--scored-final": {"action": "store_false", "dest": "blind_final"},
+    "--solution": {"action": "store_true"},
     "--watch": {"nargs": "?", "const": 10, "type": float, "metavar": "SECONDS"},
 }
 
@@ -314,7 +324,13 @@ def _bundle(data, truth, out, checkpoint, **settings):
     """Write a challenge as a bundle for the hosting platform Codabench."""
     model = kit.load_model(checkpoint)
     recordings = kit.load(data)
-    print(kit.bundle(recordings, truth, out, model, kit.BundleConfig(**settings)))
+    config = kit.BundleConfig(**settings)
+    print(kit.bundle(recordings, truth, out, model, config))
+    if config.blind_final:
+        print(
+            f"the final truth is not in it: keep {truth}, and when the final phase is over, rank "
+            f"the entries: python -m kit rank entries {truth} --final"
+        )
 
 
 def _doctor():

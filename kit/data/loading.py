@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 
 from kit.checks import brief, expand_user, require, suggest
-from kit.data import catalog, simulation
+from kit.data import simulation
 from kit.data.official import array_files, open_source, read_mouse_id
 from kit.data.packing import SIZE, default_size, pack
 from kit.data.recordings import Dataset, open_packed
+from kit.data.sources import catalog
 from kit.data.zips import directory_bytes
 from kit.files import atomic_write, data_folder, file_sha256
 from kit.machine import limit_threads

@@ -31,13 +31,14 @@ def bundle(
 ) -> Path:
     """Write a challenge of one track as a zip that Codabench takes. Returns its path.
 
-    data: the recording that is public, its test responses withheld. truth: the folder of
-    `kit.write_ground_truth`. model: a baseline; its scores stand in the starting kit, and its entry
-    is the bundle's solution unless it is larger than 50 MB. config: titles, dates and limits; by
-    default a live phase of 90 days from today, then a final one of two weeks.
+    data: the recording that is public, its test responses withheld. truth: the folder `private` of
+    `kit.withhold`, or that of `kit.write_ground_truth`. model: a baseline, whose scores stand in
+    the starting kit. config: titles, dates and limits; by default a live phase of 90 days from
+    today, then a blind final of two weeks: its truth is checked here, but is not in the bundle,
+    so keep `truth` until `kit.rank` has decided.
     Raises ValueError if the recording shows what entrants are to predict, if the truth is of
-    another recording or cannot be scored, or if the model does not fit; FileExistsError if `path`
-    is a zip that is not a bundle.
+    another recording or cannot be scored, or if the model does not fit; FileNotFoundError if the
+    folder has no truth; FileExistsError if `path` is a zip that is not a bundle.
 
     >>> data, model = kit.load("sample+"), kit.pretrained("sample+-ln")
     >>> paths = kit.write_ground_truth(data, kit.truth("sample+").responses, "truth")
@@ -51,6 +52,7 @@ def bundle(
     path = require_path("path", path)
     _require_bundle(path)
     _require_withheld(recording)
+    _require_truth(truth)
     measured = {
         tier: _read_truth(truth / name, recording, tier) for tier, name in TRUTH_FILES.items()
     }
@@ -68,6 +70,8 @@ def bundle(
             predictions = read_submission(file, measured[tier])
             row = leaderboard_row(predictions, measured[tier], RANKING_METRIC[track])
             expected[tier] = row.columns()
+        if config.blind_final:  # not even a score is told
+            del expected["final_test"]
         config = replace(config, track=track)
         write_competition(temporary, config, recording, truth, entry, expected)
     return path
@@ -90,6 +94,16 @@ def _require_withheld(recording):
             raise ValueError(
                 f"mouse {recording.mouse} shows the responses of tier {tier!r}; withhold them"
             )
+
+
+def _require_truth(folder):
+    """Raise FileNotFoundError unless both ground-truth files are in the folder."""
+    missing = [name for name in TRUTH_FILES.values() if not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} has no {missing[0]}; give the folder private that kit.withhold wrote, or "
+            "the one of kit.write_ground_truth"
+        )
 
 
 def _read_truth(path, recording: Recording, tier) -> GroundTruth:

@@ -2,11 +2,13 @@
 
 import html
 import json
+import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
+from kit.challenge.csv_files import image_texts
 from kit.challenge.tracks import (
     RANKING_METRIC,
     SCORES,
@@ -18,13 +20,27 @@ from kit.challenge.tracks import (
 )
 from kit.data.layout import TIERS
 from kit.data.recordings import Recording
+from kit.hosting.scorer import IDS_FILE
 from kit.hosting.settings import DATES, TEXT_LENGTHS, BundleConfig
 from kit.pages.html import render_text
 
 TEMPLATES = Path(__file__).parent / "bundle_files"
 COMMAND = "python3 /app/program/score.py /app/input /app/output"
 MAX_SOLUTION = 50e6  # bytes: larger ones have hung the platform
-COLUMNS = SCORES | {"low": "95 % interval, lower end", "high": "95 % interval, upper end"}
+COLUMNS = {  # short: the platform shows six side by side only if they are narrow
+    "single_trial": "Single trial",
+    "to_average": "To average",
+    "feve": "FEVE",
+    "low": "95 % low",
+    "high": "95 % high",
+    "valid": "Valid",  # of a blind final, which has no other
+}
+QUESTIONS = {  # asked with each entry: what rule 4 wants to know
+    "training_data": "Other recordings that it was trained on (or none)",
+    "pretrained_models": "Pretrained models that it uses (or none)",
+    "method": "The method in one sentence, with a link if there is one",
+}
+EMAIL = re.compile(r"[\w.+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", re.ASCII)
 PAGES = ("overview", "data", "evaluation", "rules")
 SCORER = (  # what the scoring program imports, in the folder that holds kit
     "kit/checks.py",
@@ -55,7 +71,7 @@ def write_competition(
     """Write a bundle. Its parts are made in the folder of `path`, which is a temporary one.
 
     truth: the folder of both files; entry: its files; expected: tier -> the columns of the
-    leaderboard for the entry.
+    leaderboard for the entry, as far as the pages may show them.
     """
     values = _values(config, recording, expected)
     members = {"logo.png": TEMPLATES / "logo.png", "terms.md": _render("terms.md", values)}
@@ -71,13 +87,18 @@ def write_competition(
     for tier, name in TEST_SETS.items():
         file = TRUTH_FILES[tier]
         parts[f"reference_data_{name}.zip"] = {file: truth / file, TRACK_FILE: track}
-    parts["solution.zip"] = {file.name: file for file in entry}
+    if config.blind_final:
+        parts["reference_data_final.zip"] = {IDS_FILE: _final_ids(recording)}
+    if config.solution:
+        parts["solution.zip"] = {file.name: file for file in entry}
     for name, files in parts.items():
         members[name] = path.with_name(name)
         write_zip(members[name], files)
-    if members["solution.zip"].stat().st_size > MAX_SOLUTION:
-        del members["solution.zip"]
-    values["solution"] = "solution.zip" in members
+    if config.solution and members["solution.zip"].stat().st_size > MAX_SOLUTION:
+        raise ValueError(
+            "the baseline's entry is larger than the 50 MB that the platform takes as a solution; "
+            "give BundleConfig(solution=False)"
+        )
     competition = _render("competition.yaml", values) + b"\n"
     write_zip(path, {"competition.yaml": competition, **members}, zipfile.ZIP_STORED)
 
@@ -103,6 +124,16 @@ def scoring_program() -> dict[str, bytes | Path]:
     }
 
 
+def _final_ids(recording):
+    """What the platform knows of a blind final: ids that are public, and nothing of the truth."""
+    ids = {
+        "trial_indices": recording.trial_ids[recording.rows("final_test")].astype(str).tolist(),
+        "image_ids": image_texts(recording, "final_test"),
+        "neuron_ids": recording.unit_ids.tolist(),
+    }
+    return json.dumps(ids).encode()
+
+
 def _render(name, values):
     return render_text(TEMPLATES / name, values).encode()
 
@@ -110,6 +141,7 @@ def _render(name, values):
 def _values(config, recording, expected):
     """Values for the templates. Texts from outside are escaped for Markdown, but in `config`."""
     metric = RANKING_METRIC[config.track]
+    columns = [item for item in COLUMNS.items() if item[0] != "valid" or config.blind_final]
     rows = {tier: recording.tiers == tier for tier in TIERS}
     return {
         **{name: _markdown(getattr(config, name)) for name in TEXT_LENGTHS},
@@ -117,7 +149,10 @@ def _values(config, recording, expected):
         "config": config,
         "json": partial(json.dumps, ensure_ascii=False),
         "pages": PAGES,
-        "columns": sorted(COLUMNS.items(), key=lambda column: column[0] != metric),
+        "columns": sorted(columns, key=lambda column: column[0] != metric),
+        "release": config.release_day,
+        "questions": QUESTIONS,
+        "email": EMAIL.fullmatch(config.contact),
         "plus": config.track == "sensorium+",
         "track": TRACKS[config.track],
         "metric": SCORES[metric],

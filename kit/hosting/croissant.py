@@ -1,6 +1,6 @@
-"""Describe a public recording as other programs read it: Croissant 1.0, the metadata of MLCommons.
+"""Describe a public recording as other programs read it: Croissant 1.1, the metadata of MLCommons.
 
-http://mlcommons.org/croissant/1.0 says what the words mean. It is schema.org's Dataset in JSON-LD.
+http://mlcommons.org/croissant/1.1 says what the words mean. It is schema.org's Dataset in JSON-LD.
 """
 
 import json
@@ -10,24 +10,31 @@ import numpy as np
 
 from kit.data.layout import TIERS
 from kit.files import file_sha256
+from kit.hosting.settings import WithholdConfig
 from kit.pages.html import render_text
 
 
-def write_croissant(
-    path: Path, mouse: str, tiers: np.ndarray, neurons: int, license: str | None
-) -> Path:
+def write_croissant(path: Path, config: WithholdConfig, tiers: np.ndarray, neurons: int) -> Path:
     """Write croissant.json beside a public zip. Returns its path.
 
-    tiers: (T,) of the zip's trials. license: its address, or None to leave it out. Creator, url
-    and date of publication are for those who publish to add.
+    tiers: (T,) of the zip's trials. config: its mouse, and what to say of licence, creator, url,
+    date and citation. mlcroissant reads the responses of each trial with it: the bytes of a .npy.
     """
+    creator = config.creator and {"@type": "sc:Organization", "name": config.creator}
+    about = {
+        "license": config.license,
+        "creator": creator,
+        "url": config.url,
+        "datePublished": config.date,
+        "citeAs": config.citation,
+    }
     values = {
         "path": path,
         "sha256": file_sha256(path),
-        "mouse": mouse,
+        "mouse": config.mouse,
         "neurons": neurons,
         "counts": [f"{(tiers == tier).sum()} {tier}" for tier in TIERS if tier in tiers],
-        "license": None if license is None else json.dumps(license),
+        "about": {key: json.dumps(value) for key, value in about.items() if value is not None},
     }
     target = path.with_name("croissant.json")
     text = render_text(Path(__file__).with_name("croissant.json"), values)

@@ -31,11 +31,12 @@ def withhold(
     """Split a recording into a public one without test responses, and its private truth.
 
     out: a new folder. `out/public` is what you publish: a zip in the official layout, which
-    `kit.load` opens, and croissant.json, which describes it (add creator, url and date). The rest
-    is in `out/private`: the two ground-truth files for `kit.grade` and `kit.rank`, their track, and
-    key.csv, which says which row of `recording` each public trial is. They are two folders so that
-    no upload of one holds the other. All of it appears at once, and nothing is ever replaced: an
-    overwritten truth could not be drawn again. Returns the zip and `out/private`.
+    `kit.load` opens, and croissant.json, which describes it (`config` has licence, creator, url,
+    date and citation). The rest is in `out/private`: the two ground-truth files for `kit.grade` and
+    `kit.rank`, their track, and key.csv, which says which row of `recording` each public trial is.
+    They are two folders so that no upload of one holds the other. All of it appears at once, and
+    nothing is ever replaced: an overwritten truth could not be drawn again. Returns the zip and
+    `out/private`.
 
     Trials are shuffled and get random ids, as do images. Responses of `test` and `final_test` are
     zeros, and all statistics are of train and validation. The truth is in units of their std, as
@@ -65,15 +66,14 @@ def withhold(
     ['ground_truth_file_final_test.csv', 'ground_truth_file_test.csv', 'key.csv', 'track.txt']
     """
     config = _complete(require_config(config, WithholdConfig), recording)
+    out = _require_new(out)  # before all values are read
     _require_possible(recording, config.track)
-    out = _require_new(out)
     trials = draw_trials(recording, config.final_share, config.seed)
     with atomic_write(out, folder=True, exclusive=True) as part:
         path = part / "public" / f"static{config.mouse}-GrayImageNet-withheld.zip"
         path.parent.mkdir(parents=True)
         write_public(path, recording, trials, config.track)
-        neurons = len(recording.unit_ids)
-        write_croissant(path, config.mouse, trials.tiers, neurons, config.license)
+        write_croissant(path, config, trials.tiers, len(recording.unit_ids))
         _write_private(part / "private", recording, trials, path, config.track)
     return out / "public" / path.name, out / "private"
 

@@ -31,6 +31,11 @@ the image alone: 1)</th><td>$feve</td></tr>
 $figure
 <p class="small">Half of the neurons have a $metric of $quartile_1 to $quartile_3; the median is
 $median.</p>""")
+VALID = Template("""\
+<p class="facts">Final test set · $trials trials · $images images · $neurons neurons</p>
+<p class="score"><b>valid</b> the format is right, and every trial and neuron is there once</p>
+<p>The platform does not have the responses of the final test set, so it shows no score. When the
+final phase is over, the organisers rank the last entry of each participant.</p>""")
 FIGURE = Template("""\
 <svg viewBox="0 0 600 230" role="img" aria-label="$label">
 $grid
@@ -66,6 +71,12 @@ def result(
         quartile_3=quartile_3,
     )
     return _page(f"Scores in the {TRACKS[track]} track", content)
+
+
+def valid(counts: dict[str, int]) -> str:
+    """The page of an entry to a blind final, which is not scored; counts as in `result`."""
+    numbers = {key: f"{count:,}" for key, count in counts.items()}
+    return _page("This entry is valid", VALID.substitute(numbers))
 
 
 def problem(sentence: str) -> str:

@@ -1,6 +1,7 @@
 """Score one entry where a challenge is hosted: `python3 score.py INPUT OUTPUT`.
 
-INPUT/ref holds the ground truth of one test set and its track, INPUT/res the entry. OUTPUT gets
+INPUT/ref holds the ground truth of one test set and its track, INPUT/res the entry. In a blind
+final, INPUT/ref holds the ids alone, so an entry is checked and not scored. OUTPUT gets
 scores.json, with finite numbers alone, and detailed_results.html. For a bad entry there is one
 sentence, on stderr and in the page, a status of 1, and no scores.json.
 
@@ -13,14 +14,22 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from kit.challenge.ground_truth import read_ground_truth, read_submission, resolve_track
+import numpy as np
+
+from kit.challenge.ground_truth import (
+    GroundTruth,
+    read_ground_truth,
+    read_submission,
+    resolve_track,
+)
 from kit.challenge.reader import choose_file, list_files
 from kit.challenge.tracks import RANKING_METRIC, SUBMISSION_FILES, TEST_SETS, TRUTH_FILES
 from kit.checks import one_line
 from kit.evaluation.leaderboard import leaderboard_row
 from kit.hosting import results_page
 
-TIERS = {name: tier for tier, name in TRUTH_FILES.items()}
+IDS_FILE = "final_test_ids.json"  # what a blind final has for a ground truth
+TIERS = {name: tier for tier, name in TRUTH_FILES.items()} | {IDS_FILE: "final_test"}
 
 
 def main(arguments: list[str]) -> int:
@@ -42,28 +51,53 @@ def main(arguments: list[str]) -> int:
 
 
 def score(folder: Path) -> tuple[dict[str, float], str]:
-    """The scores of folder/res for the ground truth in folder/ref, and the page about them.
+    """The scores of the entry for what is in folder/ref, and the page about them.
 
-    Raises ValueError, with what is wrong, if there is nothing that can be scored.
+    In a blind final, "valid" is the only score. Raises ValueError, with what is wrong, if there is
+    nothing that can be scored.
     """
     path = find_file(folder / "ref", "the organisers' reference data", TIERS)
-    truth = read_ground_truth(path)
     tier = TIERS[path.name]
-    track = resolve_track(None, truth, path)
-    entry = find_file(folder / "res", "the entry", [SUBMISSION_FILES[tier]])
-    metric = RANKING_METRIC[track]
-    row = leaderboard_row(read_submission(entry, truth), truth, metric)
+    blind = path.name == IDS_FILE
+    truth = _read_ids(path) if blind else read_ground_truth(path)
+    predictions = read_submission(find_entry(folder, SUBMISSION_FILES[tier]), truth)
     counts = {
         "trials": len(truth.images),
         "images": len(set(truth.images)),
         "neurons": len(truth.unit_ids),
     }
+    if blind:
+        return {"valid": 1}, results_page.valid(counts)
+    track = resolve_track(None, truth, path)
+    metric = RANKING_METRIC[track]
+    row = leaderboard_row(predictions, truth, metric)
     scores = row.columns()
-    values = row.scores.per_neuron[metric]
-    return scores, results_page.result(track, TEST_SETS[tier], values, scores, counts)
+    page = results_page.result(
+        track, TEST_SETS[tier], row.scores.per_neuron[metric], scores, counts
+    )
+    return scores | {"valid": 1}, page
+
+
+def _read_ids(path):
+    """The trials, images and neurons of a blind final, as a ground truth without responses."""
+    ids = json.loads(path.read_text("utf-8"))
+    trials, images = ids["trial_indices"], np.array(ids["image_ids"])
+    return GroundTruth(
+        np.empty((len(trials), 0)), images, np.array(ids["neuron_ids"]), trials, None
+    )
 
 
 # ---- files ----
+
+
+def find_entry(folder: Path, name: str) -> Path:
+    """The file of the entry, in folder/res or, if the platform takes it for a program, beside it.
+
+    Raises ValueError if there is none, or more than one.
+    """
+    program = folder.parent / "ingested_program"
+    place = program if _files(program) and not _files(folder / "res") else folder / "res"
+    return find_file(place, "the entry", [name])
 
 
 def find_file(folder: Path, owner: str, names: Collection[str]) -> Path:
@@ -71,8 +105,11 @@ def find_file(folder: Path, owner: str, names: Collection[str]) -> Path:
 
     owner: words for an error message. Raises ValueError if there is none, or more than one.
     """
-    paths = [path for path in list_files(folder) if path != folder / "metadata"]  # the platform's
-    return choose_file(paths, owner, names)
+    return choose_file(_files(folder), owner, names)
+
+
+def _files(folder):
+    return [path for path in list_files(folder) if path != folder / "metadata"]  # the platform's
 
 
 def _write(path, text):

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from math import inf
 from typing import Any
@@ -18,8 +18,10 @@ TEXT_LENGTHS = {
     "contact": 200,
     "baseline": 100,
     "public_data": 1000,
+    "reward": 256,
 }
-DATES = ("live_start", "live_end", "final_start", "final_end")
+DATES = ("live_start", "live_end", "final_start", "final_end", "release")
+OPTIONAL = ("final_end", "release", "reward")  # "" is possible
 
 
 def require_config(config: Any, kind: type) -> Any:
@@ -43,10 +45,22 @@ class WithholdConfig:
     final_share: float = 0.5  # of the test images; not used if there is a tier final_test already
     mouse: str | None = None  # public id; None keeps the recording's
     seed: int | None = None  # None draws from the operating system; a number is for lessons
-    license: str | None = None  # address of the licence for croissant.json; None leaves it out
+    license: str | None = None  # its address. These five are for croissant.json, which should have
+    creator: str | None = None  # all of them: the lab or institution that publishes
+    url: str | None = None  # page of the recording, such as "https://example.org/mouse"
+    date: str | None = None  # of publication, such as "2027-03-01"
+    citation: str | None = None  # how to cite the recording
 
     def __post_init__(self) -> None:
         check_settings(self, track=tuple(TRACKS), final_share=(0.01, 0.99), seed=(0, inf))
+        if self.url is not None and not self.url.startswith(("https://", "http://")):
+            raise ValueError(f"url={brief(self.url)!r} is not an address; begin it with https://")
+        try:
+            date.fromisoformat(self.date or "2000-01-01")
+        except ValueError:
+            raise ValueError(
+                f'date={brief(self.date)!r} is not a date; give one such as "2027-03-01"'
+            ) from None
         if self.mouse is not None and not PLAIN_MOUSE.fullmatch(self.mouse):
             raise ValueError(
                 f"mouse={self.mouse!r:.80} is not plain; give up to 80 letters, digits, _ and -"
@@ -60,22 +74,31 @@ def _in_days(days):
 
 @dataclass(frozen=True)
 class BundleConfig:
-    """Settings of a challenge. Dates are UTC, such as "2027-03-01" or "2027-03-01 12:00"."""
+    """Settings of a challenge. Dates are UTC, such as "2027-03-01" or "2027-03-01 12:00".
+
+    With `blind_final`, the final truth is in no file of the bundle: the platform checks the format
+    and the ids of final entries, and you rank them with `kit.rank(entries, private, final=True)`.
+    Without it, the platform holds the final truth from the first day and shows final scores.
+    """
 
     title: str = "Predict mouse visual cortex"
     track: str | None = None  # None: "sensorium+" if data have behaviour
     organizer: str = "the authors of this challenge"
-    contact: str = "the forum of this challenge"  # an address, or words
+    contact: str = "the forum of this challenge"  # an e-mail or other address, or words
     baseline: str = "baseline"  # what the pages call the model given
     public_data: str = "the organisers' web site"  # where the recording's zip is: a URL, or words
+    reward: str = ""  # what the best get, in words; "" for none
     live_start: str = _in_days(0)
     live_end: str = _in_days(90)
-    final_start: str = _in_days(91)  # later than live_end, or the platform refuses
+    final_start: str = _in_days(91)  # on a later day than live_end
     final_end: str = _in_days(105)  # "" for a final phase that stays open
+    release: str = ""  # when you publish truth, entries and ranking; "": 30 days after final_end
     submissions_per_day: int = 5  # in the live phase
     max_submissions: int = 100  # of one participant in the live phase
-    final_submissions: int = 3  # few: each shows a score of the final test set
+    final_submissions: int = 3  # few: without blind_final, each shows a score of the final set
     auto_approve: bool = True  # False: you let in each participant yourself
+    blind_final: bool = True  # False: the platform scores the final phase, and holds its truth
+    solution: bool = False  # True adds the baseline's entry, which the platform shows to everyone
 
     def __post_init__(self) -> None:
         check_settings(
@@ -87,27 +110,41 @@ class BundleConfig:
         )
         for name, length in TEXT_LENGTHS.items():
             text = getattr(self, name)
-            if not (text.strip() and text.isprintable() and len(text) <= length):
+            empty = not text.strip() and (text or name not in OPTIONAL)
+            if empty or not text.isprintable() or len(text) > length:
                 raise ValueError(
                     f"{name}={text!r:.80} is not possible; give 1 to {length} visible characters"
                 )
-        for earlier, later in pairwise(DATES if self.final_end else DATES[:-1]):
+        dates = [name for name in DATES if getattr(self, name) or name not in OPTIONAL]
+        for earlier, later in pairwise(dates):
             if self.time(earlier) >= self.time(later):
                 raise ValueError(
                     f"{later}={getattr(self, later)!r} is not later than {earlier}="
                     f"{getattr(self, earlier)!r}; give dates in the order {', '.join(DATES)}"
                 )
+        if self.time("final_start").date() == self.time("live_end").date():
+            raise ValueError(
+                f"final_start={self.final_start!r} is on the last day of the live phase; give a "
+                "later day, since the platform's backup keeps days without hours"
+            )
+
+    @property
+    def release_day(self) -> date | None:
+        """The day on which the archive is published; None if nothing says when the final ends."""
+        if self.release:
+            return self.time("release").date()
+        return self.time("final_end").date() + timedelta(30) if self.final_end else None
 
     def time(self, name: str) -> datetime:
-        """One of the four dates, to the second. Raises ValueError if it is not one."""
+        """One of the dates, to the second. Raises ValueError if it is not one."""
         text = getattr(self, name)
         try:
-            date = datetime.fromisoformat(text)
+            time = datetime.fromisoformat(text)
         except ValueError:
-            date = datetime.min
-        if date.year < 2000 or date.tzinfo is not None:
+            time = datetime.min
+        if time.year < 2000 or time.tzinfo is not None:
             raise ValueError(
                 f"{name}={text!r:.80} is not a date in UTC; give one without a time zone, such as "
                 '"2027-03-01" or "2027-03-01 12:00"'
             )
-        return date.replace(microsecond=0)
+        return time.replace(microsecond=0)

@@ -5,7 +5,6 @@ and most exciting images of every neuron, and a page to play with. Images are z-
 pixels, angles in radians, responses in units of each neuron's std.
 """
 
-from kit.lab.agreements import Agreement, agreement
 from kit.lab.experiment import State, responses, screen_of
 from kit.lab.fields import (
     field_centers,
@@ -13,7 +12,9 @@ from kit.lab.fields import (
     sparse_noise_fields,
     spike_triggered_averages,
 )
-from kit.lab.report_cards import ReportCard, report_card
+from kit.lab.reports.agreements import Agreement, agreement
+from kit.lab.reports.planning import DataNeeded, LearningCurve, data_needed
+from kit.lab.reports.report_cards import ReportCard, report_card
 from kit.lab.states import state_tuning
 from kit.lab.stimuli import Gratings, Screen, set_contrast
 from kit.lab.synthesis import AscentConfig, MostExcitingImages, most_exciting_images
@@ -31,7 +32,9 @@ from kit.lab.twin_page import page
 __all__ = [
     "Agreement",
     "AscentConfig",
+    "DataNeeded",
     "Gratings",
+    "LearningCurve",
     "MostExcitingImages",
     "ReportCard",
     "Screen",
@@ -39,6 +42,7 @@ __all__ = [
     "Tuning",
     "agreement",
     "contrast_tuning",
+    "data_needed",
     "field_centers",
     "grating_responses",
     "most_exciting_images",

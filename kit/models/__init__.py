@@ -13,9 +13,9 @@ from kit.models.baselines import (
 )
 from kit.models.checkpoints import load_model, save
 from kit.models.config import ModelConfig
+from kit.models.cores.vit import ViTConfig, ViTCore
 from kit.models.ensemble import Ensemble
 from kit.models.model import Model
-from kit.models.vit import ViTConfig, ViTCore
 
 __all__ = [
     "Ensemble",

@@ -7,10 +7,10 @@ import torch
 from kit.checks import require
 from kit.data.recordings import Dataset, require_dataset
 from kit.models.config import ModelConfig
+from kit.models.cores.normalization import NormalizationCore
+from kit.models.cores.vit import ViTConfig, ViTCore
 from kit.models.layers import ConvCore
 from kit.models.model import Model
-from kit.models.normalization import NormalizationCore
-from kit.models.vit import ViTConfig, ViTCore
 
 DROPOUT = 0.2  # of the strong one's features: a wider core without it is no better
 

@@ -15,10 +15,10 @@ from torch import nn
 from kit.checks import one_line, require, require_path
 from kit.files import atomic_write
 from kit.models.config import ModelConfig
+from kit.models.cores.normalization import NormalizationCore
+from kit.models.cores.vit import ViTCore
 from kit.models.layers import ConvCore
 from kit.models.model import Model
-from kit.models.normalization import NormalizationCore
-from kit.models.vit import ViTCore
 
 CORES = {
     core.__name__: core for core in (ConvCore, NormalizationCore, ViTCore)

@@ -8,7 +8,7 @@ from types import NoneType
 import torch
 
 from kit.checks import require, require_path, suggest
-from kit.data import catalog
+from kit.data.sources import catalog
 from kit.models.checkpoints import build_model, load_model
 from kit.models.model import Model
 

@@ -1,6 +1,7 @@
 """One function per figure: each takes data and an axis (or makes one) and returns the axis."""
 
 from kit.plots.curves import (
+    data_needed,
     ladder,
     learning_curve,
     reference_line,
@@ -39,6 +40,7 @@ __all__ = [
     "agreement",
     "binned_mean",
     "cortical_map",
+    "data_needed",
     "filters",
     "images",
     "images_with_responses",

@@ -177,6 +177,24 @@ def learning_curve(
     return clean_axis(ax, "best", xlabel="training images", ylabel=label)
 
 
+def data_needed(curve: Any, ax: Axes | None = None) -> Axes:
+    """Draw a curve of `kit.lab.data_needed` with its intervals; expected points are hollow."""
+    require_result("curve", curve, "measured")
+    ax = make_axis(ax, 5, 3)
+    errors = np.abs(curve.intervals - curve.values)  # (2, K)
+    kinds = ((curve.measured, BLUE, "measured"), (~curve.measured, "white", "expected"))
+    for chosen, color, label in kinds:
+        if chosen.any():
+            points = (curve.counts[chosen], curve.values[chosen], errors[:, chosen])
+            ax.errorbar(*points, fmt="o", color=BLUE, markerfacecolor=color, label=label)
+    ax.plot(curve.counts, curve.values, color=SKY, zorder=0)
+    ax.set_xscale("log")
+    ax.set_xticks(curve.counts, curve.counts)
+    ax.minorticks_off()
+    measure, counted = curve.measure.split(", over ")
+    return clean_axis(ax, "best", xlabel=counted, ylabel=measure)
+
+
 def ladder(
     steps: dict[str, tuple[float, float, float, float]],
     ax: Axes | None = None,

@@ -313,7 +313,7 @@ def test_load_where_another_user_packed(source, tmp_path, close):
 
 def test_load_packed_from_moved_read_only_folder(source, tmp_path, record_property):
     """A teacher's stick or mounted drive: packed once, opened by everybody under any path."""
-    own = tmp_path / "own" / "recordings" / kit.data.catalog.RECORDINGS["27204-5-13"].file
+    own = tmp_path / "own" / "recordings" / kit.data.sources.catalog.RECORDINGS["27204-5-13"].file
     own.parent.mkdir(parents=True)
     own.write_bytes(source.read_bytes())
     kit.load("sensorium+", folder=tmp_path / "own")

@@ -330,7 +330,9 @@ def test_load_refuses_devices_and_pipes(source, tmp_path):
     os.mkfifo(tmp_path / "fifo")
     for path in ("/dev/zero", tmp_path / "fifo"):
         assert "nor a file or folder" in refused(path, tmp_path / "data")
-    planted = tmp_path / "data" / "recordings" / kit.data.catalog.RECORDINGS["27204-5-13"].file
+    planted = (
+        tmp_path / "data" / "recordings" / kit.data.sources.catalog.RECORDINGS["27204-5-13"].file
+    )
     planted.parent.mkdir(parents=True)
     os.mkfifo(planted)
     with pytest.raises(ValueError, match="is not a zip file"):

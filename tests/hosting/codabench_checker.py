@@ -20,6 +20,9 @@ COMMAND = "python3 /app/program/score.py /app/input /app/output"
 RULES = ["Add", "Add_And_Delete", "Add_And_Delete_Multiple", "Force_Last", "Force_Latest_Multiple",
          "Force_Best"]  # fmt: skip
 TRUTHS = ["ground_truth_file_test.csv", "ground_truth_file_final_test.csv"]
+IDS = "final_test_ids.json"  # of a blind final
+EMAIL = r"[A-Za-z0-9_.+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+"
+NARROW = 12  # letters of a column's title: the board shows six of them at 1,280 pixels
 LARGE = 50_000_000  # bytes of a solution
 
 
@@ -79,6 +82,11 @@ class Checker:
         content = self.file(name, piece)
         return unzipped(content) if content else {}
 
+    def inside(self, name):
+        """The names of the files in a member that is a zip; none for another one."""
+        whole = zipfile.is_zipfile(io.BytesIO(self.files[name]))
+        return set(unzipped(self.files[name])) if whole else set()
+
     def unique(self, items, key, piece):
         values = [item.get(key) for item in items]
         distinct = {json.dumps(value) for value in values}
@@ -105,6 +113,13 @@ class Checker:
         self.need(c.get("enable_detailed_results") is True, "enable_detailed_results",
                   "must be true, or the page is ignored")  # fmt: skip
         self.need_bool(c, "", "registration_auto_approve")
+        self.need(c.get("can_participants_make_submissions_public") is False,
+                  "can_participants_make_submissions_public",
+                  "must be false, or entries can be copied")  # fmt: skip
+        email, reward = str(c.get("contact_email", "a@b.c")), str(c.get("reward", "none"))
+        self.need(len(email) <= 256 and re.fullmatch(EMAIL, email), "contact_email", "not one")
+        self.need(0 < len(reward) <= 256, "reward", "not 1 to 256 characters")
+        self.check_fact_sheet()
         self.check_pages()
         self.check_tasks()
         self.check_solutions()
@@ -112,7 +127,34 @@ class Checker:
         self.check_leaderboard()
         return self.problems
 
+    def check_fact_sheet(self):
+        """The questions asked with an entry: their form, and that they ask what rule 4 wants."""
+        sheet = self.competition.get("fact_sheet") or {}
+        self.need(len(json.dumps(sheet)) <= 4096, "fact_sheet", "longer than 4,096 characters")
+        for key, question in sheet.items():
+            piece = f"fact_sheet.{key}"
+            self.need_texts(question, f"{piece}.", title=100)
+            self.need(question.get("key") == key, piece, "another key")
+            self.need((question.get("type"), question.get("selection")) == ("text", ""), piece,
+                      "not answered by a text")  # fmt: skip
+            self.need(question.get("is_required") in ("true", "false"), piece,
+                      "is_required is not the text true or false")  # fmt: skip
+            self.need(question.get("is_on_leaderboard") == "false", piece, "takes a column")
+        for key in ("training_data", "pretrained_models"):
+            self.need(sheet.get(key, {}).get("is_required") == "true", "fact_sheet",
+                      f"no question about {key} that must be answered")  # fmt: skip
+
+    def check_rules(self):
+        """The rules say who may take part, how ties count, and when the archive appears."""
+        rules = self.files.get("pages/rules.md", b"").decode()
+        for words in ("A team takes part as one participant", "share the first place",
+                      "publish an archive"):  # fmt: skip
+            self.need(words in rules, "pages/rules.md", f"does not say: {words}")
+        terms = self.files.get(self.competition.get("terms"), b"").decode()
+        self.need("in the archive" in terms, "terms", "entries are published, and it does not say")
+
     def check_pages(self):
+        self.check_rules()
         self.file(self.competition.get("terms"), "terms")
         for place, page in enumerate(self.items("pages")):
             self.need_texts(page, f"pages[{place}].", title=255)
@@ -121,6 +163,7 @@ class Checker:
         try:
             with Image.open(io.BytesIO(content)) as image:
                 image.load()
+                self.need(fits_circle(image), "image", "cut off by the circle that it is shown in")
         except (OSError, SyntaxError):
             self.need(not content, "image", "not a picture that PIL opens")
 
@@ -133,10 +176,23 @@ class Checker:
             self.check_program(program, f"{piece}.scoring_program")
             reference = self.archive(task.get("reference_data"), f"{piece}.reference_data")
             truths.add(tuple(sorted(reference)))
+            if IDS in reference:
+                self.check_blind(reference, f"{piece}.reference_data")
+                continue
             rest = [name for name in reference if name not in TRUTHS]
             self.need(len(reference) == 2 and rest == ["track.txt"], f"{piece}.reference_data",
                       "must hold one ground-truth file and its track")  # fmt: skip
         self.need(len(truths) == len(tasks), "tasks", "two score the same ground truth")
+
+    def check_blind(self, reference, piece):
+        """A blind final: ids and nothing else, and its truth nowhere in the bundle."""
+        ids = json.loads(reference[IDS])
+        good = len(reference) == 1 and sorted(ids) == ["image_ids", "neuron_ids", "trial_indices"]
+        self.need(good, piece, "must hold the ids alone")
+        lists = [ids.get(name) or [] for name in ("trial_indices", "image_ids", "neuron_ids")]
+        self.need(len(lists[0]) == len(lists[1]) > 0 < len(lists[2]), piece, "ids are missing")
+        for name in self.files:
+            self.need(TRUTHS[1] not in self.inside(name), name, "holds the truth of a blind final")
 
     def check_program(self, program, piece):
         if not program:
@@ -155,7 +211,7 @@ class Checker:
                 self.need(outside or module in known, piece,
                           f"{name} imports {module}, which is not there")  # fmt: skip
             for file in re.findall(r'"([\w.]+\.(?:html|json))"', text.decode()):
-                written = f'output / "{file}"' in text.decode()
+                written = f'output / "{file}"' in text.decode() or file == IDS
                 self.need(written or any(each.endswith(f"/{file}") for each in program), piece,
                           f"{name} reads {file}, which is not there")  # fmt: skip
 
@@ -186,6 +242,8 @@ class Checker:
                 self.need(place == len(phases) - 1, f"{piece}.end", "missing; only the last may")
             if before and start:
                 self.need(start > before, f"{piece}.start", "not later than the previous end")
+                self.need(start.date() > before.date(), f"{piece}.start",
+                          "on the day of the previous end, which no backup keeps")  # fmt: skip
             before = end
             self.check_limits(phase, piece)
 
@@ -211,7 +269,8 @@ class Checker:
         text = kit.get("README.md", b"").decode()
         self.need(re.search(r"\b0\.\d{4}\b", text), f"{piece}.starting_kit",
                   "no README.md with the expected scores")  # fmt: skip
-        self.need("robot" in text, f"{piece}.starting_kit", "not a word on robot submissions")
+        token = "token" in text and "allow_robot_submissions" not in text
+        self.need(token, f"{piece}.starting_kit", "does not say that a token will do to submit")
 
     def check_leaderboard(self):
         boards = self.items("leaderboards")
@@ -227,10 +286,27 @@ class Checker:
             self.need(board.get("primary_index") in indices, f"{piece}.primary_index",
                       "not the index of a column, so the page crashes")  # fmt: skip
             for place, column in enumerate(columns):
-                self.need_texts(column, f"columns[{place}].", title=36, key=36)
-                for key, value in {"sorting": "desc", "precision": 4}.items():
+                self.need_texts(column, f"columns[{place}].", title=NARROW, key=36)
+                precision = 0 if column.get("key") == "valid" else 4
+                for key, value in {"sorting": "desc", "precision": precision}.items():
                     self.need(column.get(key) == value, f"columns[{place}].{key}", f"not {value}")
                 self.need(is_count(column.get("index")), f"columns[{place}].index", "missing")
+            blind = any(IDS in self.inside(name) for name in self.files)
+            self.need(any(column.get("key") == "valid" for column in columns) == blind,
+                      f"{piece}.columns", "valid is for a blind final")  # fmt: skip
+
+
+def fits_circle(image):
+    """Whether a square picture has one colour outside its inscribed circle."""
+    picture = image.convert("RGB")
+    size, ground = picture.width, picture.getpixel((0, 0))
+    outside = [
+        picture.getpixel((x, y)) for x in range(size) for y in range(picture.height)
+        if (2 * x + 1 - size) ** 2 + (2 * y + 1 - size) ** 2 > size**2
+    ]  # fmt: skip
+    return picture.height == size and all(
+        max(abs(one - two) for one, two in zip(pixel, ground, strict=True)) < 8 for pixel in outside
+    )
 
 
 def imports(source):

@@ -35,7 +35,8 @@ def host(tmp_path_factory):
             title="A tiny challenge", track=track, organizer="Us & <them>",
             contact="us@example.org", baseline="linear_baseline",
             public_data="https://example.org/tiny_1.zip", live_start="2027-03-01",
-            live_end="2027-05-01 12:00", final_start="2027-05-01 12:01", final_end="2027-06-01",
+            live_end="2027-05-01 12:00", final_start="2027-05-02", final_end="2027-06-01",
+            reward="A mug & a <cake>", release="2027-07-01", solution=True,
         )  # fmt: skip
         path = kit.bundle(data, folder / "truth", folder / "tiny.zip", model, config)
         return Hosted(folder, data, model, folder / "truth", config, path)

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import codabench_checker
@@ -56,7 +57,7 @@ def test_bundle_keeps_any_text_and_limits(plus_hosted, tmp_path):
     text = remade(plus_hosted, tmp_path / "a.zip", config)["competition.yaml"]
     described = json.loads(text)
     assert yaml.safe_load(text) == described
-    assert (described["title"], described["solutions"][0]["name"]) == (title, "no")
+    assert described["title"] == title
     assert described["registration_auto_approve"] is False
     live, final = described["phases"]
     assert "end" not in final  # it stays open
@@ -69,29 +70,87 @@ def test_bundle_ranks_by_the_tracks_metric(hosted):
     keys = [column["key"] for column in board["columns"]]
     first, second = ("single_trial", "to_average") if hosted.data.mouse.behavior is not None else (
         "to_average", "single_trial")  # fmt: skip
-    assert keys == [first, second, "feve", "low", "high"]
+    assert keys == [first, second, "feve", "low", "high", "valid"]
     assert (board["primary_index"], board["columns"][0]["index"]) == (0, 0)
 
 
-def test_bundle_keeps_each_truth_to_its_task(hosted):
-    files = members(hosted.bundle)
+def test_bundle_keeps_each_truth_to_its_task(hosted, tmp_path):
+    scored = replace(hosted.config, blind_final=False)
+    files = remade(hosted, tmp_path / "a.zip", scored)
     for name, file in zip(("live", "final"), TRUTH_FILES.values(), strict=True):
         inside = members(io.BytesIO(files[f"reference_data_{name}.zip"]))
         track = f"{hosted.config.track}\n".encode()
         assert inside == {file: (hosted.truth / file).read_bytes(), "track.txt": track}
+    (board,) = json.loads(files["competition.yaml"])["leaderboards"]
+    assert [column["key"] for column in board["columns"]][2:] == ["feve", "low", "high"]
     public = [files[name] for name in ("terms.md", *(n for n in files if n.startswith("pages/")))]
     assert not any(b"ground_truth" in text for text in public)
 
 
-def test_bundle_tells_the_scores_of_the_baseline(hosted):
-    readme = members(io.BytesIO(members(hosted.bundle)["starting_kit.zip"]))["README.md"].decode()
-    solution = members(io.BytesIO(members(hosted.bundle)["solution.zip"]))
-    for tier, name in SUBMISSION_FILES.items():
-        path = hosted.folder / name
-        path.write_bytes(solution[name])
-        scores = kit.grade(path, hosted.truth / TRUTH_FILES[tier])
-        row = f"| {scores.single_trial:.4f} | {scores.to_average:.4f} | {scores.feve:.4f} |"
-        assert row in readme
+@pytest.mark.parametrize("blind", [True, False])
+def test_bundle_tells_how_the_final_is_decided(plus_hosted, tmp_path, blind):
+    """On every page that speaks of it, and neither way on a page of the other."""
+    files = remade(plus_hosted, tmp_path / "a.zip", replace(plus_hosted.config, blind_final=blind))
+    readme = members(io.BytesIO(files["starting_kit.zip"]))["README.md"]
+    texts = {name: files[name].decode() for name in files if name.endswith((".md", ".yaml"))}
+    said = {
+        "pages/overview.md": "the platform checks entries and shows no score; the organisers rank",
+        "pages/rules.md": "in the final phase 3 in all are checked",
+        "pages/evaluation.md": "and shows **valid**, 1, and no score",
+        "competition.yaml": "it is checked here, and the organisers rank it",
+        "starting_kit.zip": "The final phase shows whether the entry is valid, and no score",
+    }
+    texts["starting_kit.zip"] = readme.decode()
+    for name, words in said.items():
+        assert (words in texts[name]) == blind, name
+    scored = (
+        "In the final phase the platform scores entries",
+        "in the final phase 3 in all are scored",
+    )
+    assert (scored[0] in texts["pages/evaluation.md"]) != blind
+    assert (scored[1] in texts["pages/rules.md"]) != blind
+    for name in ("pages/overview.md", "starting_kit.zip"):
+        assert ("| final test set |" in texts[name]) != blind, name
+
+
+def test_bundle_rules_of_the_archive(plus_hosted, tmp_path):
+    """Its date is given, or 30 days after the end, or none if nothing says when that is."""
+    open_end = replace(plus_hosted.config, release="", final_end="")
+    cases = {
+        "On 2027-07-01 the organisers publish an archive": plus_hosted.config,
+        "On 2027-07-01 the organisers": replace(plus_hosted.config, release=""),
+        "After the final phase the organisers publish an archive": open_end,
+    }
+    for words, config in cases.items():
+        files = remade(plus_hosted, tmp_path / "a.zip", config)
+        assert words in files["pages/rules.md"].decode()
+    assert open_end.release_day is None
+
+
+def test_bundle_asks_and_tells(plus_hosted, tmp_path):
+    described = json.loads(members(plus_hosted.bundle)["competition.yaml"])
+    assert described["contact_email"] == "us@example.org"
+    assert described["reward"] == "A mug & a <cake>"
+    assert (
+        "Reward: A mug &amp; a &lt;cake&gt;."
+        in members(plus_hosted.bundle)["pages/overview.md"].decode()
+    )
+    config = kit.BundleConfig(contact="the forum, or a@b", final_end="")
+    described = json.loads(remade(plus_hosted, tmp_path / "a.zip", config)["competition.yaml"])
+    assert "contact_email" not in described and "reward" not in described
+
+
+@pytest.mark.parametrize("tier", SUBMISSION_FILES)
+def test_bundle_tells_the_scores_of_the_baseline(hosted, tmp_path, tier):
+    config = replace(hosted.config, blind_final=tier == "test")
+    files = remade(hosted, tmp_path / "a.zip", config)
+    readme = members(io.BytesIO(files["starting_kit.zip"]))["README.md"].decode()
+    solution = members(io.BytesIO(files["solution.zip"]))
+    path = tmp_path / SUBMISSION_FILES[tier]
+    path.write_bytes(solution[path.name])
+    scores = kit.grade(path, hosted.truth / TRUTH_FILES[tier])
+    row = f"| {scores.single_trial:.4f} | {scores.to_average:.4f} | {scores.feve:.4f} |"
+    assert row in readme
 
 
 def test_bundle_quickstart_compiles_and_names_what_there_is(plus_hosted):
@@ -130,10 +189,14 @@ def test_bundle_is_the_same_again(plus_hosted, tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_bundle_leaves_out_a_large_solution(plus_hosted, tmp_path, monkeypatch):
+def test_bundle_has_a_solution_only_if_asked(plus_hosted, tmp_path, monkeypatch):
+    """Everyone can download it; and a large one hangs the platform."""
     monkeypatch.setattr(competition, "MAX_SOLUTION", 100)
     files = remade(plus_hosted, tmp_path / "a.zip")
     assert "solution.zip" not in files and b"solution" not in files["competition.yaml"]
+    with pytest.raises(ValueError, match=r"larger than the 50 MB .* BundleConfig.solution=False"):
+        remade(plus_hosted, tmp_path / "b.zip", plus_hosted.config)
+    assert not (tmp_path / "b.zip").exists()
 
 
 def test_bundle_without_config_opens_today_on_the_track_of_the_recording(hosted, tmp_path):
@@ -153,13 +216,21 @@ def test_bundle_from_a_shell(plus_hosted, tmp_path, capsys, monkeypatch):
     out = tmp_path / "a.zip"
     settings = {
         "--" + name.replace("_", "-"): value for name, value in vars(plus_hosted.config).items()
-    }
+        if isinstance(value, str)
+    }  # fmt: skip
     flags = [f"{flag}={settings[flag]}" for flag in settings.keys() & ARGUMENTS["bundle"].keys()]
     places = recording, plus_hosted.truth, out, tmp_path / "model"
-    assert main(["bundle", *map(str, places), *flags]) is None
-    assert capsys.readouterr() == (f"{out}\n", "")
+    assert main(["bundle", *map(str, places), *flags, "--solution"]) is None
+    printed, err = capsys.readouterr()
+    assert printed.splitlines()[0] == str(out) and err == ""
+    assert f"python -m kit rank entries {plus_hosted.truth} --final" in printed.splitlines()[1]
     assert members(out)["competition.yaml"] == members(plus_hosted.bundle)["competition.yaml"]
     assert codabench_checker.problems(out) == []
+    assert main(["bundle", *map(str, places), "--scored-final"]) is None
+    assert capsys.readouterr() == (f"{out}\n", "")
+    files = members(out)
+    assert TRUTH_FILES["final_test"] in members(io.BytesIO(files["reference_data_final.zip"]))
+    assert "solution.zip" not in files
 
 
 # ---- what is refused ----
@@ -230,7 +301,7 @@ def test_bundle_refuses_another_truth(plus_hosted, tmp_path, name):
     ("changes", "message"),
     [({"path": "a.tar"}, "path='a.tar' does not end with .zip"),
      ({"truth": None}, "truth='None' is not a path"),
-     ({"truth": "nothing"}, "there is no file nothing/ground_truth_file_test.csv"),
+     ({"truth": "nothing"}, "nothing has no ground_truth_file_test.csv; give the folder private"),
      ({"data": 1}, "a Dataset is needed, not a int"),
      ({"model": 1}, "a model is needed, not a int"),
      ({"config": {"title": "a"}}, "config={'title': 'a'} is not possible; give a kit.Bundle")],
@@ -259,6 +330,10 @@ def test_bundle_refuses(plus_hosted, tmp_path, monkeypatch, changes, message):
      ({"live_start": "0001-01-01T00:00+14:00"}, "is not a date"),
      ({"live_start": "2027-03-02", "live_end": "2027-03-03", "final_start": "2027-03-03"},
       "final_start='2027-03-03' is not later than live_end='2027-03-03'"),
+     ({"live_start": "2027-03-02", "live_end": "2027-03-03", "final_start": "2027-03-03 09:00"},
+      "final_start='2027-03-03 09:00' is on the last day of the live phase; give a later day"),
+     ({"release": "2020-01-01"}, "release='2020-01-01' is not later than final_end"),
+     ({"reward": " "}, "reward=' ' is not possible; give 1 to 256 visible characters"),
      ({"final_end": "2020-01-01"}, "final_end='2020-01-01' is not later than final_start"),
      ({"live_end": "2027-03-03 00:00:00.2", "final_start": "2027-03-03 00:00:00.9"},
       "final_start='2027-03-03 00:00:00.9' is not later")],
@@ -301,6 +376,16 @@ def inside(archive, name, content):
     return change
 
 
+def picture_with_a_corner():
+    """A logo with a light spot in the corner of the square that a circle cuts off."""
+    picture = Image.new("RGB", (200, 200), "navy")
+    picture.paste("white", (180, 180, 195, 195))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+METHOD = ("fact_sheet", "method")
 PHASE = ("phases", 0)
 FINAL = ("phases", 1)
 BOARD = ("leaderboards", 0)
@@ -309,6 +394,33 @@ PROGRAM = "scoring_program.zip"
 MUTATIONS = [  # the beginning of what the checker must say, and of what change of a good bundle
     ("competition.yaml: not at the root", replaced("competition.yaml", None)),
     ("image: not a picture", replaced("logo.png", b"logo")),
+    ("image: cut off by the circle", replaced("logo.png", picture_with_a_corner())),
+    ("can_participants_make_submissions_public", changed(
+        can_participants_make_submissions_public=None)),
+    ("contact_email", changed(contact_email="the forum")),
+    ("reward", changed(reward="")),
+    ("fact_sheet: no question about training_data", changed("fact_sheet", training_data=None)),
+    ("fact_sheet.method: takes a column", changed(*METHOD, is_on_leaderboard="true")),
+    ("fact_sheet.method: is_required", changed(*METHOD, is_required=True)),
+    ("fact_sheet.method: another key", changed(*METHOD, key="other")),
+    ("fact_sheet.method.title", changed(*METHOD, title="")),
+    ("pages/rules.md: does not say: A team", replaced("pages/rules.md", b"Be fair.")),
+    ("pages/rules.md: does not say: share", replaced("pages/rules.md", b"Be fair.")),
+    ("pages/rules.md: does not say: publish", replaced("pages/rules.md", b"Be fair.")),
+    ("terms: entries are published", replaced("terms.md", b"Be fair.")),
+    ("tasks[1].reference_data: must hold the ids alone", inside(
+        "reference_data_final.zip", "track.txt", b"sensorium")),
+    ("tasks[1].reference_data: must hold the ids alone", inside(
+        "reference_data_final.zip", "final_test_ids.json",
+        b'{"trial_indices": ["a"], "image_ids": ["1"], "neuron_ids": [1], "responses": [[1]]}')),
+    ("tasks[1].reference_data: ids are missing", inside(
+        "reference_data_final.zip", "final_test_ids.json",
+        b'{"trial_indices": ["a"], "image_ids": [], "neuron_ids": [1]}')),
+    ("starting_kit.zip: holds the truth", inside(
+        "starting_kit.zip", TRUTH_FILES["final_test"], b"x")),
+    ("leaderboards[0].columns: valid is for", changed(*BOARD, "columns", 5, key="other")),
+    ("columns[0].title: 1 to 12", changed(*BOARD, "columns", 0, title="Single-trial correlation")),
+    ("columns[5].precision: not 0", changed(*BOARD, "columns", 5, precision=4)),
     ("pages[0].file: no such", changed("pages", 0, file="pages/none.md")),
     ("registration_auto_approve", changed(registration_auto_approve="yes")),
     ("tasks: two score the same", changed("tasks", 1, reference_data="reference_data_live.zip")),
@@ -325,11 +437,14 @@ MUTATIONS = [  # the beginning of what the checker must say, and of what change 
     ("solutions[0]: larger than", replaced("solution.zip", bytes(50_000_001))),
     ("solutions[0]: metadata", inside("solution.zip", "metadata", b"x")),
     ("phases[1].start: not later", changed(*FINAL, start="2027-05-01 12:00:00")),
+    ("phases[1].start: on the day of", changed(*FINAL, start="2027-05-01 13:00:00")),
     ("phases[0].end: missing", changed(*PHASE, end=None)),
     ("phases[0].start: not a quoted", changed(*PHASE, start=datetime.datetime(2027, 3, 1, 9))),
     ("phases[0].start: an offset", changed(*PHASE, start="2027-03-01T00:00+02:00")),
     ("phases[0].max_submissions", changed(*PHASE, max_submissions=3)),
-    ("phases[0].starting_kit: no README.md", inside("starting_kit.zip", "README.md", b"robot")),
+    ("phases[0].starting_kit: no README.md", inside("starting_kit.zip", "README.md", b"token")),
+    ("phases[0].starting_kit: does not say that a token", inside(
+        "starting_kit.zip", "README.md", b"0.1234 token, allow_robot_submissions")),
     ("leaderboards: not a list", changed(leaderboards=None)),
     ("leaderboards: only the first",
      lambda part, files: part["leaderboards"].append(part["leaderboards"][0])),

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import csv_rows
@@ -34,7 +36,7 @@ runpy.run_path("score.py", run_name="__main__")
 class Platform:
     """The folders of a run: program, input/ref, input/res, output."""
 
-    def __init__(self, folder, bundle, phase):
+    def __init__(self, folder, bundle, phase):  # the bundle has a solution
         self.folder = folder
         with zipfile.ZipFile(bundle) as source:
             for name, place in {"scoring_program.zip": "program", "solution.zip": "input/res",
@@ -77,7 +79,12 @@ def test_scorer_has_numpy_126_alone():
 @pytest.mark.parametrize("tier", SUBMISSION_FILES)
 def test_score_is_that_of_the_grade_and_of_the_ranking(hosted, tmp_path, tier):
     phase = {"test": "live", "final_test": "final"}[tier]
-    platform = Platform(tmp_path, hosted.bundle, phase)
+    bundle = hosted.bundle
+    if phase == "final":
+        config = replace(hosted.config, blind_final=False)
+        path = tmp_path / "scored.zip"
+        bundle = kit.bundle(hosted.data, hosted.truth, path, hosted.model, config)
+    platform = Platform(tmp_path, bundle, phase)
     status, err, page = platform.run()
     assert (status, err) == (0, "")
     found = json.loads(platform.scores.read_text())
@@ -88,12 +95,77 @@ def test_score_is_that_of_the_grade_and_of_the_ranking(hosted, tmp_path, tier):
     with zipfile.ZipFile(hosted.bundle) as source:
         (board,) = json.loads(source.read("competition.yaml"))["leaderboards"]
     assert set(found) == {column["key"] for column in board["columns"]}
+    assert found.pop("valid") == 1
     assert all(np.isfinite(list(found.values()))) and found["low"] < found["high"]
     assert any(f"{phase.capitalize()} test set" in text for _, text in page.find("p"))
     (row,) = kit.rank(platform.entry.parent, hosted.truth, final=phase == "final")
     metric = "single_trial" if hosted.config.track == "sensorium+" else "to_average"
     assert found[metric] == pytest.approx(row.score, abs=1e-9)
     assert (found["low"], found["high"]) == pytest.approx(row.interval, abs=1e-9)
+
+
+def test_blind_final_says_valid_and_nothing_else(hosted, tmp_path):
+    """One finite number, for a column of the board; the page has no score and no figure."""
+    platform = Platform(tmp_path, hosted.bundle, "final")
+    (tmp_path / "input" / "res" / LIVE).write_text("the other file, which is not read")
+    status, err, page = platform.run()
+    assert (status, err) == (0, "")
+    assert platform.scores.read_text() == '{"valid": 1}'
+    assert_loads_nothing(page)
+    assert [text for _, text in page.find("h1")] == ["This entry is valid"]
+    ((_, facts),) = page.find("p", **{"class": "facts"})
+    assert facts == "Final test set · 10 trials · 3 images · 24 neurons"
+    assert not page.find("svg") and not page.find("td")
+    assert not re.search(r"\d\.\d", "".join(text for _, text in page.find("p")))
+
+
+def wrong_number(entry):
+    csv_rows.change(entry / FINAL, lambda rows: [[*rows[0][:2], ["NaN"] * 24, rows[0][3]],
+                                                 *rows[1:]])  # fmt: skip
+
+
+WRONG = {  # what a blind final finds in an entry -> words of the sentence
+    "a trial less": (lambda entry: csv_rows.change(entry / FINAL, lambda rows: rows[1:]),
+                     "1 trial ("),
+    "another image": (lambda entry: csv_rows.change(
+        entry / FINAL, lambda rows: [[rows[0][0], "7", *rows[0][2:]], *rows[1:]]),
+        "with the image_ids of another image"),
+    "other neurons": (lambda entry: csv_rows.change(
+        entry / FINAL, lambda rows: [[*r[:3], [n + 1 for n in r[3]]] for r in rows]),
+        "with other neurons"),
+    "no number": (wrong_number, "is not a JSON list of"),
+    "the live file": (lambda entry: (entry / LIVE).replace(entry / FINAL),
+                      "not one of its trials is in this test set"),
+    "no file": (lambda entry: (entry / FINAL).unlink(), f"and holds {LIVE}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_blind_final_refuses(plus_hosted, tmp_path, name):
+    platform = Platform(tmp_path, plus_hosted.bundle, "final")
+    change, words = WRONG[name]
+    change(platform.entry)
+    status, err, page = platform.run()
+    assert status == 1 and words in err and err.count("\n") == 1
+    assert not platform.scores.exists()
+    assert page.find("p", **{"class": "problem"})[0][1] == err.strip()
+
+
+def test_entry_that_the_platform_takes_for_a_program_is_scored(live):
+    """It then lies in ingested_program, with its metadata, and res is empty."""
+    live.run()
+    expected = json.loads(live.scores.read_text())
+    program = live.folder / "ingested_program"
+    program.mkdir()
+    (program / "mine").mkdir()
+    (live.entry / LIVE).rename(program / "mine" / LIVE)
+    (program / "metadata.yaml").write_text("command: python3 model.py")
+    assert live.run()[0] == 1  # res has the final file, so it is the entry
+    (live.entry / FINAL).unlink()
+    assert live.run()[:2] == (0, "")
+    assert json.loads(live.scores.read_text()) == pytest.approx(expected, abs=1e-9)
+    live.entry.rename(live.entry.with_name("gone"))
+    assert live.run()[:2] == (0, "")
 
 
 def with_hidden_files(entry):

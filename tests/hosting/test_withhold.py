@@ -200,12 +200,15 @@ def test_withhold_records_the_track_that_is_given_or_the_recordings(mouse, tmp_p
 # ---- all or nothing ----
 
 
-def test_withhold_never_replaces(mouse, tmp_path):
+def test_withhold_never_replaces(mouse, tmp_path, monkeypatch):
     kit.withhold(mouse, tmp_path / "mine")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
     with pytest.raises(FileExistsError, match="mine exists already and is never replaced; name a"):
         kit.withhold(mouse, tmp_path / "mine")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+    monkeypatch.setattr(publish, "_require_possible", lambda *_: 1 / 0)  # reads all values
+    with pytest.raises(FileExistsError, match="exists already"):
+        kit.withhold(mouse, tmp_path / "mine")
     (tmp_path / "link").symlink_to("nowhere")
     with pytest.raises(FileExistsError, match="exists already"):
         kit.withhold(mouse, tmp_path / "link")
@@ -367,7 +370,9 @@ def test_withhold_refuses_arguments(mouse, tmp_path, monkeypatch, name):
      ({"mouse": "1-GrayImageNet"}, "is not plain"),
      ({"mouse": "a" * 81}, "is not plain"),
      ({"mouse": 7}, "mouse=7 is not possible; give a text or None"),
-     ({"license": 7}, "license=7 is not possible; give a text or None")],
+     ({"license": 7}, "license=7 is not possible; give a text or None"),
+     ({"url": "example.org"}, "url='example.org' is not an address; begin it with https://"),
+     ({"date": "soon"}, "date='soon' is not a date; give one such as \"2027-03-01\"")],
 )  # fmt: skip
 def test_withhold_config_refuses(setting, message):
     with pytest.raises(ValueError, match=message):

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.functional import batch_norm, conv2d, elu, grid_sample, linear
 
 import kit
-from kit.data import catalog
+from kit.data.sources import catalog
 from kit.models.pretrained import SHIPPED
 
 NAMES = list(catalog.WEIGHTS)

@@ -7,6 +7,7 @@ import pytest
 
 import kit
 from kit import plots
+from kit.lab import LearningCurve
 
 
 def texts(labels):
@@ -80,6 +81,17 @@ def test_learning_curve_draws_a_line_for_each_name():
     assert len({line.get_color() for line in ax.lines}) == 4
     assert texts(ax.get_xticklabels()) == ["100", "400"]
     assert ax.get_xlabel() == "training images"
+
+
+def test_data_needed_shows_what_is_expected():
+    counts, values = np.array([200, 400, 800]), np.array([0.2, 0.3, 0.35])
+    intervals, measured = np.array([values - 0.01, values + 0.02]), np.array([True, True, False])
+    curve = LearningCurve("correlation, over images", counts, values, intervals, measured)
+    ax = plots.data_needed(curve)
+    assert texts(ax.get_legend().texts) == ["measured", "expected"]
+    assert ax.get_xlabel() == "images" and ax.get_ylabel() == "correlation"
+    (bars,) = ax.containers[1][2]
+    assert bars.get_segments()[0][:, 1].tolist() == pytest.approx([0.34, 0.37])
 
 
 def test_ladder_names_steps_unless_they_have_a_label():

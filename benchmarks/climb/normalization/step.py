@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 import kit
-from kit.models.normalization import NormalizationCore
+from kit.models.cores.normalization import NormalizationCore
 
 AFTER = "gain"
 

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from waiting import LIMIT, wait_for_process, wait_until
 
-from kit.data import download as downloads
+from kit.data.sources import download as downloads
 
 NOWHERE = "http://127.0.0.1:1/file.zip"
 CONTENT = b"PK\x03\x04" + random.Random(0).randbytes(3_000_000)
@@ -416,7 +416,7 @@ def test_download_offline(serve, tmp_path, monkeypatch):
 SCRIPT = """
 import sys
 from pathlib import Path
-from kit.data import download as downloads
+from kit.data.sources import download as downloads
 downloads.download("recording 7-1-1", sys.argv[1], Path(sys.argv[2]), sys.argv[3], 3)
 """
 

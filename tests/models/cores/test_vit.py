@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import kit
-from kit.models.vit import Attention, ViTConfig, ViTCore
+from kit.models.cores.vit import Attention, ViTConfig, ViTCore
 
 SIZE = (18, 32)
 SMALL = ViTConfig(patch=6, stride=4, dim=8, depth=2, heads=2, head_dim=3, mlp_dim=10)

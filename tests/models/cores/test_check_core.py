@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import dropout
 
 import kit
+from kit.models.cores.vit import ViTCore
 from kit.models.layers import ConvCore
 
 SIZE = (12, 16)
@@ -172,8 +173,8 @@ def test_check_core_several_problems():
     (Core(), 1), (nn.Conv2d(1, 3, 5), 1), (nn.Identity(), 1), (nn.Conv2d(4, 3, 5, stride=2), 4),
     (ConvCore(3), 1), (ConvCore(3, 4, layers=3, nonlinear=False), 4), (nn.AvgPool2d(3), 1),
     (nn.Sequential(nn.Conv2d(1, 4, 3), nn.Dropout(), nn.ELU(inplace=True)), 1),
-    (kit.models.vit.ViTCore(image_size=SIZE, config=kit.ViTConfig(4, 2, 8)), 1),
-    (kit.models.vit.ViTCore(kit.ViTConfig.published(patch=4, stride=2), SIZE, takes_state=True), 1),
+    (ViTCore(image_size=SIZE, config=kit.ViTConfig(4, 2, 8)), 1),
+    (ViTCore(kit.ViTConfig.published(patch=4, stride=2), SIZE, takes_state=True), 1),
     (nn.Sequential(nn.Conv2d(1, 4, 3).requires_grad_(False), nn.ReLU(), nn.Conv2d(4, 2, 1)), 1),
 ])  # fmt: skip
 def test_check_core_good_core(core, channels):

@@ -6,7 +6,7 @@ import torch
 
 import kit
 from kit.lab.indices import orientation_difference
-from kit.lab.report_cards import _compare, _filter_correlation, report_card
+from kit.lab.reports.report_cards import _compare, _filter_correlation, report_card
 
 SOME = range(0, 600, 8)
 

@@ -8,7 +8,7 @@ import pytest
 import tiny
 
 import kit
-from kit.data import catalog
+from kit.data.sources import catalog
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import conv2d
 
 import kit
-from kit.models.normalization import NormalizationCore, local_variance
+from kit.models.cores.normalization import NormalizationCore, local_variance
 
 CHANNELS = 3
 
