@@ -6,10 +6,10 @@ rankings that say which entries differ.
 """
 
 from kit.challenge.comparison import Comparison, compare
-from kit.challenge.entries import truth_file
 from kit.challenge.grading import grade, write_ground_truth
 from kit.challenge.ground_truth import read_ground_truth
 from kit.challenge.ranking import Ranking, rank
+from kit.challenge.ranking.entries import truth_file
 from kit.challenge.submission import check, submit
 from kit.challenge.watching import watch
 

@@ -19,9 +19,9 @@ from packaging.requirements import Requirement
 from waiting import LIMIT
 
 import kit
-from kit.challenge import archive
 from kit.challenge.csv_files import write_rows
-from kit.challenge.entries import open_entry
+from kit.challenge.ranking import archive
+from kit.challenge.ranking.entries import open_entry
 from kit.challenge.tracks import SUBMISSION_FILES, TRUTH_FILES
 from kit.hosting.scorer import find_file
 

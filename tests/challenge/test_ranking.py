@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 import kit
-from kit.challenge import graded
 from kit.challenge.csv_files import write_rows
-from kit.challenge.entries import find_entries, open_entry
-from kit.challenge.ranking import image_alone
+from kit.challenge.ranking import graded, image_alone
+from kit.challenge.ranking.entries import find_entries, open_entry
 
 NAMES = ("cnn", "shifter-gain-1", "shifter-gain-2", "ln")
 

@@ -8,12 +8,17 @@ from textwrap import fill
 
 import numpy as np
 
-from kit.challenge import archive
 from kit.challenge.comparison import require_settings
-from kit.challenge.entries import Settings, find_entries, is_baseline, open_folder, truth_file
-from kit.challenge.graded import expected_alone, find_flags, first_three, grade_entries
-from kit.challenge.graded import image_alone as image_alone
 from kit.challenge.ground_truth import read_ground_truth, resolve_track
+from kit.challenge.ranking import archive
+from kit.challenge.ranking.entries import (
+    Settings,
+    find_entries,
+    is_baseline,
+    open_folder,
+    truth_file,
+)
+from kit.challenge.ranking.graded import expected_alone, find_flags, first_three, grade_entries
 from kit.challenge.tracks import RANKING_METRIC, SCORES, TEST_SETS, TRACKS
 from kit.checks import one_line, require, require_path
 from kit.evaluation.bootstrap import RESAMPLES, Difference, compare_scores, rank_scores

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kit.challenge.entries import RESULTS, Settings, open_entry, open_folder
+from kit.challenge.ranking.entries import RESULTS, Settings, open_entry, open_folder
 from kit.challenge.tracks import TEST_SETS, TRACK_FILE, TRACKS, TRUTH_FILES
 from kit.checks import require
 from kit.files import atomic_write, file_sha256
 from kit.pages.ranking import facts
 
-KIT = Path(__file__).parents[1]
+KIT = Path(__file__).parents[2]
 PACKAGES = (  # of pyproject.toml
     "numpy torch lightning-fabric platformdirs requests filelock urllib3 safetensors orjson tqdm "
     "ipywidgets matplotlib pillow joblib jinja2"

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kit.challenge.entries import Settings, open_entry
 from kit.challenge.ground_truth import GroundTruth, read_submission
+from kit.challenge.ranking.entries import Settings, open_entry
 from kit.challenge.tracks import RANKING_METRIC
 from kit.checks import one_line
 from kit.evaluation import metrics
