@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from tqdm import tqdm
 
+RISE = 0.3  # share of a one-cycle training in which the rate rises
 Callback = Callable[[History], bool | None]  # called after every step; True ends the training
 
 
@@ -155,7 +156,9 @@ class Trainer:
         self.wrapped, self.optimizer = fabric.setup(model, Adam(model.parameters(), lr=lr))
         self.trials = {mouse: len(recording.rows("train")) for mouse, recording in data.items()}
         steps = config.epochs * self.steps_per_epoch
-        self.scheduler = OneCycleLR(self.optimizer, lr, steps) if config.one_cycle else None
+        self.scheduler = None
+        if config.one_cycle:
+            self.scheduler = OneCycleLR(self.optimizer, lr, steps, pct_start=RISE)
         self.history, self.best = History(), deepcopy(model.state_dict())
         self.epochs_since_best = 0  # or since the last drop
         self.drops = 0  # how often the rate was multiplied by .3
@@ -248,11 +251,12 @@ class Trainer:
     def early_stopping_step(self) -> None:
         """Keep the weights if they are the best so far.
 
-        After `patience` epochs without better ones, return to the best and lower the rate, or stop.
-        Stop after the last epoch.
+        After `patience` epochs without better ones, return to the best and lower the rate, or stop;
+        epochs in which the rate still rises do not count. Stop after the last epoch.
         """
         config, history = self.config, self.history
-        self.epochs_since_best += 1
+        if not config.one_cycle or len(history.loss) >= RISE * config.epochs:
+            self.epochs_since_best += 1
         if history.best_epoch == len(history.loss) - 1:
             self.epochs_since_best, self.best = 0, deepcopy(self.model.state_dict())
         elif self.epochs_since_best >= config.patience:

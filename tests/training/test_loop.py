@@ -118,6 +118,12 @@ def test_early_stopping_step_restores_best_epoch(small, scripted):
     assert same_state(model.state_dict(), seen[1])
 
 
+def test_early_stopping_step_waits_while_the_rate_rises(small, scripted):
+    scripted([0.1] * 12 + [0.2] * 8)
+    log = kit.train(build(small), small, quick(epochs=20, patience=8))  # rises for six epochs
+    assert len(log.loss) == 20 and log.best_epoch == 12
+
+
 def test_early_stopping_step_drops_rate_then_stops(small, scripted):
     seen = scripted([0.5, 0.4, 0.4, 0.6, 0.1, 0.1, 0.1, 0.1])
     model = build(small)

@@ -19,7 +19,7 @@ from kit.lab.experiment import Subject
 from kit.lab.tuning import FullField
 from kit.models.model import Model
 
-PARTS = {8: 3, 4: 3, 2: 2, 1: 2}  # three models of an eighth of the images each, and so on
+PARTS = {4: 4, 2: 2, 1: 2}  # four models of a quarter of the images each, and so on
 RESAMPLES = 2000
 POWERS = np.geomspace(0.1, 2, 40)  # c of a curve a - b n^-c
 
@@ -71,7 +71,7 @@ class DataNeeded:
 def data_needed(data: Dataset, build: Callable[[Dataset, int], Model]) -> DataNeeded:
     """Learning curves over images, neurons and repeats, to plan the next experiment.
 
-    build: a function of a Dataset and a seed that returns a model trained on it. It is called 14
+    build: a function of a Dataset and a seed that returns a model trained on it. It is called 12
     times, on parts of the images and of the neurons; small parts need more epochs, as below.
     Models of one amount see different images: the scatter of their validation scores gives the
     intervals, and from the curve a - b n^-c follows the score at twice the images. How far two of
@@ -79,9 +79,10 @@ def data_needed(data: Dataset, build: Callable[[Dataset, int], Model]) -> DataNe
     how well these are determined. Repeats need a test tier with known responses.
     Raises ValueError for several mice, fewer than 64 train images or 16 neurons.
 
+    >>> config = kit.ModelConfig(shifter=True, gain=True, minmax_behavior=True)
     >>> def build(data, seed):
-    ...     model = kit.cnn_baseline(data, channels=16)
-    ...     epochs = min(48, 19_200 // len(data.mouse.rows("train")))
+    ...     model = kit.cnn_baseline(data, channels=16, config=config)
+    ...     epochs = 19_200 // len(data.mouse.rows("train"))  # twelve for 1,600 images
     ...     kit.train(model, data, kit.TrainConfig(epochs=epochs, seed=seed))
     ...     return model
     >>> plan = kit.lab.data_needed(kit.load("sample+"), build)  # doctest: +SKIP
