@@ -16,11 +16,14 @@ from kit.challenge import read_ground_truth, truth_file, watch
 from kit.challenge.ground_truth import resolve_track
 from kit.challenge.tracks import TRACKS
 from kit.checks import expand_user, require, system_words
+from kit.data.official import open_source
+from kit.data.packing import recorded_size
 from kit.files import atomic_write, is_first_process
 from kit.hosting.publish import private_folder
 from kit.pages.board import add_to_board, check_board, write_board
 from kit.pages.ranking import find_changes
 
+RECORDED = (144, 256)  # height and width of the published and the simulated images
 BASELINES = {
     "cnn": kit.cnn_baseline,
     "linear": kit.linear_baseline,
@@ -93,7 +96,7 @@ ARGUMENTS = {  # command -> its arguments and what they are; defaults stand in t
         "--url": "page of the recording",
         "--date": "of publication, such as 2027-03-01",
         "--citation": "how to cite the recording",
-        "--size": "height and width of the public images in pixels (default: 144 256, as recorded)",
+        "--size": "height and width of the public images in pixels (default: as recorded)",
     },
     "bundle": {
         "data": f"the recording that is public: {DATA}",
@@ -308,13 +311,18 @@ def _watch(folder, truth_path, seconds, show_ranking):
     watch([Path(folder).resolve(), truth_path], seconds, refresh)
 
 
-def _withhold(data, out, size=(144, 256), **settings):
+def _withhold(data, out, size=None, **settings):
     """Make a challenge of a recording with known test responses."""
     config = kit.WithholdConfig(**settings)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     with private_folder(out) as private:
         path = expand_user(data)  # as kit.load does; not every shell expands "~"
-        recording = kit.load(data, size, private if os.path.exists(path) else None).mouse
+        folder = None
+        if os.path.exists(path):
+            folder = private
+            with open_source(path) as source:
+                size = size or recorded_size(source)
+        recording = kit.load(data, size or RECORDED, folder).mouse
         paths = kit.withhold(recording, out, config)
         del recording  # Windows removes no file that is open
     print(*paths, sep="\n")

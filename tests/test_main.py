@@ -6,8 +6,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 from trainer import same_weights
@@ -164,6 +166,18 @@ def test_withhold_and_grade(capsys, tmp_path):
     mouse = kit.load(public, size=(18, 32), folder=tmp_path).mouse
     assert (mouse.mouse, mouse.behavior) == ("8-1-1", None)
     assert (private / "key.csv").exists()
+
+
+def test_withhold_keeps_the_size_as_recorded(capsys, tmp_path):
+    images = SIX_IMAGES["images"][..., ::3, ::4]  # 48 x 64, another aspect than the benchmark's
+    source = tiny.write(tmp_path, SIX_IMAGES | {"images": images})
+    status, out, err = run(capsys, "withhold", source, tmp_path / "mine")
+    assert (status, err) == (0, "")
+    public = Path(out.split()[0])
+    assert kit.load(public, size=(48, 64), folder=tmp_path).image_size == (48, 64)
+    with zipfile.ZipFile(public) as file:
+        name = next(each for each in file.namelist() if "data/images/" in each)
+        assert np.load(io.BytesIO(file.read(name))).shape == (1, 48, 64)
 
 
 @pytest.mark.parametrize("place", ["{}", "~"])  # not every shell puts the home folder in for "~"

@@ -94,13 +94,19 @@ def default_size(source: Source) -> tuple[int, int]:
 
     Raises ValueError if the recording is damaged.
     """
-    trials = read_meta(source)["tiers"].size
-    _, rows, columns = _read_image_shape(source, source.trial_arrays(trials)["images"][0])
+    rows, columns = recorded_size(source)
     height, width = SIZE
     if _fits(SIZE, columns / rows):
         return SIZE
     height = max(1, round(math.sqrt(height * width * rows / columns)))
     return height, max(1, round(height * columns / rows))
+
+
+def recorded_size(source: Source) -> tuple[int, int]:
+    """Height and width of the images as recorded. Raises ValueError if it is damaged."""
+    trials = read_meta(source)["tiers"].size
+    _, rows, columns = _read_image_shape(source, source.trial_arrays(trials)["images"][0])
+    return rows, columns
 
 
 def _fits(size, aspect):
