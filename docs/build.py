@@ -174,8 +174,7 @@ def reference_page(stage, names):
         for part in name.split(".")[1:]:
             found = getattr(found, part)
         is_class = isinstance(found, type)
-        lines += ["", name, "-" * len(name), ""]
-        lines += [f".. auto{'class' if is_class else 'function'}:: {name}"]
+        lines += ["", f".. auto{'class' if is_class else 'function'}:: {name}"]
         lines += ["   :members:"] if is_class else []
     return "\n".join([*lines, ""])
 
@@ -197,6 +196,10 @@ def gather(folder):
         else:
             write = notebook if path.suffix == ".ipynb" else page
             out.write_text(write(path, target, paths, address), encoding="utf-8")
+    for path in folder.glob("*.md"):  # a pattern in a list of pages may have nothing to list
+        lines = re.split(r"(?m)^([\w/]+\*\n)", path.read_text(encoding="utf-8"))
+        empty = {line for line in lines[1::2] if not any(folder.glob(line.strip()))}
+        path.write_text("".join(line for line in lines if line not in empty), encoding="utf-8")
     shutil.copytree(HERE / "_static", folder / "_static")
     (folder / "reference").mkdir()
     for stage, names in reference_names().items():

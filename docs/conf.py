@@ -17,7 +17,6 @@ version = release = kit.__version__
 html_title = project
 root_doc = "index"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.mathjax"]
-suppress_warnings = ["toc.empty_glob", "mystnb.unknown_mime_type"]
 
 # Notebooks are shown with the outputs that are committed, and nothing is fetched for widgets.
 nb_execution_mode = "off"
@@ -31,8 +30,6 @@ myst_heading_anchors = 3
 mathjax_path = "mathjax/tex-svg.js"
 mathjax3_config = {
     "options": {"enableMenu": False},
-    "loader": {"load": ["[tex]/noundefined"]},
-    "tex": {"inlineMath": [["\\(", "\\)"]], "displayMath": [["\\[", "\\]"]]},
 }
 
 autosummary_generate = False
@@ -41,7 +38,7 @@ autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 80
 default_role = "py:obj"
-add_module_names = False
+toc_object_entries_show_parents = "hide"
 
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
