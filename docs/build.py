@@ -1,8 +1,8 @@
 """Gather the pages of the site and build it in build/site/html. Run by `make site`.
 
-Nothing is written twice: pages lie in docs/, notebooks, the teacher's page and the models' card where
-they are, the reference in the docstrings. Here all of them are copied into one folder, links between
-them follow, and links to other files of the repository lead to its page on GitHub.
+Nothing is written twice: pages lie in docs/, notebooks, the teacher's page and the models' card
+where they are, the reference in the docstrings. Here all of them are copied into one folder; links
+between them follow, and links to other files of the repository lead to its page on GitHub.
 """
 
 import json
@@ -13,7 +13,6 @@ import shutil
 import sys
 import sysconfig
 from pathlib import Path
-from types import ModuleType
 
 from sphinx.cmd.build import build_main
 
@@ -120,7 +119,7 @@ def page(path, target, paths, address):
 
 
 def notebook(path, target, paths, address):
-    """A notebook for the site: its links, and a text in place of each figure that cannot be seen."""
+    """A notebook for the site: with its links, and a text for whoever cannot see a figure."""
     book, heading = json.loads(path.read_text(encoding="utf-8")), ""
     origin = path.relative_to(ROOT).as_posix()
     for cell in book["cells"]:
@@ -184,7 +183,9 @@ def reference_page(stage, names):
 
 def gather(folder):
     """Write all pages of the site into an empty folder."""
-    address = "https://github.com/" + runpy.run_path(ROOT / "notebooks" / "badges.py")["repository"]()
+    address = (
+        "https://github.com/" + runpy.run_path(ROOT / "notebooks" / "badges.py")["repository"]()
+    )
     paths = site_paths()
     for origin, target in paths.items():
         path, out = ROOT / origin, folder / target

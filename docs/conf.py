@@ -126,4 +126,5 @@ def on_docstring(app, what, name, found, options, lines):
 
 
 def setup(app):
+    """Sphinx calls this once."""
     app.connect("autodoc-process-docstring", on_docstring)
