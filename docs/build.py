@@ -40,6 +40,11 @@ INCLUDE = re.compile(r"^```\{include\} (\S+)\n:start-after: (.*)\n:end-before: (
 LINK = re.compile(r'(\]\(|(?:src|href)=")(?![a-z]+:|[#/])([^)#\s"]+)(?=[)#"])')
 TERM = re.compile(r"\[([^\]]+)\]\([^)\s]*\bglossary\.md#([\w-]+)\)")
 
+FIGURE = (
+    "![Single-trial correlation against CPU seconds of training, for each step of the ladder, with "
+    "the true rates as a line above all](ladder.png)"
+)
+
 # The reference: page -> its title and the stage whose names it lists, those of `kit` first.
 STAGES = {
     "data": "Recordings",
@@ -175,6 +180,8 @@ def reference_page(stage, names):
         is_class = isinstance(found, type)
         lines += ["", f".. auto{'class' if is_class else 'function'}:: {name}"]
         lines += ["   :members:"] if is_class else []
+        if hasattr(found, "_fields"):
+            lines.append(f"   :exclude-members: {', '.join(found._fields)}")
     return "\n".join([*lines, ""])
 
 
@@ -197,6 +204,9 @@ def gather(folder):
         else:
             write = notebook if path.suffix == ".ipynb" else page
             out.write_text(write(path, target, paths, address), encoding="utf-8")
+    draw_ladder(folder / "ladder.png")
+    page_of_it = folder / "ladder.md"
+    page_of_it.write_text(page_of_it.read_text("utf-8").replace("<!-- figure -->", FIGURE), "utf-8")
     for path in folder.glob("*.md"):  # a pattern in a list of pages may have nothing to list
         lines = re.split(r"(?m)^([\w/]+\*\n)", path.read_text(encoding="utf-8"))
         empty = {line for line in lines[1::2] if not any(folder.glob(line.strip()))}
@@ -206,6 +216,15 @@ def gather(folder):
     for stage, names in reference_names().items():
         text = reference_page(stage, names)
         (folder / "reference" / f"{stage}.rst").write_text(text, encoding="utf-8")
+
+
+def draw_ladder(path):
+    """Draw the ladder from its records, as notebook 10 does."""
+    ladder = json.loads((ROOT / "kit" / "weights" / "ladder.json").read_text())
+    ax = kit.plots.ladder(ladder["steps"])
+    ax = kit.plots.ladder(ladder["tried"], ax, "tried, does not pay", kit.plots.GREY)
+    kit.plots.reference_line(ladder["true rates"], "true rates", ax)
+    ax.figure.savefig(path, dpi=150, bbox_inches="tight")
 
 
 def build(out=SITE / "html"):

@@ -6,6 +6,8 @@ import inspect
 import re
 from pathlib import Path
 
+from docutils import nodes
+
 import kit
 
 HERE = Path(__file__).resolve().parent
@@ -36,7 +38,6 @@ autosummary_generate = False
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
-python_maximum_signature_line_length = 80
 default_role = "py:obj"
 toc_object_entries_show_parents = "hide"
 
@@ -103,8 +104,13 @@ def reformat(lines):
     return done
 
 
+def has_fields(found):
+    """Whether a class is a dataclass or a named tuple."""
+    return dataclasses.is_dataclass(found) or hasattr(found, "_fields")
+
+
 def field_table(settings):
-    """The fields of a dataclass, with the comments that stand behind them in the source."""
+    """The fields of such a class, with the comments that stand behind them in the source."""
     source = inspect.getsource(settings)
     lines = source.splitlines()
     rows = []
@@ -120,11 +126,25 @@ def field_table(settings):
 def on_docstring(app, what, name, found, options, lines):
     """Autodoc's hook: docstrings are written for `help()`, and shown here as lists and code."""
     lines[:] = reformat(lines)
-    if what == "class" and dataclasses.is_dataclass(found):
+    if what == "class" and has_fields(found):
         example = next((i for i, line in enumerate(lines) if line.startswith(">>>")), len(lines))
         lines[example:example] = field_table(found)
 
 
+def on_signature(app, what, name, found, options, signature, returns):
+    """Autodoc's hook: the fields of a class stand below it, once."""
+    return ("", "") if what == "class" and has_fields(found) else None
+
+
+def on_page(app, doctree):
+    """Sphinx's hook: a table that Markdown gave a header without a word has none."""
+    for header in list(doctree.findall(nodes.thead)):
+        if not header.astext().strip():
+            header.parent.remove(header)
+
+
 def setup(app):
     """Sphinx calls this once."""
+    app.connect("doctree-read", on_page)
     app.connect("autodoc-process-docstring", on_docstring)
+    app.connect("autodoc-process-signature", on_signature)
