@@ -96,7 +96,7 @@ def reformat(lines):
         elif indented:
             done.append("  " + in_rst(line.strip()))
         elif done and done[-1].startswith(("- ", "  ")):  # the list has ended
-            continues = line[0].islower() and not previous.startswith("    ")
+            continues = not previous.rstrip().endswith((".", ":"))
             done += ["  " + in_rst(line)] if continues else ["", in_rst(line)]
         else:
             done.append(in_rst(line))
