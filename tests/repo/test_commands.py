@@ -397,7 +397,6 @@ NOT_RUN = {
     ". .venv/bin/activate": "run_venv runs it after the line that makes .venv",
     "conda env create -f environment.yml": "downloads; test_repository.py compares the file",
     "conda activate sensorium-kit": "needs the environment of the line before",
-    'kit.load("sensorium")': "downloads 412 MB; test_download.py and test_catalog.py do it small",
     'twin = kit.pretrained("sensorium+-cnn")': "downloads; test_pretrained.py opens a local copy",
     "apt install python3-venv": "changes the machine",
     "python -m kit fetch sensorium+": "downloads 412 MB; test_download.py does it small",
