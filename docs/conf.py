@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import inspect
 import re
+import runpy
 from pathlib import Path
 
 from docutils import nodes
@@ -11,6 +12,7 @@ from docutils import nodes
 import kit
 
 HERE = Path(__file__).resolve().parent
+repository = runpy.run_path(HERE.parent / "notebooks" / "badges.py")["repository"]
 
 project = "sensorium-kit"
 author = "The sensorium-kit authors"
@@ -52,7 +54,7 @@ html_context = {"default_mode": "auto"}
 html_sidebars = {"index": [], "glossary": []}
 html_theme_options = {
     "logo": {"text": project},
-    "github_url": "https://github.com/sensorium-kit/sensorium-kit",
+    "github_url": f"https://github.com/{repository()}",
     "navigation_with_keys": False,
     "show_nav_level": 1,
     "show_prev_next": True,
