@@ -71,7 +71,7 @@ def in_rst(text):
     return "".join(p if p.startswith("`") else re.sub(r"([*|\\_])", r"\\\1", p) for p in parts)
 
 
-NAMES = re.compile(r"((?:[a-z_]\w*|\w+ and \w+)(?:, (?:[a-z_]\w*))*): (.*)")
+ARGUMENTS = re.compile(r"([a-z_]\w*(?:, [a-z_]\w*)*): (.*)")
 
 
 def reformat(lines):
@@ -82,7 +82,8 @@ def reformat(lines):
     """
     done, in_example, previous = [], False, ""
     for line in lines:
-        argument = NAMES.fullmatch(line)
+        begins = not previous.strip() or previous.rstrip().endswith((".", ":"))
+        argument = ARGUMENTS.fullmatch(line) if begins else None
         indented = line.startswith("    ")
         if not line.strip():
             in_example = False
@@ -98,8 +99,7 @@ def reformat(lines):
         elif indented:
             done.append("  " + in_rst(line.strip()))
         elif done and done[-1].startswith(("- ", "  ")):  # the list has ended
-            continues = not previous.rstrip().endswith((".", ":"))
-            done += ["  " + in_rst(line)] if continues else ["", in_rst(line)]
+            done += ["", in_rst(line)] if begins else ["  " + in_rst(line)]
         else:
             done.append(in_rst(line))
         previous = line
@@ -119,6 +119,7 @@ def field_table(settings):
     for node in ast.parse(source).body[0].body:
         if isinstance(node, ast.AnnAssign) and not node.target.id.startswith("_"):
             default = f" = {ast.unparse(node.value)}" if node.value else ""
+            default = default.replace("field(default_factory=list)", "[]")
             comment = lines[node.end_lineno - 1].partition("  # ")[2].removesuffix("  # fmt: skip")
             rows.append(f"- ``{node.target.id}: {ast.unparse(node.annotation)}{default}``")
             rows[-1] += f" {in_rst(comment)}" if comment else ""
