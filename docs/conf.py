@@ -146,8 +146,15 @@ def on_page(app, doctree):
             header.parent.remove(header)
 
 
+def on_body(app, pagename, templatename, context, doctree):
+    """Sphinx's hook: the empty corner of a table with headers on two sides is no header."""
+    empty = re.compile(r'<th class="head[^"]*"><p></p></th>')
+    context["body"] = empty.sub("<td></td>", context.get("body", ""))
+
+
 def setup(app):
     """Sphinx calls this once."""
     app.connect("doctree-read", on_page)
+    app.connect("html-page-context", on_body)
     app.connect("autodoc-process-docstring", on_docstring)
     app.connect("autodoc-process-signature", on_signature)
