@@ -1,6 +1,6 @@
 # Needs Python >= 3.11 and make, nothing else; everything goes into .venv and build/.
 .DEFAULT_GOAL := help
-.PHONY: help tutorial test elsewhere lowest peer widgets lab notebooks bench refresh weights badges offline lint clean
+.PHONY: help tutorial test elsewhere lowest peer widgets lab site notebooks bench refresh weights badges offline lint clean
 
 PY  := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq
@@ -27,6 +27,9 @@ lab: .venv/.kit  ## open the notebooks in JupyterLab
 	@JUPYTER_PATH="$(CURDIR)/.venv/share/jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH}" \
 	    $(PY) -m jupyterlab --notebook-dir=notebooks
 
+site: build/site/.done  ## build the site, build/site/html/index.html: course, how-to pages, glossary, reference
+	@build/site/bin/python docs/build.py
+
 lint: .venv/.kit  ## ruff, the order of imports, and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -41,7 +44,7 @@ test elsewhere lowest peer widgets: export OMP_NUM_THREADS := 1
 test lowest peer widgets: export KIT_DATA_DIR := $(CURDIR)/build/test-data
 test: export KIT_OFFLINE := 1
 test lowest widgets: export PYDEVD_DISABLE_FILE_VALIDATION := 1
-test: lint peer build/scorer/.done  ## lint, comparisons with 2022, then committed notebooks (nbval) and all tests
+test: lint peer build/scorer/.done build/site/.done  ## lint, comparisons with 2022, then committed notebooks (nbval) and all tests
 	$(PY) -m pytest -n 2 --dist loadgroup --nbval-lax --nbval-current-env \
 	    --nbval-cell-timeout=1800 --nbval-kernel-startup-timeout=600 notebooks tests
 
@@ -104,14 +107,17 @@ clean:  ## remove everything that make has made
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-# Environments on top of .venv: the library of 2022 and what that imports; Colab's ipywidgets.
-build/peer/.done build/widgets/.done: build/%/.done: .venv/.kit tests/%/requirements.txt
-	@echo "installing tests/$*/requirements.txt into build/$*"
+# Environments on top of .venv: the library of 2022 and what that imports; Colab's ipywidgets; Sphinx.
+build/peer/.done: tests/peer/requirements.txt
+build/widgets/.done: tests/widgets/requirements.txt
+build/site/.done: docs/requirements.txt
+build/peer/.done build/widgets/.done build/site/.done: build/%/.done: .venv/.kit
+	@echo "installing $(filter %.txt,$^) into build/$*"
 	@$(PY) -m venv --clear build/$*
 	@where='import sysconfig; print(sysconfig.get_path("purelib"))'; \
 	    echo "import site; site.addsitedir('$$($(PY) -c "$$where")')" \
 	    > "$$(build/$*/bin/python -c "$$where")/kit.pth"
-	@build/$*/bin/python -m pip --disable-pip-version-check -qq install -r tests/$*/requirements.txt
+	@build/$*/bin/python -m pip --disable-pip-version-check -qq install -r $(filter %.txt,$^)
 	@touch $@
 
 # What the hosting platform has, for its scoring program: Python 3.12 where there is one, numpy 1.26

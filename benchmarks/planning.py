@@ -22,7 +22,7 @@ def build(data, seed):
     """A CNN of 16 channels with gain; each part is trained for as many steps."""
     config = kit.ModelConfig(shifter=True, gain=True, minmax_behavior=True, seed=seed)
     model = kit.cnn_baseline(data, channels=16, config=config)
-    epochs = max(EPOCHS, EPOCHS * IMAGES // len(data.mouse.rows("train")))
+    epochs = EPOCHS * IMAGES // len(data.mouse.rows("train"))
     kit.train(model, data, kit.TrainConfig(epochs=epochs, seed=seed))
     return model
 

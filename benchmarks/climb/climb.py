@@ -1,7 +1,7 @@
 """Measure steps of the climb, and write the table of all.
 
     python benchmarks/climb/climb.py gain    # three seeds on three recordings, then the table
-    python benchmarks/climb/climb.py         # the table alone, in README and notebook 10
+    python benchmarks/climb/climb.py         # the table alone, in docs/ladder.md and notebook 10
 
 A step is a folder with a `step.py`: one docstring line, the name of the step AFTER which it comes,
 and `train(data, seed)`, which returns a trained model and its history; perhaps the name of another
@@ -26,7 +26,7 @@ from kit.files import atomic_write
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "ladder.md"
 NOTEBOOK = ROOT / "notebooks" / "10_climb.ipynb"
 FIGURE = ROOT / "kit" / "weights" / "ladder.json"
 MARKS = ("<!-- climb -->", "<!-- /climb -->")
@@ -207,8 +207,8 @@ def put_table(text):
 
 
 def write():
-    """Write the table into README and notebook, and the numbers of the figure."""
-    README.write_text(put_table(README.read_text()))
+    """Write the table into the site's page and the notebook, and the numbers of the figure."""
+    PAGE.write_text(put_table(PAGE.read_text()))
     notebook = json.loads(NOTEBOOK.read_text())
     for cell in notebook["cells"]:
         source = "".join(cell["source"])

@@ -1,4 +1,4 @@
-"""The ladder of benchmarks/climb: steps, records and README's table agree."""
+"""The ladder of benchmarks/climb: steps, records and the tables agree."""
 
 import json
 import sys
@@ -23,11 +23,11 @@ def climb(monkeypatch):
     return climb
 
 
-def test_readme_and_notebook_have_the_table_of_the_records(climb):
+def test_page_and_notebook_have_the_table_of_the_records(climb):
     table = f"<!-- climb -->\n{climb.table()}\n<!-- /climb -->"
     notebook = json.loads(climb.NOTEBOOK.read_text())
     cells = ["".join(cell["source"]) for cell in notebook["cells"]]
-    assert table in climb.README.read_text()
+    assert table in climb.PAGE.read_text()
     assert sum(table in cell for cell in cells) == 1
 
 
@@ -61,9 +61,9 @@ def test_a_newcomer_adds_a_step_by_one_file(climb, tmp_path, monkeypatch, capsys
     monkeypatch.setattr(climb.recordings, "load", lambda name: (data, responses))
     monkeypatch.setattr(climb, "HERE", tmp_path)
     monkeypatch.setattr(climb, "MODELS", tmp_path / "models")
-    monkeypatch.setattr(climb, "README", tmp_path / "README.md")
+    monkeypatch.setattr(climb, "PAGE", tmp_path / "ladder.md")
     text = "before <!-- climb -->\nold\n<!-- /climb --> after"
-    climb.README.write_text(text)
+    climb.PAGE.write_text(text)
     monkeypatch.setattr(climb, "NOTEBOOK", tmp_path / "10_climb.ipynb")
     monkeypatch.setattr(climb, "FIGURE", tmp_path / "ladder.json")
     cells = [{"source": ["as it is"]}, {"source": text.splitlines(keepends=True)}]
@@ -79,7 +79,7 @@ def test_a_newcomer_adds_a_step_by_one_file(climb, tmp_path, monkeypatch, capsys
         )
         climb.run(name, ["sample", "network"])
     climb.write()
-    text = climb.README.read_text()
+    text = climb.PAGE.read_text()
     assert text.startswith("before ") and text.endswith(" after") and "old" not in text
     first, second = json.loads(climb.NOTEBOOK.read_text())["cells"]
     assert first == cells[0] and "".join(second["source"]) == text

@@ -1,4 +1,4 @@
-"""Every command in README and in the workshop's page is run as it is written.
+"""Every command in README, in the workshop's page and on the site is run as it is written.
 
 Lines of the pages' blocks and code in their sentences and tables are collected. Each is in `RUN`,
 with what runs it, or in `NOT_RUN`, with the reason. Recordings are tiny; folders that a page names
@@ -14,8 +14,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -28,6 +30,7 @@ from kit.challenge import watching
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["README.md", "workshop/README.md"]
+PAGES += sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))
 PROGRAMS = r"(?:\w+=\S+ +)?(?:\S*python[\d.]*|py|pip|conda|make|jupyter|apt|torchrun|export|cd|\.) "
 BINARIES = Path(sys.executable).parent  # of the environment that the tests run in
 
@@ -50,7 +53,7 @@ def blocks(page, language):
 
 def spans(page):
     """Code of several words, or with a call, in sentences and tables."""
-    prose = re.sub(r"^```.*?^```", "", read(page), flags=re.S | re.M)
+    prose = re.sub(r"^```.*?^```|\{[\w:]+\}`[^`]+`", "", read(page), flags=re.S | re.M)
     return [span for span in re.findall(r"`([^`\n]+)`", prose) if re.search(r"[ (]", span)]
 
 
@@ -105,14 +108,16 @@ class Names(dict):
         for each in ("hidden", "open"):
             (folder / each).mkdir()
         self.zip = tiny.write(folder / "open", arrays)
-        data = kit.load(tiny.write(folder / "hidden", arrays, withholds=["responses"]))
+        self.hidden = tiny.write(folder / "hidden", arrays, withholds=["responses"])
+        self.responses = tiny.standardised(arrays)
+        data = kit.load(self.hidden)
         model = kit.linear_baseline(data, channels=2)
-        truths = kit.write_ground_truth(data, tiny.standardised(arrays), folder / "truth")
+        truths = kit.write_ground_truth(data, self.responses, folder / "truth")
         mine, yours = (folder / "entries" / name for name in ("mine", "yours"))
         entries = [kit.submit(model, data, each)[0] for each in (mine, yours)]
         config = kit.TrainConfig(epochs=1)
         super().__init__(
-            kit=kit, data=data, model=model, twin=model, teacher=model, seed=1,
+            kit=kit, data=data, model=model, twin=model,
             core=kit.layers.ConvCore(4), configs=[config], submission=entries[0],
             ground_truth=truths[0], mine=entries[0],
             yours=entries[1], recording=kit.load(self.zip).mouse,
@@ -190,18 +195,23 @@ def run_notebooks(place, command):
     assert "01_short" in place.shell(command, place.sandbox)
 
 
-def run_notebook_on_a_mouse(place, command):
-    """Number 03 stands in for the notebook: it prints the parameter."""
-    book, path = notebook('mouse = "sample"'), place.sandbox / "notebooks" / "03_mouse.ipynb"
+def run_notebook_with_parameters(place, command):
+    """Number 03 stands in for the notebook: it prints the parameters."""
+    given = dict(re.findall(r"-p (\w+) (\S+)", command))
+    book = notebook("\n".join(f'{name} = "sample"' for name in given))
+    path = place.sandbox / "notebooks" / "03_mouse.ipynb"
     book.cells[0].metadata["tags"] = ["parameters"]
-    book.cells.append(nbformat.v4.new_code_cell("print(mouse)"))
+    book.cells.append(nbformat.v4.new_code_cell(f"print({', '.join(given)})"))
     nbformat.write(book, path)
     try:
         place.shell(command, place.sandbox)
     finally:
         path.unlink()
-    executed = place.sandbox / "build" / "notebooks" / "mouse-99003-1-1" / path.name
-    assert nbformat.read(executed, as_version=4).cells[-1].outputs[0].text == "99003-1-1\n"
+    (executed,) = (place.sandbox / "build" / "notebooks").glob(
+        f"*{[*given.values()][-1]}/{path.name}"
+    )
+    text = nbformat.read(executed, as_version=4).cells[-1].outputs[0].text
+    assert text.split() == [*given.values()]
 
 
 def run_tests(place, command):
@@ -274,6 +284,33 @@ def run_contest(place, command):
     assert status == 0 and "anna" in said
 
 
+ENTRY = [
+    "python -m kit train sample+ model.safetensors --channels 16 --recipe quick",
+    "python -m kit submit model.safetensors sample+ entries/mine",
+    "python -m kit check entries/mine sample+",
+    "python -m kit rank entries truth --page ranking.html",
+]
+
+
+def run_entry(place, command):
+    """All lines from a training to a ranking, on a small mouse and with one epoch."""
+    place.monkeypatch.chdir(place.tmp_path)
+    place.monkeypatch.setenv("KIT_DATA_DIR", str(place.tmp_path / "data"))
+    shutil.copytree(place.names.folder / "truth", "truth")
+    for line in ENTRY:
+        line = line.replace("sample+", shlex.quote(str(place.names.hidden)))
+        status, said = place.kit(line + " --epochs 1" * (" train " in line))
+        assert status == 0, said
+    assert "mine" in Path("ranking.html").read_text()
+
+
+def run_write_recording(place, command):
+    rng = np.random.default_rng(0)
+    arrays = {"images": rng.integers(0, 256, (70, 40, 50)), "responses": rng.gamma(1, size=(70, 9))}
+    place.monkeypatch.chdir(place.tmp_path)
+    assert place.python(command, **arrays)
+
+
 def run_python(place, command):
     place.monkeypatch.chdir(place.tmp_path)
     for name in ("entries", "truth"):
@@ -299,6 +336,7 @@ RUN = {
     "make tutorial": run_target,
     "make test": run_target,
     "make lab": run_target,
+    "make site": run_target,
     "make offline": run_target,
     "make bench": run_target,
     "pip install -r requirements.txt": run_pip,
@@ -306,7 +344,8 @@ RUN = {
     "pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu": run_pip,
     "make notebooks ONLY=03 MOUSE=99003-1-1": run_target,
     "python notebooks/run.py": run_notebooks,
-    "python notebooks/run.py 03 -p mouse 99003-1-1": run_notebook_on_a_mouse,
+    "python notebooks/run.py 03 -p mouse 99003-1-1": run_notebook_with_parameters,
+    "python notebooks/run.py 03 -p epochs 3 -p channels 8": run_notebook_with_parameters,
     "python -m pytest --nbval-lax --nbval-current-env notebooks tests": run_tests,
     "jupyter lab --notebook-dir notebooks": run_lab,
     "python3 -m venv .venv": run_venv,
@@ -330,14 +369,11 @@ RUN = {
     "python -m kit fetch | train | submit | check | grade | rank | board | withhold | bundle | "
     "doctor":
         run_all_commands,
-    "data.redraw(seed)": run_python,
-    "kit.training.distill(teacher, data)": run_python,
     "kit.widgets.playground(model)": run_python,
     "kit.widgets.trial_explorer(data)": run_python,
     "kit.widgets.neuron_explorer(model, data)": run_python,
     "kit.widgets.training_monitor(model, data)": run_monitor,
     'kit.pretrained("sample+-cnn")': run_python,
-    "print(twin)": run_python,
     "twin(kit.Batch.typical(images))": run_python,
     "KIT_DATA_DIR=/mnt/course .venv/bin/python -c \"import kit; [kit.load(n) for n in ('sample', "
     "'sample+', 'sample-pretrain')]\"": run_shell,
@@ -349,6 +385,8 @@ RUN = {
     "KIT_DATA_DIR $KIT_DATA_DIR": run_kernel,
     "import kit; kit.doctor()": run_python,
     CONTEST[-1]: run_contest,
+    ENTRY[-1]: run_entry,
+    'kit.write_recording("mine.zip", kit.RecordingArrays(images, responses))': run_write_recording,
 }  # fmt: skip
 
 WINDOWS = "runs on Windows alone"
@@ -360,9 +398,23 @@ NOT_RUN = {
     ". .venv/bin/activate": "run_venv runs it after the line that makes .venv",
     "conda env create -f environment.yml": "downloads; test_repository.py compares the file",
     "conda activate sensorium-kit": "needs the environment of the line before",
-    'kit.load("sensorium")': "downloads 412 MB; test_download.py and test_catalog.py do it small",
     'twin = kit.pretrained("sensorium+-cnn")': "downloads; test_pretrained.py opens a local copy",
     "apt install python3-venv": "changes the machine",
+    "python -m kit fetch sensorium+": "downloads 412 MB; test_download.py does it small",
+    "python benchmarks/coverage.py": "takes ten minutes",
+    **dict.fromkeys(ENTRY[:-1], "run_entry runs them before its last line"),
+    **dict.fromkeys(
+        ["torchrun --nproc-per-node=4 script.py",
+         "torchrun --nproc-per-node=4 -m kit train sample+ model.safetensors",
+         "torchrun --nnodes=2 --nproc-per-node=4 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 "
+         "script.py"],
+        "test_distributed.py trains in two processes of torchrun",
+    ),
+    **dict.fromkeys(
+        ["CUDA_VISIBLE_DEVICES=0 dask worker HOST:8786 --nthreads 1",
+         "python benchmarks/lost_worker.py"],
+        "test_sweeps.py trains on workers, and loses one",
+    ),
     **dict.fromkeys(CONTEST[:-1], "run_contest runs them before the last line of the contest"),
     **dict.fromkeys(
         ["python install.py", "python install.py my-kit", "python3 install.py ../sensorium-kit",
@@ -392,7 +444,7 @@ def test_command_runs(command, place):
 
 
 def test_readme_five_lines_run_on_a_small_mouse(names, tmp_path, monkeypatch):
-    block, _ = blocks("README.md", "python")
+    (block,) = blocks("README.md", "python")
     asked = []
     monkeypatch.setattr(kit, "load", lambda name: asked.append(name) or names["data"])
     monkeypatch.chdir(tmp_path)
@@ -401,18 +453,29 @@ def test_readme_five_lines_run_on_a_small_mouse(names, tmp_path, monkeypatch):
     assert len(list((tmp_path / "submissions" / "first").iterdir())) == 2
 
 
-def test_readme_own_recording_runs_on_small_arrays(tmp_path, monkeypatch):
-    _, block = blocks("README.md", "python")
-    rng, train = np.random.default_rng(0), kit.train
-    short = kit.TrainConfig(epochs=1, device="cpu")
-    monkeypatch.setattr(kit, "train", lambda model, data: train(model, data, short))
+@pytest.mark.parametrize("page", [page for page in PAGES[2:] if blocks(page, "python")])
+def test_python_of_a_page_runs_on_a_small_mouse(page, names, tmp_path, monkeypatch):
+    """All blocks of a page, one after the other: names mean small things, trainings are short."""
+    rng, load, short = np.random.default_rng(0), kit.load, kit.TrainConfig(epochs=1, device="cpu")
+    small = {"sample+": names["data"], "99003-1-1": load(names.zip)}
+    train, train_many = kit.train, kit.train_many
     monkeypatch.setenv("KIT_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(kit, "load", lambda name: small.get(name) or load(name))
+    monkeypatch.setattr(kit, "pretrained", lambda name: names["model"])
+    monkeypatch.setattr(kit, "truth", lambda name: SimpleNamespace(responses=names.responses))
+    monkeypatch.setattr(kit, "train", lambda model, data, config=None: train(model, data, short))
+    linear = kit.linear_baseline
+    monkeypatch.setattr(
+        kit, "train_many", lambda configs, data, folder: train_many([short], data, linear, folder)
+    )
+    monkeypatch.setattr("distributed.Client", lambda address: nullcontext())
     own = {
         "images": rng.integers(0, 256, (70, 40, 50)),
         "responses": rng.gamma(1, size=(100, 9)),
         "image_ids": np.r_[:70, 60:70, 60:70, 60:70],
         "speed": rng.uniform(0, 9, 100),
+        "address": "HOST:8786",
     }
-    exec(block, {"kit": kit, **own})
-    assert (tmp_path / "mine.zip").is_file()
+    for block in blocks(page, "python"):
+        exec(block, own)
