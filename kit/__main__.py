@@ -18,6 +18,7 @@ from kit.challenge.tracks import TRACKS
 from kit.checks import expand_user, require, system_words
 from kit.files import atomic_write, is_first_process
 from kit.hosting.publish import private_folder
+from kit.pages.class_report import SOLUTIONS, class_report
 
 BASELINES = {
     "cnn": kit.cnn_baseline,
@@ -95,6 +96,11 @@ ARGUMENTS = {  # command -> its arguments and what they are; defaults stand in t
         "--final-start": "later than the end of the live phase (default: in 91 days)",
         "--final-end": "default: in 105 days; '' for a phase that stays open",
     },
+    "class-report": {
+        "folder": "a folder for each learner, with exercise notebooks or an answers.py",
+        "--page": "the page to write (default: class-report.html)",
+        "--solutions": "the folder notebooks/solutions, if the kit was installed without it",
+    },
     "doctor": {},
 }
 OPTIONS: dict[str, dict[str, Any]] = {  # arguments that are not simply one text
@@ -108,6 +114,7 @@ OPTIONS: dict[str, dict[str, Any]] = {  # arguments that are not simply one text
     "--seed": {"type": int},
     "--checkpoint": {"metavar": "PATH"},
     "--page": {"metavar": "PATH"},
+    "--solutions": {"metavar": "PATH"},
     "--final": {"action": "store_true"},
     "--watch": {"nargs": "?", "const": 10, "type": float, "metavar": "SECONDS"},
 }
@@ -140,8 +147,9 @@ def _parser():
     """The parser of all commands: it leaves out what is not given."""
     parser = argparse.ArgumentParser(prog="kit", description="Predict mouse primary visual cortex.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for run in (_fetch, _train, _submit, _check, _grade, _rank, _withhold, _bundle, _doctor):
-        name = run.__name__.strip("_")
+    runs = _fetch, _train, _submit, _check, _grade, _rank, _withhold, _bundle, _class_report
+    for run in (*runs, _doctor):
+        name = run.__name__.strip("_").replace("_", "-")
         text = run.__doc__
         command = commands.add_parser(
             name, help=text, description=text, argument_default=argparse.SUPPRESS
@@ -257,6 +265,13 @@ def _bundle(data, truth, out, checkpoint, **settings):
     model = kit.load_model(checkpoint)
     recordings = kit.load(data)
     print(kit.bundle(recordings, truth, out, model, kit.BundleConfig(**settings)))
+
+
+def _class_report(folder, page="class-report.html", solutions=SOLUTIONS):
+    """Compare a class's answers to the exercises with the solutions."""
+    report = class_report(folder, solutions)
+    print(report)
+    print(f"page: {report.page(page)}")
 
 
 def _doctor():

@@ -15,8 +15,9 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 CONDA = {"pytorch-cpu": "torch", "matplotlib-base": "matplotlib"}  # conda-forge's name: PyPI's
-TARGETS = ["tutorial", "test", "lab", "notebooks", "refresh", "weights", "badges", "offline",
-           "lint", "peer", "widgets", "elsewhere", "lowest", "help", "clean"]  # fmt: skip
+TARGETS = ["tutorial", "test", "lab", "notebooks", "refresh", "weights", "exercises", "badges",
+           "offline", "lint", "peer", "widgets", "elsewhere", "lowest", "help",
+           "clean"]  # fmt: skip
 
 
 def read(path):
