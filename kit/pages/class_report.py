@@ -19,7 +19,7 @@ from kit.pages.html import write_html
 
 SOLUTIONS = Path(__file__).resolve().parents[2] / "notebooks" / "solutions"
 LARGEST = {".ipynb": 20_000_000, ".py": 50_000}  # bytes of a file
-MOST = 200  # files of one learner
+MOST = 50  # files of one learner
 CHECK = re.compile(r"^assert (\w+) is \.\.\. or (?:abs\(\1 - (\S+)\) < (\S+)|\1 == (\S+)),", re.M)
 PRINTED = re.compile(r"^(\w{1,60}) = (.{1,200})$", re.M)
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?")
@@ -75,8 +75,8 @@ class ClassReport:
         right, wrong, _ = zip(*map(self.totals, self.exercises), strict=True)
         unreadable = sum(len(learner.notes) for learner in self.learners)
         return (
-            f"{len(self.learners)} learners, {len(self.exercises)} exercises: {sum(right)} answers "
-            f"right, {sum(wrong)} wrong; files that cannot be read: {unreadable}"
+            f"learners: {len(self.learners)}, exercises: {len(self.exercises)}, answers right: "
+            f"{sum(right)}, wrong: {sum(wrong)}, files that cannot be read: {unreadable}"
         )
 
 
@@ -122,7 +122,7 @@ def read_exercises(solutions: Path) -> list[Exercise]:
 
 def show(answer: float | str) -> str:
     """An answer as the page shows it."""
-    return one_line(answer, 40) if isinstance(answer, str) else f"{answer:.4g}"
+    return one_line(answer, 40) if isinstance(answer, str) else f"{answer:.5g}"
 
 
 # ---- untrusted files ----

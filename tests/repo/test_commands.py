@@ -274,6 +274,15 @@ def run_contest(place, command):
     assert status == 0 and "anna" in said
 
 
+def run_class_report(place, command):
+    place.monkeypatch.chdir(place.tmp_path)
+    Path("handed-in", "anna").mkdir(parents=True)
+    Path("handed-in", "anna", "answers.py").write_text("linear_score = 0.3")
+    status, said = place.kit(command)
+    assert status == 0 and "right: 1, wrong: 0" in said
+    assert "anna" in Path("class-report.html").read_text()
+
+
 def run_python(place, command):
     place.monkeypatch.chdir(place.tmp_path)
     for name in ("entries", "truth"):
@@ -301,6 +310,7 @@ RUN = {
     "make lab": run_target,
     "make offline": run_target,
     "make bench": run_target,
+    "make exercises": run_target,
     "pip install -r requirements.txt": run_pip,
     "pip install --no-deps --no-build-isolation -e .": run_pip,
     "pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu": run_pip,
@@ -311,6 +321,7 @@ RUN = {
     "jupyter lab --notebook-dir notebooks": run_lab,
     "python3 -m venv .venv": run_venv,
     "kit.Model(core, data.neurons)": run_python,
+    "kit.card(model)": run_python,
     "kit.check_core(core)": run_python,
     "kit.grade(submission, ground_truth)": run_python,
     "kit.doctor()": run_python,
@@ -327,7 +338,8 @@ RUN = {
     'kit.rank("entries", "truth")': run_python,
     'kit.withhold(recording, "challenge")': run_python,
     'kit.bundle(data, "truth", "challenge.zip", model)': run_python,
-    "python -m kit fetch | train | submit | check | grade | rank | withhold | bundle | doctor":
+    "python -m kit fetch | train | submit | check | grade | rank | withhold | bundle "
+    "| class-report | doctor":
         run_all_commands,
     "data.redraw(seed)": run_python,
     "kit.training.distill(teacher, data)": run_python,
@@ -348,6 +360,8 @@ RUN = {
     "KIT_DATA_DIR $KIT_DATA_DIR": run_kernel,
     "import kit; kit.doctor()": run_python,
     CONTEST[-1]: run_contest,
+    "linear_score = 0.3": run_python,
+    "python -m kit class-report handed-in": run_class_report,
 }  # fmt: skip
 
 WINDOWS = "runs on Windows alone"
