@@ -360,7 +360,6 @@ RUN = {
     "KIT_DATA_DIR $KIT_DATA_DIR": run_kernel,
     "import kit; kit.doctor()": run_python,
     CONTEST[-1]: run_contest,
-    "linear_score = 0.3": run_python,
     "python -m kit class-report handed-in": run_class_report,
 }  # fmt: skip
 
