@@ -17,7 +17,7 @@ from kit.models.checkpoints import file_content
 from kit.models.model import Model
 from kit.models.pretrained import SHIPPED
 
-TEXT = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
+TEMPLATE = Path(__file__).with_name("card.md")
 
 
 class Card(str):
@@ -50,7 +50,7 @@ def card(
     if own and data is recipe is report_card is None:
         text = own[0]
     else:
-        text = TEXT.format(
+        text = TEMPLATE.read_text(encoding="utf-8").format(
             label=getattr(model.core, "label", type(model.core).__name__),
             mice=", ".join(model.neuron_counts),
             model=indent(repr(model), "    "),
