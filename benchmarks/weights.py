@@ -1,6 +1,7 @@
 """Train the sample models that come with the kit, and write their files and card: kit/weights.
 
-Takes half an hour. Run by `make weights`; with names, only those are trained again.
+Takes an hour, a third of it for the report cards. Run by `make weights`; with names, only those are
+trained again.
 """
 
 import sys
