@@ -1,6 +1,6 @@
 # Needs Python >= 3.11 and make, nothing else; everything goes into .venv and build/.
 .DEFAULT_GOAL := help
-.PHONY: help tutorial test elsewhere lowest peer widgets lab site notebooks bench refresh weights badges offline lint clean
+.PHONY: help tutorial test elsewhere lowest peer widgets lab site notebooks bench refresh weights exercises badges offline lint clean
 
 PY  := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq
@@ -77,6 +77,7 @@ lowest: .venv/.kit  ## run the tests at the lowest versions that pyproject.toml 
 
 refresh: .venv/.kit  ## run the committed notebooks in place, then rewrite README's table and pictures
 	@$(PY) notebooks/run.py --in-place
+	@$(PY) notebooks/make_exercises.py
 	$(PY) benchmarks/readme.py
 	$(PY) -m pytest -q tests/browser/test_lab.py -k playground
 	cp build/browser/07-playground.png benchmarks/playground.png
@@ -91,6 +92,9 @@ bench: build/peer/.done  ## time opening, steps, predictions and memory beside t
 
 weights: .venv/.kit  ## train the sample models again: kit/weights and their card
 	$(PY) benchmarks/weights.py
+
+exercises: .venv/.kit  ## make the exercise notebooks from the solutions
+	@$(PY) notebooks/make_exercises.py
 
 badges: .venv/.kit  ## write the repository's name, set in pyproject.toml, into badges and %pip lines
 	@$(PY) notebooks/badges.py

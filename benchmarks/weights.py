@@ -1,6 +1,7 @@
 """Train the sample models that come with the kit, and write their files and card: kit/weights.
 
-Takes half an hour. Run by `make weights`; with names, only those are trained again.
+Takes an hour, a third of it for the report cards. Run by `make weights`; with names, only those are
+trained again.
 """
 
 import sys
@@ -26,7 +27,8 @@ SEEDS = {parts: (1, 2, 3) for parts in PARTS} | {"shifter-gain": (1, 2, 3, 4, 5)
 CARD = """# Models of the sample mice
 
 `kit.pretrained("sample+-cnn")` opens one: trained, no recording needed. They predict simulated
-mice; the published models of real ones are `kit.pretrained("sensorium+-cnn")` and its like.
+mice; the published models of real ones are `kit.pretrained("sensorium+-cnn")` and its like. Each
+has a card beside it: recipe, scores with intervals, report card, what it is not for.
 
 | name | kB | validation: single-trial | final test: single-trial | to average | FEVE |
 |---|---|---|---|---|---|
@@ -156,7 +158,20 @@ def write_card():
     (SHIPPED / "README.md").write_text(text, encoding="utf-8")
 
 
+def write_model_card(name, mouse, recipe):
+    """Write the card of one model beside its file; of two mice the first is compared with cells."""
+    model, data = kit.load_model(place(name)), kit.load(mouse)
+    truth = kit.truth(next(iter(data)))
+    neurons = range(0, 600, 4)  # as in notebook 07
+    report = kit.lab.report_card(model, truth, neurons)
+    kit.card(model, data, recipe, report, place(name).with_suffix(".md"))
+
+
 if __name__ == "__main__":
-    for name in sys.argv[1:] or names():
+    made = sys.argv[1:] or list(names())
+    for name in made:
         make(name, *names()[name])
     write_card()
+    for name, (mouse, _, _, recipe) in names().items():
+        if name in made and place(name).parent == SHIPPED:
+            write_model_card(name, mouse, recipe)

@@ -26,6 +26,7 @@ from kit.data import Dataset as Dataset
 from kit.data import Recording as Recording
 from kit.evaluation import Scores as Scores
 from kit.evaluation import metrics, predict, score
+from kit.evaluation.cards import card
 from kit.files import data_folder
 from kit.hosting import BundleConfig as BundleConfig
 from kit.hosting import WithholdConfig as WithholdConfig
@@ -35,7 +36,6 @@ from kit.machine import doctor
 from kit.models import (
     Model,
     ModelConfig,
-    ViTConfig,
     cnn_baseline,
     layers,
     linear_baseline,
@@ -44,6 +44,7 @@ from kit.models import (
     strong_baseline,
     vit_baseline,
 )
+from kit.models import ViTConfig as ViTConfig
 from kit.models.cores.check_core import check_core
 from kit.models.ensemble import ensemble
 from kit.models.pretrained import pretrained
@@ -62,8 +63,8 @@ __all__ = [
     "ModelConfig",
     "RecordingArrays",
     "TrainConfig",
-    "ViTConfig",
     "bundle",
+    "card",
     "check",
     "check_core",
     "cnn_baseline",

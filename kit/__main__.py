@@ -21,6 +21,7 @@ from kit.data.packing import recorded_size
 from kit.files import atomic_write, is_first_process
 from kit.hosting.publish import private_folder
 from kit.pages.board import add_to_board, check_board, write_board
+from kit.pages.class_report import SOLUTIONS, class_report
 from kit.pages.ranking import find_changes
 
 RECORDED = (144, 256)  # height and width of the published and the simulated images
@@ -118,6 +119,11 @@ ARGUMENTS = {  # command -> its arguments and what they are; defaults stand in t
         "--scored-final": "let the platform score the final phase, and so hold its truth",
         "--solution": "add the baseline's entry, which the platform shows to everyone",
     },
+    "class-report": {
+        "folder": "a folder for each learner, with exercise notebooks or an answers.py",
+        "--page": "the page to write (default: class-report.html)",
+        "--solutions": "the folder notebooks/solutions, if the kit was installed without it",
+    },
     "doctor": {},
 }
 OPTIONS: dict[str, dict[str, Any]] = {  # arguments that are not simply one text
@@ -126,19 +132,14 @@ OPTIONS: dict[str, dict[str, Any]] = {  # arguments that are not simply one text
     "--model": {"choices": BASELINES},
     "--recipe": {"choices": RECIPES},
     "--track": {"choices": TRACKS},
-    "--channels": {"type": int},
-    "--epochs": {"type": int},
-    "--seed": {"type": int},
-    "--checkpoint": {"metavar": "PATH"},
-    "--page": {"metavar": "PATH"},
     "rank truth": {"nargs": "?"},
-    "--final": {"action": "store_true"},
-    "--check": {"action": "store_true"},
-    "--save": {"metavar": "FOLDER"},
-    "--board": {"metavar": "FOLDER"},
-    "--archive": {"metavar": "PATH"},
+    **{name: {"type": int} for name in ["--channels", "--epochs", "--seed"]},
+    **{
+        name: {"metavar": "PATH"} for name in ["--checkpoint", "--page", "--solutions", "--archive"]
+    },
+    **{name: {"metavar": "FOLDER"} for name in ["--save", "--board"]},
+    **{name: {"action": "store_true"} for name in ["--final", "--check", "--solution"]},
     "--scored-final": {"action": "store_false", "dest": "blind_final"},
-    "--solution": {"action": "store_true"},
     "--watch": {"nargs": "?", "const": 10, "type": float, "metavar": "SECONDS"},
 }
 
@@ -170,19 +171,9 @@ def _parser():
     """The parser of all commands: it leaves out what is not given."""
     parser = argparse.ArgumentParser(prog="kit", description="Predict mouse primary visual cortex.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for run in (
-        _fetch,
-        _train,
-        _submit,
-        _check,
-        _grade,
-        _rank,
-        _board,
-        _withhold,
-        _bundle,
-        _doctor,
-    ):
-        name = run.__name__.strip("_")
+    runs = _fetch, _train, _submit, _check, _grade, _rank, _board, _withhold, _bundle, _class_report
+    for run in (*runs, _doctor):
+        name = run.__name__.strip("_").replace("_", "-")
         text = run.__doc__
         command = commands.add_parser(
             name, help=text, description=text, argument_default=argparse.SUPPRESS
@@ -339,6 +330,13 @@ def _bundle(data, truth, out, checkpoint, **settings):
             f"the final truth is not in it: keep {truth}, and when the final phase is over, rank "
             f"the entries: python -m kit rank entries {truth} --final"
         )
+
+
+def _class_report(folder, page="class-report.html", solutions=SOLUTIONS):
+    """Compare a class's answers to the exercises with the solutions."""
+    report = class_report(folder, solutions)
+    print(report)
+    print(f"page: {report.page(page)}")
 
 
 def _doctor():

@@ -1,4 +1,4 @@
-"""Write the repository's name into badges and %pip lines, wherever they stand.
+"""Write the repository's name into badges and %pip lines, and the lines that install on Colab.
 
 The name is set in one place: [project.urls] Repository of pyproject.toml. Notebooks that have no
 badges yet get them below their title. Run by `make badges`, and by `make refresh`.
@@ -22,7 +22,24 @@ PAGES = [
     "kit/hosting/bundle_files/starting_kit.md",
 ]
 TUTORIALS = "notebooks/[0-9][0-9]_*.ipynb"
-NOTEBOOKS = [TUTORIALS, "notebooks/template_*.ipynb", "notebooks/solutions/[0-9][0-9]_*.ipynb"]
+EXERCISES = "notebooks/exercises/[0-9][0-9]_*.ipynb"
+TEMPLATES = "notebooks/template_*.ipynb"
+NOTEBOOKS = [TUTORIALS, EXERCISES, TEMPLATES, "notebooks/solutions/[0-9][0-9]_*.ipynb"]
+
+# The first lines of the first code cell. A session of Colab has numpy in memory before the first
+# cell runs (colabtools issue 6072): if pip has replaced it, the next import fails without a reason.
+SETUP = """\
+import sys
+from importlib.metadata import version
+
+if "google.colab" in sys.modules:
+    %pip install -q "sensorium-kit @ git+https://github.com/{name}"
+    if "numpy" in sys.modules and sys.modules["numpy"].__version__ != version("numpy"):
+        raise RuntimeError("pip has replaced numpy: Runtime > Restart session, then run again")
+"""
+OLD_SETUP = (
+    r"import sys\n(?:from importlib.*\n)?\nif \"google\.colab\" in sys\.modules:\n(?: +.*\n)+"
+)
 
 # Only links to this repository's own notebooks, and to the kit itself: never other repositories.
 OWNER_AND_NAME = r"[\w.-]+/[\w.-]*[\w-]"
@@ -72,7 +89,20 @@ def with_badges(text, path, name):
         rest.pop(0)
     lines = [title, "", badge_line(path, name), "", *rest]
     cell["source"] = "\n".join(lines).rstrip().splitlines(keepends=True)
-    # as nbformat writes it
+    return as_text(notebook)
+
+
+def with_setup(text, name):
+    """A notebook's JSON with the lines that install the kit on Colab in its first code cell."""
+    notebook = json.loads(text)
+    for cell in [cell for cell in notebook["cells"] if cell["cell_type"] == "code"][:1]:
+        rest = re.sub(OLD_SETUP, "", "".join(cell["source"])).lstrip("\n")
+        cell["source"] = f"{SETUP.format(name=name)}\n{rest}".splitlines(keepends=True)
+    return as_text(notebook)
+
+
+def as_text(notebook):
+    """A notebook as nbformat writes it."""
     return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
@@ -80,12 +110,15 @@ def stamp(root=ROOT):
     """Bring every badge and %pip line up to date. Returns the paths that changed."""
     name, changed = repository(root), []
     found = [path for pattern in NOTEBOOKS for path in sorted(root.glob(pattern))]
-    tutorials = set(root.glob(TUTORIALS))
+    badged = {*root.glob(TUTORIALS), *root.glob(EXERCISES)}
+    installing = badged | set(root.glob(TEMPLATES))
     for path in [root / page for page in PAGES if (root / page).is_file()] + found:
         before = path.read_text(encoding="utf-8")
         after = renamed(before, name)
-        if path in tutorials:
+        if path in badged:
             after = with_badges(after, path.relative_to(root).as_posix(), name)
+        if path in installing:
+            after = with_setup(after, name)
         if after != before:
             part = path.with_name(f".{path.name}.part")
             part.write_text(after, encoding="utf-8", newline="\n")

@@ -21,7 +21,16 @@ def test_all_is_sorted_and_leaves_room():
     assert dir(kit) == kit.__all__
 
 
-BESIDE = ["BundleConfig", "Dataset", "History", "Recording", "Runs", "Scores", "WithholdConfig"]
+BESIDE = [
+    "BundleConfig",
+    "Dataset",
+    "History",
+    "Recording",
+    "Runs",
+    "Scores",
+    "ViTConfig",
+    "WithholdConfig",
+]
 
 
 @pytest.mark.parametrize("name", BESIDE)

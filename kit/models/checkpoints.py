@@ -41,6 +41,13 @@ def save(model: Model, path: str | Path) -> None:
     require("model", model, Model)
     path = require_path("path", path)
     _require_finite(model.state_dict())
+    header, tensors = file_content(model)
+    with atomic_write(path) as part:
+        part.write_bytes(to_bytes(tensors, {"kit": json.dumps(header)}))
+
+
+def file_content(model: Model) -> tuple[dict, dict]:
+    """Header, with the SHA-256 of header and tensors, and tensors of a model's file."""
     own = type(model.core) not in CORES.values()  # your class, which only you can build again
     settings = None if own else model.core.settings
     header = {
@@ -58,9 +65,7 @@ def save(model: Model, path: str | Path) -> None:
     for mouse, statistics in model.data_statistics.items():
         for name, value in statistics.items():
             tensors[f"data_statistics/{mouse}/{name}"] = torch.tensor(value)
-    header["sha256"] = _digest(header, tensors)
-    with atomic_write(path) as part:
-        part.write_bytes(to_bytes(tensors, {"kit": json.dumps(header)}))
+    return header | {"sha256": _digest(header, tensors)}, tensors
 
 
 def _digest(header, tensors):

@@ -5,8 +5,10 @@ dependencies as empty shells: names and versions without code. It may choose amo
 all of them, and answers with a report that programs read.
 """
 
+import importlib.metadata
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -133,3 +136,43 @@ def test_install_replaces_a_version_below_the_bound(name, would_install):
 def test_install_fetches_a_missing_dependency(would_install):
     versions = {name: version for name, version in BESIDE_COLAB.items() if name != "platformdirs"}
     assert would_install(versions).keys() == {"sensorium-kit", "platformdirs"}
+
+
+# The lines that install the kit there.
+
+BADGES = runpy.run_path(str(ROOT / "notebooks" / "badges.py"))
+SETUP = BADGES["SETUP"].replace("%pip install", "pass  # %pip install")
+INSTALLING = [*(ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")]
+INSTALLING += [*(ROOT / "notebooks").glob("exercises/*.ipynb"), *ROOT.glob("notebooks/t*.ipynb")]
+
+
+@pytest.mark.parametrize("path", INSTALLING, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_setup_is_the_same_in_every_notebook(path):
+    text = path.read_text(encoding="utf-8")
+    same = BADGES["with_setup"](text, BADGES["repository"]()) == text
+    assert same, "make badges"
+
+
+@pytest.fixture
+def on_colab(monkeypatch):
+    """A function that runs the lines as on Colab, where numpy has this version on the disk."""
+    monkeypatch.setitem(sys.modules, "google.colab", object())
+
+    def run(version):
+        monkeypatch.setattr(importlib.metadata, "version", {"numpy": version}.get)
+        exec(SETUP, {})
+
+    return run
+
+
+def test_setup_says_restart_if_numpy_has_been_replaced(on_colab, monkeypatch):
+    on_colab(np.__version__)
+    with pytest.raises(RuntimeError, match="replaced numpy: Runtime > Restart session"):
+        on_colab("9999.0")
+    monkeypatch.delitem(sys.modules, "numpy")
+    on_colab("9999.0")  # not in memory yet
+
+
+def test_setup_does_nothing_elsewhere(monkeypatch):
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "9999.0")
+    exec(SETUP, {})

@@ -311,6 +311,15 @@ def run_write_recording(place, command):
     assert place.python(command, **arrays)
 
 
+def run_class_report(place, command):
+    place.monkeypatch.chdir(place.tmp_path)
+    Path("handed-in", "anna").mkdir(parents=True)
+    Path("handed-in", "anna", "answers.py").write_text("linear_score = 0.3")
+    status, said = place.kit(command)
+    assert status == 0 and "right: 1, wrong: 0" in said
+    assert "anna" in Path("class-report.html").read_text()
+
+
 def run_python(place, command):
     place.monkeypatch.chdir(place.tmp_path)
     for name in ("entries", "truth"):
@@ -339,6 +348,7 @@ RUN = {
     "make site": run_target,
     "make offline": run_target,
     "make bench": run_target,
+    "make exercises": run_target,
     "pip install -r requirements.txt": run_pip,
     "pip install --no-deps --no-build-isolation -e .": run_pip,
     "pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu": run_pip,
@@ -350,6 +360,7 @@ RUN = {
     "jupyter lab --notebook-dir notebooks": run_lab,
     "python3 -m venv .venv": run_venv,
     "kit.Model(core, data.neurons)": run_python,
+    "kit.card(model)": run_python,
     "kit.check_core(core)": run_python,
     "kit.grade(submission, ground_truth)": run_python,
     "kit.doctor()": run_python,
@@ -366,8 +377,8 @@ RUN = {
     'kit.rank("entries", "truth")': run_python,
     'kit.withhold(recording, "challenge")': run_python,
     'kit.bundle(data, "truth", "challenge.zip", model)': run_python,
-    "python -m kit fetch | train | submit | check | grade | rank | board | withhold | bundle | "
-    "doctor":
+    "python -m kit fetch | train | submit | check | grade | rank | board | withhold | bundle "
+    "| class-report | doctor":
         run_all_commands,
     "kit.widgets.playground(model)": run_python,
     "kit.widgets.trial_explorer(data)": run_python,
@@ -387,6 +398,7 @@ RUN = {
     CONTEST[-1]: run_contest,
     ENTRY[-1]: run_entry,
     'kit.write_recording("mine.zip", kit.RecordingArrays(images, responses))': run_write_recording,
+    "python -m kit class-report handed-in": run_class_report,
 }  # fmt: skip
 
 WINDOWS = "runs on Windows alone"
@@ -402,6 +414,8 @@ NOT_RUN = {
     "apt install python3-venv": "changes the machine",
     "python -m kit fetch sensorium+": "downloads 412 MB; test_download.py does it small",
     "python benchmarks/coverage.py": "takes ten minutes",
+    "python benchmarks/agreement.py": "trains four models",
+    "kit.lab.data_needed(data, build)": "trains twelve; test_planning.py does it small",
     **dict.fromkeys(ENTRY[:-1], "run_entry runs them before its last line"),
     **dict.fromkeys(
         ["torchrun --nproc-per-node=4 script.py",

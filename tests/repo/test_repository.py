@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parents[2]
 CONDA = {"pytorch-cpu": "torch", "matplotlib-base": "matplotlib"}  # conda-forge's name: PyPI's
-TARGETS = ["tutorial", "test", "lab", "notebooks", "refresh", "weights", "badges", "offline",
-           "lint", "peer", "widgets", "elsewhere", "lowest", "site", "help", "clean"]  # fmt: skip
+TARGETS = ["tutorial", "test", "lab", "notebooks", "refresh", "weights", "exercises", "badges",
+           "offline", "lint", "peer", "widgets", "elsewhere", "lowest", "site", "help",
+           "clean"]  # fmt: skip
 
 
 def read(path):
@@ -135,6 +137,24 @@ def test_dockerfile_fits_binder(dockerfile):
     assert ast.literal_eval(of["CMD"][0])[:2] == ["jupyter", "lab"]
 
 
+def test_dockerfile_keeps_no_cache_and_no_second_copy(dockerfile):
+    assert any("PIP_NO_CACHE_DIR=1" in rest for name, rest in dockerfile if name == "ENV")
+    runs = [rest for name, rest in dockerfile if name == "RUN"]
+    assert any("conda clean --all" in rest for rest in runs)
+    assert not any(re.search(r"chown .*\$\{HOME\}(?!/)", rest) for rest in runs)
+
+
+def test_devcontainer_installs_like_make(makefile, pyproject):
+    container = json.loads(read(".devcontainer/devcontainer.json"))
+    version = re.fullmatch(r"python:([\d.]+)-\w+", container["image"])[1]
+    assert version in SpecifierSet(pyproject["project"]["requires-python"])
+    program, target = container["postCreateCommand"].split()
+    assert program == "make" and f"\n{target}: " in makefile
+    settings = container["customizations"]["vscode"]["settings"]
+    assert settings["jupyter.widgetScriptSources"] == [], "a CDN would be asked"
+    assert settings["python.defaultInterpreterPath"].endswith("/.venv/bin/python")
+
+
 def test_make_help_lists_every_target(makefile):
     helped = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert set(re.findall(r"^  make (\w+) ", helped.stdout, flags=re.M)) >= set(TARGETS)
@@ -249,14 +269,20 @@ def test_badges_open_their_own_notebook(tutorials):
         assert f"/HEAD?labpath=notebooks%2F{path.name})" in first_cell, "make badges"
 
 
+OLD_SETUP = """if "google.colab" in sys.modules:
+    %pip install -q "sensorium-kit @ git+https://github.com/old/na.me"
+"""
+
+
 def test_badges_rewrites_the_name_of_the_repository(badges, tmp_path):
     theirs = ("[a](https://github.com/sinzlab/sensorium) git+https://github.com/sinzlab/sensorium "
               "https://colab.research.google.com/github/fastai/x/blob/main/a.ipynb")  # fmt: skip
+    cell = {"cell_type": "code", "source": ["import sys\n", "\n", OLD_SETUP, "\n", "import kit"]}
     ours = ("[b](https://colab.research.google.com/github/{0}/blob/main/notebooks/00_a.ipynb) "
             "[c](https://mybinder.org/v2/gh/{0}/HEAD?labpath=notebooks%2F00_a.ipynb) "
             'pip install "sensorium-kit[test] @ git+https://github.com/{0}".')  # fmt: skip
     source = ["# Title\n", "\n", "Text with é.\n", theirs]
-    notebook = {"cells": [{"cell_type": "markdown", "source": source}], "nbformat": 4}
+    notebook = {"cells": [{"cell_type": "markdown", "source": source}, cell], "nbformat": 4}
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "00_a.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
     (tmp_path / "README.md").write_text(ours.format("old/na.me") + theirs, encoding="utf-8")
@@ -267,6 +293,8 @@ def test_badges_rewrites_the_name_of_the_repository(badges, tmp_path):
     assert badges["stamp"](tmp_path) == [], "twice is the same as once"
     assert (tmp_path / "README.md").read_text("utf-8") == ours.format("new-owner/new.kit") + theirs
     text = (tmp_path / "notebooks" / "00_a.ipynb").read_text("utf-8")
+    setup = badges["SETUP"].format(name="new-owner/new.kit")
+    assert "".join(json.loads(text)["cells"][1]["source"]) == f"{setup}\nimport kit"
     lines = "".join(json.loads(text)["cells"][0]["source"]).split("\n")
     line = badges["badge_line"]("notebooks/00_a.ipynb", "new-owner/new.kit")
     assert lines == ["# Title", "", line, "", "Text with é.", theirs]
