@@ -51,9 +51,10 @@ class Scores:
     def __str__(self) -> str:
         left_out = beyond = ""
         if self.feve is not None:
-            beyond = "  (its FEVE is 1; a model that also sees behaviour can exceed both)"
+            beyond = "  (a model that also sees behaviour can exceed it)"
             left_out = (
-                f"  ({self.n_left_out} of {len(self.per_neuron['fev'])} neurons left out, "
+                "  (best model of the image alone: 1; with behaviour it can be more; "
+                f"{self.n_left_out} of {len(self.per_neuron['fev'])} neurons left out, "
                 f"FEV < {metrics.FEV_THRESHOLD})"
             )
         lines = []

@@ -3,6 +3,7 @@
 from kit.plots.curves import (
     ladder,
     learning_curve,
+    pulls,
     reference_line,
     score_bars,
     score_histogram,
@@ -10,6 +11,7 @@ from kit.plots.curves import (
     score_spread,
     training_curve,
 )
+from kit.plots.drawings import model_drawing, tiers_drawing
 from kit.plots.laboratory import (
     agreement,
     mean_tuning,
@@ -23,6 +25,7 @@ from kit.plots.pictures import (
     images,
     images_with_responses,
     positions,
+    readout_drawing,
     stimuli,
 )
 from kit.plots.responses import binned_mean, mean_responses, raster, repeats, traces
@@ -46,9 +49,12 @@ __all__ = [
     "learning_curve",
     "mean_responses",
     "mean_tuning",
+    "model_drawing",
     "orientation_map",
     "positions",
+    "pulls",
     "raster",
+    "readout_drawing",
     "reference_line",
     "repeats",
     "report_card",
@@ -57,6 +63,7 @@ __all__ = [
     "score_intervals",
     "score_spread",
     "stimuli",
+    "tiers_drawing",
     "traces",
     "training_curve",
     "tuning_curves",

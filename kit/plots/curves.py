@@ -159,6 +159,17 @@ def score_intervals(
     return _label_rows(ax, intervals, label)
 
 
+def pulls(pull: np.ndarray, ax: Axes | None = None, label: str = "pull on the score") -> Axes:
+    """Draw how much each image pulls a score, or a difference of scores, up or down. pull: (I,)."""
+    pull = np.sort(require_array("pull", pull, ("I",)))
+    ax = make_axis(ax, 6, 2.6)
+    ax.bar(range(len(pull)), pull, color=np.where(pull > 0, BLUE, ORANGE))
+    ax.axhline(0, color=BLACK, linewidth=0.8)
+    mean = np.mean(pull)
+    ax.axhline(mean, color=BLACK, linestyle="--", linewidth=1, label=f"mean {mean:+.4f}")
+    return clean_axis(ax, "upper left", xlabel=f"{len(pull)} images, by their pull", ylabel=label)
+
+
 def learning_curve(
     counts: np.ndarray | list[int],
     scores: dict[str, list],
