@@ -15,6 +15,7 @@ from kit.plots.drawings import model_drawing, tiers_drawing
 from kit.plots.laboratory import (
     agreement,
     mean_tuning,
+    neuron_report,
     orientation_map,
     report_card,
     tuning_curves,
@@ -50,6 +51,7 @@ __all__ = [
     "mean_responses",
     "mean_tuning",
     "model_drawing",
+    "neuron_report",
     "orientation_map",
     "positions",
     "pulls",

@@ -197,6 +197,17 @@ def test_execute_uses_this_python_whatever_kernel_is_installed(tmp_path, monkeyp
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("mouse, error", [("mine.zip", ""), ("sample+", "asks for the truth")])
+def test_execute_skips_cells_of_simulated_mice_on_others(tmp_path, mouse, error):
+    path = notebook(tmp_path / "01_first.ipynb", "raise ValueError('asks for the truth')")
+    written = nbformat.read(path, as_version=4)
+    written.cells[1].metadata["tags"] = ["simulated"]
+    nbformat.write(written, path)
+    result = RUN["execute"](path, tmp_path / "executed.ipynb", {"mouse": mouse}, tmp_path)
+    assert error in result.error and bool(result.error) == bool(error)
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs signals")
 def test_run_stops_with_a_sentence(tmp_path):
     """Ctrl-C reaches all processes of a terminal, here those of a session."""
