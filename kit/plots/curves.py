@@ -112,9 +112,9 @@ def _bars(ax, scores, attribute, offset, color, label):
             _write(ax, text, max(value, 0), row, 3)
 
 
-def _write(ax, text, x, row, gap):
+def _write(ax, text, x, row, gap, va="center"):
     """Write to the right of a mark. gap: between them, in points."""
-    ax.annotate(text, (x, row), (gap, 0), textcoords="offset points", va="center", fontsize="small")
+    ax.annotate(text, (x, row), (gap, 0), textcoords="offset points", va=va, fontsize="small")
 
 
 def score_spread(
@@ -203,9 +203,9 @@ def ladder(
     ax = make_axis(ax, 6.4, 3.6)
     errors = np.abs(score - [low, high])  # (2, n)
     ax.errorbar(seconds, score, errors, fmt="o", color=color, elinewidth=1, label=label or None)
-    for name, x, y in zip(steps, seconds, score, strict=True):
-        if not label:
-            _write(ax, name, x, y, 7)
+    names = [] if label else list(steps)
+    for place, i in enumerate(np.argsort(seconds)[: len(names)]):  # neighbours: one up, one down
+        _write(ax, names[i], seconds[i], score[i], 7, "top" if place % 2 else "bottom")
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(ScalarFormatter())

@@ -93,6 +93,7 @@ def test_ladder_names_steps_unless_they_have_a_label():
     steps = {"baseline": (10, 0.3, 0.28, 0.33), "gain": (100, 0.35, 0.34, 0.36)}
     ax = plots.ladder(steps)
     assert texts(ax.texts) == list(steps) and ax.get_legend() is None
+    assert [text.get_va() for text in ax.texts] == ["bottom", "top"]
     plots.ladder({"tried": (40, 0.31, 0.3, 0.32)}, ax, "tried, no better", plots.GREY)
     assert texts(ax.texts) == list(steps) and texts(ax.get_legend().texts) == ["tried, no better"]
     (bars,) = ax.containers[0][2]
