@@ -165,9 +165,7 @@ def pulls(pull: np.ndarray, ax: Axes | None = None, label: str = "pull on the sc
     ax = make_axis(ax, 6, 2.6)
     ax.bar(range(len(pull)), pull, color=np.where(pull > 0, BLUE, ORANGE))
     ax.axhline(0, color=BLACK, linewidth=0.8)
-    mean = np.mean(pull)
-    ax.axhline(mean, color=BLACK, linestyle="--", linewidth=1, label=f"mean {mean:+.4f}")
-    return clean_axis(ax, "upper left", xlabel=f"{len(pull)} images, by their pull", ylabel=label)
+    return clean_axis(ax, xlabel=f"{len(pull)} images, by their pull", ylabel=label)
 
 
 def learning_curve(
