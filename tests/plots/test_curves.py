@@ -48,9 +48,8 @@ def test_score_bars_draws_and_writes_every_score(ax):
     widths = [[bar.get_width() for bar in group] for group in ax.containers]
     assert widths == [[0.3, 0.1], [0.5, -0.2], [0.6, -0.5]]  # the last one is cut at the edge
     assert texts(ax.get_yticklabels()) == ["good", "bad"]
-    assert texts(ax.texts) == [
-        *("0.300", "0.100", "0.500", "-0.200", "0.600", "-4,073, beyond the edge")
-    ]
+    cut_off = "-4,073, beyond the edge"
+    assert texts(ax.texts) == ["0.300", "0.100", "0.500", "-0.200", "0.600", cut_off]
     assert ax.get_xlim() == (-0.5, 1)
     assert texts(plots.score_bars({"two are missing": scores(0.3)}).texts) == ["0.300"]
     beyond = plots.score_bars({"a FEVE above 1": scores(0.3, 0.5, 1.3)})
