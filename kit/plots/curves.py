@@ -83,7 +83,8 @@ def score_bars(scores: dict[str, Any], ax: Axes | None = None) -> Axes:
     _bars(ax, scores, "to_average", 0, SKY, "correlation to average")
     _bars(ax, scores, "feve", 0.27, ORANGE, "FEVE")
     ax.axvline(0, color=BLACK, linewidth=0.8)
-    ax.set_xlim(LOWEST_BAR, 1)
+    widths = [bar.get_width() for group in ax.containers for bar in group]  # NaN without a score
+    ax.set_xlim(LOWEST_BAR if np.nanmin(widths) < 0 else 0, max(1, 1.1 * np.nanmax(widths)))
     ax.legend(
         frameon=False,
         loc="lower right",
@@ -108,7 +109,7 @@ def _bars(ax, scores, attribute, offset, color, label):
     ax.barh(rows, values.clip(min=LOWEST_BAR), 0.25, color=color, label=label)
     for row, value in zip(rows, values, strict=True):
         if np.isfinite(value):
-            text = f"{value:z.2f}" if value >= LOWEST_BAR else f"{value:,.0f}, beyond the edge"
+            text = f"{value:z.3f}" if value >= LOWEST_BAR else f"{value:,.0f}, beyond the edge"
             _write(ax, text, max(value, 0), row, 3)
 
 
@@ -165,9 +166,7 @@ def pulls(pull: np.ndarray, ax: Axes | None = None, label: str = "pull on the sc
     ax = make_axis(ax, 6, 2.6)
     ax.bar(range(len(pull)), pull, color=np.where(pull > 0, BLUE, ORANGE))
     ax.axhline(0, color=BLACK, linewidth=0.8)
-    mean = np.mean(pull)
-    ax.axhline(mean, color=BLACK, linestyle="--", linewidth=1, label=f"mean {mean:+.4f}")
-    return clean_axis(ax, "upper left", xlabel=f"{len(pull)} images, by their pull", ylabel=label)
+    return clean_axis(ax, xlabel=f"{len(pull)} images, by their pull", ylabel=label)
 
 
 def learning_curve(

@@ -71,13 +71,13 @@ def positions(learned: np.ndarray, true: np.ndarray | None, ax: Axes | None = No
 
     learned, true: (N, 2), x and y in half images from the centre. The median offset that all
     neurons share is taken out, and named above the figure: a core can move its features, and all
-    positions with them. It draws at most 150 neurons, taken evenly from all; the correlations are
+    positions with them. It draws at most 75 neurons, taken evenly from all; the correlations are
     over all neurons.
     """
     learned = require_array("learned", learned, ("N", 2))
     ax = make_axis(ax, 5.4, 3.6)
     title = "receptive-field centres"
-    step = -(-len(learned) // 150)  # rounded up
+    step = -(-len(learned) // 75)  # rounded up
     if true is not None:
         true = require_array("true", true, learned.shape)
         r = np.corrcoef(learned, true, rowvar=False)  # (4, 4): learned x and y, true x and y

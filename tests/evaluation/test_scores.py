@@ -28,8 +28,8 @@ def test_compute_scores_means_and_left_out_neurons():
     # these predictions are the truth, so they reach the ceiling
     assert scores.single_trial == pytest.approx(scores.ceiling, abs=0.05)
     assert scores.feve == pytest.approx(1, abs=0.02)
-    assert "(best model of the image alone: 1; with behaviour it can be more; " in str(scores)
-    assert "(a model that also sees behaviour can exceed it)" in str(scores)
+    assert "(1 for the best model of the image alone; " in str(scores)
+    assert "(a model that also sees behaviour can exceed this, and a FEVE of 1)" in str(scores)
 
 
 def test_compute_scores_without_repeats():
