@@ -8,6 +8,8 @@ other parameters (-p mouse 99003-1-1) they, and all that they write, go to a fol
 
 import argparse
 import ast
+import base64
+import io
 import json
 import multiprocessing
 import os
@@ -65,7 +67,7 @@ def execute(source, target, parameters=None, cwd=ROOT):
     def time_left(_cell):
         return max(1, start + 60 * LIMIT - time.perf_counter())
 
-    options = kernel_options()
+    options = kernel_options() | skipped_cells(parameters or {})
     try:
         notebook = papermill.execute_notebook(
             source, target, parameters, cwd=cwd, timeout_func=time_left, **options
@@ -82,6 +84,15 @@ def execute(source, target, parameters=None, cwd=ROOT):
     except Exception as e:  # a dead kernel, a file that is not a notebook
         error = f"{type(e).__name__}: {str(e).strip()[:500]}"
     return Result(time.perf_counter() - start, peak_megabytes(), headline, error)
+
+
+def skipped_cells(parameters):
+    """What papermill needs to skip cells with the tag `simulated` on a mouse without a truth."""
+    if "mouse" not in parameters:
+        return {}
+    from kit.data.simulation import is_simulated  # here, because it takes a second
+
+    return {} if is_simulated(parameters["mouse"]) else {"skip_cells_with_tag": "simulated"}
 
 
 def peak_megabytes():
@@ -118,9 +129,26 @@ def replace(committed, executed):
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
         if cell.cell_type == "code":
             cell.outputs = join_streams(cell.outputs)
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                output.data["image/png"] = shrink(output.data["image/png"])
     part = committed.with_name(f".{committed.name}.part")
     nbformat.write(notebook, part)
     os.replace(part, committed)
+
+
+def shrink(encoded):
+    """A PNG (base64) in at most 256 colours, a third of its size; a transparent one as it is."""
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGBA")
+    if picture.getchannel("A").getextrema()[0] < 255:
+        return encoded
+    smaller = io.BytesIO()
+    picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+        smaller, "PNG", optimize=True
+    )
+    return base64.b64encode(smaller.getvalue()).decode()
 
 
 def join_streams(outputs):

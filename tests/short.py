@@ -14,7 +14,7 @@ PARAMETERS = {
     "05": {"channels": 4, "epochs": 1, "rivals": ["shifter-gain-1", "ln"]},
     "06": {"counts": [40, 50, 60], "members": 2},
     "07": {"count": 20, "steps": 5},
-    "08": {"channels": 4, "epochs": 1, "epochs_vit": 1},
+    "08": {"channels": 4, "epochs": 1},
     "09": {"first": ["ln", "shifter-gain-1"], "more": ["shifter-1"], "members": 2},
     "10": {"epochs": 1, "count": 3},
     "template_core": {"mouse": "sample", "epochs": 1},  # withholds what can be withheld

@@ -113,8 +113,8 @@ def steps():
 
 
 def number(score, sign=""):
-    """A score or a difference below 1 as the literature writes it: .384, +.021."""
-    return f"{score:{sign}.3f}".replace("0.", ".", 1)
+    """A score or a difference with three decimals: 0.384, +0.021."""
+    return f"{score:{sign}.3f}"
 
 
 def gains(name):

@@ -9,7 +9,7 @@ own, a `RecordingArrays`, as a recording that `load` opens.
 from kit.data import simulation
 from kit.data.loading import load
 from kit.data.recordings import Batch, Dataset, Recording
-from kit.data.simulation import Truth, truth
+from kit.data.simulation import Truth, is_simulated, truth
 from kit.data.writing import RecordingArrays, write_recording
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Recording",
     "RecordingArrays",
     "Truth",
+    "is_simulated",
     "load",
     "simulation",
     "truth",

@@ -7,8 +7,8 @@ import numpy as np
 
 from kit.checks import require, require_path
 from kit.data import simulation
-from kit.data.sources.catalog import RECORDINGS
 from kit.data.recordings import Dataset, require_dataset
+from kit.data.sources.catalog import RECORDINGS
 from kit.evaluation.bootstrap import interval
 from kit.evaluation.leaderboard import Measured
 from kit.evaluation.scores import predict

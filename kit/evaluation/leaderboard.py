@@ -51,9 +51,10 @@ class Scores:
     def __str__(self) -> str:
         left_out = beyond = ""
         if self.feve is not None:
-            beyond = "  (its FEVE is 1; a model that also sees behaviour can exceed both)"
+            beyond = "  (a model that also sees behaviour can exceed this, and a FEVE of 1)"
             left_out = (
-                f"  ({self.n_left_out} of {len(self.per_neuron['fev'])} neurons left out, "
+                "  (1 for the best model of the image alone; "
+                f"{self.n_left_out} of {len(self.per_neuron['fev'])} neurons left out, "
                 f"FEV < {metrics.FEV_THRESHOLD})"
             )
         lines = []

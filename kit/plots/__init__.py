@@ -4,6 +4,7 @@ from kit.plots.curves import (
     data_needed,
     ladder,
     learning_curve,
+    pulls,
     reference_line,
     score_bars,
     score_histogram,
@@ -11,9 +12,11 @@ from kit.plots.curves import (
     score_spread,
     training_curve,
 )
+from kit.plots.drawings import model_drawing, tiers_drawing
 from kit.plots.laboratory import (
     agreement,
     mean_tuning,
+    neuron_report,
     orientation_map,
     report_card,
     tuning_curves,
@@ -24,6 +27,7 @@ from kit.plots.pictures import (
     images,
     images_with_responses,
     positions,
+    readout_drawing,
     stimuli,
 )
 from kit.plots.responses import binned_mean, mean_responses, raster, repeats, traces
@@ -48,9 +52,13 @@ __all__ = [
     "learning_curve",
     "mean_responses",
     "mean_tuning",
+    "model_drawing",
+    "neuron_report",
     "orientation_map",
     "positions",
+    "pulls",
     "raster",
+    "readout_drawing",
     "reference_line",
     "repeats",
     "report_card",
@@ -59,6 +67,7 @@ __all__ = [
     "score_intervals",
     "score_spread",
     "stimuli",
+    "tiers_drawing",
     "traces",
     "training_curve",
     "tuning_curves",

@@ -83,7 +83,8 @@ def score_bars(scores: dict[str, Any], ax: Axes | None = None) -> Axes:
     _bars(ax, scores, "to_average", 0, SKY, "correlation to average")
     _bars(ax, scores, "feve", 0.27, ORANGE, "FEVE")
     ax.axvline(0, color=BLACK, linewidth=0.8)
-    ax.set_xlim(LOWEST_BAR, 1)
+    widths = [bar.get_width() for group in ax.containers for bar in group]  # NaN without a score
+    ax.set_xlim(LOWEST_BAR if np.nanmin(widths) < 0 else 0, max(1, 1.1 * np.nanmax(widths)))
     ax.legend(
         frameon=False,
         loc="lower right",
@@ -108,13 +109,13 @@ def _bars(ax, scores, attribute, offset, color, label):
     ax.barh(rows, values.clip(min=LOWEST_BAR), 0.25, color=color, label=label)
     for row, value in zip(rows, values, strict=True):
         if np.isfinite(value):
-            text = f"{value:z.2f}" if value >= LOWEST_BAR else f"{value:,.0f}, beyond the edge"
+            text = f"{value:z.3f}" if value >= LOWEST_BAR else f"{value:,.0f}, beyond the edge"
             _write(ax, text, max(value, 0), row, 3)
 
 
-def _write(ax, text, x, row, gap):
+def _write(ax, text, x, row, gap, va="center"):
     """Write to the right of a mark. gap: between them, in points."""
-    ax.annotate(text, (x, row), (gap, 0), textcoords="offset points", va="center", fontsize="small")
+    ax.annotate(text, (x, row), (gap, 0), textcoords="offset points", va=va, fontsize="small")
 
 
 def score_spread(
@@ -157,6 +158,15 @@ def score_intervals(
     if ax.get_xlim()[0] <= 0 <= ax.get_xlim()[1]:
         ax.axvline(0, color=BLACK, linewidth=0.8)
     return _label_rows(ax, intervals, label)
+
+
+def pulls(pull: np.ndarray, ax: Axes | None = None, label: str = "pull on the score") -> Axes:
+    """Draw how much each image pulls a score, or a difference of scores, up or down. pull: (I,)."""
+    pull = np.sort(require_array("pull", pull, ("I",)))
+    ax = make_axis(ax, 6, 2.6)
+    ax.bar(range(len(pull)), pull, color=np.where(pull > 0, BLUE, ORANGE))
+    ax.axhline(0, color=BLACK, linewidth=0.8)
+    return clean_axis(ax, xlabel=f"{len(pull)} images, by their pull", ylabel=label)
 
 
 def learning_curve(
@@ -210,9 +220,9 @@ def ladder(
     ax = make_axis(ax, 6.4, 3.6)
     errors = np.abs(score - [low, high])  # (2, n)
     ax.errorbar(seconds, score, errors, fmt="o", color=color, elinewidth=1, label=label or None)
-    for name, x, y in zip(steps, seconds, score, strict=True):
-        if not label:
-            _write(ax, name, x, y, 7)
+    names = [] if label else list(steps)
+    for place, i in enumerate(np.argsort(seconds)[: len(names)]):  # neighbours: one up, one down
+        _write(ax, names[i], seconds[i], score[i], 7, "top" if place % 2 else "bottom")
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(ScalarFormatter())

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
 from kit.checks import require_array, require_radians, require_result
+from kit.plots.pictures import filters
 from kit.plots.style import BLUE, COLORS, GREY, SKY, clean_axis, make_axis, neuron_dots
 
 LOGARITHMIC = ("spatial frequency", "size", "contrast")
@@ -104,7 +105,7 @@ def _label_values(ax, tuning):
     if quantity in LOGARITHMIC:
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(subs=[1, 2, 5]))
-        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}".removeprefix("0"))
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         ax.minorticks_off()
     elif tuning.unit == "degrees":
         ax.set_xticks(np.arange(4) * (45 if quantity == "orientation" else 90))
@@ -165,7 +166,35 @@ def report_card(card: Any, ax: Axes | None = None) -> Axes:
     panel = _panel(ax, 6, "most exciting image")
     _histogram(panel, twin["filter_correlation"], (0, 1), "r with true filter")
     panel = _panel(ax, 7, "true response to it")
-    _histogram(panel, twin["response_share"], (0, 1.4), "response / that to own filter")
+    _histogram(panel, twin["response_share"], (0, 1.4), "share of that to own filter")
+    return ax
+
+
+def neuron_report(card: Any, neuron: int, ax: Axes | None = None) -> Axes:
+    """Draw all that a report card says of one neuron: fields, best images, numbers; twin and truth.
+
+    card: a `ReportCard` that holds the neuron. Raises ValueError if it does not.
+    """
+    require_result("card", card, "twin")
+    rows = np.flatnonzero(card.neurons == neuron)
+    if not len(rows):
+        raise ValueError(f"this report card has no neuron {neuron}; give one of card.neurons")
+    ax = make_axis(ax, 8, 2.8)
+    ax.axis("off")
+    both = {"twin": card.twin, "truth": card.truth}
+    lines = [f"neuron {neuron}", "orientation (degrees)", "gOSI", "cycles per pixel"]
+    columns = ["\n".join([*lines, "F1/F0", "suppression index", "centre (pixels)"])]
+    for i, (who, measured) in enumerate(both.items()):
+        of_neuron = {name: values[rows[0]] for name, values in measured.items()}
+        pair = np.stack([of_neuron["field"], of_neuron["most_exciting_image"][0]])
+        panel = ax.inset_axes((0, 0.5 * (1 - i), 0.5, 0.4))
+        filters(pair, panel, 2, f"{who}: receptive field, most exciting image")
+        names = ("gosi", "spatial_frequency", "f1_f0", "suppression")
+        numbers = [f"{of_neuron[name]:.2f}" for name in names]
+        numbers.insert(0, f"{np.degrees(of_neuron['orientation']):.0f}")
+        columns.append("\n".join([who, *numbers, "{:+.1f}, {:+.1f}".format(*of_neuron["center"])]))
+    for x, text in zip((0.55, 0.8, 0.92), columns, strict=True):
+        ax.text(x, 0.5, text, va="center", linespacing=1.8, transform=ax.transAxes)
     return ax
 
 
@@ -205,7 +234,8 @@ def _panel(ax, i, title):
 
 def _scatter(ax, card, name, label):
     truth, twin = card.truth[name], card.twin[name]
-    limits = min(0, truth.min(), twin.min()), 1.05 * max(truth.max(), twin.max())
+    top = max(truth.max(), twin.max())
+    limits = min(0, truth.min(), twin.min()) - 0.06 * top, 1.05 * top  # dots at 0 are whole
     ax.plot(limits, limits, color=GREY, linestyle="--", linewidth=1)
     ax.plot(truth, twin, "o", color=BLUE, markersize=2.5, markeredgewidth=0, antialiased=False)
     clean_axis(ax, xlabel=f"{label}, truth", ylabel="twin", xlim=limits, ylim=limits)

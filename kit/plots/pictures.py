@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from kit.checks import require_array, require_int
-from kit.plots.style import BLUE, GREY, ORANGE, clean_axis, make_axis, neuron_dots
+from kit.plots.style import BLACK, BLUE, GREY, ORANGE, VERMILION, clean_axis, make_axis, neuron_dots
 
 PICTURES = ("H", "W"), ("B", "H", "W"), ("B", "C", "H", "W")
 
@@ -69,18 +69,24 @@ def _mosaic(tiles, ax, columns, title, cmap, limits):
 def positions(learned: np.ndarray, true: np.ndarray | None, ax: Axes | None = None) -> Axes:
     """Draw learned receptive-field centres, joined by lines to the true ones if these are known.
 
-    learned, true: (N, 2), x and y in half images from the centre. It draws at most 150 neurons,
-    taken evenly from all; the correlations are over all neurons.
+    learned, true: (N, 2), x and y in half images from the centre. The median offset that all
+    neurons share is taken out, and named above the figure: a core can move its features, and all
+    positions with them. It draws at most 75 neurons, taken evenly from all; the correlations are
+    over all neurons.
     """
     learned = require_array("learned", learned, ("N", 2))
-    ax = make_axis(ax, 5, 3.4)
+    ax = make_axis(ax, 5.4, 3.6)
     title = "receptive-field centres"
-    step = -(-len(learned) // 150)  # rounded up
-    x, y = learned[::step].T
+    step = -(-len(learned) // 75)  # rounded up
     if true is not None:
         true = require_array("true", true, learned.shape)
         r = np.corrcoef(learned, true, rowvar=False)  # (4, 4): learned x and y, true x and y
+        offset = np.median(learned - true, axis=0)
+        learned = learned - offset
         title += f": r = {r[0, 2]:.2f} (x), {r[1, 3]:.2f} (y)"
+        title += f"\nwithout the offset that all share, {offset[0]:+.2f} and {offset[1]:+.2f}"
+    x, y = learned[::step].T
+    if true is not None:
         true_x, true_y = true[::step].T
         ax.plot([x, true_x], [y, true_y], color=GREY, linewidth=0.7)
         ax.plot(true_x, true_y, "o", color=ORANGE, markersize=5, fillstyle="none", label="true")
@@ -90,6 +96,39 @@ def positions(learned: np.ndarray, true: np.ndarray | None, ax: Axes | None = No
     return clean_axis(
         ax, xlabel="x (half images from the centre)", ylabel="y (half images)", title=title
     )
+
+
+def readout_drawing(
+    features: np.ndarray,
+    position: np.ndarray,
+    values: np.ndarray,
+    weights: np.ndarray,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw what one neuron reads: its position on every feature map, and what each map adds.
+
+    features: (C, h, w) of one image; position: (2,) x and y from -1 to 1, the centres of the first
+    and the last pixel; values: (C,) the features there; weights: (C,) of the neuron.
+    """
+    features = require_array("features", features, ("C", "h", "w"))
+    position = require_array("position", position, (2,))
+    count, height, width = features.shape
+    parts = require_array("values", values, (count,)) * require_array("weights", weights, (count,))
+    columns = 4 if count <= 16 else 8
+    ax = make_axis(ax, 7.5, 2.6)
+    ax.axis("off")
+    maps = filters(
+        features, ax.inset_axes((0, 0, 0.62, 1)), columns, "feature maps, and the position"
+    )
+    x, y = (position + 1) / 2 * [width - 1, height - 1]
+    rows, places = np.divmod(np.arange(count), columns)
+    maps.plot(places * (width + 1) + x, rows * (height + 1) + y, "o", color=BLACK, fillstyle="none")
+    bars = ax.inset_axes((0.68, 0.08, 0.3, 0.8))
+    bars.bar(range(count), parts, color=np.where(parts > 0, VERMILION, BLUE))
+    bars.axhline(0, color=BLACK, linewidth=0.8)
+    title = f"feature × weight, sum {parts.sum():.2f}"
+    clean_axis(bars, xlabel="feature map", title=title)
+    return ax
 
 
 def images_with_responses(

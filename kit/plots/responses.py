@@ -73,7 +73,7 @@ def traces(
 ) -> Axes:
     """Draw traces above one another, each in units of its own std.
 
-    values: (T, K); names: K strings; truth: (T, K), drawn behind in orange, or None.
+    values: (T, K); names: K strings; truth: (T, K), drawn behind as a wide orange line, or None.
     """
     values = require_array("values", values, ("T", "K"))
     count = values.shape[1]
@@ -83,8 +83,12 @@ def traces(
     base = -6.0 * np.arange(count)
     if truth is not None:
         truth = require_array("truth", truth, values.shape)
-        ax.plot(_standardised(truth) + base, color=ORANGE, linewidth=2)
-    ax.plot(_standardised(values) + base, color=BLUE, linewidth=0.9)
+        wide = ax.plot(_standardised(truth) + base, color=ORANGE, linewidth=4, alpha=0.6)
+        wide[0].set_label("true")
+    thin = ax.plot(_standardised(values) + base, color=BLUE, linewidth=0.9)
+    if truth is not None:
+        thin[0].set_label("learned")
+        ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     left = -0.02 * len(values)
     ax.plot([left, left], [0, 3], color=BLACK, linewidth=2)
     ax.annotate("3 std ", (left, 1.5), ha="right", va="center", fontsize="small", rotation=90)

@@ -21,7 +21,7 @@ def make_axis(ax: Axes | None, width: float, height: float) -> Axes:
         return ax
     if ax is not None:
         raise ValueError(f"ax={brief(ax)} is not an axis of matplotlib; give one, or leave it out")
-    return plt.subplots(figsize=(width, height), dpi=80, layout="constrained")[1]
+    return plt.subplots(figsize=(width, height), dpi=110, layout="constrained")[1]
 
 
 def clean_axis(ax: Axes, legend: Any = None, **settings: Any) -> Axes:

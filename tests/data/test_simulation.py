@@ -602,3 +602,19 @@ def test_load_open_mice():
 if __name__ == "__main__":  # after a change of the simulator, for comparison elsewhere
     fingerprints = {mouse: fingerprint(mouse) for mouse in simulation.MICE}
     FINGERPRINTS.write_text(json.dumps(fingerprints, indent=1) + "\n")
+
+
+def test_matching_filters_turn_the_phase_of_complex_cells_alone():
+    truth = kit.truth("sample+")
+    chosen = np.array([np.flatnonzero(truth.is_complex)[0], np.flatnonzero(~truth.is_complex)[0]])
+    even, odd = (filters[chosen] for filters in truth.cells.filters())
+    matching = truth.cells.matching_filters(even - odd, chosen)
+    np.testing.assert_allclose((matching**2).sum((1, 2)), 1, atol=1e-6)
+    unit = [
+        cells.unit_rows(each[None])[0].reshape(even[0].shape)
+        for each in (even[0] - odd[0], even[1])
+    ]
+    assert (matching[0] * unit[0]).sum() > 0.999
+    np.testing.assert_allclose(matching[1], unit[1], atol=1e-6)
+    flipped = truth.cells.matching_filters(-even[:, None], chosen)
+    np.testing.assert_allclose(flipped, [-even[0] / np.linalg.norm(even[0]), unit[1]], atol=1e-6)

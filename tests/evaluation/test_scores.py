@@ -24,11 +24,12 @@ def test_compute_scores_means_and_left_out_neurons():
     assert scores.n_left_out == 1
     assert scores.ceiling == pytest.approx(np.sqrt(fev.clip(0)).mean())
     assert each["unit_ids"].tolist() == [3, 1, 2]
-    assert "(1 of 3 neurons left out, FEV < 0.15)" in str(scores)
+    assert "1 of 3 neurons left out, FEV < 0.15)" in str(scores)
     # these predictions are the truth, so they reach the ceiling
     assert scores.single_trial == pytest.approx(scores.ceiling, abs=0.05)
     assert scores.feve == pytest.approx(1, abs=0.02)
-    assert "(its FEVE is 1; a model that also sees behaviour can exceed both)" in str(scores)
+    assert "(1 for the best model of the image alone; " in str(scores)
+    assert "(a model that also sees behaviour can exceed this, and a FEVE of 1)" in str(scores)
 
 
 def test_compute_scores_without_repeats():

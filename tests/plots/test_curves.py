@@ -49,8 +49,12 @@ def test_score_bars_draws_and_writes_every_score(ax):
     widths = [[bar.get_width() for bar in group] for group in ax.containers]
     assert widths == [[0.3, 0.1], [0.5, -0.2], [0.6, -0.5]]  # the last one is cut at the edge
     assert texts(ax.get_yticklabels()) == ["good", "bad"]
-    assert texts(ax.texts) == ["0.30", "0.10", "0.50", "-0.20", "0.60", "-4,073, beyond the edge"]
-    assert texts(plots.score_bars({"two are missing": scores(0.3)}).texts) == ["0.30"]
+    cut_off = "-4,073, beyond the edge"
+    assert texts(ax.texts) == ["0.300", "0.100", "0.500", "-0.200", "0.600", cut_off]
+    assert ax.get_xlim() == (-0.5, 1)
+    assert texts(plots.score_bars({"two are missing": scores(0.3)}).texts) == ["0.300"]
+    beyond = plots.score_bars({"a FEVE above 1": scores(0.3, 0.5, 1.3)})
+    assert beyond.get_xlim() == (0, pytest.approx(1.43))  # no bar ends outside
 
 
 def test_score_spread_draws_every_run_and_the_error():
@@ -72,6 +76,12 @@ def test_score_intervals_draws_values_and_a_line_at_zero_if_it_is_near():
     assert bounds == [[[0.2, 0], [0.4, 0]], [[-0.1, 1], [0.2, 1]]]
     assert texts(ax.get_yticklabels()) == ["sure", "unsure"]
     assert len(plots.score_intervals({"far from 0": (0.3, 0.2, 0.4)}).lines) == 1
+
+
+def test_pulls_are_sorted():
+    ax = plots.pulls([0.3, -0.1, 0.1])
+    assert [bar.get_height() for bar in ax.patches] == [-0.1, 0.1, 0.3]
+    assert ax.get_xlabel() == "3 images, by their pull"
 
 
 def test_learning_curve_draws_a_line_for_each_name():
@@ -98,6 +108,7 @@ def test_ladder_names_steps_unless_they_have_a_label():
     steps = {"baseline": (10, 0.3, 0.28, 0.33), "gain": (100, 0.35, 0.34, 0.36)}
     ax = plots.ladder(steps)
     assert texts(ax.texts) == list(steps) and ax.get_legend() is None
+    assert [text.get_va() for text in ax.texts] == ["bottom", "top"]
     plots.ladder({"tried": (40, 0.31, 0.3, 0.32)}, ax, "tried, no better", plots.GREY)
     assert texts(ax.texts) == list(steps) and texts(ax.get_legend().texts) == ["tried, no better"]
     (bars,) = ax.containers[0][2]

@@ -51,7 +51,7 @@ def test_mean_tuning_draws_medians_of_curves_over_their_peak():
     assert ax.get_ylabel() == "response / peak"
     low, high = ax.get_xlim()
     ticks = [label for label in ax.get_xticklabels() if low < label.get_position()[0] < high]
-    assert [tick.get_text() for tick in ticks] == [".02", ".05", ".1", ".2", ".5"]
+    assert [tick.get_text() for tick in ticks] == ["0.02", "0.05", "0.1", "0.2", "0.5"]
 
 
 def test_mean_tuning_names_what_the_animal_does():
@@ -107,6 +107,33 @@ def test_report_card_has_a_panel_for_every_property():
     np.testing.assert_allclose(dots.get_ydata(), dots.get_xdata() / 2)
     assert dashed.get_linestyle() == "--"
     assert all(panel.get_xlabel() and panel.get_ylabel() for panel in ax.child_axes)
+
+
+def test_report_card_shows_complex_cells_whole():
+    names = ("orientation", "gosi", "spatial_frequency", "f1_f0", "suppression",
+             "filter_correlation", "response_share")  # fmt: skip
+    truth = {name: np.array([0.0, 1.5]) for name in names} | {"center": np.zeros((2, 2))}
+    ax = plots.report_card(SimpleNamespace(twin=truth, truth=truth))
+    (panel,) = (each for each in ax.child_axes if "complex" in each.get_title())
+    assert panel.get_xlim()[0] < -0.05 and panel.get_ylim()[0] < -0.05
+
+
+def test_neuron_report_draws_twin_above_truth():
+    names = ("orientation", "gosi", "spatial_frequency", "f1_f0", "suppression")
+    twin = {name: np.array([0.0, 0.25]) for name in names} | {"center": np.zeros((2, 2))}
+    twin |= {"field": np.ones((2, 4, 6)), "most_exciting_image": np.ones((2, 1, 4, 6))}
+    truth = twin | {"gosi": np.array([0.0, 0.75])}
+    card = SimpleNamespace(neurons=np.array([3, 40]), twin=twin, truth=truth)
+    ax = plots.neuron_report(card, 40)
+    above, below = ax.child_axes
+    assert above.get_position().y0 > below.get_position().y0
+    assert above.get_title().startswith("twin") and below.get_title().startswith("truth")
+    labels, of_twin, of_truth = (text.get_text().split("\n") for text in ax.texts)
+    assert labels[:3] == ["neuron 40", "orientation (degrees)", "gOSI"]
+    assert of_twin[:3] == ["twin", "14", "0.25"] and of_truth[:3] == ["truth", "14", "0.75"]
+    assert len(labels) == len(of_twin) == len(of_truth)
+    with pytest.raises(ValueError, match="no neuron 4; give one of card"):
+        plots.neuron_report(card, 4)
 
 
 def test_agreement_draws_error_against_interval():

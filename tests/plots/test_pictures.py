@@ -41,13 +41,28 @@ def test_positions_of_unknown_truth():
     assert dots.get_xdata().tolist() == [0, 2, 4, 6]
 
 
-def test_positions_joins_learned_and_true():
+def test_positions_joins_learned_and_true_without_the_shared_offset():
     true = np.array([[0, 0], [1, 2], [2, 1.0]])
-    ax = plots.positions(true / 2, true)
-    pairs = [line.get_xydata().tolist() for line in ax.lines[:3]]
-    assert pairs == [[[x / 2, y / 2], [x, y]] for x, y in true]
-    assert ax.get_title().endswith("r = 1.00 (x), 1.00 (y)")
+    learned = true + np.array([[0.5, -0.25], [0.5, -0.25], [0.6, -0.25]])  # the last is off by more
+    ax = plots.positions(learned, true)
+    pairs = np.array([line.get_xydata() for line in ax.lines[:3]])
+    np.testing.assert_allclose(pairs[:, 1], true)
+    np.testing.assert_allclose(pairs[:, 0] - true, [[0, 0], [0, 0], [0.1, 0]], atol=1e-12)
+    first, second = ax.get_title().splitlines()
+    assert first.endswith("r = 1.00 (x), 1.00 (y)") and second.endswith("+0.50 and -0.25")
     assert ax.yaxis_inverted()
+
+
+def test_readout_drawing_marks_the_position_and_multiplies():
+    ax = plots.readout_drawing(np.ones((5, 3, 7)), [1, -1], [1, 2, 0, 0, 3], [0.5, -1, 4, 0, 2])
+    maps, bars = ax.child_axes
+    (rings,) = maps.lines
+    np.testing.assert_array_equal(rings.get_xdata(), [6, 14, 22, 30, 6])  # 7 wide and a line
+    np.testing.assert_array_equal(rings.get_ydata(), [0, 0, 0, 0, 4])
+    assert [bar.get_height() for bar in bars.patches] == [0.5, -2, 0, 0, 6]
+    assert bars.get_title() == "feature × weight, sum 4.50"
+    with pytest.raises(ValueError, match=r"weights must be numbers \(5,\)"):
+        plots.readout_drawing(np.ones((5, 3, 7)), [0, 0], np.ones(5), np.ones(4))
 
 
 def test_images_with_responses_draws_one_line_per_neuron():

@@ -53,6 +53,8 @@ def test_traces_draws_the_truth_behind():
     blue = [line for line in ax.lines if line.get_color() == plots.BLUE]
     assert len(blue) == len(orange) == 2
     np.testing.assert_allclose(blue[1].get_ydata(), orange[1].get_ydata())  # each in its std
+    assert orange[0].get_linewidth() > blue[0].get_linewidth()  # both are seen where they are equal
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["true", "learned"]
 
 
 def test_binned_mean_averages_groups_of_rising_x():

@@ -27,6 +27,8 @@ DRAW = {
     "score_spread": lambda ax: plots.score_spread({"a": [0.1, 0.2]}, ax),
     "learning_curve": lambda ax: plots.learning_curve([1, 10], {"a": [0.1, 0.2]}, ax),
     "reference_line": lambda ax: plots.reference_line(0.5, "ceiling", ax),
+    "pulls": lambda ax: plots.pulls([1, -2], ax),
+    "readout_drawing": lambda ax: plots.readout_drawing(np.ones((2, 3, 3)), [0, 0], *np.eye(2), ax),
     "training_curve": lambda ax: plots.training_curve(LOG, ax),
 }
 

@@ -98,8 +98,8 @@ OTHER = {  # beside the short parameters
     "template_core": {"folder": "mine"},
 }
 ONLY_SAMPLE = {
-    "02": "this model has no readout for mouse '7-1-1'; it knows 99002-1-1: load that one",
-    "04": "this model has no readout for mouse '7-1-1'; it knows 99002-1-1: load that one",
+    "02": "is not one simulated mouse; the names are sample, sample+",
+    "04": "is not one simulated mouse; the names are sample, sample+",
     "05": "mouse 7-1-1 has no tier 'final_test'; its tiers are train, validation, test",
     "07": "is not one simulated mouse; the names are sample, sample+",
     "10": "is not one simulated mouse; the names are sample, sample+",

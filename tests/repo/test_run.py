@@ -1,5 +1,6 @@
 """The runner of the notebooks: which it runs, with which parameters, in which Python."""
 
+import base64
 import io
 import json
 import os
@@ -14,7 +15,9 @@ import time
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 from waiting import LIMIT
 
 SCRIPT = Path(__file__).resolve().parents[2] / "notebooks" / "run.py"
@@ -194,6 +197,17 @@ def test_execute_uses_this_python_whatever_kernel_is_installed(tmp_path, monkeyp
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("mouse, error", [("mine.zip", ""), ("sample+", "asks for the truth")])
+def test_execute_skips_cells_of_simulated_mice_on_others(tmp_path, mouse, error):
+    path = notebook(tmp_path / "01_first.ipynb", "raise ValueError('asks for the truth')")
+    written = nbformat.read(path, as_version=4)
+    written.cells[1].metadata["tags"] = ["simulated"]
+    nbformat.write(written, path)
+    result = RUN["execute"](path, tmp_path / "executed.ipynb", {"mouse": mouse}, tmp_path)
+    assert error in result.error and bool(result.error) == bool(error)
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs signals")
 def test_run_stops_with_a_sentence(tmp_path):
     """Ctrl-C reaches all processes of a terminal, here those of a session."""
@@ -232,3 +246,22 @@ def test_ctrl_c_waits_while_a_notebooks_process_starts(thread):
         done.set()
         signal.signal(signal.SIGINT, before)
     assert reached == ["the end"]
+
+
+def test_shrink_keeps_the_picture_in_fewer_bytes():
+    rng = np.random.default_rng(0)
+    pixels = np.repeat(rng.integers(0, 9, (60, 80, 1), np.uint8) * 28, 3, 2)
+    opaque = np.concatenate([pixels, np.full((60, 80, 1), 255, np.uint8)], 2)
+    png = encode(opaque)
+    smaller = RUN["shrink"](png)
+    assert len(smaller) < 0.6 * len(png)
+    shown = Image.open(io.BytesIO(base64.b64decode(smaller))).convert("RGB")
+    np.testing.assert_array_equal(np.asarray(shown), pixels)
+    transparent = encode(opaque // 2)
+    assert RUN["shrink"](transparent) == transparent
+
+
+def encode(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()

@@ -20,6 +20,12 @@ MAX_EVENTS = 96  # in one trial: twice the highest rate of a sample mouse
 EYE_TO_SHIFT = torch.tensor([[0.035, 0.004], [-0.004, 0.030]], dtype=torch.float64)
 
 
+def unit_rows(values: np.ndarray) -> np.ndarray:
+    """Each entry of values (n, …) as one row of norm 1."""
+    rows = values.reshape(len(values), -1)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
 def draw_cells(neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Draw each cell's position, field, tuning, gain and noise. A dict of arrays (N, …)."""
     position = rng.uniform(0, 616, (neurons, 2))  # micrometres
@@ -167,6 +173,20 @@ class Cells(nn.Module):
         """
         even, odd = (each.T.reshape(-1, *IMAGE_SIZE) for each in (self.even, self.odd))
         return even.cpu().numpy(), odd.cpu().numpy()
+
+    def matching_filters(self, images: np.ndarray, neurons: np.ndarray) -> np.ndarray:
+        """The true filters of chosen neurons at the phase most like their images, of norm 1.
+
+        images: (n, 1, 36, 64) or (n, 36, 64), one a neuron; neurons: (n,) indices. A simple cell
+        has one phase, a complex cell responds to all of them. Returns (n, 36, 64).
+        """
+        even, odd = (unit_rows(filters[neurons]) for filters in self.filters())
+        odd = unit_rows(odd - (odd * even).sum(1, keepdims=True) * even)  # at a right angle to even
+        rows = unit_rows(images - images.mean((-2, -1), keepdims=True))
+        with_even, with_odd = (rows * even).sum(1), (rows * odd).sum(1)
+        is_complex = self.is_complex.cpu().numpy()[neurons]
+        angle = np.where(is_complex, np.arctan2(with_odd, with_even), 0)[:, None]
+        return (np.cos(angle) * even + np.sin(angle) * odd).reshape(-1, *IMAGE_SIZE)
 
     def image_statistics(self, mouse: str) -> tuple[float, float]:
         """Mean and std of the raw pixels of the recording."""

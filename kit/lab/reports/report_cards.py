@@ -8,6 +8,7 @@ import torch
 
 from kit.checks import require_result
 from kit.data.simulation import Truth
+from kit.data.simulation.cells import unit_rows
 from kit.evaluation import metrics
 from kit.lab import indices
 from kit.lab.experiment import Neurons, Subject, require_settings
@@ -98,17 +99,8 @@ def _measure(subject, truth, neurons, grid, ascent):
 
 def _filter_correlation(images, truth, neurons):
     """Correlation (n,) of images (n, 1, H, W) with true filters, at a complex cell's best phase."""
-    even, odd = (_unit_rows(filters[neurons]) for filters in truth.cells.filters())
-    image = _unit_rows(images - images.mean((1, 2, 3), keepdims=True))
-    odd = _unit_rows(odd - (odd * even).sum(1, keepdims=True) * even)  # at a right angle to even
-    with_even, with_odd = (image * even).sum(1), (image * odd).sum(1)
-    return np.where(truth.is_complex[neurons], np.hypot(with_even, with_odd), with_even)
-
-
-def _unit_rows(values):
-    """Each entry of values (n, …) as one row of norm 1."""
-    rows = values.reshape(len(values), -1)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    filters = unit_rows(truth.cells.matching_filters(images, neurons))
+    return (unit_rows(images - images.mean((1, 2, 3), keepdims=True)) * filters).sum(1)
 
 
 def _response_share(images, truth, neurons, contrast):
@@ -139,7 +131,7 @@ def _compare(twin, truth):
     words = f"{{:.1f}} degrees apart (median, {len(turned)} neurons of gOSI >= {SELECTIVE})"
     logs = "r = {:.2f} of the logs; cycles per pixel"
     image = "r = {:.2f} with the true filter (median)"
-    share = "{:.2f} of that to the cell's own filter (median)"
+    share = "{:.2f} of that to the cell's own filter (median share)"
     return (
         Row("preferred orientation", _median(turned), words),
         correlation("orientation: gOSI", "gosi"),
@@ -149,7 +141,7 @@ def _compare(twin, truth):
         agreement("suppressed by size", "suppression", SUPPRESSED),
         Row("field centre", _median(distance), "{:.2f} pixels apart (median)"),
         Row("most exciting image", _median(alike), image, "filter_correlation"),
-        Row("true response to it", _median(shares), share, "response_share"),
+        Row("true response to it", _median(shares), share),
     )
 
 
