@@ -292,6 +292,24 @@ ENTRY = [
 ]
 
 
+BOARD = [
+    'python -m kit rank entries truth --board board --title "Our mice"',
+    "python -m kit board board",
+    "python -m kit board board --check",
+]
+
+
+def run_board(place, command):
+    """All lines from a ranking to a checked board."""
+    place.monkeypatch.chdir(place.tmp_path)
+    for name in ("entries", "truth"):
+        shutil.copytree(place.names.folder / name, name)
+    for line in BOARD:
+        status, said = place.kit(line)
+        assert status == 0, said
+    assert "Our mice" in Path("board/index.html").read_text()
+
+
 def run_entry(place, command):
     """All lines from a training to a ranking, on a small mouse and with one epoch."""
     place.monkeypatch.chdir(place.tmp_path)
@@ -397,6 +415,7 @@ RUN = {
     "import kit; kit.doctor()": run_python,
     CONTEST[-1]: run_contest,
     ENTRY[-1]: run_entry,
+    BOARD[-1]: run_board,
     'kit.write_recording("mine.zip", kit.RecordingArrays(images, responses))': run_write_recording,
     "python -m kit class-report handed-in": run_class_report,
 }  # fmt: skip
@@ -417,6 +436,7 @@ NOT_RUN = {
     "python benchmarks/agreement.py": "trains four models",
     "kit.lab.data_needed(data, build)": "trains twelve; test_planning.py does it small",
     **dict.fromkeys(ENTRY[:-1], "run_entry runs them before its last line"),
+    **dict.fromkeys(BOARD[:-1], "run_board runs them before its last line"),
     **dict.fromkeys(
         ["torchrun --nproc-per-node=4 script.py",
          "torchrun --nproc-per-node=4 -m kit train sample+ model.safetensors",
@@ -491,5 +511,7 @@ def test_python_of_a_page_runs_on_a_small_mouse(page, names, tmp_path, monkeypat
         "speed": rng.uniform(0, 9, 100),
         "address": "HOST:8786",
     }
+    for name in ("entries", "truth"):
+        shutil.copytree(names.folder / name, name)
     for block in blocks(page, "python"):
         exec(block, own)
