@@ -116,8 +116,8 @@ def measured(model, mouse):
 
 
 def short(value):
-    """A score as the literature writes it: .384, but 1.021."""
-    return f"{value:.3f}".removeprefix("0")
+    """A score as the course writes it."""
+    return f"{value:.3f}"
 
 
 def make(name, mouse, builder, config, recipe):
