@@ -69,7 +69,7 @@ def vit_baseline(
 
 
 def strong_baseline(data: Dataset, channels: int = 64, config: ModelConfig | None = None) -> Model:
-    """The best single model that two cores train in three times the time of a CNN, untrained.
+    """The best model that is trained once, in twice the time of a CNN's 40 epochs; untrained here.
 
     Its core divides by contrast and has two convolutional layers more, all with dropout
     (`NormalizationCore`). It is untried on real mice: there, train all of them first, then
