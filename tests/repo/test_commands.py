@@ -434,6 +434,7 @@ NOT_RUN = {
     "python -m kit fetch sensorium+": "downloads 412 MB; test_download.py does it small",
     "python benchmarks/coverage.py": "takes ten minutes",
     "python benchmarks/agreement.py": "trains four models",
+    "python benchmarks/planning.py": "trains fourteen models",
     "kit.lab.data_needed(data, build)": "trains twelve; test_planning.py does it small",
     **dict.fromkeys(ENTRY[:-1], "run_entry runs them before its last line"),
     **dict.fromkeys(BOARD[:-1], "run_board runs them before its last line"),
@@ -505,10 +506,10 @@ def test_python_of_a_page_runs_on_a_small_mouse(page, names, tmp_path, monkeypat
     )
     monkeypatch.setattr("distributed.Client", lambda address: nullcontext())
     own = {
-        "images": rng.integers(0, 256, (70, 40, 50)),
-        "responses": rng.gamma(1, size=(100, 9)),
-        "image_ids": np.r_[:70, 60:70, 60:70, 60:70],
-        "speed": rng.uniform(0, 9, 100),
+        "images": rng.integers(0, 256, (110, 40, 50)),
+        "responses": rng.gamma(1, size=(140, 16)),
+        "image_ids": np.r_[:110, 100:110, 100:110, 100:110],
+        "speed": rng.uniform(0, 9, 140),
         "address": "HOST:8786",
     }
     for name in ("entries", "truth"):
