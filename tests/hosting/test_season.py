@@ -20,9 +20,10 @@ from waiting import LIMIT
 import kit
 from kit.__main__ import main
 from kit.challenge.csv_files import write_rows
-from kit.challenge.tracks import SUBMISSION_FILES
+from kit.challenge.tracks import SUBMISSION_FILES, TRACK_FILE, TRUTH_FILES
 from kit.files import file_sha256
 
+pytestmark = pytest.mark.xdist_group("season")  # one season for all tests here
 LIVE, FINAL = SUBMISSION_FILES.values()
 RESULTS = ("ranking.html", "ranking.csv", "ranking.json")
 
@@ -78,7 +79,7 @@ def pack(folder, top):
             packed.write(path, f"{top}{path.name}")
             if top:
                 packed.writestr(f"__MACOSX/{top}._{path.name}", b"\0")
-                packed.writestr(f"{top}Thumbs.db", b"\0")
+        packed.writestr(f"{top}Thumbs.db", b"\0")
     return buffer.getvalue()
 
 
@@ -211,7 +212,8 @@ def test_season_is_ranked_again_from_its_archive_by_another_process(results):
 def test_season_lets_the_final_truth_leave_home_in_the_archive_alone(season, results):
     road = season[0]
     trials = road.data.mouse.trial_ids[road.data.mouse.rows("final_test")].tolist()
-    places = [road.public.parent, road.bundle(), results / "results", results / "board"]
+    live = kit.rank(season[3], road.private).archive("live.zip")
+    places = [road.public.parent, road.bundle(), results / "results", results / "board", live]
     files = [each for place in places for each in contents(place)]
     assert {"ranking.json", "index.html", "quickstart.py"} <= {
         name.replace(os.sep, "/").rpartition("/")[2] for name, _ in files
@@ -219,6 +221,7 @@ def test_season_lets_the_final_truth_leave_home_in_the_archive_alone(season, res
     for name, content in files:
         assert not holds_numbers(content, road.numbers), name
         assert order_in(content, trials) in (None, trials), name
-    assert any(
-        holds_numbers(content, road.numbers) for _, content in contents(results / "season.zip")
-    )
+    archived = dict(contents(results / "season.zip"))
+    assert any(holds_numbers(content, road.numbers) for content in archived.values())
+    names = {name.rpartition("/truth/")[2] for name in archived if "/truth/" in name}
+    assert names == {*TRUTH_FILES.values(), TRACK_FILE}  # then the live truth is no secret either

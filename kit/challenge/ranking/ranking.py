@@ -27,8 +27,8 @@ from kit.pages.ranking import find_changes, save_results, write_page
 
 MAX_ENTRIES = 200  # all pairs of them take a gigabyte
 SMALL_PRINT = (  # below a printed table; the page has all of EXPLANATIONS
-    "* not told apart from the best (family-wise error 5 %); 3-4: ranks with other images",
-    "intervals are about other images, not about another training",
+    "* not told apart from the best (family-wise error 5 %); 2-4: its places on other images",
+    "intervals are about other images, not about another training; p is adjusted for all pairs",
 )
 EXPLANATIONS = (
     "* cannot be told apart from the best, at a family-wise error of 5 % over all pairs, as is p; "
