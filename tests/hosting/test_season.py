@@ -105,7 +105,7 @@ class Platform:
         program, *words = command.replace("/app", str(app)).split()
         assert program == "python3"
         done = subprocess.run(
-            [sys.executable, "-I", *words], cwd=app / "program", capture_output=True, text=True,
+            [sys.executable, "-E", "-s", *words], cwd=app / "program", capture_output=True, text=True,
             timeout=LIMIT,
         )  # fmt: skip
         scores = app / "output" / "scores.json"
