@@ -105,8 +105,8 @@ class Platform:
         program, *words = command.replace("/app", str(app)).split()
         assert program == "python3"
         done = subprocess.run(
-            [sys.executable, "-E", "-s", *words], cwd=app / "program", capture_output=True, text=True,
-            timeout=LIMIT,
+            [sys.executable, "-E", "-s", *words], cwd=app / "program", capture_output=True,
+            text=True, timeout=LIMIT,
         )  # fmt: skip
         scores = app / "output" / "scores.json"
         assert (app / "output" / "detailed_results.html").is_file()
