@@ -48,8 +48,8 @@ test: lint peer build/scorer/.done build/site/.done  ## lint, comparisons with 2
 	$(PY) -m pytest -n 2 --dist loadgroup --nbval-lax --nbval-current-env \
 	    --nbval-cell-timeout=1800 --nbval-kernel-startup-timeout=600 notebooks tests
 
-peer: build/peer/.done  ## compare the models' parts with the library of 2022
-	build/peer/bin/python -m pytest -q tests/peer
+peer: build/peer/.done  ## compare with the library of 2022, and load a challenge as another program does
+	build/peer/bin/python -m pytest -q tests/peer tests/hosting/test_croissant.py
 
 widgets: build/widgets/.done  ## run the widgets' tests with the ipywidgets 7 that Colab has
 	build/widgets/bin/python -m pytest -q tests/widgets
