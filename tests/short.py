@@ -13,7 +13,7 @@ PARAMETERS = {
     "04": {"seeds": 1, "epochs": 1},
     "05": {"channels": 4, "epochs": 1, "rivals": ["shifter-gain-1", "ln"]},
     "06": {"counts": [40, 50, 60], "members": 2},
-    "07": {"count": 20, "steps": 5},
+    "07": {"count": 30, "steps": 5},
     "08": {"channels": 4, "epochs": 1},
     "09": {"first": ["ln", "shifter-gain-1"], "more": ["shifter-1"], "members": 2},
     "10": {"epochs": 1, "count": 3},

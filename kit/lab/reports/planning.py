@@ -82,7 +82,7 @@ def data_needed(data: Dataset, build: Callable[[Dataset, int], Model]) -> DataNe
     >>> config = kit.ModelConfig(shifter=True, gain=True, minmax_behavior=True)
     >>> def build(data, seed):
     ...     model = kit.cnn_baseline(data, channels=16, config=config)
-    ...     epochs = 19_200 // len(data.mouse.rows("train"))  # twelve for 1,600 images
+    ...     epochs = 16_000 // len(data.mouse.rows("train"))  # ten for 1,600 images
     ...     kit.train(model, data, kit.TrainConfig(epochs=epochs, seed=seed))
     ...     return model
     >>> plan = kit.lab.data_needed(kit.load("sample+"), build)  # doctest: +SKIP
