@@ -328,7 +328,7 @@ def _bundle(data, truth, out, checkpoint, **settings):
     if config.blind_final:
         print(
             f"the final truth is not in it: keep {truth}, and when the final phase is over, rank "
-            f"the entries: python -m kit rank entries {truth} --final"
+            f"the bulk download: python -m kit rank bulk_submissions.zip {truth} --final"
         )
 
 

@@ -56,6 +56,16 @@ def test_rank_prints_a_table(ranking):
     assert "the best model of the image alone can expect" in str(ranking)
 
 
+def test_rank_prints_little_below_the_table(ranking):
+    """At most two lines a sentence; the page explains all, and has whole reasons."""
+    reason = "it is no CSV file; " + "write it again, " * 20
+    found = replace(ranking, broken={"mine": reason})
+    _, *small = str(found).split("\nnot ranked: ")[1].splitlines()
+    assert "family-wise" in small[1] and small[0].endswith(" …") and len(small) == 5
+    assert not any("simulations" in line for line in small)
+    assert any("simulations" in note for note in found.notes)
+
+
 def test_rank_by_the_other_track(folder):
     found = kit.rank(folder / "entries", folder / "truth", track="sensorium")
     assert found.track == "sensorium"

@@ -223,7 +223,10 @@ def test_bundle_from_a_shell(plus_hosted, tmp_path, capsys, monkeypatch):
     assert main(["bundle", *map(str, places), *flags, "--solution"]) is None
     printed, err = capsys.readouterr()
     assert printed.splitlines()[0] == str(out) and err == ""
-    assert f"python -m kit rank entries {plus_hosted.truth} --final" in printed.splitlines()[1]
+    assert (
+        f"python -m kit rank bulk_submissions.zip {plus_hosted.truth} --final"
+        in printed.splitlines()[1]
+    )
     assert members(out)["competition.yaml"] == members(plus_hosted.bundle)["competition.yaml"]
     assert codabench_checker.problems(out) == []
     assert main(["bundle", *map(str, places), "--scored-final"]) is None

@@ -260,6 +260,13 @@ CONTEST = [
     "python -m kit withhold my.zip challenge",
     "python -m kit submit model.safetensors recording.zip entries/anna",
     "python -m kit rank entries challenge/private --page page.html --watch",
+    "python -m kit rank entries challenge/private --final --save results --archive season.zip "
+    '--title "Our contest"',
+    "python -m kit rank bulk_submissions.zip challenge/private --final --save results --archive "
+    'season.zip --title "Our contest"',
+    "python -m kit rank season.zip --save again",
+    'python -m kit rank entries challenge/private --board board --title "Our contest"',
+    "python -m kit board board --check",
 ]
 
 
@@ -277,11 +284,18 @@ def run_contest(place, command):
     for line in CONTEST:
         status, said = place.kit(line)
         assert status == 130 * line.endswith("--watch"), said
+        assert "anna" in said or " rank " not in line
         for public in Path("challenge/public").glob("*.zip"):
             shutil.copy(public, "recording.zip")
-    assert "anna" in Path("page.html").read_text()
-    status, said = place.kit(command.replace("--watch", "--final"))
-    assert status == 0 and "anna" in said
+        if line == CONTEST[1]:  # what the platform would give
+            entry = "downloads/17_anna_PhaseId5_2027-06-30_08-00_entry"
+            shutil.make_archive(entry, "zip", "entries/anna")
+            shutil.make_archive("bulk_submissions", "zip", "downloads")
+    assert (
+        "anna" in Path("page.html").read_text() and "anna" in Path("board/index.html").read_text()
+    )
+    pages = [Path(folder, "ranking.html").read_bytes() for folder in ("results", "again")]
+    assert pages[0] == pages[1] and b"Our contest" in pages[0]
 
 
 ENTRY = [

@@ -25,8 +25,9 @@ PACKAGES = (  # of pyproject.toml
 README = """# {title}
 
 The ranking of {date}: ranking.html, ranking.csv and ranking.json. In `entries` are the files that
-were ranked, in the order of the ranking, in `truth` what they were compared with, in `kit` the
-program, version {kit}, which needs Python 3.11 or newer and these packages: {packages}.
+were ranked, in the order of the ranking, in `truth` what they were compared with (the live test
+set too, if it was the final one), in `kit` the program, version {kit}, which needs Python 3.11 or
+newer and these packages: {packages}.
 To rank again, unpack this archive, and in its folder, in Python:
 
     import kit
@@ -86,8 +87,10 @@ def _add_sources(target, ranking):
 
         truth = now(source.truth)
         _add(target, f"truth/{TRUTH_FILES[ranking.tier]}", truth, ranking.truth_sha256)
-        if truth.with_name(TRACK_FILE).is_file():
-            _add(target, f"truth/{TRACK_FILE}", truth.with_name(TRACK_FILE))
+        live = [TRUTH_FILES["test"]] if ranking.tier == "final_test" else []  # then it is over too
+        for file in map(truth.with_name, [TRACK_FILE, *live]):
+            if file.is_file():
+                _add(target, f"truth/{file.name}", file)
         for number, row in enumerate(ranking, 1):
             with open_entry(now(source.files[row.entry]), ranking.tier) as file:
                 _add(target, _member(number), file, row.sha256)

@@ -26,10 +26,18 @@ from kit.files import file_sha256
 from kit.pages.ranking import find_changes, save_results, write_page
 
 MAX_ENTRIES = 200  # all pairs of them take a gigabyte
-# measured by benchmarks/coverage.py, in 1,000 simulations of each case
-SIMULATED = (
-    "in simulations of twelve equal entries the best was told apart from another in 2.4 "
-    "to 4.2 % of rankings with 100 images, and in 1.5 to 3.4 % with 60"
+SMALL_PRINT = (  # below a printed table; the page has all of EXPLANATIONS
+    "* not told apart from the best (family-wise error 5 %); 2-4: its places on other images",
+    "intervals are about other images, not about another training; p is adjusted for all pairs",
+)
+EXPLANATIONS = (
+    "* cannot be told apart from the best, at a family-wise error of 5 % over all pairs, as is p; "
+    "ranks are those that other images could give",
+    "intervals are about other images for these neurons, not about another training; a score's "
+    "interval is corrected for the bias of few images, so it need not lie around the score",
+    # measured by benchmarks/coverage.py, in 1,000 simulations of each case
+    "in simulations of twelve equal entries the best was told apart from another in 2.4 to 4.2 % "
+    "of rankings with 100 images, and in 1.5 to 3.4 % with 60",
 )
 
 
@@ -104,29 +112,20 @@ class Ranking:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences that explain the table."""
-        notes = [
-            f"{TEST_SETS[self.tier]} test set: {self.metric} over {self.images} images and "
-            f"{self.neurons} neurons",
-            "* cannot be told apart from the best, at a family-wise error of 5 % over all "
-            "pairs, as is p; ranks are those that other images could give",
-            "intervals are about other images for these neurons, not about another training; "
-            "a score's interval is corrected for the bias of few images, so it need not lie "
-            "around the score",
-            SIMULATED,
-        ]
+        return (*self._facts(), *EXPLANATIONS)
+
+    def _facts(self):
+        """The notes about this ranking alone, which it prints as well."""
+        test_set = f"{TEST_SETS[self.tier]} test set: {self.metric}"
+        notes = [f"{test_set} over {self.images} images and {self.neurons} neurons"]
         if self.truth_track not in (None, self.track):
-            notes.insert(
-                0,
-                f"ranked as track {self.track}, which was asked for, though the ground "
-                f"truth is of track {self.truth_track}",
-            )
+            asked = f"ranked as track {self.track}, which was asked for, though the ground truth is"
+            notes.insert(0, f"{asked} of track {self.truth_track}")
         if self.image_alone is not None:
             notes.append(f"the best model of the image alone can expect {self.image_alone:.3f}")
         if any(row.baseline for row in self.rows):
-            notes.append(
-                "baselines are out of competition: the ranks and the best are those of the others"
-            )
-        return tuple(notes)
+            notes.append("baselines are out of competition: ranks and best are of the others")
+        return notes
 
     def __str__(self) -> str:
         width = max([len("entry"), *(len(one_line(row.entry)) for row in self.rows)])
@@ -148,8 +147,11 @@ class Ranking:
             f"{one_line(name)}: the last file counts, {number} earlier left out"
             for name, number in self.left_out.items()
         ]
-        sentences += [*self.notes, *filter(None, [self.change])]
-        lines += [fill(text, 100, subsequent_indent="  ") for text in sentences]
+        sentences += [*SMALL_PRINT, *self._facts(), *filter(None, [self.change])]
+        lines += [
+            fill(text, 100, subsequent_indent="  ", max_lines=2, placeholder=" …")
+            for text in sentences
+        ]
         return "\n".join(lines)
 
     __repr__ = __str__
