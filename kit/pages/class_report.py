@@ -227,7 +227,7 @@ def _assigned(file, code):
                 except NOT_PYTHON:
                     bad.append(f"line {number} ({one_line(line, 40)})")
     more = f" and {len(bad) - REMARKS} more" if len(bad) > REMARKS else ""
-    said = f"{file} cannot be read: {', '.join(bad[:REMARKS])}{more}; a line is name = number"
+    said = f"{file}, {', '.join(bad[:REMARKS])}{more}, cannot be read; a line is name = number"
     return pairs, [said] if bad else []
 
 

@@ -132,10 +132,10 @@ def test_class_report_loses_a_bad_line_alone(report):
     learner = report("answers.py", "first = 0.3\nsecond = = 4\n  third = 'cnn'\n")
     assert learner.answers == {"first": 0.3, "third": "cnn"}
     assert learner.notes == [
-        "answers.py cannot be read: line 2 (second = = 4); a line is name = number"
+        "answers.py, line 2 (second = = 4), cannot be read; a line is name = number"
     ]
     (note,) = report("answers.py", "= 1\n" * 5 + "first = 0.3").notes
-    assert "line 3 (= 1) and 2 more; " in note
+    assert "line 3 (= 1) and 2 more, cannot" in note
 
 
 @pytest.mark.parametrize("coding", ["utf-16", "utf-8-sig"])
@@ -239,7 +239,7 @@ def test_class_report_says_what_is_wrong_with_a_file(name, content, report):
     learner = report(name, content)
     found, note = learner.notes
     assert found == "nothing found"
-    assert note.startswith(f"{name} cannot be read: ") and "\n" not in note
+    assert note.startswith(name) and "cannot be read" in note and "\n" not in note
     assert learner.answers == {}
 
 
