@@ -99,8 +99,8 @@ exercises: .venv/.kit  ## make the exercise notebooks from the solutions
 badges: .venv/.kit  ## write the repository's name, set in pyproject.toml, into badges and %pip lines
 	@$(PY) notebooks/badges.py
 
-offline: .venv/.kit  ## pack a folder for USB sticks that installs without a network, and try it
-	@$(PY) workshop/offline.py --cpu-wheels $(CPU_WHEELS)
+offline: .venv/.kit  ## pack a folder for USB sticks that installs without a network, and try it; SOLUTIONS=no leaves them out
+	@$(PY) workshop/offline.py --cpu-wheels $(CPU_WHEELS) $(if $(filter no,$(SOLUTIONS)),--without-solutions)
 
 clean:  ## remove everything that make has made
 	rm -rf .venv build notebooks/build notebooks/solutions/build .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

@@ -16,7 +16,8 @@ HERE = Path(__file__).resolve().parent
 TITLE = """{title}
 
 Replace each `...` by your answer, in as many lines as you need. Run all cells, save, and hand this
-notebook in. A check prints your answer, and stops if it is not right; it lets `...` pass.
+notebook in. A check prints your answer; it lets `...` pass. A wrong one stops *Run All*: go on from
+the next cell (*Run > Run Selected Cell and All Below*).
 [The tutorial](../{file}) has all that you need."""
 
 

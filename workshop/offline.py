@@ -37,6 +37,12 @@ os.execv(sys.argv[1], sys.argv[1:])
 # ---- what goes in ----
 
 
+def kit_files(root, solutions):
+    """Names of the repository's files that go in. solutions: whether those to the exercises do."""
+    names = repository_files(root)
+    return [name for name in names if solutions or not name.startswith("notebooks/solutions/")]
+
+
 def repository_files(root):
     """Names of the tracked files; without git (a downloaded zip), of all but the ignored ones."""
     if (root / ".git").exists():
@@ -181,7 +187,7 @@ def write_contents(part):
     os.replace(part / "contents.tmp", part / "contents.json")
 
 
-def pack(cpu_wheels, took):
+def pack(cpu_wheels, solutions, took):
     for name in ("contents.json", "contents.tmp"):
         (PART / name).unlink(missing_ok=True)
     for name in ("kit", "sample"):
@@ -190,7 +196,7 @@ def pack(cpu_wheels, took):
     fetched = gather_wheels(packages, PART, FOLDER, fetcher(cpu_wheels))
     (PART / "packages.txt").write_text("\n".join(packages) + "\n", encoding="utf-8")
     took(f"{len(packages)} wheels, {fetched} of them new")
-    copy_all((ROOT / name, PART / "kit" / name) for name in repository_files(ROOT))
+    copy_all((ROOT / name, PART / "kit" / name) for name in kit_files(ROOT, solutions))
     copy_all((path, PART / "sample" / path.name) for path in sample_files())
     copy_all([(ROOT / "workshop" / "install.py", PART / "install.py")])
     write_contents(PART)
@@ -273,6 +279,9 @@ def main():
     sys.stdout.reconfigure(errors="replace")  # what the terminal cannot show becomes "?"
     parser = argparse.ArgumentParser(description="Pack a folder that installs without a network.")
     parser.add_argument("--cpu-wheels", metavar="URL", help="where torch's CPU wheels may be found")
+    parser.add_argument(
+        "--without-solutions", action="store_true", help="leave notebooks/solutions out"
+    )
     options = parser.parse_args()
     start = time.perf_counter()
 
@@ -282,7 +291,7 @@ def main():
         start = time.perf_counter()
 
     try:
-        pack(options.cpu_wheels, took)
+        pack(options.cpu_wheels, not options.without_solutions, took)
         try_out(PART, TRIAL, took)
         put_in_place(PART, FOLDER)
     except (install.Problem, OSError, subprocess.CalledProcessError) as problem:

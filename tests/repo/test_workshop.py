@@ -108,6 +108,30 @@ def test_offline_without_git_copies_all_but_ignored_files(tmp_path):
     assert offline.repository_files(tmp_path) == wanted
 
 
+def test_offline_can_leave_the_solutions_out(tmp_path, monkeypatch):
+    """And install.py finds the folder whole, for they are not in its list."""
+    write(tmp_path / ".gitignore", "build/\n")
+    for name in ("README.md", "notebooks/solutions/00.ipynb", "notebooks/exercises/00.ipynb"):
+        write(tmp_path / name, "x")
+    write(tmp_path / "workshop" / "install.py", "x")
+    monkeypatch.setattr(offline, "ROOT", tmp_path)
+    monkeypatch.setattr(offline, "PART", tmp_path / "build" / "part")
+    monkeypatch.setattr(offline, "FOLDER", tmp_path / "build" / "offline")
+    monkeypatch.setattr(offline, "installed_packages", lambda: ["one==1.0"])
+    monkeypatch.setattr(offline, "sample_files", lambda: [])
+    monkeypatch.setattr(
+        offline, "fetcher", lambda _: lambda packages, wheels: make_wheel(wheels, *packages)
+    )
+    monkeypatch.setattr(offline, "try_out", lambda *_: None)
+    for options, there in ((["--without-solutions"], False), ([], True)):
+        monkeypatch.setattr(sys, "argv", ["offline.py", *options])
+        assert offline.main() == 0
+        folder = tmp_path / "build" / "offline"
+        install.check_whole(folder, contents_of(folder))
+        assert (folder / "kit" / "notebooks" / "exercises" / "00.ipynb").is_file()
+        assert (folder / "kit" / "notebooks" / "solutions").exists() == there
+
+
 def test_offline_lists_packages_with_versions():
     packages = offline.installed_packages()
     names = [package.partition("==")[0] for package in packages]

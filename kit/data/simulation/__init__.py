@@ -6,6 +6,27 @@ sparse and Gamma-like. The truth is kept beside the recording, and only `truth` 
 """
 
 from kit.data.simulation.cells import Cells
-from kit.data.simulation.mice import MICE, NAMES, VERSION, Mouse, Truth, fetch, is_simulated, truth
+from kit.data.simulation.mice import (
+    MICE,
+    NAMES,
+    VERSION,
+    Mouse,
+    Truth,
+    fetch,
+    is_simulated,
+    simulate,
+    truth,
+)
 
-__all__ = ["MICE", "NAMES", "VERSION", "Cells", "Mouse", "Truth", "fetch", "is_simulated", "truth"]
+__all__ = [
+    "MICE",
+    "NAMES",
+    "VERSION",
+    "Cells",
+    "Mouse",
+    "Truth",
+    "fetch",
+    "is_simulated",
+    "simulate",
+    "truth",
+]
