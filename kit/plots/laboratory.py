@@ -133,7 +133,7 @@ def orientation_map(
         clim=(0, 180),
         antialiased=len(coordinates) < 1000,  # flat colours of many: small files
     )
-    ax.set_facecolor("#d9d9d9")  # the light colours of the map would vanish on white
+    ax.set_facecolor("#9c9c9c")  # a grey between the light and the dark colours of the map
     bar = ax.figure.colorbar(dots, ax=ax, label="preferred orientation (degrees)")
     bar.set_ticks([0, 45, 90, 135, 180], labels=["0 │", "45 ╱", "90 ─", "135 ╲", "180 │"])
     return ax
