@@ -472,6 +472,9 @@ NOT_RUN = {
     "python -m kit fetch sensorium+": "downloads 412 MB; test_download.py does it small",
     "python benchmarks/coverage.py": "takes ten minutes",
     "python benchmarks/agreement.py": "trains four models",
+    'python -m kit rank bulk_submissions.zip challenge/private --final --save results --archive '
+    'season.zip --title "Our contest"': "run_contest runs it with .venv/bin/python",
+    "python -m kit rank season.zip --save again": "run_contest runs it with .venv/bin/python",
     "python benchmarks/planning.py": "trains fourteen models",
     "kit.lab.data_needed(data, build)": "trains twelve; test_planning.py does it small",
     **dict.fromkeys(ENTRY[:-1], "run_entry runs them before its last line"),
