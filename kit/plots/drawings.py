@@ -54,7 +54,8 @@ def model_drawing(model: Any, ax: Axes | None = None) -> Axes:
         _arrow(ax, (5, 0.8), (5, 1.3), "one shift, x, y")
     if config.gain:
         _box(ax, 6.75, 0.5, f"gain\n{_sizes(model.gains[mouse].mlp)}", PER_MOUSE, 0.6)
-        _box(ax, 8.65, 0.5, f"behaviour\n{columns} values", DATA, 0.6)
+        values = "1 value" if columns == 1 else f"{columns} values"
+        _box(ax, 8.65, 0.5, f"behaviour\n{values}", DATA, 0.6)
         _arrow(ax, (7.95, 0.5), (7.45, 0.5))
         _arrow(ax, (6.75, 0.8), (6.75, 1.65), "one factor\na neuron")
         circle = {"facecolor": "w", "edgecolor": BLACK, "boxstyle": "circle,pad=0.1"}
