@@ -10,6 +10,7 @@ import tomllib
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import csv_rows
 import numpy as np
@@ -161,6 +162,14 @@ def test_rank_of_hostile_zips(season, tmp_path):
     assert "good" in {row.entry for row in found} and len(found.broken) > 20
     assert {row.sha256 for row in found} == {found.best.sha256}
     assert not any(str(tmp_path) in reason for reason in found.broken.values())
+
+
+def test_rank_of_a_zip_larger_than_the_disk(season, tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "bulk.zip", "w", zipfile.ZIP_DEFLATED) as target:
+        target.writestr("17_dora_PhaseId5_x.csv", bytes(3_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2_000_000))
+    with pytest.raises(ValueError, match="unpacks to 3 MB, more than is free"):
+        kit.rank(tmp_path / "bulk.zip", season[2])
 
 
 # ---- baselines ----

@@ -52,7 +52,13 @@ def open_folder(path: Path) -> Generator[Path]:
     with TemporaryDirectory(prefix="entries-") as temporary:
         try:
             with open_zip(path) as archive:
-                archive.extractall(temporary)
+                size = sum(member.file_size for member in archive.infolist())
+                if size > shutil.disk_usage(temporary).free:
+                    raise ValueError(
+                        f"{path} unpacks to {size / 1e6:,.0f} MB, more than is free in "
+                        f"{Path(temporary).parent}; make room, or unpack it elsewhere"
+                    )
+                archive.extractall(temporary)  # zipfile writes no more than the stated sizes
         except DAMAGED:
             raise ValueError(f"{path} is damaged or has a password; download it again") from None
         try:
