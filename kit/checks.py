@@ -1,5 +1,6 @@
 """Checks of arguments and settings, and parts of their error messages."""
 
+import datetime
 import difflib
 import os
 from collections.abc import Iterable
@@ -85,6 +86,16 @@ def require_int(name: str, value: object, low: int, high: float = inf) -> int:
     return require(name, value, int, (low, high))
 
 
+def require_date(name: str, value: object) -> str:
+    """`value` as "2027-06-30". Raises ValueError if it is not the text of a date."""
+    try:
+        return datetime.date.fromisoformat(str(value)).isoformat()
+    except ValueError:
+        raise ValueError(
+            f"{name}={brief(value)!r} is not a date; give one such as 2027-06-30"
+        ) from None
+
+
 def require_array(name: str, values: object, *shapes: tuple[int | str, ...]) -> np.ndarray:
     """`values` as an array of numbers of one of these shapes, not empty. A letter is any length.
 
@@ -117,12 +128,11 @@ def require_finite(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def require_result(name: str, value: object, attribute: str) -> None:
-    """Raise ValueError if a value, or one of a dict of values, lacks an attribute of a result."""
-    for result in value.values() if isinstance(value, dict) and value else [value]:
-        if not hasattr(result, attribute):
-            kind = type(result).__name__
-            raise ValueError(f"{name} holds a {kind}, which has no {attribute}; give results")
+def require_result(name: str, value: object, attribute: str, needed: str = "results") -> None:
+    """Raise ValueError, which asks for what is needed, if a value lacks an attribute of that."""
+    if not hasattr(value, attribute):
+        kind = type(value).__name__
+        raise ValueError(f"{name} holds a {kind}, which has no {attribute}; give {needed}")
 
 
 def require_dict(name: str, values: object) -> dict:

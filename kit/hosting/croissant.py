@@ -34,7 +34,7 @@ def write_croissant(path: Path, config: WithholdConfig, tiers: np.ndarray, neuro
         "mouse": config.mouse,
         "neurons": neurons,
         "counts": [f"{(tiers == tier).sum()} {tier}" for tier in TIERS if tier in tiers],
-        "about": {key: json.dumps(value) for key, value in about.items() if value is not None},
+        "about": {key: json.dumps(value) for key, value in about.items() if value},
     }
     target = path.with_name("croissant.json")
     text = render_text(Path(__file__).with_name("croissant.json"), values)

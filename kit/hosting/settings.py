@@ -8,7 +8,7 @@ from math import inf
 from typing import Any
 
 from kit.challenge.tracks import TRACKS
-from kit.checks import brief, check_settings
+from kit.checks import brief, check_settings, require_date
 
 # it becomes part of a file's name
 PLAIN_MOUSE = re.compile(r"(?!.*GrayImageNet)[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
@@ -53,14 +53,10 @@ class WithholdConfig:
 
     def __post_init__(self) -> None:
         check_settings(self, track=tuple(TRACKS), final_share=(0.01, 0.99), seed=(0, inf))
-        if self.url is not None and not self.url.startswith(("https://", "http://")):
+        if self.url is not None and not re.fullmatch(r"https?://\S+", self.url):
             raise ValueError(f"url={brief(self.url)!r} is not an address; begin it with https://")
-        try:
-            date.fromisoformat(self.date or "2000-01-01")
-        except ValueError:
-            raise ValueError(
-                f'date={brief(self.date)!r} is not a date; give one such as "2027-03-01"'
-            ) from None
+        if self.date is not None:
+            object.__setattr__(self, "date", require_date("date", self.date))
         if self.mouse is not None and not PLAIN_MOUSE.fullmatch(self.mouse):
             raise ValueError(
                 f"mouse={self.mouse!r:.80} is not plain; give up to 80 letters, digits, _ and -"
@@ -142,7 +138,7 @@ class BundleConfig:
             time = datetime.fromisoformat(text)
         except ValueError:
             time = datetime.min
-        if time.year < 2000 or time.tzinfo is not None:
+        if not 2000 <= time.year < 3000 or time.tzinfo is not None:
             raise ValueError(
                 f"{name}={text!r:.80} is not a date in UTC; give one without a time zone, such as "
                 '"2027-03-01" or "2027-03-01 12:00"'

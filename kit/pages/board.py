@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from kit.checks import check_settings, one_line, require_path
+from kit.checks import check_settings, one_line, require_date, require_path
 from kit.files import atomic_write
 from kit.pages.ranking import facts, render_rows, scored, write_json
 
@@ -55,8 +55,7 @@ class BoardEntry:
         check_settings(self, tier=("test", "final_test"), feve=(-1e300, 1e300), **correlations)
         if not (SHA256.fullmatch(self.sha256) and SHA256.fullmatch(self.truth_sha256)):
             raise ValueError("sha256 or truth_sha256 is not 64 hexadecimal digits")
-        if not re.fullmatch(r"\d{4}-\d\d-\d\d", self.date):
-            raise ValueError(f"date={self.date[:40]!r} is not one, such as 2027-06-30")
+        object.__setattr__(self, "date", require_date("date", self.date))
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -75,11 +74,13 @@ def add_to_board(ranking: Any, folder: str | Path) -> Path:
     """Write a file for each entry of a `kit.challenge.Ranking`, and the page. Returns the page.
 
     An entry of the same name is replaced, the others stay. Raises ValueError if the board is of
-    another ground truth.
+    another ground truth, FileExistsError if the folder has a page that is none.
     """
     folder = require_path("folder", folder)
     added = [BoardEntry(**scored(row), **facts(ranking)) for row in ranking]
     old = _read(folder) if folder.is_dir() else []
+    if not old and (folder / PAGE).exists():
+        raise FileExistsError(f"{folder / PAGE} is not a board's page; give a folder without one")
     _require_same([*old, *added])
     for entry in added:
         with atomic_write(folder / entry.file_name) as part:
@@ -130,6 +131,8 @@ def _read(folder: Path) -> list[BoardEntry]:
     entries = []
     for path in sorted(folder.glob("*.json")):
         try:
+            if not path.is_file():  # a pipe, or a link to a device, may never end
+                raise ValueError("it is not a file")
             if path.stat().st_size > MAX_BYTES:
                 raise ValueError(f"it is larger than {MAX_BYTES:,} bytes")
             entry = BoardEntry(**json.loads(path.read_bytes()))

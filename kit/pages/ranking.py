@@ -162,10 +162,10 @@ def find_changes(ranking: Any, folder: Path) -> str:
         return ""
     try:
         record = json.loads(path.read_bytes())
-        before = {entry["entry"]: place for place, entry in enumerate(record["entries"], 1)}
+        before = {str(entry["entry"]): place for place, entry in enumerate(record["entries"], 1)}
         when = f"since the ranking of {record['date']}"
         same_truth = record["truth_sha256"] == ranking.truth_sha256
-    except (ValueError, TypeError, KeyError, OSError):
+    except (ValueError, TypeError, KeyError, OSError, RecursionError):
         return f"what changed is not known: {path.name} in {folder.name} cannot be read"
     if not same_truth:
         return f"{when}: another ground truth"

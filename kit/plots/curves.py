@@ -77,7 +77,8 @@ def score_bars(scores: dict[str, Any], ax: Axes | None = None) -> Axes:
 
     A score that is None has no bar. Below -0.5 a bar is cut off and its number has a note.
     """
-    require_result("scores", require_dict("scores", scores), "single_trial")
+    for each in require_dict("scores", scores).values():
+        require_result("scores", each, "single_trial")
     ax = make_axis(ax, 6, 0.9 + 0.6 * len(scores))
     _bars(ax, scores, "single_trial", -0.27, BLUE, "single-trial correlation")
     _bars(ax, scores, "to_average", 0, SKY, "correlation to average")

@@ -23,7 +23,7 @@ def model_drawing(model: Any, ax: Axes | None = None) -> Axes:
 
     Parts that the model does not have are left out; of several mice it counts all neurons.
     """
-    require_result("model", model, "feature_shape")
+    require_result("model", model, "feature_shape", "a kit.Model")
     config, mouse = model.config, next(iter(model.readouts))
     (height, width), (channels, h, w) = model.image_size, model.feature_shape
     columns, readout = len(config.behavior_names), model.readouts[mouse]
@@ -95,7 +95,7 @@ def tiers_drawing(data: Any, ax: Axes | None = None) -> Axes:
 
     A white line separates two images of a test tier; a hatched bar has no responses to look at.
     """
-    require_result("data", data, "image_size")
+    require_result("data", data, "neurons", "a Dataset, of kit.load")
     rows = []
     for recording in data.values():
         rows += [(recording, tier) for tier in PURPOSE if tier in recording.tiers]

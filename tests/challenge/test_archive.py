@@ -240,7 +240,7 @@ def test_save_is_deterministic_and_refuses_other_dates(ranking, season, tmp_path
     first = read(ranking.save(tmp_path / "a"))
     assert read(again.save(tmp_path / "b")) == first
     assert read(again.titled(date="2027-07-01").save(tmp_path / "c")) != first
-    with pytest.raises(ValueError, match=r"date='30\.6\.27' is not possible; give 2027-06-30, say"):
+    with pytest.raises(ValueError, match=r"date='30\.6\.27' is not a date; give one such"):
         ranking.titled(date="30.6.27")
 
 
@@ -266,6 +266,29 @@ def test_rank_says_what_changed(season, ranking, tmp_path):
     assert changed.change in " ".join(str(changed).split())
     (entries / "ranking.json").write_text("{}")
     assert "cannot be read" in kit.rank(entries, season[2]).change
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, '{"a":' * 5000, "name"], ids=["list", "dict", "name"])
+def test_rank_of_an_edited_record(season, ranking, tmp_path, text):
+    path = ranking.save(tmp_path)[-1]
+    record = json.loads(path.read_text())
+    record["entries"][1]["entry"] = None
+    path.write_text(json.dumps(record) if text == "name" else text)
+    entries = shutil.copytree(season[1], tmp_path / "entries")
+    shutil.copy(path, entries)
+    expected = "gone: None" if text == "name" else "cannot be read"
+    assert expected in kit.rank(entries, season[2]).change
+    with pytest.raises(ValueError, match=r"ranking\.json is not the record of a ranking; get it"):
+        kit.rank(tmp_path)
+
+
+def test_rank_takes_no_name_that_could_be_anothers(season, ranking, tmp_path):
+    entries = shutil.copytree(season[1], tmp_path / "entries")
+    name = "99_dora_PhaseId1_x_PhaseId5_2027-06-30_09-00_c.zip"  # of a participant dora_PhaseId1_x
+    shutil.copy(entries / "9_dora_PhaseId5_2027-06-29_07-00_a.zip", entries / name)
+    found = kit.rank(entries, season[2], seed=3)
+    assert "has two phases" in found.broken[name]
+    assert {row.sha256 for row in found} == {row.sha256 for row in ranking}
 
 
 # ---- the archive ----

@@ -331,6 +331,7 @@ def test_bundle_refuses(plus_hosted, tmp_path, monkeypatch, changes, message):
      ({"live_start": "soon"}, "live_start='soon' is not a date in UTC; give one without a time"),
      ({"live_end": "2027-03-01T00:00+02:00"}, "is not a date in UTC; give one without a time zone"),
      ({"live_start": "0001-01-01T00:00+14:00"}, "is not a date"),
+     ({"final_end": "9999-12-31"}, "final_end='9999-12-31' is not a date"),
      ({"live_start": "2027-03-02", "live_end": "2027-03-03", "final_start": "2027-03-03"},
       "final_start='2027-03-03' is not later than live_end='2027-03-03'"),
      ({"live_start": "2027-03-02", "live_end": "2027-03-03", "final_start": "2027-03-03 09:00"},

@@ -43,6 +43,9 @@ def test_write_croissant(tmp_path, about):
         assert described["creator"] == {"@type": "sc:Organization", "name": about["creator"]}
     else:
         assert "creator" not in described
+    nothing = kit.WithholdConfig(mouse="7-1-1", creator="", citation="")  # as a shell may give it
+    empty = json.loads(write_croissant(path, nothing, tiers, 24).read_text(encoding="ascii"))
+    assert not {"creator", "citeAs"} & empty.keys()
     file, files = described["distribution"]
     assert file == {
         "@type": "cr:FileObject",

@@ -372,7 +372,9 @@ def test_withhold_refuses_arguments(mouse, tmp_path, monkeypatch, name):
      ({"mouse": 7}, "mouse=7 is not possible; give a text or None"),
      ({"license": 7}, "license=7 is not possible; give a text or None"),
      ({"url": "example.org"}, "url='example.org' is not an address; begin it with https://"),
-     ({"date": "soon"}, "date='soon' is not a date; give one such as \"2027-03-01\"")],
+     ({"url": "https://a b"}, "url='https://a b' is not an address"),
+     ({"date": ""}, "date='' is not a date"),
+     ({"date": "soon"}, "date='soon' is not a date; give one such as 2027-06-30")],
 )  # fmt: skip
 def test_withhold_config_refuses(setting, message):
     with pytest.raises(ValueError, match=message):

@@ -1,6 +1,7 @@
 """A board of scored entries: the page that their files give, ties, and what is refused."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -95,7 +96,8 @@ def test_check_board_notices_what_differs(tmp_path):
     ({"feve": 10**400}, "is not possible"),
     ({"baseline": 1}, "baseline=1 is not possible"),
     ({"sha256": "../x"}, "sha256 or truth_sha256 is not 64"),
-    ({"date": "today"}, "is not one, such as 2027-06-30"),
+    ({"date": "today"}, "is not a date; give one such as 2027-06-30"),
+    ({"date": "2027-99-99"}, "is not a date"),
     ({"tier": "train"}, "tier='train' is not possible"),
     ({"more": 1}, "more"),
     ({"title": "x" * 20_001}, "larger than 20,000 bytes"),
@@ -111,6 +113,21 @@ def test_board_refuses(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         write_board(tmp_path)
     assert page.read_bytes() == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such links")
+def test_board_reads_no_device(tmp_path):
+    add_to_board(made("a"), tmp_path)
+    (tmp_path / "x.json").symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match=r"x\.json is not the file of an entry: it is not a file"):
+        write_board(tmp_path)
+
+
+def test_board_replaces_no_page_of_another_kind(tmp_path):
+    (tmp_path / "index.html").write_text("<!DOCTYPE html>home")
+    with pytest.raises(FileExistsError, match="is not a board's page; give a folder without one"):
+        add_to_board(made("a"), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
 
 
 def test_board_refuses_other_truths_and_nonsense(tmp_path):

@@ -57,6 +57,12 @@ def test_tiers_drawing_counts_trials_and_images(tmp_path):
     assert [x for (x, _), _ in lines[:2]] == [4, 8]  # between the images of the test tier
     with pytest.raises(ValueError, match="data holds a str"):
         plots.tiers_drawing("sample+")
+    with pytest.raises(
+        ValueError, match=r"holds a Recording, which .*; give a Dataset, of kit.load"
+    ):
+        plots.tiers_drawing(data.mouse)
+    with pytest.raises(ValueError, match="holds a dict, which has no neurons"):
+        plots.tiers_drawing({"a": data})
 
 
 @pytest.mark.parametrize("draw", [plots.model_drawing, plots.tiers_drawing])

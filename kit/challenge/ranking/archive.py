@@ -3,7 +3,6 @@
 Names of entries are untrusted: in an archive they are text in ranking.json, and no path.
 """
 
-import datetime
 import json
 import shutil
 import zipfile
@@ -13,7 +12,7 @@ from typing import Any
 
 from kit.challenge.ranking.entries import RESULTS, Settings, open_entry, open_folder
 from kit.challenge.tracks import TEST_SETS, TRACK_FILE, TRACKS, TRUTH_FILES
-from kit.checks import require
+from kit.checks import one_line, require, require_date
 from kit.files import atomic_write, file_sha256
 from kit.pages.ranking import facts
 
@@ -45,14 +44,6 @@ class Source:
     files: dict[str, Path]  # of the ranked entries
     folder: Path = Path()  # as it was given, maybe a zip
     root: Path = Path()  # where it was open then: the files are below it
-
-
-def require_date(date: object) -> str:
-    """`date` as "2027-06-30". Raises ValueError for anything else."""
-    try:
-        return datetime.date.fromisoformat(str(date)).isoformat()
-    except ValueError:
-        raise ValueError(f"date={str(date)[:40]!r} is not possible; give 2027-06-30, say") from None
 
 
 def write_archive(ranking: Any, path: Path) -> Path:
@@ -123,7 +114,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     path = folder / RESULTS[-1]
     try:
         record = json.loads(path.read_bytes())
-        sums = {entry["entry"]: entry["sha256"] for entry in record["entries"]}
+        sums = {
+            require("entry", entry["entry"], str): entry["sha256"] for entry in record["entries"]
+        }
         settings = Settings(
             require("track", record["track"], str, tuple(TRACKS)),
             require("tier", record["tier"], str, tuple(TEST_SETS)),
@@ -131,8 +124,8 @@ def read_record(folder: Path) -> dict[str, Any]:
             require("seed", record["seed"], int, (0, 2**63)),
         )
         return {
-            "title": require("title", record["title"], str),
-            "date": require_date(record["date"]),
+            "title": one_line(require("title", record["title"], str)),
+            "date": require_date("date", record["date"]),
             "settings": settings,
             "truth_sha256": record["truth_sha256"],
             "sha256": sums,
@@ -141,5 +134,5 @@ def read_record(folder: Path) -> dict[str, Any]:
         }
     except FileNotFoundError:
         raise ValueError(f"{folder} is not the archive of a ranking; give the truth too") from None
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         raise ValueError(f"{path} is not the record of a ranking; get it again") from None

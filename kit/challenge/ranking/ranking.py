@@ -20,7 +20,7 @@ from kit.challenge.ranking.entries import (
 )
 from kit.challenge.ranking.graded import expected_alone, find_flags, first_three, grade_entries
 from kit.challenge.tracks import RANKING_METRIC, SCORES, TEST_SETS, TRACKS
-from kit.checks import one_line, require, require_path
+from kit.checks import one_line, require, require_date, require_path
 from kit.evaluation.bootstrap import RESAMPLES, Difference, compare_scores, rank_scores
 from kit.files import file_sha256
 from kit.pages.ranking import find_changes, save_results, write_page
@@ -169,7 +169,7 @@ class Ranking:
         Without them there is no title, and the date is the day of the ranking.
         """
         title = self.title if title is None else one_line(require("title", title, str))
-        return replace(self, title=title, date=archive.require_date(date or self.date))
+        return replace(self, title=title, date=require_date("date", date or self.date))
 
     def save(self, folder: str | Path) -> tuple[Path, ...]:
         """Write ranking.html, ranking.csv and ranking.json into a folder. Returns their paths.
