@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from kit.checks import brief, require_result
+from kit.checks import brief, require_finite, require_result
 from kit.data.simulation import Truth
 from kit.evaluation.spread import FEWEST, Spread, measure_spread
 from kit.lab import indices
@@ -98,7 +98,10 @@ def _require_twins(models, cells):
     images = first.screen.natural_noise(4, seed=0)
     for i, twin in enumerate(twins):
         twin.require_neurons_of(first, f"models[{i}]")
-    responses = [twin.respond(images) for twin in twins]
+    responses = [
+        require_finite(f"what models[{i}] predicts", twin.respond(images))
+        for i, twin in enumerate(twins)
+    ]
     for i, j in combinations(range(len(twins)), 2):
         if np.allclose(responses[i], responses[j], rtol=1e-5, atol=1e-7):
             raise ValueError(

@@ -7,7 +7,7 @@ from math import inf
 
 import numpy as np
 
-from kit.checks import require_int
+from kit.checks import brief, require_int
 from kit.data.recordings import Dataset, require_dataset
 from kit.evaluation import metrics
 from kit.evaluation.bootstrap import LEVEL, average_score, interval
@@ -51,7 +51,7 @@ class DataNeeded:
     orientation: LearningCurve | None  # over train images, degrees; None if no neuron has one
     spatial_frequency: LearningCurve  # over train images, octaves
     neurons: LearningCurve  # the score over the neurons that a model is trained on
-    repeats: LearningCurve | None  # the score to average over repeats; None if they are withheld
+    repeats: LearningCurve | None  # the score to average over repeats; None if withheld or few
 
     def __str__(self) -> str:
         end = "What is expected holds for this model and images of this kind, if the curve goes on."
@@ -90,20 +90,30 @@ def data_needed(data: Dataset, build: Callable[[Dataset, int], Model]) -> DataNe
     mouse = require_dataset(data).mouse
     images = require_int("train images", len(mouse.rows("train")), 64)
     neurons = require_int("neurons", len(mouse.unit_ids), 16)
+    mouse.require_tiers("validation")
+    if not callable(build):
+        raise ValueError(f"build={brief(build)} is no function; give one that trains a model")
     jobs = [(True, share, i) for share, count in PARTS.items() for i in range(count)]
     jobs += [(False, share, i) for share in (4, 2) for i in range(2)]
     rng = np.random.default_rng(0)
     rows, columns = rng.permutation(mouse.rows("train")), rng.permutation(neurons)
-    models, by_neurons = {share: [] for share in PARTS}, {}
+    models, scores = {share: [] for share in PARTS}, {share: [] for share in PARTS}
+    by_neurons = {}
     for of_images, share, i in progress(jobs, desc="learning curves", unit="model"):
         if of_images:
             part = Dataset([_with_images(mouse, rows[i % share :: share])])
             models[share].append(build(part, i))
+            found = _scores(models[share][-1], part)
+            if any(np.array_equal(found, other) for other in scores[share]):
+                raise ValueError(
+                    "two models predict the same; let build train each on the Dataset given, with "
+                    "the seed given"
+                )
+            scores[share].append(found)
         else:
             chosen = np.sort(columns[i::share])
             part = Dataset([_with_neurons(mouse, chosen)])
             by_neurons.setdefault(share, []).append((chosen, _scores(build(part, i), part)))
-    scores = {share: [_scores(each, data) for each in models[share]] for share in PARTS}
     counts = np.array([images // share for share in PARTS])
     return DataNeeded(
         _score_curve(counts, [[each.mean() for each in scores[share]] for share in PARTS]),
@@ -139,7 +149,13 @@ def _scores(model, data):
     """Single-trial correlation of every neuron on the validation tier: (N,)."""
     mouse = data.mouse
     responses = mouse.responses[mouse.rows("validation")]
-    return metrics.correlation(predict(model, data, "validation"), responses)
+    found = metrics.correlation(predict(model, data, "validation"), responses)
+    if not np.isfinite(found).all():
+        raise ValueError(
+            "a model's predictions, or the responses of tier 'validation', are not finite; train "
+            "it again, or give responses that are known"
+        )
+    return found
 
 
 def _score_curve(counts, scores):
@@ -237,10 +253,14 @@ def _neuron_curve(neurons, by_neurons, whole):
     )
 
 
+def _images(mouse, tier):
+    return len(np.unique(mouse.image_ids[mouse.rows(tier)]))
+
+
 def _repeats_curve(mouse, model, data):
     """The score of a model to the average of one, two, four … repeats; None if withheld."""
     tiers = [tier for tier in ("test", "final_test") if (mouse.tiers == tier).any()]
-    tiers = [tier for tier in tiers if not mouse.withheld(tier)]
+    tiers = [tier for tier in tiers if not mouse.withheld(tier) and _images(mouse, tier) > 2]
     if not tiers:
         return None
     rows = mouse.rows(tiers[0])

@@ -162,6 +162,11 @@ def test_bad_arguments_get_one_sentence(plus, other, twins_and_cells):
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             agreement(models, truth)
+    broken = Gabors(np.full(NEURONS, np.nan), np.zeros((NEURONS, 2)))
+    with pytest.raises(
+        ValueError, match=r"what models\[2\] predicts has values that are not finite"
+    ):
+        agreement([*twins[:2], broken])
     with pytest.raises(ValueError, match="grid=12 is not a Gratings"):
         agreement(twins, grid=12)
     with pytest.raises(ValueError, match="ascent=9 is not a AscentConfig"):

@@ -121,3 +121,37 @@ def test_data_needed_refuses_too_few_images(data):
 def test_data_needed_refuses_what_builds_no_model(data):
     with pytest.raises(ValueError, match="a model is needed, not a NoneType"):
         kit.lab.data_needed(data, lambda part, seed: None)
+
+
+def test_data_needed_stops_at_the_first_model_that_tells_nothing(data):
+    seeds = []
+
+    def alike(part, seed):
+        seeds.append(seed)
+        return build(part, 0)
+
+    with pytest.raises(ValueError, match="two models predict the same; let build train each"):
+        kit.lab.data_needed(data, alike)
+    assert seeds == [0, 1]
+
+    def broken(part, seed):
+        seeds.append(seed)
+        model = build(part, seed)
+        next(model.core.parameters()).data.fill_(np.nan)
+        return model
+
+    with pytest.raises(ValueError, match="are not finite; train it again"):
+        kit.lab.data_needed(data, broken)
+    assert len(seeds) == 3
+    with pytest.raises(ValueError, match="build=5 is no function"):
+        kit.lab.data_needed(data, 5)
+    mouse = replace(data.mouse, tiers=np.where(data.mouse.tiers == "validation", "unused", "train"))
+    with pytest.raises(ValueError, match="has no tier 'validation'"):
+        kit.lab.data_needed(kit.Dataset([mouse]), broken)
+    assert len(seeds) == 3
+
+
+def test_data_needed_of_two_repeated_images_has_no_curve_of_repeats(data):
+    mouse = data.mouse  # its final test set has two images
+    tiers = np.where(mouse.tiers == "test", "unused", mouse.tiers)
+    assert kit.lab.data_needed(kit.Dataset([replace(mouse, tiers=tiers)]), build).repeats is None
