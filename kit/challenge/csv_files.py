@@ -5,20 +5,28 @@ from pathlib import Path
 import numpy as np
 import orjson
 
+from kit.checks import require, require_array, require_finite, require_path, require_result
 from kit.data.recordings import Recording
+from kit.files import atomic_write
 
 
 def write_rows(
-    path: Path, recording: Recording, tier: str, values: np.ndarray, column: str
+    path: str | Path, recording: Recording, tier: str, values: np.ndarray, column: str
 ) -> None:
     """Write one official CSV file: a row for each trial of a tier, its lists in brackets.
 
     values: (T, N) for the tier's trials; column: "prediction" or "responses".
+    Raises ValueError for anything else, and if a value is not finite.
     """
+    path = require_path("path", path)
+    require("column", column, str, ("prediction", "responses"))
+    require_result("recording", recording, "unit_ids", "data.mouse")
     neuron_cell = orjson.dumps(recording.unit_ids.tolist()).decode()
     trials = recording.trial_ids[recording.rows(tier)]
+    shape = len(trials), len(recording.unit_ids)
+    values = require_finite("values", require_array("values", values, shape))
     rows = zip(trials, image_texts(recording, tier), np.ascontiguousarray(values), strict=True)
-    with path.open("w", encoding="ascii", newline="") as file:
+    with atomic_write(path) as part, part.open("w", encoding="ascii", newline="") as file:
         file.write(f"trial_indices,image_ids,{column},neuron_ids\n")
         for trial, image, numbers in rows:
             value_cell = orjson.dumps(numbers, option=orjson.OPT_SERIALIZE_NUMPY).decode()

@@ -154,6 +154,7 @@ class Recording:
 
     def redraw(self, seed: int) -> Recording:
         """The same recording with other trials for validation; see `Dataset.redraw`."""
+        self.require_tiers(*TIERS[:2])
         rows = np.flatnonzero(np.isin(self.tiers, TIERS[:2]))
         tiers = self.tiers.copy()
         tiers[rows] = np.random.default_rng(require_int("seed", seed, 0)).permutation(tiers[rows])
@@ -239,7 +240,7 @@ class Dataset(Mapping):
 
         For the members of an ensemble: each learns from trials that others validate on, so the mean
         has seen them all. Such a model's score on another draw's validation tier is too high.
-        Raises ValueError for a negative seed.
+        Raises ValueError for a negative seed, or without trials of either tier.
 
         >>> kit.load("sample+").redraw(seed=1)
         mouse 99002-1-1: 600 neurons, 1600 train, 200 validation, ...

@@ -5,7 +5,7 @@ from textwrap import indent
 
 import numpy as np
 
-from kit.checks import require, require_path
+from kit.checks import brief, require, require_path, require_result
 from kit.data import simulation
 from kit.data.recordings import Dataset, require_dataset
 from kit.data.sources.catalog import RECORDINGS
@@ -44,6 +44,14 @@ def card(
     >>> kit.card(kit.pretrained("sample+-cnn"), path="card.md").splitlines()[0]
     '# Model card: CNN of 4 convolutional layers, mouse 99002-1-1'
     """
+    if not (recipe is None or isinstance(recipe, str) or hasattr(recipe, "epochs")):
+        raise ValueError(f"recipe={brief(recipe)} is none; give the kit.TrainConfig, or a sentence")
+    if report_card is not None:
+        require_result("report_card", report_card, "twin", "one of kit.lab.report_card")
+    if path is not None:  # before scores that take long
+        path = require_path("path", path)
+        if path.suffix.lower() != ".md":
+            raise ValueError(f"{path} is no place for a card; name a file that ends in .md")
     sha256 = file_content(require("model", model, Model))[0]["sha256"]
     own = [file.read_text(encoding="utf-8") for file in SHIPPED.glob("*.md")]
     own = [text for text in own if sha256 in text]
@@ -61,9 +69,6 @@ def card(
             report="None." if report_card is None else indent(str(report_card), "    "),
         )
     if path is not None:
-        path = require_path("path", path)
-        if path.suffix.lower() != ".md":
-            raise ValueError(f"{path} is no place for a card; name a file that ends in .md")
         with atomic_write(path) as part:
             part.write_text(text, encoding="utf-8", newline="\n")
     return Card(text)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 import kit
 from kit.challenge import csv_files
@@ -34,3 +35,25 @@ def test_image_texts_keep_every_letter_of_a_text(challenge):
     ids[mouse.rows("test")[:2]] = "v1", "v1.0"
     found = csv_files.image_texts(replace(mouse, image_ids=ids), "test")
     assert found[:2] == ["v1", "v1.0"] and found[2:] == csv_files.image_texts(mouse, "test")[2:]
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"values": lambda values: values[:, 1:]}, "values must be numbers"),
+    ({"values": lambda values: values * np.nan}, "values has values that are not finite"),
+    ({"column": lambda column: "x"}, "column='x' is not possible; give one of prediction"),
+    ({"recording": lambda mouse: kit.Dataset([mouse])}, "recording holds a Dataset"),
+    ({"path": lambda path: 5}, "path='5' is not a path"),
+])  # fmt: skip
+def test_write_rows_refuses(challenge, tmp_path, change, message):
+    given = {
+        "path": str(tmp_path / "rows.csv"),
+        "recording": challenge.data.mouse,
+        "tier": "test",
+        "values": kit.predict(challenge.model, challenge.data, "test"),
+        "column": "prediction",
+    }
+    csv_files.write_rows(**given)
+    (tmp_path / "rows.csv").unlink()
+    with pytest.raises(ValueError, match=message):
+        csv_files.write_rows(**{name: change.get(name, lambda x: x)(given[name]) for name in given})
+    assert not list(tmp_path.iterdir())

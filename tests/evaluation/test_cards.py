@@ -81,3 +81,9 @@ def test_card_refuses_other_files_and_models(known, tmp_path):
     with pytest.raises(ValueError, match="a Dataset is needed"):
         kit.card(model, "sample+")
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match=r"recipe=5 is none; give the kit\.TrainConfig, or a sent"):
+        kit.card(model, recipe=5)
+    with pytest.raises(
+        ValueError, match=r"report_card holds a str, .* one of kit\.lab\.report_card"
+    ):
+        kit.card(model, report_card="fine")

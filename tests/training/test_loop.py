@@ -338,6 +338,9 @@ def test_redraw_exchanges_train_and_validation_trials(small):
     assert kit.predict(kit.ensemble(members), small, "test").shape[1] == 24
     with pytest.raises(ValueError, match="seed=-1"):
         small.redraw(-1)
+    tiers = np.where(mouse.tiers == "validation", "unused", mouse.tiers)
+    with pytest.raises(ValueError, match="has no tier 'validation'"):
+        dataclasses.replace(mouse, tiers=tiers).redraw(1)
 
 
 def test_subset_fewer_train_trials(small):
