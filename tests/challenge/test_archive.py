@@ -282,9 +282,10 @@ def test_rank_of_an_edited_record(season, ranking, tmp_path, text):
         kit.rank(tmp_path)
 
 
-def test_rank_takes_no_name_that_could_be_anothers(season, ranking, tmp_path):
+@pytest.mark.parametrize("user", ["dora_PhaseId1_x", "dora_PhaseId1"])
+def test_rank_takes_no_name_that_could_be_anothers(season, ranking, tmp_path, user):
     entries = shutil.copytree(season[1], tmp_path / "entries")
-    name = "99_dora_PhaseId1_x_PhaseId5_2027-06-30_09-00_c.zip"  # of a participant dora_PhaseId1_x
+    name = f"99_{user}_PhaseId5_2027-06-30_09-00_c.zip"
     shutil.copy(entries / "9_dora_PhaseId5_2027-06-29_07-00_a.zip", entries / name)
     found = kit.rank(entries, season[2], seed=3)
     assert "has two phases" in found.broken[name]

@@ -18,7 +18,7 @@ from kit.challenge.tracks import SUBMISSION_FILES, TEST_SETS, TRUTH_FILES
 from kit.data.zips import OF_LIBRARIES, open_zip
 from kit.pages.ranking import FILES as RESULTS  # of an earlier ranking, saved there
 
-PHASE = re.compile(r"_PhaseId\d+_")
+PHASE = re.compile(r"_PhaseId\d+(?:_(\d{4}-\d\d-\d\d))?")  # the time is the platform's
 DOWNLOADED = re.compile(r"(\d+)_(.+?)_PhaseId\d+_")  # and the time, and the participant's file
 BASELINE = re.compile(r"baselines?([^a-z0-9]|\Z)", re.IGNORECASE)
 DAMAGED = (*OF_LIBRARIES, EOFError, RuntimeError)  # of a zip; the last if it has a password
@@ -89,8 +89,8 @@ def find_entries(folder: Path) -> tuple[dict[str, list[Path]], dict[str, str]]:
             broken[path.name] = "it is a link; put the file itself there"
         elif not path.is_dir() and path.suffix.lower() not in (".csv", ".zip"):
             broken[path.name] = "it is not a folder, a zip or a CSV file"
-        elif len(PHASE.findall(path.name)) > 1:  # nobody takes another's place by such a name
-            broken[path.name] = "its name has two phases, so whose it is is unclear; rename it"
+        elif any(PHASE.findall(path.name)[1:]):  # the first phase may be part of a name
+            broken[path.name] = "its name has two phases, so it is unclear whose it is; rename it"
         elif found := _downloaded(path):
             numbered.setdefault(found[2], []).append((int(found[1]), path))
         else:
