@@ -107,7 +107,8 @@ def transfer(model: Model, data: Dataset, config: TrainConfig | None = None) -> 
 
     First the core is frozen and only the readouts (with shifters and gains) of the new mice learn;
     then everything is trained at a tenth of the rate, and the better of the two is kept. `model`
-    does not change. A shifter or gain for which the new mice withhold the inputs is left out.
+    does not change. A shifter or gain for which the new mice withhold the inputs is left out; a
+    core that takes behaviour, as input channels or otherwise, needs mice that have it.
     config: for both trainings; the default is short, with small batches.
     Ctrl-C ends both. Raises what `train` raises.
 
