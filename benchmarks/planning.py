@@ -7,7 +7,6 @@ is used. Some fifteen minutes on two cores. --seed: another mouse.
 import argparse
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +26,6 @@ def build(data, seed):
     return model
 
 
-def other_half(data):
-    """The same mouse with the second half of its train images."""
-    mouse = data.mouse
-    tiers = mouse.tiers.astype("<U10")
-    tiers[mouse.rows("train")[: len(mouse.rows("train")) // 2]] = "unused"
-    return kit.Dataset([replace(mouse, tiers=tiers)])
-
-
 def main():
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seed", type=int, default=5)
@@ -50,7 +41,8 @@ def main():
             kit.score(build(data, each), data, "validation").single_trial for each in range(2)
         ]
         print(f"score of {2 * IMAGES} images: {np.mean(scores):.3f}")
-        halves = [build(data.subset(IMAGES), 0), build(other_half(data), 1)]
+        second = kit.Dataset([data.mouse.with_train(data.mouse.rows("train")[IMAGES:])])
+        halves = [build(data.subset(IMAGES), 0), build(second, 1)]
         tunings = [kit.lab.orientation_tuning(each) for each in halves]
         turned = kit.lab.indices.orientation_difference(*(each.preferred for each in tunings))
         selective = np.mean([each.selectivity for each in tunings], 0) >= 0.2

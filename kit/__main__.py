@@ -16,6 +16,7 @@ from kit.challenge import read_ground_truth, truth_file, watch
 from kit.challenge.ground_truth import resolve_track
 from kit.challenge.tracks import TRACKS
 from kit.checks import expand_user, require, system_words
+from kit.data.layout import RECORDED_SIZE
 from kit.data.official import open_source
 from kit.data.packing import recorded_size
 from kit.files import atomic_write, is_first_process
@@ -24,7 +25,6 @@ from kit.pages.board import add_to_board, check_board, write_board
 from kit.pages.class_report import SOLUTIONS, class_report
 from kit.pages.ranking import find_changes
 
-RECORDED = (144, 256)  # height and width of the published and the simulated images
 BASELINES = {
     "cnn": kit.cnn_baseline,
     "linear": kit.linear_baseline,
@@ -311,9 +311,10 @@ def _withhold(data, out, size=None, **settings):
         folder = None
         if os.path.exists(path):
             folder = private
-            with open_source(path) as source:
-                size = size or recorded_size(source)
-        recording = kit.load(data, size or RECORDED, folder).mouse
+            if size is None:
+                with open_source(path) as source:
+                    size = recorded_size(source)
+        recording = kit.load(data, size or RECORDED_SIZE, folder).mouse
         paths = kit.withhold(recording, out, config)
         del recording  # Windows removes no file that is open
     print(*paths, sep="\n")

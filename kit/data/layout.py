@@ -1,6 +1,7 @@
 """The names of the official layout."""
 
 KINDS = ("images", "responses", "behavior", "pupil_center")
+RECORDED_SIZE = (144, 256)  # height and width of the images in published and simulated files
 TIERS = ("train", "validation", "test", "final_test")
 META = {
     "tiers": "meta/trials/tiers",

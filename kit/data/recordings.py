@@ -147,10 +147,27 @@ class Recording:
     def subset(self, n: int) -> Recording:
         """The same recording with only its first n train trials; see `Dataset.subset`."""
         rows = self.rows("train")
-        require_int("n", n, 1, len(rows))
+        return self.with_train(rows[: require_int("n", n, 1, len(rows))])
+
+    def with_train(self, rows: np.ndarray) -> Recording:
+        """The same recording with only these of its train trials, indices (n,) of trials."""
         tiers = self.tiers.astype("<U10")  # a copy, wide enough for every tier
-        tiers[rows[n:]] = "unused"
+        tiers[np.setdiff1d(self.rows("train"), rows)] = "unused"
         return replace(self, tiers=tiers)._from_files(self.packed)
+
+    def with_neurons(self, neurons: np.ndarray) -> Recording:
+        """The same recording with only these of its neurons, indices (n,)."""
+        statistics = dict(self.statistics)
+        for name in ("responses_mean", "responses_std"):
+            if name in statistics:
+                statistics[name] = statistics[name][neurons]
+        return replace(
+            self,
+            responses=self.responses[:, neurons],
+            unit_ids=self.unit_ids[neurons],
+            coordinates=self.coordinates[neurons],
+            statistics=statistics,
+        )
 
     def redraw(self, seed: int) -> Recording:
         """The same recording with other trials for validation; see `Dataset.redraw`."""

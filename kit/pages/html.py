@@ -64,11 +64,12 @@ def _render(template, values, filters, autoescape):
 
 
 def policy(script: str) -> str:
-    """The Content-Security-Policy of a page that runs this script and loads nothing."""
+    """The Content-Security-Policy of a page that loads nothing, and runs this script or none."""
     sha256 = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    allowed = f"; script-src 'sha256-{sha256}'" if script else ""
     return (
         "default-src 'none'; base-uri 'none'; form-action 'none'; "
-        f"style-src 'unsafe-inline'; script-src 'sha256-{sha256}'"
+        f"style-src 'unsafe-inline'{allowed}"
     )
 
 

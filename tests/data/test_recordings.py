@@ -217,3 +217,25 @@ def test_batch_refuses_what_are_no_trials(plus, rows):
 def test_typical_refuses_what_are_no_numbers(images):
     with pytest.raises(ValueError, match="are not numbers; give an array"):
         kit.Batch.typical(images)
+
+
+def test_with_train_leaves_other_trials_as_they_are(mouse):
+    chosen = mouse.rows("train")[[4, 9, 2]]
+    part = mouse.with_train(chosen)
+    assert part.rows("train").tolist() == sorted(chosen.tolist())
+    assert part.rows("validation").tolist() == mouse.rows("validation").tolist()
+    assert (part.tiers == "unused").sum() == len(mouse.rows("train")) - 3
+    assert part.packed == mouse.packed  # its arrays still lie in that folder
+
+
+def test_with_neurons_takes_all_that_belongs_to_a_neuron(mouse):
+    chosen = np.array([5, 0, 3])
+    part = mouse.with_neurons(chosen)
+    for name in ("unit_ids", "coordinates"):
+        assert np.array_equal(getattr(part, name), getattr(mouse, name)[chosen])
+    assert np.array_equal(part.responses, mouse.responses[:, chosen], equal_nan=True)
+    assert np.array_equal(
+        part.statistics["responses_std"], mouse.statistics["responses_std"][chosen]
+    )
+    assert part.statistics["images_std"] == mouse.statistics["images_std"]
+    assert part.packed is None  # the packed arrays are those of all neurons

@@ -10,6 +10,38 @@ from kit.training.distributed import make_fabric
 from kit.training.loop import poisson_loss
 
 
+@pytest.mark.parametrize(
+    "channels, state",
+    [(1, "image"), (4, "constant"), (4, "varies"), (4, "learned")],
+)
+def test_image_convolution_equals_reference(channels, state):
+    """Values and gradients, channels last; only what is constant in every image is a bias."""
+    images = torch.randn(5, channels, 12, 17, dtype=torch.double)
+    if state == "constant":
+        images[:, 1:] = images[:, 1:, :1, :1]
+    images.requires_grad_(state == "learned")
+    weight = torch.randn(6, channels, 9, 9, dtype=torch.double, requires_grad=True)
+    inputs = (images, weight) if state == "learned" else (weight,)
+    results = []
+    for convolve in (cpu.image_convolution, cpu.image_convolution_reference):
+        output = convolve(images, weight)
+        results.append((output, *torch.autograd.grad(output.pow(2).sum(), inputs)))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+    assert results[0][0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_image_convolution_fast_for_images_with_behaviour(monkeypatch):
+    monkeypatch.setattr(cpu, "image_convolution_reference", lambda *_: "plain")
+    images, weight = torch.randn(2, 4, 10, 11), torch.randn(3, 4, 9, 9)
+    assert cpu.image_convolution(images, weight) == "plain"
+    assert cpu.image_convolution(images[:, :1], weight[:, :1]).shape == (2, 3, 2, 3)
+    images[:, 1:] = 2
+    assert cpu.image_convolution(images, weight).shape == (2, 3, 2, 3)
+    images[1, 3, -1, -1] = float("nan")
+    assert cpu.image_convolution(images, weight) == "plain"
+
+
 def test_depthwise_equals_reference():
     """Values, gradients, and gradients of gradients."""
     features = torch.randn(3, 5, 8, 11, dtype=torch.double, requires_grad=True)
@@ -90,6 +122,7 @@ def test_training_step_equals_reference(monkeypatch):
     fast, half = step("32-true"), step("bf16-mixed")
     monkeypatch.setattr(layers, "gaussian_readout", cpu.gaussian_readout_reference)
     monkeypatch.setattr(layers, "depthwise", cpu.depthwise_reference)
+    monkeypatch.setattr(layers, "image_convolution", cpu.image_convolution_reference)
     plain = step("32-true")
     for one, other in zip(fast, plain, strict=True):
         assert (one - other).norm() <= 1e-4 * other.norm()

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kit.data.layout import RECORDED_SIZE
 from kit.files import progress
 
-HEIGHT, WIDTH = 144, 256  # of the images on disk
+HEIGHT, WIDTH = RECORDED_SIZE
 ROWS, COLUMNS, MARGIN = 4, 4, 140  # images are cut from a sheet; its margin is thrown away
 PUBLIC_TIERS = ("train", "validation")  # with published responses
 

@@ -1,7 +1,7 @@
 """What more data would buy: the learning curves of a recording."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from math import inf
 
@@ -101,7 +101,7 @@ def data_needed(data: Dataset, build: Callable[[Dataset, int], Model]) -> DataNe
     by_neurons = {}
     for of_images, share, i in progress(jobs, desc="learning curves", unit="model"):
         if of_images:
-            part = Dataset([_with_images(mouse, rows[i % share :: share])])
+            part = Dataset([mouse.with_train(rows[i % share :: share])])
             models[share].append(build(part, i))
             found = _scores(models[share][-1], part)
             if any(np.array_equal(found, other) for other in scores[share]):
@@ -112,7 +112,7 @@ def data_needed(data: Dataset, build: Callable[[Dataset, int], Model]) -> DataNe
             scores[share].append(found)
         else:
             chosen = np.sort(columns[i::share])
-            part = Dataset([_with_neurons(mouse, chosen)])
+            part = Dataset([mouse.with_neurons(chosen)])
             by_neurons.setdefault(share, []).append((chosen, _scores(build(part, i), part)))
     counts = np.array([images // share for share in PARTS])
     return DataNeeded(
@@ -120,28 +120,6 @@ def data_needed(data: Dataset, build: Callable[[Dataset, int], Model]) -> DataNe
         *_property_curves(counts[:-1], [models[share] for share in PARTS if share > 1]),
         _neuron_curve(neurons, by_neurons, np.mean(scores[1], 0)),
         _repeats_curve(mouse, models[1][0], data),
-    )
-
-
-def _with_images(mouse, rows):
-    """The recording with these train trials only."""
-    tiers = mouse.tiers.astype("<U10")  # a copy, wide enough for every tier
-    tiers[np.setdiff1d(mouse.rows("train"), rows)] = "unused"
-    return replace(mouse, tiers=tiers)
-
-
-def _with_neurons(mouse, chosen):
-    """The recording of these neurons only."""
-    per_neuron = ("responses_mean", "responses_std")
-    return replace(
-        mouse,
-        responses=mouse.responses[:, chosen],
-        unit_ids=mouse.unit_ids[chosen],
-        coordinates=mouse.coordinates[chosen],
-        statistics={
-            name: value[chosen] if name in per_neuron else value
-            for name, value in mouse.statistics.items()
-        },
     )
 
 

@@ -5,7 +5,14 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from kit.checks import require, require_int
-from kit.models.layers import BatchNorm, channels_last, init_filters, roughness, separable
+from kit.models.layers import (
+    BatchNorm,
+    ImageConv,
+    channels_last,
+    init_filters,
+    roughness,
+    separable,
+)
 
 SIDE = 13  # of the first layer's filters, in pixels
 WIDTHS = (4.0, 7.0, 11.0)  # std of the Gaussian windows that measure contrast, in pixels
@@ -36,7 +43,7 @@ class NormalizationCore(nn.Module):
             "dropout": require("dropout", dropout, float, (0, 0.9)),
         }
         self.label = f"divisive normalisation, then {layers} convolutional layers"
-        self.filters = nn.Conv2d(in_channels, channels, SIDE, bias=False)
+        self.filters = ImageConv(in_channels, channels, SIDE)
         self.log_constant = nn.Parameter(torch.full((channels,), -2.0))
         self.window_logits = nn.Parameter(torch.zeros(channels, len(WIDTHS)))
         self.norm = nn.Sequential(BatchNorm(2 * channels), nn.Dropout2d(dropout))
@@ -48,7 +55,7 @@ class NormalizationCore(nn.Module):
         init_filters(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        filtered = channels_last(self.filters(images))
+        filtered = self.filters(images)
         shares = self.window_logits.softmax(1)[:, :, None, None]  # (channels, windows, 1, 1)
         pool = conv2d(local_variance(images[:, :1]), shares, self.log_constant.exp())
         divided = filtered * filtered.abs() / pool
