@@ -28,7 +28,7 @@ def doctor(folder: str | Path | None = None) -> bool:
 
     folder: the data folder to look at; else KIT_DATA_DIR, else the user's cache.
     """
-    memory = _memory()
+    memory = memory_gigabytes()
     _print_line(f"Python {platform.python_version()}")
     _print_line(f"torch {torch.__version__}, {_threads()}")
     _print_line(f"device {_device()}")
@@ -83,8 +83,8 @@ def _device():
     return "mps (Apple GPU)" if torch.backends.mps.is_available() else "cpu; a GPU is not needed"
 
 
-def _memory():
-    """Gigabytes this process may use: the machine's, or the container's if that is less."""
+def memory_gigabytes() -> float | None:
+    """Gigabytes that this process may use, of the machine or its container; None if unknown."""
     limits = []
     if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -17,7 +17,7 @@ import re
 import signal
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -163,21 +163,29 @@ def join_streams(outputs):
     return joined
 
 
-def execute_alone(*arguments):
-    """`execute` in a process of its own, so that the peak of memory is that of its kernel alone.
+def execute_all(jobs, together):
+    """Yield (name, result) of `execute(*arguments)` for each job, name -> arguments, as they end.
 
-    Ctrl-C is for this process, which ends the other one.
+    So many run together, each in a process of its own: its peak of memory is that of its kernel
+    alone. Ctrl-C is for this process, which ends the others.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, ignore_interrupts) as pool:
-        try:
-            with interrupts_held():
-                running = pool.submit(execute, *arguments)
-            return running.result()
-        except KeyboardInterrupt:
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
+    waiting, running = list(jobs.items()), {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < together:
+                name, arguments = waiting.pop(0)
+                print(f"{name} ...", flush=True)
+                pool = ProcessPoolExecutor(1, context, ignore_interrupts)
+                with interrupts_held():
+                    running[pool.submit(execute, *arguments)] = name, pool
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                name, pool = running.pop(done)
+                pool.shutdown()
+                yield name, done.result()
+    finally:
+        for process in multiprocessing.active_children():
+            process.terminate()
 
 
 @contextmanager
@@ -309,6 +317,22 @@ def give_home():
         (BUILD / "home").mkdir(exist_ok=True)
 
 
+def share_cores(count):
+    """How many of so many notebooks run at a time. Each of two has half of the cores.
+
+    On few cores that is faster than all cores for each in turn.
+    """
+    import joblib  # here, because it takes a moment
+
+    from kit.machine import memory_gigabytes
+
+    cores, memory = joblib.cpu_count(), memory_gigabytes()
+    if min(cores, count) < 2 or (memory or 4) < 4:
+        return 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores // 2))
+    return 2
+
+
 def print_table(results):
     width = max(map(len, results))
     print(f"\n{'notebook':{width}}  seconds  peak MB  headline")
@@ -336,20 +360,23 @@ def main():
     give_home()
     os.environ["CI"] = "1"  # the kit draws no progress bars then
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # a debugger's warning, of no use here
+    together = 1 if args.in_place else share_cores(len(notebooks))
     print(
-        f"Notebooks to run: {len(notebooks)}. Each takes about a minute on two idle cores, several "
-        f"times that on a slow or busy machine, and may take {LIMIT} minutes."
+        f"Notebooks to run: {len(notebooks)}, {together} at a time. Each takes about a minute on "
+        "an idle core, several times that on a slow or busy machine, and may take "
+        f"{LIMIT} minutes."
     )
-    results = {}
+    jobs = {}
     for path, values in notebooks.items():
-        name = path.relative_to(HERE).with_suffix("").as_posix()
-        target = folder / path.relative_to(HERE)
-        print(f"{name} ...", end=" ", flush=True)
-        results[name] = execute_alone(path, target, values, cwd)
-        error = results[name].error
-        print(f"{results[name].seconds:.0f} s" if not error else f"FAILED\n    {error}", flush=True)
-        if args.in_place and not error:
-            replace(path, target)
+        within = path.relative_to(HERE)
+        jobs[within.with_suffix("").as_posix()] = path, folder / within, values, cwd
+    results = dict.fromkeys(jobs)
+    for name, result in execute_all(jobs, together):
+        results[name] = result
+        text = f"FAILED\n    {result.error}" if result.error else f"{result.seconds:.0f} s"
+        print(f"{name}: {text}", flush=True)
+        if args.in_place and not result.error:
+            replace(*jobs[name][:2])
 
     print_table(results)
     print(f"The executed notebooks are in {folder.relative_to(ROOT).as_posix()}.")

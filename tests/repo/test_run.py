@@ -1,6 +1,7 @@
 """The runner of the notebooks: which it runs, with which parameters, in which Python."""
 
 import base64
+import importlib
 import io
 import json
 import os
@@ -53,6 +54,19 @@ def call(monkeypatch, *arguments):
     return RUN["main"]()
 
 
+def pretend(monkeypatch):
+    """Let the runner only note with what it would run each notebook. Returns the notes."""
+    ran, result = [], RUN["Result"](1.0, None, "r = 0.5 \u00d7 2", "")
+
+    def execute_all(jobs, together):
+        for name, arguments in jobs.items():
+            ran.append(arguments)
+            yield name, result
+
+    monkeypatch.setitem(GLOBALS, "execute_all", execute_all)
+    return ran
+
+
 # ---- parameters ----
 
 
@@ -85,8 +99,8 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_main_refuses_in_one_sentence_before_anything_runs(clone, capsys, monkeypatch, name):
     arguments, words = BAD[name]
-    monkeypatch.setitem(GLOBALS, "execute_alone", lambda *_: pytest.fail("ran a notebook"))
-    assert call(monkeypatch, *arguments) == 2
+    ran = pretend(monkeypatch)
+    assert call(monkeypatch, *arguments) == 2 and not ran
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("run.py: ") and err.count("\n") == 1
     assert words in err
@@ -96,9 +110,7 @@ def test_main_refuses_in_one_sentence_before_anything_runs(clone, capsys, monkey
 
 
 def test_main_gives_other_parameters_a_folder_of_their_own(clone, capsys, monkeypatch):
-    ran = []
-    result = RUN["Result"](1.0, None, "r = 0.5 \u00d7 2", "")
-    monkeypatch.setitem(GLOBALS, "execute_alone", lambda *a: ran.append(a) or result)
+    ran = pretend(monkeypatch)
     first = clone / "notebooks" / "01_first.ipynb"
     build = clone / "build" / "notebooks"
     assert call(monkeypatch, "01") == 0
@@ -140,11 +152,10 @@ def test_make_runs_a_notebook_on_another_mouse():
 def test_main_prints_in_an_ascii_terminal(clone, monkeypatch):
     terminal = io.TextIOWrapper(io.BytesIO(), "ascii")
     monkeypatch.setattr(sys, "stdout", terminal)
-    result = RUN["Result"](1.0, None, "r = 0.5 \u00d7 2", "")
-    monkeypatch.setitem(GLOBALS, "execute_alone", lambda *_: result)
+    pretend(monkeypatch)
     assert call(monkeypatch, "01") == 0
     terminal.flush()
-    assert "01_first ... 1 s" in terminal.buffer.getvalue().decode("ascii")
+    assert "01_first: 1 s" in terminal.buffer.getvalue().decode("ascii")
 
 
 @pytest.mark.parametrize("program", ["install", "offline"])
@@ -177,7 +188,7 @@ def test_main_names_a_place_that_cannot_be_written(clone, capsys, monkeypatch):
 
 
 def test_main_gives_a_home_to_users_without_one(clone, monkeypatch):
-    monkeypatch.setitem(GLOBALS, "execute_alone", lambda *_: RUN["Result"](1.0, None, "", ""))
+    pretend(monkeypatch)
     monkeypatch.setenv("HOME", str(clone / "none"))
     assert call(monkeypatch, "01") == 0
     assert Path.home() == clone / "build" / "home"
@@ -208,6 +219,39 @@ def test_execute_skips_cells_of_simulated_mice_on_others(tmp_path, mouse, error)
 
 
 @pytest.mark.slow
+def test_execute_all_runs_two_at_a_time_and_each_to_its_end(tmp_path, capsys, monkeypatch):
+    """The first two wait for each other's file; the third waits until one of them has ended."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)  # other processes import it by its name
+    execute_all = importlib.import_module("run").execute_all
+    meet = (
+        "import pathlib, time\npathlib.Path({!r}).touch()\n"
+        "while not pathlib.Path({!r}).exists():\n    time.sleep(0.1)"
+    )
+    cells = {"a": meet.format("a", "b"), "b": meet.format("b", "a"), "c": "1 / 0"}
+    jobs = {}
+    for name, cell in cells.items():
+        path = notebook(tmp_path / f"{name}.ipynb", cell)
+        jobs[name] = path, tmp_path / f"{name}-done.ipynb", {}, tmp_path
+    results = dict(execute_all(jobs, 2))
+    assert sorted(results) == ["a", "b", "c"]
+    assert [bool(results[name].error) for name in "abc"] == [False, False, True]
+    assert "ZeroDivisionError" in results["c"].error
+    assert capsys.readouterr().out == "a ...\nb ...\nc ...\n"
+
+
+@pytest.mark.parametrize(
+    "cores, memory, count, together", [(2, 8, 11, 2), (1, 8, 11, 1), (8, 3, 11, 1), (8, None, 1, 1)]
+)
+def test_share_cores(monkeypatch, cores, memory, count, together):
+    monkeypatch.setattr("joblib.cpu_count", lambda: cores)
+    monkeypatch.setattr("kit.machine.memory_gigabytes", lambda: memory)
+    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert RUN["share_cores"](count) == together
+    assert os.environ.get("OMP_NUM_THREADS") == (str(cores // 2) if together == 2 else None)
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs signals")
 def test_run_stops_with_a_sentence(tmp_path):
     """Ctrl-C reaches all processes of a terminal, here those of a session."""
@@ -220,7 +264,7 @@ def test_run_stops_with_a_sentence(tmp_path):
         start_new_session=True,
     )  # fmt: skip
     seen = ""
-    while not seen.endswith("01_first ... "):
+    while not seen.endswith("01_first ...\n"):
         seen += running.stdout.read(1)
     os.killpg(running.pid, signal.SIGINT)
     _, err = running.communicate(timeout=LIMIT)
