@@ -73,9 +73,9 @@ def kit_model(name, coordinates, mouse="mouse"):
     return kit.Model(core, {mouse: coordinates}, kit.ModelConfig(behavior, behavior))
 
 
-def kit_step(name, neurons):
+def kit_stepper(name, neurons):
+    """A function that trains the kit's model by one step."""
     import kit
-    from kit.machine import reuse_freed_memory
     from kit.training.loop import poisson_loss
 
     fields, coordinates = inputs(neurons)
@@ -88,6 +88,13 @@ def kit_step(name, neurons):
         optimizer.step()
         optimizer.zero_grad()
 
+    return step
+
+
+def kit_step(name, neurons):
+    from kit.machine import reuse_freed_memory
+
+    step = kit_stepper(name, neurons)
     with reuse_freed_memory():
         step()
         return timed(step, STEPS)

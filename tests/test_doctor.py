@@ -17,7 +17,7 @@ Usage = namedtuple("Usage", "total used free")
 @pytest.fixture(autouse=True)
 def large_machine(monkeypatch):
     """A machine with 8 GB of memory and 5 GB free on its disk."""
-    monkeypatch.setattr(machine, "_memory", lambda: 8.0)
+    monkeypatch.setattr(machine, "memory_gigabytes", lambda: 8.0)
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: Usage(9e9, 4e9, 5e9))
 
 
@@ -68,7 +68,7 @@ def test_doctor_without_a_home_folder(capsys, tmp_path, monkeypatch):
      (8.0, 5e8, "TO DO  disk 0.5 GB free there: a sample mouse takes")],
 )  # fmt: skip
 def test_doctor_memory_and_disk(capsys, tmp_path, monkeypatch, memory, free, line):
-    monkeypatch.setattr(machine, "_memory", lambda: memory)
+    monkeypatch.setattr(machine, "memory_gigabytes", lambda: memory)
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: Usage(9e9, 9e9 - free, free))
     assert kit.doctor(tmp_path / "data") == line.startswith("OK")
     assert line in capsys.readouterr().out

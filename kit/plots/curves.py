@@ -99,7 +99,7 @@ def score_bars(scores: dict[str, Any], ax: Axes | None = None) -> Axes:
 
 def _label_rows(ax, names, xlabel):
     """Name the rows of a figure, from top to bottom."""
-    ax.invert_yaxis()
+    ax.set_ylim(len(names) - 0.5, -0.5)
     return clean_axis(ax, yticks=range(len(names)), yticklabels=names, xlabel=xlabel)
 
 
@@ -127,7 +127,7 @@ def score_spread(
     scores: name -> (runs,) numbers, from top to bottom.
     """
     ax = make_axis(ax, 6, 0.9 + 0.36 * len(require_dict("scores", scores)))
-    ax.margins(x=0.12, y=0.08)
+    ax.margins(x=0.12)
     for row, runs in enumerate(scores.values()):
         runs = require_array("scores", runs, ("runs",))
         mean = np.mean(runs)
@@ -154,7 +154,7 @@ def score_intervals(
     ax = make_axis(ax, 6, 0.9 + 0.36 * len(bounds))
     ax.hlines(rows, low, high, color=SKY, linewidth=3)
     ax.plot(values, rows, "o", color=BLUE, markersize=6)
-    ax.margins(x=0.05, y=0.08)
+    ax.margins(x=0.05)
     ax.locator_params(axis="x", nbins=6)
     if ax.get_xlim()[0] <= 0 <= ax.get_xlim()[1]:
         ax.axvline(0, color=BLACK, linewidth=0.8)

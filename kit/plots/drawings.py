@@ -21,13 +21,15 @@ PURPOSE = {
 def model_drawing(model: Any, ax: Axes | None = None) -> Axes:
     """Draw core, readout, shifter and gain of a `Model` with the shapes on the way.
 
-    Parts that the model does not have are left out; of several mice it counts all neurons.
+    Parts that the model does not have are left out; of several mice it shows the first.
     """
     require_result("model", model, "feature_shape", "a kit.Model")
     config, mouse = model.config, next(iter(model.readouts))
     (height, width), (channels, h, w) = model.image_size, model.feature_shape
     columns, readout = len(config.behavior_names), model.readouts[mouse]
-    neurons = f"{sum(model.neuron_counts.values()):,} neurons"
+    neurons, mice = f"{model.neuron_counts[mouse]:,} neurons", len(model.readouts)
+    if mice > 1:
+        neurons += f"\n(first of {mice} mice)"
     ax = make_axis(ax, 9, 3.3)
     image = f"image\n1 × {height} × {width}"
     if config.behavior_channels:

@@ -65,6 +65,7 @@ def test_score_spread_draws_every_run_and_the_error():
     np.testing.assert_allclose(error, 0.2 + np.array([-1, 1]) * 0.1 / np.sqrt(3))
     assert texts(ax.texts) == ["0.200", "0.250"]
     assert texts(ax.get_yticklabels()) == ["one", "other"]
+    assert ax.get_ylim() == (1.5, -0.5)  # no dot lies on the axis
 
 
 def test_score_intervals_draws_values_and_a_line_at_zero_if_it_is_near():

@@ -35,6 +35,13 @@ def test_model_drawing_writes_the_shapes_of_the_model():
         assert words in drawn
 
 
+def test_model_drawing_of_several_mice_shows_the_first():
+    neurons = NEURONS | {"2-2-2": NEURONS["1-1-1"][:3]}
+    several = kit.Model(torch.nn.Conv2d(1, 5, 9), neurons, kit.ModelConfig(gain=True))
+    drawn = "\n".join(texts(plots.model_drawing(several)))
+    assert "gain\n3 → 10 → 7" in drawn and "prediction\n7 neurons\n(first of 2 mice)" in drawn
+
+
 def test_model_drawing_leaves_out_what_the_model_has_not():
     drawn = "\n".join(texts(plots.model_drawing(model())))
     assert not any(word in drawn for word in ("shifter", "gain", "behaviour", "×\n"))

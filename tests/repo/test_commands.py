@@ -471,6 +471,7 @@ NOT_RUN = {
     "apt install python3-venv": "changes the machine",
     "python -m kit fetch sensorium+": "downloads 412 MB; test_download.py does it small",
     "python benchmarks/coverage.py": "takes ten minutes",
+    "python benchmarks/profile_step.py": "times fifteen large steps",
     "python benchmarks/agreement.py": "trains four models",
     'python -m kit rank bulk_submissions.zip challenge/private --final --save results --archive '
     'season.zip --title "Our contest"': "run_contest runs it with .venv/bin/python",
