@@ -323,9 +323,9 @@ def figure(results, path):
     left.set(ylabel="seconds per training step", title=f"{NEURONS:,} neurons, batch of {BATCH}")
     right.set(xlabel="neurons", ylabel="seconds per training step", ylim=(0, None),
               title="CNN with behaviour")  # fmt: skip
-    for ax in (left, right):
+    for ax, loc in ((left, "upper left"), (right, "center right")):
         ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(frameon=False, loc="upper left")
+        ax.legend(frameon=False, loc=loc)
     fig.savefig(path)
 
 
